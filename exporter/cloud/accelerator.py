@@ -1,0 +1,23 @@
+"""Telling a GPU from an NPU by the names the cloud uses (API reference §5.2, "kind by name")."""
+
+import re
+
+from exporter.domain.job import Accelerator
+
+_NPU = re.compile(r"ascend|snt\d|\bd9\d0|npu", re.IGNORECASE)
+_GPU = re.compile(r"nvidia|^gp-|tesla|gpu|[pv]nt\d|\b[avhtp]\d{1,3}\b|v100|a100", re.IGNORECASE)
+_FLAVOR_TYPES = {"GPU": Accelerator.GPU, "ASCEND": Accelerator.NPU, "NPU": Accelerator.NPU, "CPU": Accelerator.CPU}
+
+
+def by_flavor_type(flavor_type: str) -> Accelerator | None:
+    """Read `flavor_type` (GPU, Ascend, CPU), which decides where it is present."""
+    return _FLAVOR_TYPES.get(flavor_type.upper())
+
+
+def by_name(name: str) -> Accelerator | None:
+    """Guess from a product, flavor or resource name; None for masked and unknown names ("tnt004")."""
+    if _NPU.search(name):
+        return Accelerator.NPU
+    if _GPU.search(name):
+        return Accelerator.GPU
+    return None

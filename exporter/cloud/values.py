@@ -1,0 +1,94 @@
+"""Reading single values the way the cloud writes them: numbers as text, text as JSON, zeros that mean "not yet".
+
+All are total: what cannot be read is None, and is noted as unknown when it was there and made no sense
+(API reference §2, "general decoding rules").
+"""
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from exporter.cloud.endpoint import NoteUnknown
+
+_LATEST_MS = 4_102_444_800_000  # the year 2100: beyond it a "time" is something else
+
+
+def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
+    """Read a finite number from an int, a float or their text; None for null, "" and nonsense (noted)."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            read = float(value)
+        except (ValueError, OverflowError):
+            read = math.nan
+        if math.isfinite(read):
+            return read
+    note(field, value)
+    return None
+
+
+def quantity(value: object, *, field: str, note: NoteUnknown) -> float | None:
+    """Read a number that cannot be negative; a negative one is noted and None."""
+    read = number(value, field=field, note=note)
+    if read is not None and read < 0:
+        note(field, value)
+        return None
+    return read
+
+
+def count(value: object, *, field: str, note: NoteUnknown) -> int | None:
+    """Read a whole number that cannot be negative; fractions are cut off (API reference §5.2)."""
+    read = quantity(value, field=field, note=note)
+    return None if read is None else int(read)
+
+
+def moment(value: object, *, field: str, note: NoteUnknown) -> float | None:
+    """Milliseconds since the epoch to seconds; 0 and null mean "not yet" (trap 14)."""
+    read = quantity(value, field=field, note=note)
+    if not read:
+        return None
+    if read > _LATEST_MS:
+        note(field, value)
+        return None
+    return read / 1000
+
+
+def duration(value: object, *, field: str, note: NoteUnknown) -> float | None:
+    """Milliseconds to seconds."""
+    read = quantity(value, field=field, note=note)
+    return None if read is None else read / 1000
+
+
+def text(value: object) -> str:
+    """Text, or a number as text (v1 ids come as both); anything else is empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str, object] | None:
+    """Read an object that may come as itself, as JSON text, or as JSON text of JSON text (trap 17).
+
+    None for null, empty text and an empty object, which all mean "nothing"; for nonsense too, which is noted.
+    """
+    read = value
+    for _ in range(2):
+        if not isinstance(read, str):
+            break
+        if not read.strip():
+            return None
+        try:
+            read = msgspec.json.decode(read)
+        except (msgspec.DecodeError, RecursionError):
+            note(field, "undecodable text")
+            return None
+    if read is None:
+        return None
+    if not isinstance(read, dict):
+        note(field, type(read).__name__)
+        return None
+    return read or None

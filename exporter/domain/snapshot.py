@@ -1,0 +1,75 @@
+"""What is published: every project's jobs and counts at one moment, immutable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.domain.job import Job, JobStatus
+from exporter.domain.usage import JobUsage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedJob:
+    """One job with its newest usage. The same object is handed on from snapshot to snapshot while nothing changed."""
+
+    project: str
+    job: Job
+    usage: JobUsage | None = None
+    """None: no reading yet, or the last one is too old to be shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What has been counted since the start; counters never go back. Keys are pool ids ("" is the public pool)."""
+
+    submitted: Mapping[str, int] = field(default_factory=dict)
+    started: Mapping[str, int] = field(default_factory=dict)
+    finished: Mapping[tuple[str, JobStatus], int] = field(default_factory=dict)
+    """By pool and the status the job ended in; `unknown` when it was deleted before its end was seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorState:
+    """How one collector of one project fares."""
+
+    name: str
+    """`jobs`, `usage` or `sweep`."""
+    ok: bool
+    """Whether the newest poll succeeded wholly."""
+    last_success_at: float | None
+    """Seconds since the epoch by our clock; None before the first success."""
+    duration_s: float
+    """How long the newest poll took, good or bad."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSnapshot:
+    """One project as of its last poll."""
+
+    project: str
+    project_id: str = ""
+    region: str = ""
+    cloud: str = ""
+    jobs: Mapping[str, TrackedJob] | None = None
+    """By job id. None: withdrawn, because no poll has succeeded (yet, or for too long); empty: there are no jobs."""
+    totals: Totals = field(default_factory=Totals)
+    collectors: tuple[CollectorState, ...] = ()
+    """Those that have run at least once."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the first jobs poll is over, well or badly."""
+        return any(state.name == "jobs" for state in self.collectors)
+
+    @property
+    def up(self) -> bool:
+        """Whether the newest jobs poll succeeded wholly."""
+        return any(state.ok for state in self.collectors if state.name == "jobs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Every project, in the order of the settings."""
+
+    taken_at: float
+    """Seconds since the epoch by our clock."""
+    projects: tuple[ProjectSnapshot, ...] = ()

@@ -1,0 +1,167 @@
+"""How busy a job's tasks are: one task's minutes, what they boil down to, and the job as the sum of its tasks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MINUTE_S = 60.0
+"""Both generations sample once a minute (API reference §6.1, §6.2)."""
+
+_LOOK_BACK = 3
+"""How many slots before the newest whole one a single series may lag and still count as current."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSeries:
+    """One task's minutes, oldest first, aligned at the end; ratios 0-1, rates in bytes per second.
+
+    None in a list: no sample for that minute. An empty list: the cloud has no such series.
+    v1 knows one series a job, told as a task named "".
+    """
+
+    task: str
+    cpu: Sequence[float | None] = ()
+    memory: Sequence[float | None] = ()
+    accelerator: Sequence[float | None] = ()
+    accelerator_memory: Sequence[float | None] = ()
+    disk_read: Sequence[float | None] = ()
+    disk_written: Sequence[float | None] = ()
+    network_received: Sequence[float | None] = ()
+    network_transmitted: Sequence[float | None] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskUsage:
+    """What one task's series say now. Ratios 0-1; None means no valid sample."""
+
+    task: str
+    cpu_ratio: float | None = None
+    memory_ratio: float | None = None
+    accelerator_ratio: float | None = None
+    accelerator_memory_ratio: float | None = None
+    accelerator_mean_ratio: float | None = None
+    """Mean of every valid minute the cloud still had."""
+    idle_s: float | None = None
+    """For how long, up to the newest sample, the accelerators stayed below the threshold; 0 when they are busy."""
+    disk_read_bytes_per_second: float | None = None
+    disk_written_bytes_per_second: float | None = None
+    network_received_bytes_per_second: float | None = None
+    network_transmitted_bytes_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobUsage:
+    """The job as a whole: means over its tasks, the slowest task, sums of rates."""
+
+    cpu_ratio: float | None = None
+    memory_ratio: float | None = None
+    accelerator_ratio: float | None = None
+    accelerator_min_ratio: float | None = None
+    accelerator_memory_ratio: float | None = None
+    accelerator_mean_ratio: float | None = None
+    idle_s: float | None = None
+    """How long every task's accelerators have been idle: the shortest of the tasks' idle times."""
+    disk_read_bytes_per_second: float | None = None
+    disk_written_bytes_per_second: float | None = None
+    network_received_bytes_per_second: float | None = None
+    network_transmitted_bytes_per_second: float | None = None
+    tasks: tuple[TaskUsage, ...] = ()
+
+    def ended(self) -> "JobUsage | None":
+        """What remains true once the job has ended: the mean over the run. None when there was none."""
+        if self.accelerator_mean_ratio is None:
+            return None
+        return JobUsage(accelerator_mean_ratio=self.accelerator_mean_ratio)
+
+
+def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
+    """Boil one task's minutes down to its newest whole minute, its mean and its idle time.
+
+    The newest minute is the last one at which the CPU or the memory has a sample, because a live container always
+    has memory (API reference §6.2); a series without a sample there may lag by up to three minutes, no more.
+    """
+    newest = _newest(series)
+    valid = [value for value in series.accelerator if value is not None]
+    return TaskUsage(
+        task=series.task,
+        cpu_ratio=_at(series.cpu, newest),
+        memory_ratio=_at(series.memory, newest),
+        accelerator_ratio=_at(series.accelerator, newest),
+        accelerator_memory_ratio=_at(series.accelerator_memory, newest),
+        accelerator_mean_ratio=sum(valid) / len(valid) if valid else None,
+        idle_s=_idle(series.accelerator, threshold=idle_threshold) if valid else None,
+        disk_read_bytes_per_second=_at(series.disk_read, newest),
+        disk_written_bytes_per_second=_at(series.disk_written, newest),
+        network_received_bytes_per_second=_at(series.network_received, newest),
+        network_transmitted_bytes_per_second=_at(series.network_transmitted, newest),
+    )
+
+
+def combine(tasks: Iterable[TaskUsage]) -> JobUsage:
+    """Put the tasks of one job together; a task without a sample is left out of that mean, never counted as 0."""
+    tasks = tuple(sorted(tasks, key=lambda usage: usage.task))
+    return JobUsage(
+        cpu_ratio=_mean(task.cpu_ratio for task in tasks),
+        memory_ratio=_mean(task.memory_ratio for task in tasks),
+        accelerator_ratio=_mean(task.accelerator_ratio for task in tasks),
+        accelerator_min_ratio=_min(task.accelerator_ratio for task in tasks),
+        accelerator_memory_ratio=_mean(task.accelerator_memory_ratio for task in tasks),
+        accelerator_mean_ratio=_mean(task.accelerator_mean_ratio for task in tasks),
+        idle_s=_min(task.idle_s for task in tasks),
+        disk_read_bytes_per_second=_sum(task.disk_read_bytes_per_second for task in tasks),
+        disk_written_bytes_per_second=_sum(task.disk_written_bytes_per_second for task in tasks),
+        network_received_bytes_per_second=_sum(task.network_received_bytes_per_second for task in tasks),
+        network_transmitted_bytes_per_second=_sum(task.network_transmitted_bytes_per_second for task in tasks),
+        tasks=tasks,
+    )
+
+
+def _newest(series: TaskSeries) -> int:
+    """Slots from the end to the newest minute that an anchor series has; 0 when neither anchor has one."""
+    ages = [age for values in (series.cpu, series.memory) if (age := _age(values)) is not None]
+    return min(ages, default=0)
+
+
+def _age(values: Sequence[float | None]) -> int | None:
+    for age, value in enumerate(reversed(values)):
+        if value is not None:
+            return age
+    return None
+
+
+def _at(values: Sequence[float | None], age: int) -> float | None:
+    for back in range(age, age + _LOOK_BACK + 1):
+        if back >= len(values):
+            return None
+        value = values[-1 - back]
+        if value is not None:
+            return value
+    return None
+
+
+def _idle(values: Sequence[float | None], *, threshold: float) -> float:
+    minutes = 0
+    for value in reversed(values):
+        if value is None:
+            continue  # a minute without a sample is no evidence either way: it neither counts nor ends the idling
+        if value >= threshold:
+            break
+        minutes += 1
+    return minutes * MINUTE_S
+
+
+def _present(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = _present(values)
+    return sum(present) / len(present) if present else None
+
+
+def _min(values: Iterable[float | None]) -> float | None:
+    return min(_present(values), default=None)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    present = _present(values)
+    return sum(present) if present else None

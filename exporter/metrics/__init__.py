@@ -1,0 +1,1 @@
+"""What we tell Prometheus: every family declared once, and the text they are rendered to."""

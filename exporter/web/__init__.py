@@ -1,0 +1,1 @@
+"""What a visitor gets: the exposition, health, and a page for people."""
