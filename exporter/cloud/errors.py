@@ -2,15 +2,15 @@
 
 SourceError (domain)
 └── CloudError          `outcome` is the metric label, so labels stay bounded
-    ├── Unreachable     unreachable      no answer: name, connect, TLS, reset, deadline    retried
-    ├── Throttled       throttled        told to slow down; may carry retry_after_s        retried, not sooner
-    ├── Broken          broken           5xx, 408, or the in-band codes that mean the same retried
-    ├── Denied          denied           401/403 after one fresh credential                not retried; pauses the target
-    ├── Refused         refused          any other 4xx, or is_success=false                not retried: a bug or a setting
-    │   ├── Gone        gone             the job does not exist (ModelArts.2775)           an answer rather than a fault
-    │   └── Unsupported unsupported      404, 410 or APIG.0101: no such API here           the generation is off
-    ├── Unintelligible  unintelligible   2xx that does not decode; names the JSON path     not retried
-    └── Paused          paused           not sent: the circuit is open                     not retried
+    ├── Unreachable     no answer: name, connect, TLS, reset, deadline         retried
+    ├── Throttled       told to slow down; may carry retry_after_s             retried, not sooner
+    ├── Broken          5xx, 408, or the in-band codes that mean the same      retried
+    ├── Denied          401/403 after one fresh credential                     not retried; pauses the target
+    ├── Refused         any other 4xx, or is_success=false                     not retried: a bug or a setting
+    │   ├── Gone        the job does not exist (ModelArts.2775)                not retried: an answer, not a fault
+    │   └── Unsupported 404, 410 or APIG.0101: no such API here                not retried: the generation is off
+    ├── Unintelligible  2xx that does not decode; names the JSON path          not retried
+    └── Paused          not sent: the circuit is open                          not retried
 
 Texts name the operation and the cloud's error code. They hold at most 200 characters of the cloud's own message, with
 control characters escaped; never a header, a request body or a credential.
