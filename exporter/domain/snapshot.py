@@ -15,6 +15,8 @@ class TrackedJob:
     job: Job
     usage: JobUsage | None = None
     """None: no reading yet, or the last one is too old to be shown."""
+    shown: bool = True
+    """False: a filter of the settings hides the job's own series; the project's aggregates still count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

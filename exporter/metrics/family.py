@@ -57,7 +57,7 @@ class Family(Generic[Subject]):
     source: str
     """Where the value comes from: the API field of each generation, or "own" work."""
     labels: tuple[Label, ...] = ()
-    """Beside the subject's identity labels (see `metrics.catalog.IDENTITY`)."""
+    """Beside the subject's identity labels (see `metrics.identity.IDENTITY`)."""
     unit: str = ""
     """OpenMetrics unit (`seconds`, `ratio`, `bytes`…): then the name ends in it. Empty: a count, a state, a rate."""
     stability: Stability = Stability.STABLE
