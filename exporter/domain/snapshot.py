@@ -53,6 +53,8 @@ class ProjectSnapshot:
     cloud: str = ""
     jobs: Mapping[str, TrackedJob] | None = None
     """By job id. None: withdrawn, because no poll has succeeded (yet, or for too long); empty: there are no jobs."""
+    complete: bool = True
+    """False: some of the project's jobs may be missing from `jobs`, so no sum over them may be shown."""
     totals: Totals = field(default_factory=Totals)
     collectors: tuple[CollectorState, ...] = ()
     """Those that have run at least once."""

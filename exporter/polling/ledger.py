@@ -1,0 +1,227 @@
+"""What is known of one source's jobs, and what was counted about them. Pure: time and sightings come as arguments."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from exporter.domain.job import Job, JobStatus
+from exporter.domain.snapshot import Totals
+from exporter.domain.source import Known, Sighting
+
+LATE_S = 3600.0
+"""How much later than its submission a job may first turn up in a listing and still be counted as new."""
+
+_UNKNOWN_ASKED = 5
+"""Jobs of unknown status asked one by one in each look: enough to see them end, too few to cost much."""
+
+_NEVER = float("inf")
+
+_FINISHED = tuple(status for status in JobStatus if status.finished)
+
+
+class Counts:
+    """Running totals of one project, over all its sources; they only ever grow."""
+
+    def __init__(self) -> None:
+        self.submitted: Counter[str] = Counter({"": 0})
+        self.started: Counter[str] = Counter({"": 0})
+        self.finished: Counter[tuple[str, JobStatus]] = Counter()
+        self.meet_pool("")
+
+    def meet_pool(self, pool_id: str) -> None:
+        """Give a pool its zeros, so that the first event in it is an increase a query can see."""
+        if (pool_id, JobStatus.UNKNOWN) in self.finished:
+            return
+        self.submitted[pool_id] += 0
+        self.started[pool_id] += 0
+        for status in (*_FINISHED, JobStatus.UNKNOWN):
+            self.finished[pool_id, status] += 0
+
+    def freeze(self) -> Totals:
+        """Copy what has been counted so far."""
+        return Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
+
+
+@dataclass(slots=True)
+class Entry:
+    """One tracked job and what has been counted about it."""
+
+    job: Job
+    seen_at: float
+    """When a look last had word of it."""
+    started: bool
+    """Its start was counted, or lies before the first look."""
+    finished: bool
+    """Its end was counted, or lies before the first look."""
+    finished_seen_at: float | None = None
+    """When its end was first seen, whenever that end was."""
+    gone: bool = False
+    """The cloud has deleted it; it is kept a little longer because its end is news."""
+
+
+class Ledger:
+    """Tracks the jobs of one source: active ones, and finished ones for the retention.
+
+    `retention_s`: how long a finished job stays. `linger_s`: how long a job that was deleted right after its end
+    stays, so that a slow scraper still sees how it ended.
+
+    The first wholly good look seeds: it counts nothing. After that a job counts as submitted when it was submitted
+    after everything the seed had seen; each job counts at most once as submitted, started and finished. "Now" is our
+    clock; which job is new is decided by the cloud's own submission times alone, so that skew between the clocks
+    cannot make history count.
+    """
+
+    def __init__(self, *, counts: Counts, retention_s: float, linger_s: float) -> None:
+        self._counts = counts
+        self._retention_s = retention_s
+        self._linger_s = linger_s
+        self._entries: dict[str, Entry] = {}
+        self._seeded = False
+        self._floor = 0.0  # submission time at or below which nothing is news
+        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the floor; inf: has no such time
+        self._swept = False
+        self._looks = 0
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """Every tracked job, in the order of first sight."""
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, job_id: str) -> Entry | None:
+        """Return the entry of a job; None when it is not tracked."""
+        return self._entries.get(job_id)
+
+    def known(self) -> Known:
+        """Tell a source what it need not ask again."""
+        tracked = {job_id: entry.job for job_id, entry in self._entries.items()}
+        unfinished = {job_id: job for job_id, job in tracked.items() if job.status.active}
+        unclear = [job_id for job_id, job in tracked.items() if job.status is JobStatus.UNKNOWN]
+        if unclear:
+            turn = self._looks * _UNKNOWN_ASKED % len(unclear)
+            for job_id in islice(unclear[turn:] + unclear[:turn], _UNKNOWN_ASKED):
+                unfinished[job_id] = tracked[job_id]
+        times = [job.submitted_at for job in tracked.values() if job.submitted_at is not None]
+        return Known(
+            unfinished=unfinished,
+            tracked=tracked,
+            is_news=self.is_news,
+            seeding=not self._seeded,
+            oldest_at=min(times, default=self._floor) if self._swept else None,
+        )
+
+    def is_news(self, job: Job) -> bool:
+        """Whether a job was never accounted for: not tracked, not counted before, not older than the first look."""
+        if job.job_id in self._entries or job.job_id in self._seen:
+            return False
+        return job.submitted_at is None or job.submitted_at > self._floor
+
+    def look(self, sighting: Sighting, *, now: float) -> None:
+        """Take in one look. What did not answer changes nothing: no job disappears for a failure."""
+        self._looks += 1
+        for job in sighting.jobs:
+            self._meet(job, now=now)
+        for job_id in sighting.gone:
+            self._lose(job_id)
+        if not sighting.failures:
+            self._raise_floor()
+            self._seeded = True
+        self._expire(now=now)
+
+    def sweep(self, sighting: Sighting, *, now: float) -> None:
+        """Take in a sweep: it started long ago, so it adds old jobs and removes deleted ones, but changes none."""
+        for job in sighting.jobs:
+            if not job.status.active and job.job_id not in self._entries and not self.is_news(job):
+                self._meet(job, now=now)
+        for job_id in sighting.gone:
+            self._lose(job_id)
+        if not sighting.failures:
+            self._swept = True
+        self._expire(now=now)
+
+    def _meet(self, job: Job, *, now: float) -> None:
+        self._counts.meet_pool(job.pool_id)
+        entry = self._entries.get(job.job_id)
+        if entry is None:
+            self._meet_first(job, now=now)
+            return
+        entry.seen_at = now
+        entry.gone = False
+        if not entry.started and _has_started(job):
+            entry.started = True
+            self._counts.started[job.pool_id] += 1
+        if job.status.finished:
+            saw_it_end = not entry.job.status.finished
+            if saw_it_end:
+                entry.finished_seen_at = now
+            if not entry.finished:
+                entry.finished = True
+                self._counts.finished[job.pool_id, job.status] += 1
+            if job.ended_at is None:
+                job = replace(job, ended_at=now if saw_it_end else entry.job.ended_at)
+        if job != entry.job:
+            entry.job = job
+
+    def _meet_first(self, job: Job, *, now: float) -> None:
+        news = self._seeded and self.is_news(job)
+        if not news and not job.status.active:
+            forgotten = job.job_id in self._seen  # it was tracked, its retention is over, and it is still listed
+            if forgotten or self._is_past(job, since=job.ended_at or job.submitted_at, now=now):
+                return
+        if job.submitted_at is None:
+            self._seen[job.job_id] = _NEVER
+        elif job.submitted_at > self._floor:
+            self._seen[job.job_id] = job.submitted_at
+        entry = Entry(job=job, seen_at=now, started=_has_started(job), finished=job.status.finished)
+        self._entries[job.job_id] = entry
+        if job.status.finished:
+            entry.finished_seen_at = now
+        if not news:
+            return
+        self._counts.submitted[job.pool_id] += 1
+        if entry.started:
+            self._counts.started[job.pool_id] += 1
+        if entry.finished:
+            self._counts.finished[job.pool_id, job.status] += 1
+            if job.ended_at is None:
+                entry.job = replace(job, ended_at=now)
+
+    def _lose(self, job_id: str) -> None:
+        entry = self._entries.get(job_id)
+        if entry is None:
+            return
+        if not entry.finished:
+            entry.finished = True
+            self._counts.finished[entry.job.pool_id, JobStatus.UNKNOWN] += 1
+        entry.gone = True
+
+    def _raise_floor(self) -> None:
+        newest = max((at for at in self._seen.values() if at < _NEVER), default=0.0)
+        # The seed saw one page of the newest jobs only, so nothing below its newest job may count later.
+        self._floor = max(self._floor, newest - LATE_S if self._seeded else newest)
+        self._seen = {job_id: at for job_id, at in self._seen.items() if at > self._floor}
+
+    def _expire(self, *, now: float) -> None:
+        for job_id, entry in list(self._entries.items()):
+            if entry.gone:
+                seen = entry.finished_seen_at
+                if seen is None or now - seen >= self._linger_s:
+                    del self._entries[job_id]
+            elif not entry.job.status.active:
+                ended = entry.job.ended_at or entry.finished_seen_at or entry.seen_at
+                if self._is_past(entry.job, since=ended, now=now):
+                    del self._entries[job_id]
+
+    def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
+        """Whether the retention of a job that is not active is over; an undated one counts from its first sight."""
+        return not job.status.active and since is not None and now - since >= self._retention_s
+
+
+def _has_started(job: Job) -> bool:
+    """Whether a job has ever run: the start time alone does not tell (API reference §4.3)."""
+    return (
+        job.started_at is not None or job.status in {JobStatus.RUNNING, JobStatus.SCALING} or bool(job.run_duration_s)
+    )
