@@ -1,0 +1,324 @@
+"""Polls one project: asks its sources, keeps the ledgers, and tells what is known of the project now."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from exporter.domain.job import Job, JobStatus
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, TrackedJob
+from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
+from exporter.domain.usage import summarise
+from exporter.polling.ledger import Counts, Entry, Ledger
+from exporter.polling.readings import Readings, Turn
+from exporter.polling.screen import Screen
+from exporter.polling.tally import Tally, tally
+
+_ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
+_HOPELESS = frozenset({"denied", "paused"})  # outcomes after which the next task would fare no better
+_LAST_START = 0.8  # of the deadline: a usage call begun later could hardly be answered in time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
+
+    timeout_s: float = 30.0
+    """Deadline of one jobs or usage poll."""
+    sweep_timeout_s: float = 3600.0
+    """Deadline of a sweep, which walks the whole history one call at a time."""
+    sweep_interval_s: float = 21600.0
+    sweep_retry_s: float = 600.0
+    """How soon a sweep that failed is tried again."""
+    stale_after_s: float = 300.0
+    retention_s: float = 86400.0
+    idle_threshold: float = 0.05
+    usage_workers: int = 3
+    """Tasks asked at the same time; one fewer than the target's concurrency leaves a jobs poll its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """One poll is over. `failures` are its failed parts; `deferred` tasks had no turn before the deadline."""
+
+    project: str
+    collector: str
+    ok: bool
+    duration_s: float
+    calls: int
+    jobs: int
+    """Jobs tracked after the poll."""
+    deferred: int = 0
+    failures: tuple[SourceError, ...] = ()
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One source with its ledger, and when it last answered (monotonic; None: never)."""
+
+    source: JobSource
+    ledger: Ledger
+    answered_at: float | None = None
+    """When at least part of a look was answered."""
+    whole_at: float | None = None
+    """When a look was answered wholly."""
+
+
+class DeadlineError(SourceError):
+    """A poll did not end in time; the cloud answered too slowly for all of it."""
+
+    outcome = "unreachable"
+
+
+class DefectError(SourceError):
+    """A poll met a defect of our own; the traceback is in the log."""
+
+    outcome = "defect"
+
+
+@dataclass(slots=True)
+class _Result:
+    failures: list[SourceError] = field(default_factory=list)
+    deferred: int = 0
+
+
+class ProjectPoller:
+    """Everything known of one project. Each of the three polls ends by publishing through `on_change`.
+
+    A cloud that fails is reported, never raised. A defect of our own is reported as a failed poll too, because a poll
+    that ended in one has learned nothing, and then raised for the schedule to log.
+
+    `identity` carries the labels of the project. `on_poll` is told of each poll that is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: ProjectSnapshot,
+        sources: Sources,
+        plan: Plan,
+        screen: Screen,
+        clock: Clock,
+        on_change: Callable[[ProjectSnapshot], None],
+        on_poll: Callable[[PollReport], None],
+    ) -> None:
+        self._identity = identity
+        self._sources = sources
+        self._plan = plan
+        self._screen = screen
+        self._clock = clock
+        self._on_change = on_change
+        self._on_poll = on_poll
+        self._counts = Counts()
+        self._watches: dict[str, _Watch] = {}
+        self._readings = Readings(keep_s=plan.stale_after_s)
+        self._collectors: dict[str, CollectorState] = {}
+        self._tracked: dict[str, TrackedJob] = {}
+        self._judged: dict[str, tuple[Job, Job, bool]] = {}
+        self._sweep_due_at = 0.0
+
+    async def poll_jobs(self) -> None:
+        """Ask every source what its jobs do."""
+        await self._poll("jobs", self._look, timeout_s=self._plan.timeout_s)
+
+    async def poll_usage(self) -> None:
+        """Ask the tasks of running jobs how busy they are, most stale first, as far as the deadline allows."""
+        if self._watches:  # before the first jobs poll nothing is known to run
+            await self._poll("usage", self._ask_usage, timeout_s=self._plan.timeout_s)
+
+    async def sweep(self) -> None:
+        """Walk the whole listing if that is due; before the first good look it is not."""
+        seeded = self._watches and all(watch.whole_at is not None for watch in self._watches.values())
+        if seeded and self._clock.monotonic() >= self._sweep_due_at:
+            await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
+            ok = self._collectors["sweep"].ok
+            wait_s = self._plan.sweep_interval_s if ok else min(self._plan.sweep_retry_s, self._plan.sweep_interval_s)
+            self._sweep_due_at = self._clock.monotonic() + wait_s
+
+    async def _poll(self, collector: str, work: Callable[[_Result], Awaitable[None]], *, timeout_s: float) -> None:
+        begun_at = self._clock.monotonic()
+        result = _Result()
+        with tally() as counted:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await work(result)
+            except SourceError as error:
+                result.failures.append(error)
+            except TimeoutError:
+                result.failures.append(DeadlineError(f"{collector}: not over after {timeout_s:g} s"))
+            except Exception as error:
+                result.failures.append(DefectError(f"{collector}: {type(error).__name__}"))
+                self._report(collector, result, counted, begun_at=begun_at)
+                raise
+            self._report(collector, result, counted, begun_at=begun_at)
+
+    def _report(self, collector: str, result: _Result, counted: Tally, *, begun_at: float) -> None:
+        ok = not result.failures
+        duration_s = self._clock.monotonic() - begun_at
+        before = self._collectors.get(collector)
+        self._collectors[collector] = CollectorState(
+            name=collector,
+            ok=ok,
+            last_success_at=self._clock.time() if ok else before.last_success_at if before else None,
+            duration_s=duration_s,
+        )
+        self._on_change(self.snapshot())
+        self._on_poll(
+            PollReport(
+                project=self._identity.project,
+                collector=collector,
+                ok=ok,
+                duration_s=duration_s,
+                calls=counted.calls,
+                jobs=sum(len(watch.ledger) for watch in self._watches.values()),
+                deferred=result.deferred,
+                failures=tuple(result.failures),
+            )
+        )
+
+    async def _look(self, result: _Result) -> None:
+        watches = await self._watching()
+        await self._each(watches, lambda watch: self._look_at(watch, result))
+
+    async def _look_at(self, watch: _Watch, result: _Result) -> None:
+        try:
+            sighting = await watch.source.look(watch.ledger.known())
+        except SourceError as error:
+            result.failures.append(error)
+            return
+        watch.ledger.look(sighting, now=self._clock.time())
+        watch.answered_at = self._clock.monotonic()
+        if not sighting.failures:
+            watch.whole_at = watch.answered_at
+        result.failures.extend(sighting.failures)
+
+    async def _sweep(self, result: _Result) -> None:
+        await self._each(tuple(self._watches.values()), lambda watch: self._sweep_one(watch, result))
+
+    async def _sweep_one(self, watch: _Watch, result: _Result) -> None:
+        try:
+            sighting: Sighting = await watch.source.sweep(watch.ledger.known())
+        except SourceError as error:
+            result.failures.append(error)
+            return
+        watch.ledger.sweep(sighting, now=self._clock.time())
+        result.failures.extend(sighting.failures)
+
+    async def _ask_usage(self, result: _Result) -> None:
+        running: dict[str, tuple[str, ...]] = {}
+        owners: dict[str, tuple[JobSource, Job]] = {}
+        for watch in self._watches.values():
+            for entry in watch.ledger.entries:
+                if entry.job.status in _ASKING:
+                    running[entry.job.job_id] = watch.source.tasks(entry.job)
+                    owners[entry.job.job_id] = (watch.source, entry.job)
+        queue = self._readings.turns(running)
+        queue.reverse()  # the next turn is the last one: popping there is cheap
+        last_start = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
+
+        async def work() -> None:
+            while queue and self._clock.monotonic() < last_start:
+                if any(error.outcome in _HOPELESS for error in result.failures):
+                    break
+                turn = queue.pop()
+                await self._ask(turn, *owners[turn.job_id], result)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, self._plan.usage_workers)):
+                group.create_task(work())
+        result.deferred = len(queue)
+
+    async def _ask(self, turn: Turn, source: JobSource, job: Job, result: _Result) -> None:
+        try:
+            series = await source.usage(job, turn.task)
+        except SourceError as error:
+            self._readings.asked(turn, None, at=self._clock.monotonic())
+            if error.outcome != "gone":  # the next jobs poll will find out what became of it
+                result.failures.append(error)
+            return
+        usage = summarise(series, idle_threshold=self._plan.idle_threshold) if series is not None else None
+        self._readings.asked(turn, usage, at=self._clock.monotonic())
+
+    async def _watching(self) -> tuple[_Watch, ...]:
+        """Match the ledgers with the sources of today; a generation the cloud no longer has takes its jobs along."""
+        sources = await self._sources.current()
+        watches = {}
+        for source in sources:
+            watch = self._watches.get(source.api)
+            if watch is None or watch.source is not source:
+                ledger = Ledger(
+                    counts=self._counts,
+                    retention_s=self._plan.retention_s,
+                    linger_s=self._plan.stale_after_s,
+                )
+                watch = _Watch(source=source, ledger=ledger)
+            watches[source.api.value] = watch
+        self._watches = watches
+        return tuple(watches.values())
+
+    @staticmethod
+    async def _each(watches: tuple[_Watch, ...], work: Callable[[_Watch], Awaitable[None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for watch in watches:
+                group.create_task(_await(work(watch)))
+
+    def snapshot(self) -> ProjectSnapshot:
+        """What can be said of the project now; what is too old to be true is not in it.
+
+        An active job that no look confirmed for `stale_after_s` is withdrawn; when a source has not answered at all
+        for so long, all its jobs are. Then the rest is not `complete`.
+        """
+        now = self._clock.monotonic()
+        tracked: dict[str, TrackedJob] = {}
+        answering = False
+        complete = bool(self._watches)
+        for watch in self._watches.values():
+            complete = complete and self._is_fresh(watch.whole_at, now)
+            if not self._is_fresh(watch.answered_at, now):
+                continue
+            answering = True
+            oldest_seen_at = self._clock.time() - self._plan.stale_after_s
+            for entry in watch.ledger.entries:
+                if entry.job.status.active and entry.seen_at <= oldest_seen_at:
+                    continue
+                tracked[entry.job.job_id] = self._track(entry, now)
+        self._tracked = tracked
+        self._judged = {job_id: self._judged[job_id] for job_id in tracked}
+        return ProjectSnapshot(
+            project=self._identity.project,
+            project_id=self._identity.project_id,
+            region=self._identity.region,
+            cloud=self._identity.cloud,
+            jobs=tracked if answering else None,
+            complete=complete,
+            totals=self._counts.freeze(),
+            collectors=tuple(self._collectors.values()),
+        )
+
+    def _is_fresh(self, at: float | None, now: float) -> bool:
+        return at is not None and now - at < self._plan.stale_after_s
+
+    def _track(self, entry: Entry, now: float) -> TrackedJob:
+        """Return the entry as it is shown: the same object as last time while nothing about it changed."""
+        job_id = entry.job.job_id
+        judged = self._judged.get(job_id)
+        if judged is None or judged[0] is not entry.job:
+            judged = self._judged[job_id] = (entry.job, self._screen.veil(entry.job), self._screen.shows(entry.job))
+        _, job, shown = judged
+        last = self._tracked.get(job_id)
+        usage = self._readings.usage(job_id, at=now) if job.status.active else None
+        if usage is None and last is not None and last.usage is not None:
+            usage = last.usage.ended()  # the mean over the run stays true
+            if usage == last.usage:
+                usage = last.usage
+        if last is not None and last.job is job and last.usage is usage:
+            return last
+        return TrackedJob(project=self._identity.project, job=job, usage=usage, shown=shown)
+
+    @property
+    def tracked(self) -> Mapping[str, TrackedJob]:
+        """The jobs of the newest snapshot."""
+        return self._tracked
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
