@@ -39,6 +39,10 @@ class Known:
     """Whether a listed job has never been accounted for. Listing newest first stops at a page without news."""
     seeding: bool = True
     """The first look of this process: one page of the newest jobs is enough, the sweep brings the rest."""
+    answer_by: float | None = None
+    """Monotonic time after which a look asks nothing further and returns what it has, the rest as a failure: asked
+    for one by one, what became of many jobs can take longer than a poll, and must not be lost for it. None: no end.
+    """
     oldest_at: float | None = None
     """Submission time of the oldest tracked job; a later sweep need not look further back. None: sweep everything."""
 

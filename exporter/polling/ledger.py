@@ -95,8 +95,8 @@ class Ledger:
         """Return the entry of a job; None when it is not tracked."""
         return self._entries.get(job_id)
 
-    def known(self) -> Known:
-        """Tell a source what it need not ask again."""
+    def known(self, *, answer_by: float | None = None) -> Known:
+        """Tell a source what it need not ask again, and by when (monotonic) it should be back."""
         tracked = {job_id: entry.job for job_id, entry in self._entries.items()}
         unfinished = {job_id: job for job_id, job in tracked.items() if job.status.active}
         unclear = [job_id for job_id, job in tracked.items() if job.status is JobStatus.UNKNOWN]
@@ -110,6 +110,7 @@ class Ledger:
             tracked=tracked,
             is_news=self.is_news,
             seeding=not self._seeded,
+            answer_by=answer_by,
             oldest_at=min(times, default=self._floor) if self._swept else None,
         )
 

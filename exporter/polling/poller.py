@@ -15,7 +15,7 @@ from exporter.polling.tally import Tally, tally
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 _HOPELESS = frozenset({"denied", "paused"})  # outcomes after which the next task would fare no better
-_LAST_START = 0.8  # of the deadline: a usage call begun later could hardly be answered in time
+_LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +176,13 @@ class ProjectPoller:
         )
 
     async def _look(self, result: _Result) -> None:
+        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
         watches = await self._watching()
-        await self._each(watches, lambda watch: self._look_at(watch, result))
+        await self._each(watches, lambda watch: self._look_at(watch, result, answer_by=answer_by))
 
-    async def _look_at(self, watch: _Watch, result: _Result) -> None:
+    async def _look_at(self, watch: _Watch, result: _Result, *, answer_by: float) -> None:
         try:
-            sighting = await watch.source.look(watch.ledger.known())
+            sighting = await watch.source.look(watch.ledger.known(answer_by=answer_by))
         except SourceError as error:
             result.failures.append(error)
             return
