@@ -87,3 +87,10 @@ class Family(Generic[Subject]):
                 return self.name + "_info"
             case _:
                 return self.name
+
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Every name its samples carry: `_bucket`, `_count` and `_sum` for histograms, else the exposed name."""
+        if self.type is Type.HISTOGRAM:
+            return tuple(self.name + suffix for suffix in ("_bucket", "_count", "_sum"))
+        return (self.exposed_name,)
