@@ -1,17 +1,62 @@
-# Nothing but Python 3.11, make and the network is needed; everything lives in .venv.
+# Needs Python 3.11 or newer, make and the network; everything it installs stays in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts drift generate bench lock wheel clean
+.PHONY: help demo test check lint types contracts drift coverage generate bench lock wheel clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{printf "%-12s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml requirements-dev.txt
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "modelarts-exporter needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(STAMP)
+	@touch $@
+
+demo: $(READY) ## simulator and exporter in the foreground: http://127.0.0.1:10310/
+	@exec $(BIN)/modelarts-exporter demo
+
+test: $(READY) ## every test
+	$(BIN)/pytest --quiet
+
+check: lint types contracts drift coverage ## what CI runs
+
+lint: $(READY) ## style of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## types of code and tests
+	$(BIN)/mypy
+
+contracts: $(READY) ## who may import whom
+	$(BIN)/lint-imports
+
+drift: $(READY) ## generated files are what their sources say
+	$(BIN)/python docs/generate.py --check
+
+coverage: $(READY) ## every test, and how much of the code they reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --quiet
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+generate: $(READY) ## write all generated files
+	$(BIN)/python docs/generate.py
+
+bench: $(READY) ## ratios against prometheus-client and nginx
+	$(BIN)/python bench/render.py
+	$(BIN)/python bench/serve.py
+
+lock: $(READY) ## bring the lock files up to date with pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements-dev.txt
+
+wheel: $(READY) ## dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove everything that was installed or built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
