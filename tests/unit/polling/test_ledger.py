@@ -1,0 +1,360 @@
+"""The ledger: what is tracked, what is news, and that each thing counts once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.source import Sighting, SourceError
+from exporter.polling.ledger import LATE_S, Counts, Ledger
+
+T0 = 1_700_000_000.0
+DAY_S = 86400.0
+
+
+def a_job(job_id: str = "a", status: JobStatus = JobStatus.RUNNING, **fields: object) -> Job:
+    """Make a job that was submitted a minute before T0 and started at T0, unless told otherwise."""
+    job = Job(job_id=job_id, api=Api.V2, status=status, submitted_at=T0 - 60, started_at=T0)
+    return replace(job, **fields)  # type: ignore[arg-type]  # test cases name the fields they need
+
+
+class Bench:
+    """A ledger with its counts, and looks at it in short."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.ledger = Ledger(counts=self.counts, retention_s=DAY_S, linger_s=300.0)
+
+    def look(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
+        failures = (SourceError("list: no answer"),) if failed else ()
+        self.ledger.look(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
+
+    def sweep(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
+        failures = (SourceError("list: no answer"),) if failed else ()
+        self.ledger.sweep(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
+
+    @property
+    def counted(self) -> tuple[int, int, dict[str, int]]:
+        """Submitted, started, and finished by status (zeros left out)."""
+        finished: dict[str, int] = {}
+        for (_, status), count in self.counts.finished.items():
+            if count:
+                finished[status.value] = finished.get(status.value, 0) + count
+        return self.counts.submitted.total(), self.counts.started.total(), finished
+
+    @property
+    def tracked(self) -> dict[str, JobStatus]:
+        return {entry.job.job_id: entry.job.status for entry in self.ledger.entries}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_first_look_counts_nothing(bench: Bench) -> None:
+    """Jobs that were there before us are history: they are tracked, not counted."""
+    bench.look(a_job("running"), a_job("done", JobStatus.COMPLETED, ended_at=T0))
+
+    assert bench.counted == (0, 0, {})
+    assert bench.tracked == {"running": JobStatus.RUNNING, "done": JobStatus.COMPLETED}
+
+
+def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
+    """Only a wholly good look ends the seeding, or a workspace that answers late would be counted as new."""
+    bench.look(a_job("early"), failed=True)
+    bench.look(a_job("early"), a_job("late"), at=T0 + 30)
+
+    assert bench.counted == (0, 0, {})
+    assert not bench.ledger.known().seeding
+
+
+def test_a_life_is_counted_once(bench: Bench) -> None:
+    """Submitted, started and finished count once each, however often the job is seen in each status."""
+    bench.look()
+    waiting = a_job(status=JobStatus.QUEUED, submitted_at=T0 + 10, started_at=None)
+    running = a_job(submitted_at=T0 + 10, started_at=T0 + 60)
+    for at, job in enumerate([waiting, waiting, running, running, *[replace(running, status=JobStatus.FAILED)] * 2]):
+        bench.look(job, at=T0 + 30 * at)
+
+    assert bench.counted == (1, 1, {"failed": 1})
+
+
+def test_a_job_between_two_looks_still_counts(bench: Bench) -> None:
+    """A job that was submitted, ran and failed between two looks counts in all three totals."""
+    bench.look(a_job("old"))
+    bench.look(a_job("quick", JobStatus.FAILED, submitted_at=T0 + 5, started_at=T0 + 6), at=T0 + 30)
+
+    assert bench.counted == (1, 1, {"failed": 1})
+
+
+def test_a_job_that_never_ran_did_not_start(bench: Bench) -> None:
+    """A job that failed before it ran is submitted and finished, never started."""
+    bench.look()
+    bench.look(a_job(status=JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+
+    assert bench.counted == (1, 0, {"failed": 1})
+
+
+def test_running_without_a_start_time_has_started(bench: Bench) -> None:
+    """The cloud may say Running while start_time is still 0 (API reference §4.3): that is a start."""
+    bench.look()
+    bench.look(a_job(submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+
+    assert bench.counted == (1, 1, {})
+
+
+def test_old_history_that_surfaces_is_no_news(bench: Bench) -> None:
+    """When newer jobs are deleted, older ones move up the newest page: they were there before, and do not count."""
+    bench.look(a_job("newest", JobStatus.COMPLETED, submitted_at=T0, ended_at=T0))
+    bench.look(a_job("older", JobStatus.FAILED, submitted_at=T0 - 100, ended_at=T0 - 50), at=T0 + 30)
+
+    assert bench.counted == (0, 0, {})
+    assert "older" in bench.tracked
+
+
+def test_history_beyond_the_retention_is_not_tracked(bench: Bench) -> None:
+    """A finished job whose retention is over leaves no trace when it is listed."""
+    bench.look(a_job("ancient", JobStatus.FAILED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
+
+    assert bench.tracked == {}
+
+
+def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
+    """The series of a finished job end one retention after its end, although it is listed for ever (trap 40)."""
+    bench.look(a_job())
+    done = a_job(status=JobStatus.COMPLETED, ended_at=T0 + 30)
+    bench.look(done, at=T0 + 30)
+    bench.look(at=T0 + 30 + DAY_S - 1)
+    assert bench.tracked == {"a": JobStatus.COMPLETED}
+
+    bench.look(done, at=T0 + 30 + DAY_S)
+    assert bench.tracked == {}
+
+    bench.look(done, at=T0 + 60 + DAY_S)
+    assert bench.tracked == {}
+    assert bench.counted == (0, 0, {"completed": 1})
+
+
+def test_a_forgotten_job_is_never_news_again(bench: Bench) -> None:
+    """A counted job whose retention is over and that is still listed is not counted a second time."""
+    bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
+    bench.look()
+    quick = a_job("quick", JobStatus.COMPLETED, submitted_at=T0 + 5, ended_at=T0 + 10)
+    for at in range(30, 30 * 200, 30):
+        bench.look(quick, at=T0 + at)
+
+    assert bench.counted == (1, 1, {"completed": 1})
+    assert bench.tracked == {}
+
+
+def test_a_forgotten_job_without_any_time_is_never_news_again(bench: Bench) -> None:
+    """A job that the cloud tells no time of is known by its id alone, also after its retention."""
+    bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
+    bench.look()
+    undated = a_job("undated", JobStatus.FAILED, submitted_at=None, started_at=None)
+    for at in range(30, 30 * 20, 30):
+        bench.look(undated, at=T0 + at)
+
+    assert bench.counted == (1, 0, {"failed": 1})
+    assert bench.tracked == {}
+
+
+def test_a_job_that_turns_up_late_is_still_news(bench: Bench) -> None:
+    """A job listed only after a newer one was seen counts, within the margin."""
+    bench.look()
+    bench.look(a_job("newer", submitted_at=T0 + 100), at=T0 + 110)
+    bench.look(a_job("newer", submitted_at=T0 + 100), a_job("late", submitted_at=T0 + 50), at=T0 + 140)
+
+    assert bench.counted == (2, 2, {})
+
+
+def test_what_is_older_than_the_margin_is_not_news(bench: Bench) -> None:
+    """Ids are remembered for the margin only, so that memory does not grow with history."""
+    bench.look()
+    bench.look(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
+    bench.look(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
+
+    assert not bench.ledger.is_news(a_job("stranger", submitted_at=T0 + 15))
+    assert bench.ledger.is_news(a_job("stranger", submitted_at=T0 + 25 + LATE_S))
+
+
+def test_a_failed_look_makes_nothing_disappear(bench: Bench) -> None:
+    """What did not answer changes nothing: the job stays as it was last seen."""
+    bench.look(a_job())
+    bench.look(at=T0 + 30, failed=True)
+
+    assert bench.tracked == {"a": JobStatus.RUNNING}
+
+
+def test_a_deleted_running_job_vanishes_and_counts_as_unknown(bench: Bench) -> None:
+    """We did not see how it ended, so it counts as finished with the status nobody knows."""
+    bench.look(a_job())
+    bench.look(gone=["a"], at=T0 + 30)
+
+    assert bench.tracked == {}
+    assert bench.counted == (0, 0, {"unknown": 1})
+
+
+def test_a_job_deleted_right_after_its_end_lingers(bench: Bench) -> None:
+    """A failure stays visible for five minutes even when the job is deleted at once, or a slow scraper misses it."""
+    bench.look(a_job())
+    bench.look(a_job(status=JobStatus.FAILED), at=T0 + 30)
+    bench.look(gone=["a"], at=T0 + 60)
+    assert bench.tracked == {"a": JobStatus.FAILED}
+
+    bench.look(at=T0 + 30 + 299)
+    assert bench.tracked == {"a": JobStatus.FAILED}
+
+    bench.look(at=T0 + 30 + 300)
+    assert bench.tracked == {}
+    assert bench.counted == (0, 0, {"failed": 1})
+
+
+def test_gone_of_a_stranger_means_nothing(bench: Bench) -> None:
+    """Word that an untracked job is gone changes nothing."""
+    bench.look(a_job())
+    bench.look(a_job(), gone=["stranger"], at=T0 + 30)
+
+    assert bench.tracked == {"a": JobStatus.RUNNING}
+
+
+def test_an_end_without_a_time_is_when_we_saw_it(bench: Bench) -> None:
+    """Where the API's times do not tell the end of a job, it ended when we saw it; seeing it again moves nothing."""
+    bench.look(a_job())
+    for at in (30, 60, 90):
+        bench.look(a_job(status=JobStatus.FAILED), at=T0 + at)
+
+    assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 30]
+
+
+def test_an_end_before_the_first_look_is_not_made_up(bench: Bench) -> None:
+    """A job that was already finished at the first look, without times, has no end time, also later."""
+    failed = a_job(status=JobStatus.FAILED)
+    bench.look(failed)
+    bench.look(failed, at=T0 + 30)
+
+    assert [entry.job.ended_at for entry in bench.ledger.entries] == [None]
+
+
+def test_a_new_job_that_is_already_finished_ended_when_we_saw_it(bench: Bench) -> None:
+    """A job first seen after the seed, already failed and without times, gets the time of that look as its end."""
+    bench.look()
+    bench.look(a_job("new", JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+
+    assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 30]
+
+
+def test_a_lost_job_that_comes_back_counts_its_end_once(bench: Bench) -> None:
+    """Lost jobs may return (API reference §4.1): the later end does not count again, but its time is the later one."""
+    bench.look(a_job())
+    bench.look(a_job(status=JobStatus.LOST), at=T0 + 30)
+    bench.look(a_job(), at=T0 + 60)
+    bench.look(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
+
+    assert bench.counted == (0, 0, {"lost": 1})
+    assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 90]
+
+
+def test_unknown_jobs_are_asked_in_turn_and_few_at_a_time(bench: Bench) -> None:
+    """A job of unknown status must be asked for to see it end; five in a look keep that cheap, turns make it fair."""
+    unclear = [a_job(f"u{n}", JobStatus.UNKNOWN) for n in range(12)]
+    asked: set[str] = set()
+    for at in range(3):
+        bench.look(*unclear, at=T0 + at)
+        now_asked = set(bench.ledger.known().unfinished)
+        assert len(now_asked) == 5
+        asked |= now_asked
+
+    assert asked == {job.job_id for job in unclear}
+
+
+def test_a_sweep_brings_recent_history_and_counts_nothing(bench: Bench) -> None:
+    """The first sweep adds finished jobs that the newest page did not show; they ended before us."""
+    bench.look(a_job("running"))
+    bench.sweep(a_job("done", JobStatus.FAILED, submitted_at=T0 - 5000, ended_at=T0 - 100), at=T0 + 100)
+
+    assert bench.tracked == {"running": JobStatus.RUNNING, "done": JobStatus.FAILED}
+    assert bench.counted == (0, 0, {})
+
+
+def test_a_sweep_never_turns_back_what_a_look_saw_since(bench: Bench) -> None:
+    """A sweep takes minutes: what it read of a tracked or an active job is older than what the looks know."""
+    bench.look(a_job())
+    bench.look(a_job(status=JobStatus.COMPLETED, ended_at=T0 + 20), at=T0 + 30)
+    bench.sweep(a_job(), a_job("stranger"), at=T0 + 60)
+
+    assert bench.tracked == {"a": JobStatus.COMPLETED}
+
+
+def test_a_sweep_leaves_news_to_the_look(bench: Bench) -> None:
+    """A new finished job that a sweep meets first is left to the next look, which counts it."""
+    bench.look()
+    quick = a_job("quick", JobStatus.COMPLETED, submitted_at=T0 + 5, ended_at=T0 + 10)
+    bench.sweep(quick, at=T0 + 20)
+    assert bench.tracked == {}
+
+    bench.look(quick, at=T0 + 30)
+    assert bench.counted == (1, 1, {"completed": 1})
+
+
+def test_a_sweep_removes_what_was_deleted(bench: Bench) -> None:
+    """A finished job that was deleted vanishes with the sweep that found it gone."""
+    bench.look(a_job("done", JobStatus.COMPLETED, ended_at=T0 - 10))
+    bench.sweep(gone=["done"], at=T0 + 1000)
+
+    assert bench.tracked == {}
+
+
+def test_later_sweeps_look_back_to_the_oldest_tracked_job(bench: Bench) -> None:
+    """Once the history was walked, what is older than everything tracked cannot matter any more."""
+    bench.look(a_job("young", submitted_at=T0 - 10), a_job("old", submitted_at=T0 - 500))
+    assert bench.ledger.known().oldest_at is None
+    bench.sweep(failed=True)
+    assert bench.ledger.known().oldest_at is None
+    bench.sweep()
+    assert bench.ledger.known().oldest_at == T0 - 500
+
+
+def test_every_pool_starts_at_zero(bench: Bench) -> None:
+    """A pool's counters exist before its first event, so that increase() sees that event."""
+    bench.look(a_job(pool_id="pool-a"))
+    totals = bench.counts.freeze()
+
+    assert totals.submitted == {"": 0, "pool-a": 0}
+    assert totals.finished["pool-a", JobStatus.FAILED] == 0
+
+
+LIVES = st.lists(
+    st.sampled_from([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.LOST, JobStatus.FAILED, JobStatus.UNKNOWN]),
+    max_size=6,
+)
+
+
+@given(lives=st.lists(LIVES, max_size=5), failed=st.lists(st.booleans(), min_size=6, max_size=6))
+@settings(max_examples=150)
+def test_counts_never_exceed_lives(lives: list[list[JobStatus]], failed: list[bool]) -> None:
+    """Whatever the statuses and failures, a job counts at most once in each total, and no total ever goes back."""
+    bench = Bench()
+    bench.look()
+    before = bench.counted
+    for step in range(6):
+        jobs = [
+            a_job(str(n), life[step], submitted_at=T0 + n + 1, started_at=None)
+            for n, life in enumerate(lives)
+            if step < len(life)
+        ]
+        bench.look(*jobs, at=T0 + 30 * (step + 1), failed=failed[step])
+        submitted, started, finished = bench.counted
+        assert submitted >= before[0]
+        assert started >= before[1]
+        assert sum(finished.values()) >= sum(before[2].values())
+        before = bench.counted
+
+    submitted, started, finished = bench.counted
+    assert submitted == len([life for life in lives if life])
+    assert started <= submitted
+    assert sum(finished.values()) <= submitted
