@@ -104,8 +104,8 @@ def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
 INFO: Family[TrackedJob] = Family(
     name="modelarts_training_job",
     help=(
-        "Always 1; its labels describe the job and stay the same for its whole life, an empty one means that the "
-        "cloud does not say. Join it to any job series: X * on (project, job_id) group_left (user) this."
+        "Always 1; its labels describe the job. An empty one means that the cloud does not say, or not yet: some are "
+        "known only after the start. Join it to any job series: X * on (project, job_id) group_left (user) this."
     ),
     type=Type.INFO,
     subject="job",
@@ -260,7 +260,7 @@ SPEC_ACCELERATORS: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source=(
-        "v1: `gpu_num`, `npu_num`, `flavor_info`; v2: `flavor_detail.flavor_info.{gpu,npu}.unit_num` by `node_count`, "
+        "v1: `gpu_num`, `npu_num`, `flavor_info`; v2: `flavor_detail.flavor_info.{gpu,npu}.unit_num` by `node_count` "
         "or the first of the fallbacks for dedicated pools that answers"
     ),
     labels=(ACCELERATOR,),

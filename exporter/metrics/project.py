@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from exporter.domain.job import JobStatus
-from exporter.domain.snapshot import ProjectSnapshot
+from exporter.domain.snapshot import ProjectSnapshot, Totals
 from exporter.metrics.family import Family, Label, Sample, Type
 
 PUBLIC_POOL = ""
@@ -14,42 +14,39 @@ FINISHED_STATUSES = (*(status for status in JobStatus if status.finished), JobSt
 POOL_ID = Label(name="pool_id", help="Dedicated pool; empty for the public pool.")
 
 
-def known_pools(snapshot: ProjectSnapshot) -> list[str]:
-    """The public pool, and every pool of which a job is tracked or has been counted, in order.
+def known_pools(totals: Totals) -> set[str]:
+    """Tell which pools have been met: the public one always, and each that the totals name.
 
     Each gets its whole vocabulary at 0, because increase() only sees what grows from a sample before it, and because
     a queue that empties must read 0 rather than vanish.
     """
-    pools = {PUBLIC_POOL, *snapshot.totals.submitted, *snapshot.totals.started}
-    pools.update(pool for pool, _ in snapshot.totals.finished)
-    pools.update(tracked.job.pool_id for tracked in (snapshot.jobs or {}).values())
-    return sorted(pools)
+    return {PUBLIC_POOL, *totals.submitted, *totals.started, *(pool for pool, _ in totals.finished)}
 
 
 def _jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     if snapshot.jobs is None:
         return
     counts = Counter((tracked.job.pool_id, tracked.job.status) for tracked in snapshot.jobs.values())
-    for pool in known_pools(snapshot):
+    for pool in sorted(known_pools(snapshot.totals).union(pool for pool, _ in counts)):
         for status in JobStatus:
             yield {"pool_id": pool, "status": status.value}, float(counts[pool, status])
 
 
-def _by_pool(snapshot: ProjectSnapshot, counts: Mapping[str, int]) -> Iterable[Sample]:
-    return (({"pool_id": pool}, float(counts.get(pool, 0))) for pool in known_pools(snapshot))
+def _by_pool(totals: Totals, counts: Mapping[str, int]) -> Iterable[Sample]:
+    return (({"pool_id": pool}, float(counts.get(pool, 0))) for pool in sorted(known_pools(totals)))
 
 
 def _submitted(snapshot: ProjectSnapshot) -> Iterable[Sample]:
-    return _by_pool(snapshot, snapshot.totals.submitted)
+    return _by_pool(snapshot.totals, snapshot.totals.submitted)
 
 
 def _started(snapshot: ProjectSnapshot) -> Iterable[Sample]:
-    return _by_pool(snapshot, snapshot.totals.started)
+    return _by_pool(snapshot.totals, snapshot.totals.started)
 
 
 def _finished(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     counts = snapshot.totals.finished
-    for pool in known_pools(snapshot):
+    for pool in sorted(known_pools(snapshot.totals)):
         for status in FINISHED_STATUSES:
             yield {"pool_id": pool, "status": status.value}, float(counts.get((pool, status), 0))
 
@@ -78,8 +75,8 @@ JOBS: Family[ProjectSnapshot] = Family(
 SUBMITTED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_submitted",
     help=(
-        "Jobs seen for the first time since the exporter began to count; what stood in the first listing is not "
-        "counted. Minus the finished ones: how the backlog grows. A pool's series begin with its first job."
+        "Jobs submitted since the exporter first looked; what stood in that first listing is not counted. "
+        "Minus the finished ones: how the backlog grows. A dedicated pool's series begin when a job of it is met."
     ),
     type=Type.COUNTER,
     subject="project",
@@ -91,8 +88,8 @@ SUBMITTED: Family[ProjectSnapshot] = Family(
 STARTED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_started",
     help=(
-        "Jobs that got their first start since the exporter began to count, those that started and ended between two "
-        "polls included. Over the submitted ones: whether the queue keeps up."
+        "Jobs that started for the first time since the exporter first looked, those that started and ended between "
+        "two polls included. Against the submitted ones: whether the queue keeps up."
     ),
     type=Type.COUNTER,
     subject="project",
@@ -104,7 +101,7 @@ STARTED: Family[ProjectSnapshot] = Family(
 FINISHED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_finished",
     help=(
-        "Jobs that ended since the exporter began to count, by how. Failed and lost over all is the failure rate. "
+        "Jobs that ended since the exporter first looked, by how. Failed and lost over all is the failure rate. "
         "Keeps counting where the jobs' own series are hidden by a filter."
     ),
     type=Type.COUNTER,
