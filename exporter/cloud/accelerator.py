@@ -4,8 +4,14 @@ import re
 
 from exporter.domain.job import Accelerator
 
-_NPU = re.compile(r"ascend|snt\d|\bd9\d0|npu", re.IGNORECASE)
-_GPU = re.compile(r"nvidia|^gp-|tesla|gpu|[pv]nt\d|\b[avhtp]\d{1,3}\b|v100|a100", re.IGNORECASE)
+_NPU = re.compile(r"ascend|snt\d|\bd9\d0|(?<![a-z])npu", re.IGNORECASE)
+_GPU = re.compile(
+    r"nvidia|^gp-|tesla|gpu"
+    r"|(?<![a-z])[apv]nt\d"  # masked product names: Pnt1, GP-Vnt1, 8ant8
+    r"|[avh]100"
+    r"|\b(?:[avh]\d{2,3}|t4|p\d{1,3}[nsv]?|l(?:4|20|40s?))(?![a-z\d])",  # H800, p1, P40; a bare v1 is a version
+    re.IGNORECASE,
+)
 _FLAVOR_TYPES = {"GPU": Accelerator.GPU, "ASCEND": Accelerator.NPU, "NPU": Accelerator.NPU, "CPU": Accelerator.CPU}
 
 

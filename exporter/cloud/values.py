@@ -11,7 +11,9 @@ import msgspec
 
 from exporter.cloud.endpoint import NoteUnknown
 
-_LATEST_MS = 4_102_444_800_000  # the year 2100: beyond it a "time" is something else
+_LATEST_S = 4_102_444_800  # the year 2100: beyond it a "time" is something else
+_LONGEST_S = 50 * 365 * 86_400  # fifty years: what "now - 0" gives where a start of 0 was subtracted (trap 14)
+_LARGEST_COUNT = 2**53  # beyond it a float cannot tell one whole number from the next
 
 
 def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
@@ -20,7 +22,9 @@ def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
         return None
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            read = float(value)
+            read = (
+                math.nan if isinstance(value, str) and "_" in value else float(value)
+            )  # "1_000" is Python, not JSON
         except (ValueError, OverflowError):
             read = math.nan
         if math.isfinite(read):
@@ -41,24 +45,43 @@ def quantity(value: object, *, field: str, note: NoteUnknown) -> float | None:
 def count(value: object, *, field: str, note: NoteUnknown) -> int | None:
     """Read a whole number that cannot be negative; fractions are cut off (API reference §5.2)."""
     read = quantity(value, field=field, note=note)
-    return None if read is None else int(read)
+    if read is None:
+        return None
+    if read > _LARGEST_COUNT:
+        note(field, value)
+        return None
+    return int(read)
 
 
 def moment(value: object, *, field: str, note: NoteUnknown) -> float | None:
     """Milliseconds since the epoch to seconds; 0 and null mean "not yet" (trap 14)."""
+    return _moment(value, per_s=1000, field=field, note=note)
+
+
+def moment_s(value: object, *, field: str, note: NoteUnknown) -> float | None:
+    """Read seconds since the epoch, as the running records of v2 write them (trap 13); 0 and null mean "not yet"."""
+    return _moment(value, per_s=1, field=field, note=note)
+
+
+def _moment(value: object, *, per_s: int, field: str, note: NoteUnknown) -> float | None:
     read = quantity(value, field=field, note=note)
     if not read:
         return None
-    if read > _LATEST_MS:
+    if read / per_s > _LATEST_S:
         note(field, value)
         return None
-    return read / 1000
+    return read / per_s
 
 
 def duration(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Milliseconds to seconds."""
+    """Milliseconds to seconds; what no job can have lasted is noted and None."""
     read = quantity(value, field=field, note=note)
-    return None if read is None else read / 1000
+    if read is None:
+        return None
+    if read / 1000 > _LONGEST_S:
+        note(field, value)
+        return None
+    return read / 1000
 
 
 def text(value: object) -> str:

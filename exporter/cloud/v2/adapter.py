@@ -1,0 +1,195 @@
+"""A v2 job as written to a `Job`. Total: what makes no sense is noted and absent, and never costs the job."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from exporter.cloud import values
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.v2 import phases, wire
+from exporter.cloud.v2.demand import demand
+from exporter.cloud.v2.lenient import BAD, decode
+from exporter.domain.job import Api, Job, JobStatus
+
+KINDS = (
+    "job",
+    "hetero_job",
+    "autosearch_job",
+    "mrs_job",
+    "edge_job",
+    "federated_pool_job",
+    "diag_job",
+    "visualization_job",
+)
+"""The documented kinds; anything else is told as `UNKNOWN_KIND`."""
+
+UNKNOWN_KIND = "unknown"
+
+POLICIES = (
+    "npu_proc_restart",
+    "gpu_proc_restart",
+    "proc_restart",
+    "pod_reschedule",
+    "job_reschedule",
+    "job_reschedule_with_taint",
+    "npu_step_retry",
+)
+"""The documented ways to recover from a fault; anything else is counted as `phases.OTHER`."""
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # it becomes part of a URL and a label
+_JOB_ID = _TASK_ID
+_EXIT_CODES = 2**31  # what a process, a shell or a signal can leave behind is far smaller
+
+
+def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) -> Job | None:
+    """Read a listing's item or a detail; None when it cannot be told whose it is (noted as "v2.items").
+
+    `workspace_id` is the one that was asked for, where the job does not name its own.
+    """
+    read = decode(raw, wire.Job, field="v2.items", note=note)
+    if read is None:
+        return None
+    metadata = read.metadata or wire.Metadata()
+    status = read.status or wire.Status()
+    job_id = values.text(metadata.id)
+    if not _JOB_ID.fullmatch(job_id):
+        note("v2.items", "without a usable metadata.id")
+        return None
+    where = phases.status(status.phase, status.secondary_phase, note=note)
+    tasks = _tasks(status.tasks, note=note)
+    asked = demand(read, tasks, note=note)
+    resource = (read.spec and read.spec.resource) or wire.Resource()
+    engine = (read.algorithm and read.algorithm.engine) or wire.Engine()
+    submitted_at = values.moment(metadata.create_time, field="v2.metadata.create_time", note=note)
+    started_at = values.moment(status.start_time, field="v2.status.start_time", note=note)
+    run_duration_s = values.duration(status.duration, field="v2.status.duration", note=note)
+    if started_at is None and not run_duration_s:
+        run_duration_s = None  # 0 beside a start of 0 says "not yet", not "ran for no time"
+    return Job(
+        job_id=job_id,
+        api=Api.V2,
+        name=values.text(metadata.name),
+        user=values.text(metadata.user_name),
+        workspace_id=values.text(metadata.workspace_id) or workspace_id,
+        pool_id=values.text(resource.pool_id),
+        flavor=values.text(resource.flavor_id),
+        accelerator=asked.kind,
+        accelerator_model=asked.model,
+        engine=values.text(engine.engine_version) or values.text(engine.engine_name),
+        kind=_kind(read.kind, note=note),
+        status=where,
+        reason=phases.reason(status.secondary_phase, note=note),
+        submitted_at=submitted_at,
+        started_at=started_at,
+        ended_at=_end(
+            where,
+            started_at=started_at,
+            run_duration_s=run_duration_s,
+            submitted_at=submitted_at,
+            records=status.running_records,
+            note=note,
+        ),
+        run_duration_s=run_duration_s,
+        spec_nodes=asked.nodes,
+        reported_nodes=_nodes(status.node_count_metrics, note=note),
+        spec_accelerators=asked.accelerators,
+        tasks=tasks,
+        task_exit_codes=_exit_codes(status.task_statuses, note=note),
+        recoveries=_recoveries(status.running_records, note=note),
+    )
+
+
+def _kind(value: object, *, note: NoteUnknown) -> str:
+    if value is None or value == "":
+        return UNKNOWN_KIND
+    kind = values.text(value).strip().lower()
+    if kind in KINDS:
+        return kind
+    note("v2.kind", value)
+    return UNKNOWN_KIND
+
+
+def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
+    """Task ids, once each, in the cloud's order."""
+    read = []
+    for name in names or ():
+        if isinstance(name, str) and _TASK_ID.fullmatch(name):
+            read.append(name)
+        else:
+            note("v2.status.tasks", name)
+    return tuple(dict.fromkeys(read))
+
+
+def _end(
+    status: JobStatus,
+    *,
+    started_at: float | None,
+    run_duration_s: float | None,
+    submitted_at: float | None,
+    records: list[wire.RunningRecord] | None,
+    note: NoteUnknown,
+) -> float | None:
+    """When a finished job ended: its start plus how long it ran, else the end of its last running record.
+
+    Records in documentation samples end before they start, so one that ends before the job began is not believed.
+    """
+    if not status.finished:
+        return None
+    if started_at is not None and run_duration_s is not None:
+        return started_at + run_duration_s
+    if not records:
+        return None
+    field = "v2.status.running_records.end_at"
+    ended_at = values.moment_s(records[-1].end_at, field=field, note=note)
+    began_at = started_at if started_at is not None else submitted_at
+    if ended_at is not None and began_at is not None and ended_at < began_at:
+        note(field, records[-1].end_at)
+        return None
+    return ended_at
+
+
+def _nodes(points: list[msgspec.Raw] | None, *, note: NoteUnknown) -> int | None:
+    """Nodes allocated as of the last point of the step function; None where there is no point."""
+    if not points:
+        return None
+    field = "v2.status.node_count_metrics"
+    try:
+        _, nodes = msgspec.json.decode(points[-1], type=tuple[Any, Any])
+    except BAD:
+        note(field, "not a pair")
+        return None
+    return values.count(nodes, field=field, note=note)
+
+
+def _exit_codes(statuses: list[wire.TaskStatus] | None, *, note: NoteUnknown) -> Mapping[str, int]:
+    """Tasks that failed with the code they left; a task without a name or a code tells nothing."""
+    codes = {}
+    for status in statuses or ():
+        code = values.number(status.exit_code, field="v2.status.task_statuses.exit_code", note=note)
+        if not code:
+            continue
+        (task,) = _tasks([status.task], note=note) or ("",)
+        if abs(code) >= _EXIT_CODES:
+            note("v2.status.task_statuses.exit_code", status.exit_code)
+        elif task:
+            codes[task] = int(code)
+    return codes
+
+
+def _recoveries(records: list[wire.RunningRecord] | None, *, note: NoteUnknown) -> Mapping[str, int] | None:
+    """Fault recoveries by policy; the last record usually has none, because its run is still on or was the last."""
+    if records is None:
+        return None
+    counts: Counter[str] = Counter()
+    for record in records:
+        if record.end_recover is None or record.end_recover == "":
+            continue
+        policy = values.text(record.end_recover).strip().lower()
+        if policy not in POLICIES:
+            note("v2.status.running_records.end_recover", record.end_recover)
+            policy = phases.OTHER
+        counts[policy] += 1
+    return dict(counts)

@@ -1,0 +1,92 @@
+"""One task's metrics as written to a `TaskSeries`: percent to ratios, -1 to nothing (API reference §6.2)."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from exporter.cloud import values
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.v2 import wire
+from exporter.cloud.v2.lenient import decode
+from exporter.domain.job import Accelerator
+from exporter.domain.usage import TaskSeries
+
+_NO_SAMPLE = -1
+_ROUNDED_UP = 101.0
+"""Below it a percentage over 100 is a whole one, rounded; from it on it is something else, and not shown."""
+
+_FIELD = "v2.metrics.value"
+
+Minutes = Sequence[float | None]
+
+
+def series(
+    raw: bytes | msgspec.Raw, *, task: str, accelerator: Accelerator | None, note: NoteUnknown
+) -> TaskSeries | None:
+    """Read a metrics answer; None when nothing in it is a sample.
+
+    `accelerator` is the job's: it says which of the GPU and NPU series is meant, since the other one is there too.
+    """
+    read = decode(raw, wire.TaskMetrics, field="v2.metrics", note=note)
+    if read is None:
+        return None
+    told = {
+        values.text(metric.metric).lower(): _ratios(metric.value or (), note=note) for metric in read.metrics or ()
+    }
+    busy, memory = _accelerators(told, accelerator)
+    found = TaskSeries(
+        task=task,
+        cpu=told.get("cpuusage", ()),
+        memory=told.get("memusage", ()),
+        accelerator=busy,
+        accelerator_memory=memory,
+    )
+    if any(_sampled(minutes) for minutes in (found.cpu, found.memory, busy, memory)):
+        return found
+    return None
+
+
+def _ratios(percents: Sequence[object], *, note: NoteUnknown) -> Minutes:
+    """Percentages to ratios 0-1; what cannot be a percentage is None, and noted once for the series."""
+    unknown: list[object] = []
+
+    def ratio(value: object) -> float | None:
+        if value in (None, _NO_SAMPLE):
+            return None
+        percent = values.number(value, field=_FIELD, note=lambda _, value: unknown.append(value))
+        if percent is None or percent == _NO_SAMPLE:
+            return None
+        if not 0 <= percent < _ROUNDED_UP:
+            unknown.append(value)
+            return None
+        return min(percent / 100, 1.0)
+
+    ratios = [ratio(percent) for percent in percents]
+    if unknown:
+        note(_FIELD, unknown[0])
+    return ratios
+
+
+def _accelerators(told: Mapping[str, Minutes], kind: Accelerator | None) -> tuple[Minutes, Minutes]:
+    """Choose between the GPU and the NPU series.
+
+    A CPU job has neither, whatever is written (trap 20). The job's own kind wins where it has a sample; the other
+    is taken only when it ever was above 0, because a series of zeros is also what an absent device looks like.
+    """
+    if kind is Accelerator.CPU:
+        return (), ()
+    pairs = [(told.get(f"{of}util", ()), told.get(f"{of}memusage", ())) for of in ("gpu", "npu")]
+    if kind is Accelerator.NPU:
+        pairs.reverse()
+    own, other = pairs
+    if _sampled(*other) and (not _sampled(*own) or (kind is None and not _working(*own))):
+        own = other if _working(*other) or (kind is None and not _sampled(*own)) else own
+    return own if _sampled(*own) else ((), ())
+
+
+def _sampled(*series: Minutes) -> bool:
+    return any(value is not None for minutes in series for value in minutes)
+
+
+def _working(*series: Minutes) -> bool:
+    return any(value for minutes in series for value in minutes)
