@@ -1,0 +1,47 @@
+"""Settings: one YAML file, checked whole before anything starts. Imports nothing else of ours."""
+
+from exporter.settings.duration import Duration
+from exporter.settings.fault import SettingsError
+from exporter.settings.load import load
+from exporter.settings.model import (
+    AkSk,
+    Collection,
+    Credentials,
+    Filters,
+    JobLabel,
+    Metadata,
+    Metrics,
+    Password,
+    PodIdentity,
+    RateLimit,
+    Settings,
+    State,
+    Target,
+    Tls,
+)
+from exporter.settings.regex import Regex
+from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
+
+__all__ = [
+    "AkSk",
+    "Collection",
+    "Credentials",
+    "Duration",
+    "Filters",
+    "JobLabel",
+    "Metadata",
+    "Metrics",
+    "Password",
+    "PodIdentity",
+    "RateLimit",
+    "Regex",
+    "Secret",
+    "SecretFile",
+    "SecretUnreadable",
+    "Settings",
+    "SettingsError",
+    "State",
+    "Target",
+    "Tls",
+    "load",
+]
