@@ -249,7 +249,7 @@ def test_a_new_job_that_is_already_finished_ended_when_we_saw_it(bench: Bench) -
 
 
 def test_a_lost_job_that_comes_back_counts_its_end_once(bench: Bench) -> None:
-    """Lost jobs may return (API reference §4.1): the later end does not count again, but its time is the later one."""
+    """Lost jobs may return (API reference §4.1): its end counts once, at the later time."""
     bench.look(a_job())
     bench.look(a_job(status=JobStatus.LOST), at=T0 + 30)
     bench.look(a_job(), at=T0 + 60)

@@ -1,0 +1,141 @@
+"""The schedule: first run at once, no overlap, defects reported, and an end that waits."""
+
+import asyncio
+
+import pytest
+
+from exporter.polling.schedule import Schedule
+
+
+class Log:
+    """Errors the schedule was told of."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, Exception]] = []
+
+    def __call__(self, name: str, error: Exception) -> None:
+        self.errors.append((name, error))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+async def test_the_first_run_comes_at_once(log: Log) -> None:
+    """Work with an interval of an hour runs now, not in an hour."""
+    ran = asyncio.Event()
+
+    async def work() -> None:
+        ran.set()
+
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        await asyncio.wait_for(ran.wait(), 5)
+
+
+async def test_a_defect_is_reported_and_the_next_run_takes_place(log: Log) -> None:
+    """Work that raises is reported with its name, and runs again."""
+    runs = 0
+    again = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ValueError("a defect")
+        again.set()
+
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        schedule.every(0.05, work, name="work")
+        await asyncio.wait_for(again.wait(), 5)
+
+    assert [(name, str(error)) for name, error in log.errors] == [("work", "a defect")]
+
+
+async def test_a_run_that_overruns_never_overlaps(log: Log) -> None:
+    """While work is under way no second run of it starts, however many intervals pass."""
+    running = most = runs = 0
+    enough = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal running, most, runs
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.12)  # longer than two intervals
+        running -= 1
+        runs += 1
+        if runs == 2:
+            enough.set()
+
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        schedule.every(0.05, work, name="work")
+        await asyncio.wait_for(enough.wait(), 5)
+
+    assert most == 1
+
+
+async def test_leaving_waits_for_running_work(log: Log) -> None:
+    """Work that is under way may end within the grace."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await asyncio.sleep(0.05)
+        ended.set()
+
+    async with Schedule(grace_s=5.0, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        await started.wait()
+
+    assert ended.is_set()
+    assert log.errors == []
+
+
+async def test_leaving_cancels_what_does_not_end(log: Log) -> None:
+    """Work that outlives the grace is cancelled, and its clean-up is over when the schedule is left."""
+    started, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+
+    async with Schedule(grace_s=0.01, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        await started.wait()
+
+    assert cleaned.is_set()
+
+
+async def test_cancelled_work_is_not_run_again(log: Log) -> None:
+    """After `cancel` no further run of that work starts; other work goes on."""
+    runs = 0
+    first, other = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        first.set()
+
+    async def later() -> None:
+        other.set()
+
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        schedule.every(0.05, work, name="work")
+        await asyncio.wait_for(first.wait(), 5)
+        schedule.cancel("work")
+        counted = runs
+        schedule.every(0.05, later, name="later")
+        await asyncio.wait_for(other.wait(), 5)
+
+    assert runs == counted
+
+
+async def test_stopping_twice_is_harmless(log: Log) -> None:
+    """A second stop finds nothing to do."""
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        await schedule.stop()
