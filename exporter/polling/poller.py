@@ -1,7 +1,7 @@
 """Polls one project: asks its sources, keeps the ledgers, and tells what is known of the project now."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
@@ -314,11 +314,6 @@ class ProjectPoller:
         if last is not None and last.job is job and last.usage is usage:
             return last
         return TrackedJob(project=self._identity.project, job=job, usage=usage, shown=shown)
-
-    @property
-    def tracked(self) -> Mapping[str, TrackedJob]:
-        """The jobs of the newest snapshot."""
-        return self._tracked
 
 
 async def _await(work: Awaitable[None]) -> None:

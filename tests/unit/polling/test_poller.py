@@ -121,7 +121,6 @@ class Bench:
     def complete(self) -> bool:
         return self.newest.complete
 
-    @property
     def shown(self) -> set[str] | None:
         """Ids of the published jobs; None when they are withdrawn."""
         return None if self.newest.jobs is None else set(self.newest.jobs)
@@ -147,7 +146,7 @@ async def test_a_good_poll_is_published_and_reported(bench: Bench) -> None:
     assert bench.up()
     assert bench.newest.settled
     assert bench.complete()
-    assert bench.shown == {"a"}
+    assert bench.shown() == {"a"}
     assert (bench.newest.project_id, bench.newest.region, bench.newest.cloud) == ("p1", "eu-de", "otc")
     report = bench.reports[-1]
     assert (report.collector, report.ok, report.calls, report.jobs, report.failures) == ("jobs", True, 1, 1, ())
@@ -158,14 +157,14 @@ async def test_no_jobs_is_not_no_answer(bench: Bench, source: FakeSource) -> Non
     """An empty project is up with no jobs; a project that never answered has no word about jobs at all."""
     source.error = SourceError("list: no answer")
     await bench.poller.poll_jobs()
-    assert bench.shown is None
+    assert bench.shown() is None
     assert not bench.up()
     assert bench.newest.settled
 
     source.error = None
     source.jobs = []
     await bench.poller.poll_jobs()
-    assert bench.shown == set()
+    assert bench.shown() == set()
     assert bench.up()
 
 
@@ -178,7 +177,7 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
     await bench.poller.poll_jobs()
 
     assert not bench.up()
-    assert bench.shown == {"a"}
+    assert bench.shown() == {"a"}
     assert bench.complete()
     assert bench.collector("jobs").last_success_at == good_at
     assert bench.reports[-1].failures == (source.error,)
@@ -190,16 +189,16 @@ async def test_stale_jobs_are_withdrawn_and_come_back(bench: Bench, source: Fake
     source.error = SourceError("list: no answer")
     bench.clock.turn(299)
     await bench.poller.poll_jobs()
-    assert bench.shown == {"a"}
+    assert bench.shown() == {"a"}
 
     bench.clock.turn(1)
     await bench.poller.poll_jobs()
-    assert bench.shown is None
+    assert bench.shown() is None
     assert not bench.complete()
 
     source.error = None
     await bench.poller.poll_jobs()
-    assert bench.shown == {"a"}
+    assert bench.shown() == {"a"}
     assert bench.complete()
 
 
@@ -213,7 +212,7 @@ async def test_a_part_that_fails_blanks_only_itself(bench: Bench, source: FakeSo
         bench.clock.turn(30)
         await bench.poller.poll_jobs()
 
-    assert bench.shown == {"seen", "done"}
+    assert bench.shown() == {"seen", "done"}
     assert not bench.up()
     assert not bench.complete()
 
@@ -223,13 +222,13 @@ async def test_one_generation_that_fails_does_not_blank_the_other(clock: ManualC
     v1, v2 = FakeSource(api=Api.V1, jobs=[a_job("1", api=Api.V1)]), FakeSource(jobs=[a_job("u")])
     bench = Bench(clock, v1, v2)
     await bench.poller.poll_jobs()
-    assert bench.shown == {"1", "u"}
+    assert bench.shown() == {"1", "u"}
 
     v1.error = SourceError("v1: no answer")
     for _ in range(10):
         clock.turn(30)
         await bench.poller.poll_jobs()
-    assert bench.shown == {"u"}
+    assert bench.shown() == {"u"}
     assert not bench.up()
     assert not bench.complete()
 
@@ -240,7 +239,7 @@ async def test_a_project_that_cannot_be_probed_is_blind_not_dead(bench: Bench) -
     await bench.poller.poll_jobs()
 
     assert not bench.up()
-    assert bench.shown is None
+    assert bench.shown() is None
     assert str(bench.reports[-1].failures[0]) == "probe: no answer"
 
 
@@ -252,7 +251,7 @@ async def test_a_generation_that_is_no_more_takes_its_jobs_along(clock: ManualCl
     bench.sources.answer = (v2,)
     await bench.poller.poll_jobs()
 
-    assert bench.shown == {"u"}
+    assert bench.shown() == {"u"}
     assert bench.up()
 
 
