@@ -1,0 +1,210 @@
+"""Each family of one project: jobs counted at publish, and what says whether the project is seen at all."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
+from exporter.metrics import live, project
+from exporter.metrics.family import Family
+
+Samples = list[tuple[dict[str, str], float]]
+
+JOBS_OK = CollectorState(name="jobs", ok=True, last_success_at=1700.0, duration_s=0.5)
+JOBS_FAILED = CollectorState(name="jobs", ok=False, last_success_at=None, duration_s=30.0)
+USAGE_FAILED = CollectorState(name="usage", ok=False, last_success_at=1600.0, duration_s=2.0)
+
+
+def told(family: Family[ProjectSnapshot], **facts: Any) -> Samples:
+    """Samples that a family yields for a project with these facts."""
+    assert family.samples is not None
+    return [(dict(labels), value) for labels, value in family.samples(ProjectSnapshot(project="vision", **facts))]
+
+
+def jobs(*facts: tuple[str, JobStatus], shown: bool = True) -> dict[str, TrackedJob]:
+    """Track jobs of these pools and statuses."""
+    return {
+        f"j{number}-{shown}": TrackedJob(
+            project="vision",
+            job=Job(job_id=f"j{number}-{shown}", api=Api.V2, pool_id=pool, status=status),
+            shown=shown,
+        )
+        for number, (pool, status) in enumerate(facts)
+    }
+
+
+def nonzero(samples: Samples) -> Samples:
+    """Only the samples that count something."""
+    return [(labels, value) for labels, value in samples if value]
+
+
+def test_jobs_are_counted_by_pool_and_status_hidden_ones_too() -> None:
+    """Two running jobs in pool-a, one of them hidden by a filter, and one queued in the public pool: 2 and 1."""
+    seen = jobs(("pool-a", JobStatus.RUNNING), ("", JobStatus.QUEUED))
+    hidden = jobs(("pool-a", JobStatus.RUNNING), shown=False)
+
+    assert nonzero(told(project.JOBS, jobs=seen | hidden)) == [
+        ({"pool_id": "", "status": "queued"}, 1.0),
+        ({"pool_id": "pool-a", "status": "running"}, 2.0),
+    ]
+
+
+def test_a_known_pool_without_jobs_counts_zero_in_each_status() -> None:
+    """A pool whose jobs have all gone reads 0 in all ten statuses, as does the public pool: 20 samples."""
+    samples = told(project.JOBS, jobs={}, totals=Totals(submitted={"pool-a": 3}))
+
+    assert [value for _, value in samples] == [0.0] * 20
+    assert [labels["pool_id"] for labels, _ in samples] == [""] * 10 + ["pool-a"] * 10
+    assert [labels["status"] for labels, _ in samples] == [status.value for status in JobStatus] * 2
+
+
+def test_withdrawn_jobs_are_not_counted_as_none() -> None:
+    """While nobody knows the jobs there is no count, because 0 would claim that there are none."""
+    assert told(project.JOBS, jobs=None, totals=Totals(submitted={"pool-a": 3})) == []
+
+
+COUNTED = Totals(
+    submitted={"": 5, "pool-a": 2},
+    started={"": 4},
+    finished={("", JobStatus.FAILED): 1, ("pool-b", JobStatus.UNKNOWN): 2},
+)
+
+
+@pytest.mark.parametrize(
+    "family, expected",
+    [
+        pytest.param(
+            project.SUBMITTED,
+            [({"pool_id": ""}, 5.0), ({"pool_id": "pool-a"}, 2.0), ({"pool_id": "pool-b"}, 0.0)],
+            id="submitted",
+        ),
+        pytest.param(
+            project.STARTED,
+            [({"pool_id": ""}, 4.0), ({"pool_id": "pool-a"}, 0.0), ({"pool_id": "pool-b"}, 0.0)],
+            id="started",
+        ),
+        pytest.param(
+            project.FINISHED,
+            [
+                ({"pool_id": pool, "status": status}, float(count))
+                for pool, counts in (
+                    ("", {"failed": 1}),
+                    ("pool-a", {}),
+                    ("pool-b", {"unknown": 2}),
+                )
+                for status in ("completed", "failed", "terminated", "lost", "unknown")
+                for count in (counts.get(status, 0),)
+            ],
+            id="finished",
+        ),
+    ],
+)
+@pytest.mark.parametrize("known", [pytest.param({}, id="jobs known"), pytest.param(None, id="jobs withdrawn")])
+def test_counters_start_at_zero_in_each_known_pool(
+    family: Family[ProjectSnapshot], expected: Samples, known: dict[str, TrackedJob] | None
+) -> None:
+    """A pool met in one counter has its zeros in all, for increase() to see a first event; withdrawn jobs or not."""
+    assert sorted(told(family, jobs=known, totals=COUNTED), key=repr) == sorted(expected, key=repr)
+
+
+@pytest.mark.parametrize(
+    "family, series",
+    [
+        pytest.param(project.SUBMITTED, 1, id="submitted"),
+        pytest.param(project.STARTED, 1, id="started"),
+        pytest.param(project.FINISHED, 5, id="finished"),
+    ],
+)
+def test_the_public_pool_is_always_counted(family: Family[ProjectSnapshot], series: int) -> None:
+    """Before anything was counted, the public pool stands at 0."""
+    samples = told(family)
+
+    assert [value for _, value in samples] == [0.0] * series
+    assert {labels["pool_id"] for labels, _ in samples} == {""}
+
+
+@pytest.mark.parametrize(
+    "collectors, expected",
+    [
+        pytest.param((), 0.0, id="before the first poll"),
+        pytest.param((JOBS_FAILED,), 0.0, id="never succeeded"),
+        pytest.param((JOBS_OK,), 1.0, id="newest jobs poll succeeded"),
+        pytest.param((JOBS_OK, USAGE_FAILED), 1.0, id="only the usage failed"),
+        pytest.param((USAGE_FAILED, JOBS_FAILED), 0.0, id="all failed"),
+    ],
+)
+def test_up_is_the_newest_jobs_poll(collectors: tuple[CollectorState, ...], expected: float) -> None:
+    """Up is 1 after a wholly good jobs poll and 0 else, from the very start: blindness is a metric."""
+    assert told(live.UP, collectors=collectors) == [({}, expected)]
+
+
+@pytest.mark.parametrize(
+    "family, expected",
+    [
+        pytest.param(live.COLLECTOR_UP, [("jobs", 1.0), ("usage", 0.0)], id="up"),
+        pytest.param(live.COLLECTOR_LAST_SUCCESS, [("jobs", 1700.0), ("usage", 1600.0)], id="last success"),
+        pytest.param(live.COLLECTOR_DURATION, [("jobs", 0.5), ("usage", 2.0)], id="duration"),
+    ],
+)
+def test_each_collector_that_has_run_tells_how_it_fares(
+    family: Family[ProjectSnapshot], expected: list[tuple[str, float]]
+) -> None:
+    """Every collector has its own samples; one that has not run has none."""
+    samples = told(family, collectors=(JOBS_OK, USAGE_FAILED))
+
+    assert samples == [({"collector": name}, value) for name, value in expected]
+    assert told(family) == []
+
+
+def test_before_the_first_success_there_is_no_time_of_it() -> None:
+    """A collector that never succeeded has no last success, not one in 1970."""
+    assert told(live.COLLECTOR_LAST_SUCCESS, collectors=(JOBS_FAILED,)) == []
+
+
+def test_the_project_is_explained_once() -> None:
+    """The info carries what the project's short name stands for."""
+    samples = told(live.PROJECT_INFO, project_id="0123456789abcdef0123456789abcdef", region="eu-de", cloud="otc")
+
+    assert samples == [
+        ({"project_id": "0123456789abcdef0123456789abcdef", "region": "eu-de", "cloud": "otc"}, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "known, expected",
+    [
+        pytest.param(jobs(("", JobStatus.RUNNING), ("", JobStatus.FAILED)), [({}, 2.0)], id="two"),
+        pytest.param({}, [({}, 0.0)], id="none, certainly"),
+        pytest.param(None, [], id="nobody knows"),
+    ],
+)
+def test_tracked_jobs_are_counted_while_they_are_known(
+    known: dict[str, TrackedJob] | None, expected: Samples
+) -> None:
+    """The exporter says how many jobs it holds; withdrawn ones are not 0."""
+    assert told(live.TRACKED_JOBS, jobs=known) == expected
+
+
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(family, id=family.name) for family in (*project.PROJECT_FAMILIES, *live.LIVE_FAMILIES)],
+)
+def test_samples_keep_the_declaration(family: Family[ProjectSnapshot]) -> None:
+    """Label names, their order and their vocabulary are those declared, each combination once."""
+    facts = {"jobs": jobs(("pool-c", JobStatus.LOST)), "totals": COUNTED, "collectors": (JOBS_OK, USAGE_FAILED)}
+    samples = told(family, **facts)
+
+    assert samples
+    assert unique(tuple(labels.items()) for labels, _ in samples)
+    for labels, value in samples:
+        assert list(labels) == [label.name for label in family.labels]
+        assert all(not label.values or labels[label.name] in label.values for label in family.labels)
+        assert isinstance(value, float)
+
+
+def unique(items: Iterable[object]) -> bool:
+    """Whether no item comes twice."""
+    listed = list(items)
+    return len(set(listed)) == len(listed)
