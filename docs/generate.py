@@ -1,0 +1,43 @@
+"""Writes every generated file, or with --check names those that are not what their sources say."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from exporter.cloud.reference import endpoints_markdown
+from exporter.metrics import reference
+from exporter.settings.document import configuration_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def generated() -> Iterator[tuple[Path, Callable[[str], str]]]:
+    """Yield each generated file with the function that makes its text from the text it has now ("" if none)."""
+    yield ROOT / "docs/metrics.md", lambda _: reference.markdown()
+    yield ROOT / "docs/configuration.md", configuration_markdown
+    yield ROOT / "docs/endpoints.md", lambda _: endpoints_markdown()
+
+
+def main() -> int:
+    """Write or check; 1 when a check finds a difference."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    check: bool = parser.parse_args().check
+    stale = []
+    for path, make in generated():
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        after = make(before)
+        if after == before:
+            continue
+        stale.append(path.relative_to(ROOT))
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(after, encoding="utf-8")
+    for name in stale:
+        sys.stderr.write(f"{name}: {'out of date; run `make generate`' if check else 'written'}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
