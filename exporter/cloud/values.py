@@ -22,9 +22,7 @@ def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
         return None
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            read = (
-                math.nan if isinstance(value, str) and "_" in value else float(value)
-            )  # "1_000" is Python, not JSON
+            read = math.nan if "_" in str(value) else float(value)  # "1_000" is a number to Python only
         except (ValueError, OverflowError):
             read = math.nan
         if math.isfinite(read):

@@ -11,6 +11,7 @@ PAGE_SIZE = 50
 """The most a search may ask for; more is refused or silently clamped (API reference §1.3, trap 2)."""
 
 ACTIVE_PHASES = ("Creating", "Pending", "Running", "Terminating")
+PHASES = (*ACTIVE_PHASES, "Completed", "Failed", "Terminated", "Abnormal")
 
 SEARCH = Endpoint(
     name="v2_search_jobs",
@@ -36,9 +37,9 @@ DETAIL = Endpoint(
     path="/v2/{project_id}/training-jobs/{job_id}",
     answer=msgspec.Raw,
     notes=(
-        "Asked only for a job that left the active set, or to confirm that one was deleted: a deleted job is HTTP 400 "
-        "with ModelArts.2775, not 404 (reference §8). Decoded part by part, like a listing's item, so that a single "
-        "drifted field does not cost the job."
+        "Asked only for a job that left the active set, or to confirm that one was deleted: a deleted job is HTTP "
+        "400 with ModelArts.2775, not 404 (reference §8). Decoded part by part, like a listing's item, so that a "
+        "single drifted field does not cost the job."
     ),
     fixtures=(
         Fixture(file="detail_gpu_running.json", why="the detail of a list item: same object, more fields, secrets"),
@@ -61,8 +62,8 @@ METRICS = Endpoint(
     path="/v2/{project_id}/training-jobs/{job_id}/metrics/{task}",
     answer=msgspec.Raw,
     notes=(
-        "Percent by the minute, without times: aligned at the end. -1 is no sample. HTTP 204, with or without a body, "
-        "means that there are none yet (reference §6.2)."
+        "Percent by the minute, without times: aligned at the end. -1 is no sample. HTTP 204, with or without a "
+        "body, means that there are none yet (reference §6.2)."
     ),
     fixtures=(
         Fixture(file="metrics_gpu.json", why="head and tail are -1; the NPU series of a GPU job are wholly -1"),

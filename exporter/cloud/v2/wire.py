@@ -77,7 +77,7 @@ class FlavorInfo(msgspec.Struct):
 
 
 class Flavor(msgspec.Struct):
-    """A flavor as public pools and heterogeneous tasks tell it. `billing.unit_num` counts something else (trap 23)."""
+    """A flavor as public pools and heterogeneous tasks tell it. Its `billing.unit_num` counts no cards (trap 23)."""
 
     flavor_id: Any = None
     flavor_type: Any = None

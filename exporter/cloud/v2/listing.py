@@ -1,0 +1,219 @@
+"""The listings of one workspace: what is active, what is newest, and the whole history."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from exporter.cloud.endpoint import Caller, NoteUnknown
+from exporter.cloud.errors import Unintelligible, Unreachable
+from exporter.cloud.v2 import adapter
+from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
+from exporter.cloud.v2.paging import Memory, Pager
+from exporter.domain.job import Job
+from exporter.domain.source import Clock, Known, SourceError
+
+_TAIL = 10
+"""Rows at the end of a newest-first page that tell whether the next one can hold news. Not the whole page: what was
+never accounted for further up is new, but below jobs that were there is only what was there before them."""
+
+_BLIND_PAGES = 20
+_BLIND_PAGES_SEEDING = 100
+"""How far the listing is followed for active jobs where the server ignores the filter. At the first look all that
+runs has to be found among what ended; later, what lies further down is known, and asked for by itself."""
+
+
+class OutOfTime(Unreachable):
+    """A call was not made, because the look should be back by now."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation, "not asked any more, the time for this poll is over")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    key: Hashable
+    job: Job | None
+
+
+Page = Sequence[_Row]
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a walk brought, and why it is not all there is."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pages: int = 0
+    failure: SourceError | None = None
+    """The call that did not answer, and ended the walk."""
+    truncated: bool = False
+    """The cloud has more, but there is no way to ask for it."""
+    blind: bool = False
+    """The filter was ignored: this is the newest of everything."""
+
+    @property
+    def failures(self) -> tuple[SourceError, ...]:
+        """Everything that keeps this from being whole."""
+        if self.failure is not None:
+            return (self.failure,)
+        if self.truncated:
+            # Not Refused: the cloud said yes, and its answer does not mean what was asked.
+            return (Unintelligible(SEARCH.name, "offset leads nowhere, so not every job can be listed"),)
+        return ()
+
+
+class Lister:
+    """Searches for the jobs of a project. What `offset` means is found out once an hour, for all walks."""
+
+    def __init__(self, caller: Caller, *, clock: Clock, note: NoteUnknown) -> None:
+        self._caller = caller
+        self._clock = clock
+        self._note = note
+        self._memory = Memory(clock)
+
+    async def active(self, workspace_id: str, known: Known) -> Listing:
+        """List every job in an active phase, by a filter on the phase."""
+        rule = _ActiveRule(workspace_id, known)
+        listing = await self._walk(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
+        if rule.blind:
+            self._note("v2.filters", "ignored")
+            listing.blind = True
+        elif listing.truncated:
+            await self._narrow(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
+        return listing
+
+    async def newest(self, workspace_id: str, known: Known) -> Listing:
+        """List the newest jobs, whatever their phase, down to a page that ends in known ones."""
+
+        def enough(page: Page) -> bool:
+            return known.seeding or not _ends_in_news(page, known)
+
+        return await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+
+    async def history(self, workspace_id: str, known: Known) -> Listing:
+        """List everything, newest first, down to a page that is wholly older than `known.oldest_at`."""
+
+        def enough(page: Page) -> bool:
+            return known.oldest_at is not None and _is_older(page, known.oldest_at)
+
+        listing = await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+        if listing.truncated:
+            await self._narrow(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
+        return listing
+
+    async def _walk(
+        self,
+        workspace_id: str,
+        *,
+        phases: Sequence[str] = (),
+        enough: Callable[[Page], bool],
+        answer_by: float | None,
+    ) -> Listing:
+        listing = Listing()
+        pager = Pager(self._memory.recall())
+        while (offset := pager.offset) is not None:
+            page = await self._page(listing, workspace_id, offset=offset, phases=phases, answer_by=answer_by)
+            if page is None or enough(page):
+                break
+            pager.feed([row.key for row in page])
+        else:
+            listing.truncated = pager.truncated
+        self._memory.learn(pager)
+        return listing
+
+    async def _narrow(
+        self, listing: Listing, workspace_id: str, *, phases: Sequence[str], answer_by: float | None
+    ) -> None:
+        """See as much as there is to see without an offset: each phase from both of its ends."""
+        listing.truncated = False
+        for phase in phases:
+            newest: frozenset[Hashable] = frozenset()
+            for order in ("desc", "asc"):
+                page = await self._page(listing, workspace_id, phases=(phase,), order=order, answer_by=answer_by)
+                if page is None:
+                    return
+                if len(page) < PAGE_SIZE:
+                    break
+                ends = frozenset(row.key for row in page)
+                if order == "asc" and not ends & newest:
+                    listing.truncated = True
+                newest = ends
+
+    async def _page(
+        self,
+        listing: Listing,
+        workspace_id: str,
+        *,
+        offset: int = 0,
+        phases: Sequence[str] = (),
+        order: str = "desc",
+        answer_by: float | None,
+    ) -> Page | None:
+        """Add one page to a listing; None when it did not come, which is then the listing's failure."""
+        if answer_by is not None and self._clock.monotonic() >= answer_by:
+            listing.failure = OutOfTime(SEARCH.name)
+            return None
+        body = search_body(workspace_id=workspace_id, offset=offset, phases=phases, order=order)
+        try:
+            answer = await self._caller.call(SEARCH, body=body)
+        except SourceError as error:
+            listing.failure = error
+            return None
+        rows = [self._row(raw, workspace_id) for raw in (answer and answer.items) or ()]
+        listing.pages += 1
+        listing.jobs.update((row.job.job_id, row.job) for row in rows if row.job is not None)
+        return rows
+
+    def _row(self, raw: msgspec.Raw, workspace_id: str) -> _Row:
+        job = adapter.job(raw, workspace_id=workspace_id, note=self._note)
+        if job is not None:
+            return _Row(job.job_id, job)
+        return _Row(hashlib.sha256(raw).digest(), None)  # a bad row still takes its place on the page
+
+
+class _ActiveRule:
+    """When to stop listing active jobs: never, unless the filter turns out to be ignored.
+
+    A full page of which more than a quarter has ended was not filtered; a few may end while the cloud answers. Then
+    the walk is over the newest of everything, and goes on only while it can bring what a look is for.
+    """
+
+    def __init__(self, workspace_id: str, known: Known) -> None:
+        self.blind = False
+        self._known = known
+        self._wanted = {
+            job.job_id: job for job in known.unfinished.values() if job.workspace_id in ("", workspace_id)
+        }
+        self._pages = 0
+
+    def __call__(self, page: Page) -> bool:
+        self._pages += 1
+        for row in page:
+            if row.job is not None:
+                self._wanted.pop(row.job.job_id, None)
+        ended = sum(1 for row in page if row.job is not None and row.job.status.finished)
+        self.blind = self.blind or (len(page) >= PAGE_SIZE and ended * 4 > len(page))
+        return self.blind and self._is_enough(page)
+
+    def _is_enough(self, page: Page) -> bool:
+        if self._known.seeding:
+            return self._pages >= _BLIND_PAGES_SEEDING
+        if self._pages >= _BLIND_PAGES:
+            return True
+        if _ends_in_news(page, self._known):
+            return False
+        times = [job.submitted_at for job in self._wanted.values()]
+        oldest_at = min((at for at in times if at is not None), default=None)
+        return oldest_at is None or _is_older(page, oldest_at)
+
+
+def _ends_in_news(page: Page, known: Known) -> bool:
+    return any(row.job is not None and known.is_news(row.job) for row in page[-_TAIL:])
+
+
+def _is_older(page: Page, at: float) -> bool:
+    """Whether every dated job of a page was submitted before a time; a page without any tells nothing."""
+    times = [row.job.submitted_at for row in page if row.job is not None and row.job.submitted_at is not None]
+    return bool(times) and max(times) < at

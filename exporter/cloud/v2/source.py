@@ -1,0 +1,204 @@
+"""The v2 generation of one project, as polling sees it."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from exporter.cloud.endpoint import Caller, NoteUnknown
+from exporter.cloud.errors import Denied, Gone, Paused, Refused, Unintelligible, Unsupported
+from exporter.cloud.v2 import adapter
+from exporter.cloud.v2.endpoints import DETAIL, METRICS
+from exporter.cloud.v2.listing import Lister, Listing, OutOfTime
+from exporter.cloud.v2.series import series
+from exporter.domain.job import Api, Job
+from exporter.domain.source import Clock, Known, Sighting, SourceError
+from exporter.domain.usage import TaskSeries
+
+Item = TypeVar("Item")
+
+_WIDTH = 4
+"""Questions under way at the same time; the transport has a limit of its own, this one makes stopping prompt."""
+
+_FORBIDDEN = 403
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a look or a sweep has brought so far."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    failures: list[SourceError] = field(default_factory=list)
+    learned: bool = False
+    """Whether anything was answered at all."""
+    stopped: bool = False
+    """Whether to ask nothing further."""
+    unlisted: set[str] = field(default_factory=set)
+    """Workspaces whose listing is not whole: that a job is missing from it says nothing."""
+
+    def take(self, listing: Listing) -> None:
+        self.jobs.update(listing.jobs)
+        self.failures.extend(listing.failures)
+        self.learned = self.learned or listing.pages > 0
+        self.stopped = self.stopped or _is_hopeless(listing.failure)
+
+    def sighting(self) -> Sighting:
+        """Raise the first failure when nothing was learned."""
+        if self.failures and not self.learned:
+            raise self.failures[0]
+        return Sighting(jobs=tuple(self.jobs.values()), gone=frozenset(self.gone), failures=tuple(self.failures))
+
+
+class V2Source:
+    """Asks v2 about the training jobs of one project.
+
+    `workspaces` says which ones to look into, because a search sees only one (trap 4); it may raise SourceError.
+    A search costs a page of 50 jobs; a look needs ⌈active/50⌉ + 2 searches a workspace at most while no more than 40
+    jobs were submitted since the last one, and a detail for each job that is no longer listed as active.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        project: str,
+        workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+        clock: Clock,
+        note: NoteUnknown,
+    ) -> None:
+        self._caller = caller
+        self._project = project
+        self._workspaces = workspaces
+        self._clock = clock
+        self._note = note
+        self._lister = Lister(caller, clock=clock, note=note)
+        self._asked_at: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"V2Source({self._project!r})"
+
+    @property
+    def api(self) -> Api:
+        """The generation it speaks."""
+        return Api.V2
+
+    async def look(self, known: Known) -> Sighting:
+        """See what is active, what is new, and what became of the rest. See `JobSource.look`."""
+        tally = _Tally()
+        workspaces = await self._workspaces()
+        tally.unlisted.update(workspaces)
+
+        async def survey(workspace_id: str) -> None:
+            await self._survey(workspace_id, known, tally)
+
+        await self._each(workspaces[:1], survey, tally)  # alone: a bad credential must fail once, not four times
+        await self._each(workspaces[1:], survey, tally)
+        missing = [job for job in known.unfinished.values() if _is_missing(job, tally)]
+        missing.sort(key=lambda job: self._asked_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
+        self._asked_at = {job.job_id: at for job in missing if (at := self._asked_at.get(job.job_id)) is not None}
+        await self._confirm(missing, tally, answer_by=known.answer_by, width=_WIDTH)
+        return tally.sighting()
+
+    async def sweep(self, known: Known) -> Sighting:
+        """Walk everything, one call at a time. See `JobSource.sweep`."""
+        tally = _Tally()
+        workspaces = await self._workspaces()
+        tally.unlisted.update(workspaces)
+
+        async def walk(workspace_id: str) -> None:
+            listing = await self._lister.history(workspace_id, known)
+            tally.take(listing)
+            if not listing.failures:
+                tally.unlisted.discard(workspace_id)
+
+        await self._each(workspaces, walk, tally, width=1)
+        missing = [job for job in known.tracked.values() if _is_missing(job, tally)]
+        await self._confirm(missing, tally, answer_by=known.answer_by, width=1)
+        return tally.sighting()
+
+    def tasks(self, job: Job) -> tuple[str, ...]:
+        """Return the job's task ids, all of which can be asked about."""
+        return job.tasks
+
+    async def usage(self, job: Job, task: str) -> TaskSeries | None:
+        """Ask for one task's minutes; None while none is sampled. Raises SourceError."""
+        raw = await self._caller.call(METRICS, path={"job_id": job.job_id, "task": task})
+        if raw is None:
+            return None
+        return series(raw, task=task, accelerator=job.accelerator, note=self._note)
+
+    async def _survey(self, workspace_id: str, known: Known, tally: _Tally) -> None:
+        active = await self._lister.active(workspace_id, known)
+        tally.take(active)
+        if active.failure is None:
+            tally.unlisted.discard(workspace_id)
+        elif tally.stopped or not isinstance(active.failure, Refused):
+            return  # what is newest would fare no better; only a refused filter leaves something else to try
+        if not active.blind:
+            tally.take(await self._lister.newest(workspace_id, known))
+
+    async def _confirm(self, jobs: Iterable[Job], tally: _Tally, *, answer_by: float | None, width: int) -> None:
+        """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""
+
+        async def ask(job: Job) -> None:
+            if answer_by is not None and self._clock.monotonic() >= answer_by:
+                tally.failures.append(OutOfTime(DETAIL.name))
+                tally.stopped = True
+                return
+            self._asked_at[job.job_id] = self._clock.monotonic()
+            try:
+                tally.jobs[job.job_id] = await self._detail(job)
+            except Gone:
+                tally.gone.add(job.job_id)
+            except SourceError as error:
+                tally.failures.append(error)
+                tally.stopped = tally.stopped or isinstance(error, Denied | Paused)
+                return
+            tally.learned = True
+
+        await self._each(jobs, ask, tally, width=width)
+
+    async def _detail(self, job: Job) -> Job:
+        raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
+        read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
+        if read is None or read.job_id != job.job_id:
+            raise Unintelligible(DETAIL.name, "the answer is not the job that was asked for")
+        return read
+
+    @staticmethod
+    async def _each(
+        items: Iterable[Item], ask: Callable[[Item], Awaitable[None]], tally: _Tally, *, width: int = _WIDTH
+    ) -> None:
+        """Ask about each item, a few at a time, until there is reason to stop."""
+        queue = iter(items)
+
+        async def work() -> None:
+            for item in queue:  # shared: each item is taken once
+                if tally.stopped:
+                    return
+                await ask(item)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(work())
+
+
+def _is_missing(job: Job, tally: _Tally) -> bool:
+    """Whether a job was not listed where it should have been. In an unlisted workspace nothing is missing."""
+    if job.job_id in tally.jobs:
+        return False
+    if not job.workspace_id:
+        return not tally.unlisted
+    return job.workspace_id not in tally.unlisted
+
+
+def _is_hopeless(error: SourceError | None) -> bool:
+    """Whether a search that failed so tells that no other one need be tried.
+
+    Trap 34: five failed signatures lock the key. A 403 may be about one workspace, and another may still answer.
+    """
+    if isinstance(error, Denied):
+        return error.status != _FORBIDDEN
+    return isinstance(error, Paused | Unsupported | OutOfTime)
