@@ -169,7 +169,7 @@ class Decoder:
             return _FAILED
         try:
             text = "".join(part if isinstance(part, str) else _content(part) for part in parts)
-        except SecretUnreadable as error:
+        except ValueError as error:
             self.faults.add(path, str(error))
             return _FAILED
         if not text.isprintable():
@@ -287,7 +287,7 @@ def _content(file: SecretFile) -> str:
     try:
         return file.read()
     except ValueError as error:
-        raise SecretUnreadable(f"{file.path}: {error}") from None
+        raise ValueError(f"{file.path}: {error}") from None
 
 
 def _environment(kind: shape.Type) -> tuple[str, ...]:
