@@ -161,7 +161,9 @@ STATUS_REASON: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source="v1: name of `status`; v2: `status.secondary_phase`",
-    labels=(Label(name="reason", help="v1 status name or v2 secondary phase, from the documented ones."),),
+    labels=(
+        Label(name="reason", help="v1 status name or v2 secondary phase; `other` for one that is not documented."),
+    ),
     samples=_status_reason,
 )
 
@@ -199,7 +201,10 @@ END: Family[TrackedJob] = Family(
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: `end_time` or `start_time` + `duration`; v2: `status.start_time` + `status.duration`; else own clock",
+    source=(
+        "v1: `end_time`, else `start_time` + `duration`, else own clock; "
+        "v2: `status.start_time` + `status.duration`, else `running_records[].end_at`, else own clock"
+    ),
     unit="seconds",
     samples=_one(lambda job: job.ended_at),
 )
@@ -304,7 +309,9 @@ RECOVERIES: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records[].end_recover`",
-    labels=(Label(name="policy", help="What was restarted or rescheduled, in the cloud's word."),),
+    labels=(
+        Label(name="policy", help="What was restarted or rescheduled; `other` for a word that is not documented."),
+    ),
     stability=Stability.EXPERIMENTAL,
     samples=_recoveries,
 )

@@ -115,8 +115,8 @@ CREDENTIALS_EXPIRY: Family[None] = Family(
 SERIES: Family[None] = Family(
     name="modelarts_exporter_series",
     help=(
-        "Series of the project's jobs in what is served now. Compare it with metrics.max_series_per_project before "
-        "the limit bites."
+        "Series served for the project: its jobs' and tasks' own and the counts over them. Compare it with "
+        "metrics.max_series_per_project before the limit bites."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -181,8 +181,8 @@ RENDER_DURATION: Family[None] = Family(
 PUBLISH_FAILURES: Family[None] = Family(
     name="modelarts_exporter_publish_failures",
     help=(
-        "Snapshots that could not be rendered and were refused; the last good one is served on and grows old. "
-        "Any increase is a bug worth reporting."
+        "What could not be rendered, counted at each publish: single families of a job or project, which are left "
+        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug worth reporting."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -311,15 +311,22 @@ class OwnMetrics:
         self._unknown_values.labels(project=project, field=field).inc()
 
     def published(
-        self, *, taken_at: float, render_s: float, series: Mapping[str, int], dropped: Mapping[str, int]
+        self,
+        *,
+        taken_at: float,
+        render_s: float,
+        series: Mapping[str, int],
+        dropped: Mapping[str, int],
+        failed: int = 0,
     ) -> None:
-        """Account for a published snapshot: its series served and left out, by project."""
+        """Account for a published snapshot: its series served and left out, by project, and the parts that failed."""
         self._snapshot_timestamp.set(taken_at)
         self._render_duration.observe(render_s)
         for project, count in series.items():
             self._series.labels(project=project).set(count)
         for project, count in dropped.items():
             self._series_dropped.labels(project=project).inc(count)
+        self._publish_failures.inc(failed)
 
     def publish_refused(self) -> None:
         """Count a snapshot that would not render."""

@@ -40,7 +40,7 @@ def everything_happened(own: OwnMetrics) -> None:
     own.circuit_changed(project="vision", is_open=True)
     own.credentials_changed(project="vision", expires_at=1700.0)
     own.unknown_value(project="vision", field="status.phase")
-    own.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5})
+    own.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
     own.publish_refused()
     own.config_reloaded(successful=False)
 
@@ -67,7 +67,7 @@ def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegis
     assert read("modelarts_exporter_series_dropped_total", vision) == 5
     assert read("modelarts_exporter_snapshot_timestamp_seconds") == 1650
     assert read("modelarts_exporter_render_duration_seconds_sum") == 0.02
-    assert read("modelarts_exporter_publish_failures_total") == 1
+    assert read("modelarts_exporter_publish_failures_total") == 3  # 2 parts, then a whole snapshot
     assert read("modelarts_exporter_config_last_reload_successful") == 0
 
 
