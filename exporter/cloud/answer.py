@@ -85,8 +85,9 @@ def read(
         if may_be_empty:
             return None
         raise Unintelligible(operation, "an empty body", status=reply.status)
+    kind: Any = answer  # to mypy a generic's type is not hashable
     try:
-        decoded: Answer = _decoder(answer).decode(reply.body)
+        decoded: Answer = _decoder(kind).decode(reply.body)
     except msgspec.ValidationError as invalid:
         raise Unintelligible(operation, said(str(invalid), unsaid=unsaid), status=reply.status) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as invalid:
