@@ -182,7 +182,7 @@ PUBLISH_FAILURES: Family[None] = Family(
     name="modelarts_exporter_publish_failures",
     help=(
         "What could not be rendered, counted at each publish: single families of a job or project, which are left "
-        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug worth reporting."
+        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug: report it."
     ),
     type=Type.COUNTER,
     subject="exporter",
