@@ -1,0 +1,57 @@
+"""A simulated ModelArts cloud, written from the API reference alone: to demonstrate, to test, and to break on purpose.
+
+It shares no code with the exporter. See docs/simulator.md.
+"""
+
+from exporter.simulator.clock import Clock, RealClock, ScaledClock
+from exporter.simulator.faults import FAULTS, Fault, parse_fault
+from exporter.simulator.flavor import Engine, Flavor, flavor
+from exporter.simulator.job import Job, Plan, Role, State
+from exporter.simulator.options import (
+    ACCESS_KEY,
+    DOMAIN,
+    PASSWORD,
+    POD_IDENTITY_TOKEN,
+    PROJECT_ID,
+    PROJECT_NAME,
+    SECOND_WORKSPACE,
+    SECRET_KEY,
+    SECRET_MARKER,
+    USER,
+    Options,
+    Project,
+)
+from exporter.simulator.quirks import QUIRKS
+from exporter.simulator.server import Simulator
+from exporter.simulator.world import World
+
+__all__ = [
+    "ACCESS_KEY",
+    "DOMAIN",
+    "FAULTS",
+    "PASSWORD",
+    "POD_IDENTITY_TOKEN",
+    "PROJECT_ID",
+    "PROJECT_NAME",
+    "QUIRKS",
+    "SECOND_WORKSPACE",
+    "SECRET_KEY",
+    "SECRET_MARKER",
+    "USER",
+    "Clock",
+    "Engine",
+    "Fault",
+    "Flavor",
+    "Job",
+    "Options",
+    "Plan",
+    "Project",
+    "RealClock",
+    "Role",
+    "ScaledClock",
+    "Simulator",
+    "State",
+    "World",
+    "flavor",
+    "parse_fault",
+]

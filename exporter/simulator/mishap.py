@@ -1,0 +1,137 @@
+"""How each fault plays out on the wire."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+from aiohttp import web
+
+from exporter.simulator.faults import Fault
+from exporter.simulator.mangle import bad_item, wrong_types
+
+_HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
+_MESSAGES = {
+    "401": "Incorrect IAM authentication information",
+    "403": "You have no permission to do this",
+    "404": "The API does not exist or has not been published in the environment",
+    "408": "The request timed out",
+    "429": "The throttling threshold has been reached: policy user over ratelimit,limit:10,time:1 second",
+    "500": "Internal error",
+    "503": "The service is being upgraded",
+}
+_ABSURD = "31536000"
+_CHUNK = b" " * 65_536
+
+Answering = Callable[[], Awaitable[web.Response]]
+
+
+async def play(
+    fault: Fault, request: web.Request, answer: Answering, *, closing: asyncio.Event, now: float
+) -> web.StreamResponse:
+    """Answer the request as the fault has it. `answer` makes the normal answer, for faults that start from one."""
+    if fault.name in _MESSAGES:
+        return _refusal(fault, now=now)
+    if fault.name in {"hang", "slow"}:
+        await wait(fault.delay or 0.0, closing)
+        return await answer()
+    if fault.name == "reset":
+        _cut(request)
+        return web.Response(status=500)
+    if fault.name == "huge":
+        return await _flood(fault, request, closing=closing)
+    if fault.name in _FINISHED:
+        return _FINISHED[fault.name](fault)
+    normal = await answer()
+    if fault.name in _BENT:
+        return _BENT[fault.name](normal)
+    return await _break(fault, request, normal, closing=closing)
+
+
+def _refusal(fault: Fault, *, now: float) -> web.Response:
+    code = fault.code or ""
+    body = {"error_msg": _MESSAGES[fault.name], "error_code": code}
+    headers = {}
+    if fault.name == "429" and fault.retry_after != "none":
+        told = {"date": formatdate(now + 5, usegmt=True), "absurd": _ABSURD}
+        headers["Retry-After"] = told.get(fault.retry_after or "", fault.retry_after or "")
+    return web.json_response(body, status=int(fault.name), headers=headers)
+
+
+_FINISHED: dict[str, Callable[[Fault], web.Response]] = {
+    "html-502": lambda fault: web.Response(status=fault.status or 502, text=_HTML, content_type="text/html"),
+    "empty-200": lambda _: web.Response(body=b"", content_type="application/json"),
+    "204": lambda _: web.Response(status=204),
+    "redirect": lambda fault: web.Response(status=302, headers={"Location": fault.location or "/"}),
+    "is-success-false": lambda fault: web.json_response(
+        {"is_success": False, "error_message": "Error string", "error_code": fault.code}, status=fault.status or 200
+    ),
+}
+
+_BENT: dict[str, Callable[[web.Response], web.Response]] = {
+    "truncated": lambda normal: _with_body(normal, _bytes(normal)[: max(1, len(_bytes(normal)) * 2 // 3)]),
+    "wrong-types": lambda normal: _with_body(normal, json.dumps(wrong_types(_json(normal))).encode()),
+    "bad-item": lambda normal: _with_body(normal, json.dumps(bad_item(_json(normal))).encode()),
+}
+
+
+async def _break(
+    fault: Fault, request: web.Request, normal: web.Response, *, closing: asyncio.Event
+) -> web.StreamResponse:
+    """Send the head and the first half, then what the fault does."""
+    body = _bytes(normal) or b"{}"
+    response = web.StreamResponse(status=normal.status, headers={"Content-Type": "application/json"})
+    response.content_length = len(body)
+    await response.prepare(request)
+    if fault.name == "slow-body":
+        step = max(1, len(body) // 10)
+        for start in range(0, len(body), step):
+            await wait(max(0.001, (fault.delay or 0.0) / 10), closing)
+            await response.write(body[start : start + step])
+    else:
+        await response.write(body[: len(body) // 2])
+        if fault.name == "hang-body":
+            await wait(fault.delay or 0.0, closing)
+            await response.write(body[len(body) // 2 :])
+        else:
+            _cut(request)
+    return response
+
+
+async def _flood(fault: Fault, request: web.Request, *, closing: asyncio.Event) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b'{"items": [')
+    for _ in range((fault.size_mb or 1) * 16):
+        if closing.is_set():
+            break
+        await response.write(_CHUNK)
+    await response.write(b"]}")
+    return response
+
+
+async def wait(seconds: float, closing: asyncio.Event) -> None:
+    """Wait that long, or with 0 until the simulator closes."""
+    try:
+        await asyncio.wait_for(closing.wait(), seconds or None)
+    except TimeoutError:
+        return
+    raise ConnectionAbortedError
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _bytes(response: web.Response) -> bytes:
+    return response.body if isinstance(response.body, bytes) else b""
+
+
+def _json(response: web.Response) -> object:
+    body = _bytes(response)
+    return json.loads(body) if body else None
+
+
+def _with_body(normal: web.Response, body: bytes) -> web.Response:
+    return web.Response(status=normal.status, body=body, content_type="application/json")

@@ -1,0 +1,162 @@
+"""What fate has in store for a job: drawn once, from its own seed, when it is submitted."""
+
+import random
+from dataclasses import dataclass
+
+from exporter.simulator.flavor import ENGINES, Engine, Flavor, flavor
+from exporter.simulator.job import Api, Incident, Plan, Role, State
+from exporter.simulator.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL
+
+USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", "llm-pretrain", "notebook-export")
+MEAN_LIFE_S = 6_600.0
+"""From submission to end, waiting included, as the draws below come out on average."""
+
+_PLACES = (  # pool, accelerator, weight, generations
+    ("", "gpu", 24, ("v1", "v2")),
+    ("", "npu", 12, ("v1", "v2")),
+    ("", "cpu", 10, ("v1", "v2")),
+    (GPU_POOL, "gpu", 22, ("v2",)),
+    (NPU_POOL, "npu", 20, ("v2",)),
+    (OLD_POOL, "gpu", 9, ("v1",)),
+    (CPU_POOL, "cpu", 3, ("v2",)),
+)
+_SIZES = ((1, 1, 20), (1, 2, 12), (1, 4, 12), (1, 8, 26), (2, 8, 16), (4, 8, 10), (8, 8, 4))  # nodes, cards, weight
+_MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm", "gpt-pretrain", "sdxl-lora", "etl")
+_POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
+_SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
+_OUTCOMES = (
+    (State.COMPLETED, 74),
+    (State.FAILED, 14),
+    (State.TERMINATED, 9),
+    (State.LOST, 2),
+    (State.CREATE_FAILED, 1),
+)
+_EXIT_CODES = ((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
+MESSAGES = {
+    1: "the training process ended with an error",
+    137: "the container was killed: out of memory",
+    139: "segmentation fault",
+    134: "aborted",
+    127: "command not found",
+    255: "the launcher failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Everything about a job that is decided before it exists."""
+
+    api: Api
+    pool: str
+    flavor: Flavor
+    nodes: int
+    name: str
+    user: str
+    second_workspace: bool
+    engine: Engine
+    kind: str
+    roles: tuple[Role, ...]
+    priority: int
+    new_version: bool
+    """v1: another version of an existing job, if there is one."""
+
+
+def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], int]) -> Draft:
+    """Draw a job. `room` holds how many nodes each (pool, accelerator) has, so that every job can run some day."""
+    api: Api = "v1" if rng.random() < v1_share else "v2"
+    places = [place for place in _PLACES if api in place[3]]
+    pool, accelerator, _, _ = rng.choices(places, weights=[place[2] for place in places])[0]
+    nodes, cards, _ = rng.choices(_SIZES, weights=[size[2] for size in _SIZES])[0]
+    if accelerator == "cpu":
+        nodes, cards = rng.choice((1, 1, 1, 2)), 0
+    nodes = min(nodes, max(1, room[pool, accelerator] // 2))
+    spec = flavor(accelerator, cards, public=not pool, model="nvidia-a100-nv80" if pool == GPU_POOL else None)
+    hetero = api == "v2" and accelerator != "cpu" and not pool and nodes == 1 and rng.random() < 0.08  # noqa: PLR2004
+    roles: tuple[Role, ...] = ()
+    if hetero:
+        roles = (
+            Role(name="learner", nodes=1, flavor=spec),
+            Role(name="actor", nodes=1, flavor=flavor(accelerator, 1)),
+        )
+    model = rng.choice(_MODELS)
+    return Draft(
+        api=api,
+        pool=pool,
+        flavor=spec,
+        nodes=2 if hetero else nodes,
+        name=f"{model}-{rng.getrandbits(24):06x}",
+        user=rng.choices(USERS, weights=(6, 4, 5, 3, 3, 5, 1))[0],
+        second_workspace=rng.random() < 0.25,  # noqa: PLR2004
+        engine=rng.choice(ENGINES),
+        kind="hetero_job" if hetero else "job",
+        roles=roles,
+        priority=rng.choices((1, 0, 2, 3), weights=(80, 8, 8, 4))[0],
+        new_version=rng.random() < 0.3,  # noqa: PLR2004
+    )
+
+
+def run_length(rng: random.Random) -> float:
+    """Draw how long a job runs: half an hour to a few hours mostly, four minutes at least, three and a half days at most."""
+    return min(3.5 * 86_400, max(240.0, rng.lognormvariate(8.3, 1.05)))
+
+
+def outcome(rng: random.Random) -> State:
+    """Draw how a job ends."""
+    return rng.choices([state for state, _ in _OUTCOMES], weights=[weight for _, weight in _OUTCOMES])[0]
+
+
+def exit_code(rng: random.Random) -> int:
+    """Draw with what code the first failing task exits."""
+    return rng.choices([code for code, _ in _EXIT_CODES], weights=[weight for _, weight in _EXIT_CODES])[0]
+
+
+def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> Plan:
+    """Draw the course of a job. Everything is `pace` times shorter than in life."""
+    end = outcome(rng)
+    run_s = run_length(rng)
+    if end is State.FAILED and rng.random() < 0.5:  # noqa: PLR2004 -- half the failures come early
+        run_s = min(run_s, 60.0 + rng.expovariate(1 / 240))
+    incidents: list[Incident] = []
+    if api == "v2" and rng.random() < 0.2:  # noqa: PLR2004 -- one run in five sees a fault
+        incidents += [_recovery(rng, run_s) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+    if nodes > 1 and not hetero and rng.random() < 0.25:  # noqa: PLR2004 -- elastic jobs
+        incidents += [
+            Incident(after_s=run_s * rng.uniform(0.2, 0.4), kind="scale", nodes=nodes - 1, gap_s=45.0),
+            Incident(after_s=run_s * rng.uniform(0.55, 0.8), kind="scale", nodes=nodes, gap_s=45.0),
+        ]
+    return Plan(
+        create_s=rng.uniform(5, 45) / pace,
+        pull_s=rng.uniform(15, 120) / pace,
+        run_s=run_s / pace,
+        outcome=end,
+        stop_s=rng.uniform(10, 90) / pace,
+        cancel_after_s=rng.uniform(600, 7_200) / pace if rng.random() < 0.05 else None,  # noqa: PLR2004
+        exit_code=exit_code(rng),
+        incidents=tuple(_faster(incident, pace) for incident in sorted(incidents, key=lambda each: each.after_s)),
+        delete_after_s=rng.uniform(600, 86_400) / pace if rng.random() < 0.05 else None,  # noqa: PLR2004
+    )
+
+
+def _recovery(rng: random.Random, run_s: float) -> Incident:
+    policy = rng.choice(_POLICIES)
+    degraded = policy in {"pod_reschedule", "job_reschedule"} and rng.random() < 0.3  # noqa: PLR2004
+    return Incident(
+        after_s=run_s * rng.uniform(0.1, 0.9),
+        kind="recover",
+        policy=policy,
+        scenario=rng.choice(_SCENARIOS),
+        gap_s=rng.uniform(30, 240),
+        tried="proc_restart" if degraded else "",
+    )
+
+
+def _faster(incident: Incident, pace: float) -> Incident:
+    return Incident(
+        after_s=incident.after_s / pace,
+        kind=incident.kind,
+        nodes=incident.nodes,
+        policy=incident.policy,
+        scenario=incident.scenario,
+        gap_s=incident.gap_s / pace,
+        tried=incident.tried,
+    )
