@@ -1,0 +1,50 @@
+"""How well a built-in algorithm's model did: `model_metric_list` (API reference §6.4), totals only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.v1.embedded import opened
+from exporter.cloud.values import json_object, quantity
+
+_FIELD = "v1.model_metric_list"
+_MEASURES = {
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+    "f1_score": "f1",
+    "f1": "f1",
+}
+
+
+class _ModelMetrics(msgspec.Struct, kw_only=True):
+    """Per-class values (unbounded in number) and `images_outputs` (may be large) are dropped while decoding."""
+
+    total_metric: Any = None
+
+
+def quality(raw: msgspec.Raw, *, note: NoteUnknown) -> Mapping[str, float]:
+    """Read the totals by measure, as ratios 0-1; a value outside of that is noted and left out.
+
+    Empty for jobs that report none, which is every job that does not use a built-in algorithm.
+    """
+    metrics = opened(raw, _ModelMetrics, field=_FIELD, note=note)
+    if metrics is None:
+        return {}
+    totals = metrics.total_metric
+    if isinstance(totals, list):  # the documents say JSON in one place and JSON Array in another
+        totals = totals[0] if totals else None
+    total = json_object(totals, field=_FIELD, note=note) or {}
+    values = json_object(total.get("total_metric_values"), field=_FIELD, note=note) or {}
+    told: dict[str, float] = {}
+    for key, measure in _MEASURES.items():
+        value = quantity(values.get(key), field=_FIELD, note=note)
+        if value is None or measure in told:
+            continue
+        if value > 1:
+            note(_FIELD, value)
+            continue
+        told[measure] = value
+    return told

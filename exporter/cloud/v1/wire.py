@@ -1,0 +1,130 @@
+"""What v1 sends, as far as we read it. Parameters, commands, data addresses and the like are dropped while decoding.
+
+Scalars are left as they came, because any of them may be a number, its text, null or missing (API reference §2);
+`exporter.cloud.values` reads them. Lists hold raw items, so that one bad item is skipped and its list kept.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from exporter.cloud.endpoint import NoteUnknown
+
+NOTHING = msgspec.Raw(b"null")
+
+Item = TypeVar("Item", bound=msgspec.Struct)
+
+
+class OverviewPage(msgspec.Struct, kw_only=True):
+    """The versions of all jobs of a workspace (API reference §2.1)."""
+
+    total_count: Any = None
+    versions: list[msgspec.Raw] | None = None
+
+
+class OverviewRow(msgspec.Struct, kw_only=True, gc=False):
+    """One version in the overview: no job id, no user, no node count."""
+
+    version_id: Any = None
+    version_name: Any = None
+    """A job's name in the published sample, "V0001" elsewhere."""
+    status: Any = None
+    create_time: Any = None
+    start_time: Any = None
+    end_time: Any = None
+    duration: Any = None
+    pool_id: Any = None
+    flavor_code: Any = None
+    npu_num: Any = None
+    gpu_num: Any = None
+
+
+class JobPage(msgspec.Struct, kw_only=True):
+    """One page of the job list (§2.2). The count is a hint only."""
+
+    job_total_count: Any = None
+    jobs: list[msgspec.Raw] | None = None
+
+
+class JobRow(msgspec.Struct, kw_only=True, gc=False):
+    """One job with what the list says of its newest version."""
+
+    job_id: Any = None
+    job_name: Any = None
+    version_id: Any = None
+    status: Any = None
+    create_time: Any = None
+    duration: Any = None
+    version_count: Any = None
+    user: Any = None
+    """An object with a `name`; seen, not documented."""
+
+
+class VersionPage(msgspec.Struct, kw_only=True):
+    """The versions of one job (§2.3)."""
+
+    job_name: Any = None
+    version_count: Any = None
+    versions: list[msgspec.Raw] | None = None
+
+
+class VersionRecord(msgspec.Struct, kw_only=True):
+    """One version: an item of `VersionPage`, or the flat answer of the detail call, which adds two of the job."""
+
+    job_id: Any = None
+    job_name: Any = None
+    version_id: Any = None
+    version_name: Any = None
+    status: Any = None
+    create_time: Any = None
+    start_time: Any = None
+    duration: Any = None
+    gpu_num: Any = None
+    """Cards per node. The boolean `gpu` and `billing.unit_num` count something else (trap 23)."""
+    gpu_type: Any = None
+    npu_info: Any = None
+    worker_server_num: Any = None
+    pool_id: Any = None
+    pool_type: Any = None
+    flavor_code: Any = None
+    flavor_type: Any = None
+    flavor_info: Any = None
+    spec_code: Any = None
+    engine_name: Any = None
+    engine_version: Any = None
+    system_metric_list: msgspec.Raw = NOTHING
+    """Left undecoded: three days of minutes are 35 000 numbers, and a listing needs none of them."""
+    model_metric_list: msgspec.Raw = NOTHING
+
+
+class WorkspacePage(msgspec.Struct, kw_only=True):
+    """The workspaces of a project; both generations use them."""
+
+    total_count: Any = None
+    workspaces: list[msgspec.Raw] | None = None
+
+
+class WorkspaceRow(msgspec.Struct, kw_only=True):
+    """One workspace; the default one has id "0"."""
+
+    id: Any = None
+
+
+def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -> Item | None:
+    """Decode one item of a list; None, and noted, when it is not an object that decodes."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, and so is undecodable UTF-8
+        note(field, "undecodable item")
+        return None
+
+
+def rows(
+    raws: Iterable[msgspec.Raw] | None, kind: type[Item], *, field: str, note: NoteUnknown
+) -> Iterator[tuple[msgspec.Raw, Item]]:
+    """Decode the items of a list, leaving out the bad ones; each comes with its raw text."""
+    for raw in raws or ():
+        item = read(raw, kind, field=field, note=note)
+        if item is not None:
+            yield raw, item

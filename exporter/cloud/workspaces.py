@@ -1,0 +1,79 @@
+"""Which workspaces to list: a listing call covers one workspace, and its default is not all of them (trap 4)."""
+
+from exporter.cloud.endpoint import Caller, NoteUnknown
+from exporter.cloud.errors import Denied, Refused
+from exporter.cloud.v1 import wire
+from exporter.cloud.v1.adapter import identity
+from exporter.cloud.v1.endpoints import WORKSPACES
+from exporter.cloud.values import count
+from exporter.domain.source import Clock, SourceError
+
+DEFAULT = "0"
+"""Id of the default workspace."""
+
+REFRESH_S = 3600.0
+"""How long a list of workspaces is believed; they come and go by hand."""
+
+_PAGE_SIZE = 1000
+_MAX_PAGES = 100
+
+
+class FixedWorkspaces:
+    """The workspaces that the settings name."""
+
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        self._ids = ids
+
+    async def __call__(self) -> tuple[str, ...]:
+        """Return the ids."""
+        return self._ids
+
+
+class AllWorkspaces:
+    """Every workspace of the project, asked for once an hour.
+
+    Where the call does not exist or is not permitted, the default workspace stands alone. Any other failure leaves
+    the last answer standing, and is raised (SourceError) only when there is none.
+    """
+
+    def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
+        self._caller = caller
+        self._clock = clock
+        self._note = note
+        self._ids: tuple[str, ...] = ()
+        self._asked_at = float("-inf")
+
+    async def __call__(self) -> tuple[str, ...]:
+        """Return the ids, in the cloud's order; never empty."""
+        if self._clock.monotonic() - self._asked_at >= REFRESH_S:
+            try:
+                self._ids = await self._ask() or (DEFAULT,)
+            except (Refused, Denied):
+                self._ids = (DEFAULT,)
+            except SourceError:
+                if not self._ids:
+                    raise
+                return self._ids  # asked again next time: the hour runs from an answer
+            self._asked_at = self._clock.monotonic()
+        return self._ids
+
+    async def _ask(self) -> tuple[str, ...]:
+        ids: dict[str, None] = {}
+        for _ in range(_MAX_PAGES):
+            query = {"limit": str(_PAGE_SIZE)}
+            if ids:
+                query["offset"] = str(len(ids))
+            page = await self._caller.call(WORKSPACES, query=query)
+            if page is None:
+                break
+            known = len(ids)
+            for _raw, row in wire.rows(page.workspaces, wire.WorkspaceRow, field="v1.workspaces", note=self._note):
+                workspace_id = identity(row.id)
+                if workspace_id:
+                    ids[workspace_id] = None
+                else:
+                    self._note("v1.workspaces.id", row.id)
+            total = count(page.total_count, field="v1.workspaces.total_count", note=self._note)
+            if len(ids) == known or len(ids) >= (total or 0):
+                break
+        return tuple(ids)
