@@ -1,0 +1,114 @@
+"""Families and samples as exposition text: pure functions, with the rules of both formats side by side.
+
+Sample lines are the same bytes in Prometheus text 0.0.4 and OpenMetrics 1.0; only what stands above them differs.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from exporter.metrics.family import Family, Type
+
+EOF = b"# EOF\n"
+"""What OpenMetrics demands at the very end, and text 0.0.4 takes for a comment."""
+
+_UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")
+_AWKWARD = re.compile('[\x00\\\\"\n\ud800-\udfff]')
+_MOST_REMEMBERED = 4096
+_NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
+
+
+def speakable(value: str) -> str:
+    """Replace by U+FFFD what cannot be told: a job's name is text that a stranger chose.
+
+    Lone surrogates have no UTF-8, and at a NUL Prometheus' parser stops and loses the whole scrape.
+    """
+    if value.isascii() and "\0" not in value:
+        return value
+    return _UNSPEAKABLE.sub("\ufffd", value)
+
+
+def label_value(value: str) -> str:
+    """Escape a label value: backslash, quote and newline; any other Unicode stands as it is, see `speakable`."""
+    if _AWKWARD.search(value) is None:
+        return value
+    return speakable(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+class _Pairs(dict[str, str]):
+    """One label's pairs by its values, remembered: most values of most labels are the same few."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __missing__(self, value: str) -> str:
+        """Write a pair for the first time; the memory is bounded, since strangers choose the values."""
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        pair = self[value] = f',{self._name}="{label_value(value)}"'
+        return pair
+
+
+def teller(names: Sequence[str]) -> Callable[[Mapping[str, str]], str]:
+    """Build the function that writes labels of these names, a comma before each.
+
+    The function raises ValueError when the labels are not those, in that order.
+    """
+    declared = tuple(names)
+    pairs = [_Pairs(name) for name in names]
+
+    def tell(own: Mapping[str, str]) -> str:
+        if tuple(own) != declared:
+            raise ValueError(f"labels {list(own)}, declared {list(names)}")
+        return "".join([pair[value] for pair, value in zip(pairs, own.values(), strict=True)])
+
+    def tell_one(own: Mapping[str, str]) -> str:
+        ((name, value),) = own.items()
+        if name != first:
+            raise ValueError(f"label {name}, declared {first}")
+        return only[value]
+
+    if len(names) != 1:
+        return tell
+    first, only = names[0], pairs[0]
+    return tell_one
+
+
+def labels(pairs: Iterable[tuple[str, str]]) -> str:
+    """Join label names and raw values to what stands between the braces; empty for none."""
+    return ",".join([f'{name}="{label_value(value)}"' for name, value in pairs])
+
+
+def numbers(values: Sequence[float]) -> list[str]:
+    """Write values so that each reads back exactly, whole numbers without a fraction; non-finite ones as Go does.
+
+    All at once by msgspec, whose shortest form of a float takes a twentieth of `repr`'s time.
+    """
+    if not values:
+        return []
+    listed = msgspec.json.encode(values)[1:-1].decode() + ","
+    told = listed.replace(".0,", ",").split(",")[:-1]
+    if "null" in listed:
+        told = [
+            _NOT_FINITE[repr(value)] if text == "null" else text for text, value in zip(told, values, strict=True)
+        ]
+    return told
+
+
+def head_text(family: Family[Any]) -> str:
+    """Write HELP and TYPE as text 0.0.4 wants them: the name that is exposed, and a gauge for an info."""
+    name = family.exposed_name
+    kind = Type.GAUGE if family.type is Type.INFO else family.type
+    explained = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {explained}\n# TYPE {name} {kind.value}\n"
+
+
+def head_openmetrics(family: Family[Any]) -> str:
+    """Write HELP, TYPE and UNIT as OpenMetrics 1.0 wants them: the family's name, without `_total` and `_info`."""
+    name = family.name
+    unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
+    explained = family.help.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f"# HELP {name} {explained}\n# TYPE {name} {family.type.value}\n{unit}"
