@@ -101,6 +101,7 @@ class ProjectPoller:
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
     ) -> None:
+        self.project = identity.project
         self._identity = identity
         self._sources = sources
         self._plan = plan
@@ -115,18 +116,24 @@ class ProjectPoller:
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
         self._sweep_due_at = 0.0
+        self._first_over = asyncio.Event()
 
     async def poll_jobs(self) -> None:
         """Ask every source what its jobs do."""
         await self._poll("jobs", self._look, timeout_s=self._plan.timeout_s)
 
     async def poll_usage(self) -> None:
-        """Ask the tasks of running jobs how busy they are, most stale first, as far as the deadline allows."""
-        if self._watches:  # before the first jobs poll nothing is known to run
+        """Ask the tasks of running jobs how busy they are, most stale first, as far as the deadline allows.
+
+        Waits until the first jobs poll is over; while no jobs poll has found a source there is nobody to ask.
+        """
+        await self._first_over.wait()
+        if self._watches:
             await self._poll("usage", self._ask_usage, timeout_s=self._plan.timeout_s)
 
     async def sweep(self) -> None:
-        """Walk the whole listing if that is due; before the first good look it is not."""
+        """Walk the whole listing if that is due; before the first good look it is not, and it waits for the first."""
+        await self._first_over.wait()
         seeded = self._watches and all(watch.whole_at is not None for watch in self._watches.values())
         if seeded and self._clock.monotonic() >= self._sweep_due_at:
             await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
@@ -161,10 +168,12 @@ class ProjectPoller:
             last_success_at=self._clock.time() if ok else before.last_success_at if before else None,
             duration_s=duration_s,
         )
+        if collector == "jobs":
+            self._first_over.set()
         self._on_change(self.snapshot())
         self._on_poll(
             PollReport(
-                project=self._identity.project,
+                project=self.project,
                 collector=collector,
                 ok=ok,
                 duration_s=duration_s,
@@ -285,7 +294,7 @@ class ProjectPoller:
         self._tracked = tracked
         self._judged = {job_id: self._judged[job_id] for job_id in tracked}
         return ProjectSnapshot(
-            project=self._identity.project,
+            project=self.project,
             project_id=self._identity.project_id,
             region=self._identity.region,
             cloud=self._identity.cloud,
@@ -313,7 +322,7 @@ class ProjectPoller:
                 usage = last.usage
         if last is not None and last.job is job and last.usage is usage:
             return last
-        return TrackedJob(project=self._identity.project, job=job, usage=usage, shown=shown)
+        return TrackedJob(project=self.project, job=job, usage=usage, shown=shown)
 
 
 async def _await(work: Awaitable[None]) -> None:

@@ -18,13 +18,16 @@ _TALLY: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 @contextmanager
 def tally() -> Iterator[Tally]:
-    """Count every call reported by `count_call` inside the block, tasks started in it included."""
+    """Count every call reported by `count_call` inside the block, tasks started in it and blocks inside included."""
     counted = Tally()
+    outer = _TALLY.get()
     token = _TALLY.set(counted)
     try:
         yield counted
     finally:
         _TALLY.reset(token)
+        if outer is not None:
+            outer.calls += counted.calls
 
 
 def count_call() -> None:

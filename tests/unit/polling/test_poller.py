@@ -291,12 +291,25 @@ async def test_usage_is_read_for_running_jobs(bench: Bench, source: FakeSource) 
     assert bench.collector("usage").ok
 
 
-async def test_usage_waits_for_the_first_jobs(bench: Bench) -> None:
-    """Before the first jobs poll nothing is known to run: no usage state yet, not a success."""
+async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) -> None:
+    """Started together with the first jobs poll, the usage poll follows it at once instead of an interval later."""
+    usage = asyncio.create_task(bench.poller.poll_usage())
+    await asyncio.sleep(0)
+    assert bench.reports == []
+    await bench.poller.poll_jobs()
+    await usage
+
+    assert [report.collector for report in bench.reports] == ["jobs", "usage"]
+    assert source.asked == [("a", "worker-0")]
+
+
+async def test_without_a_source_there_is_no_usage_to_ask(bench: Bench) -> None:
+    """While the generations are unknown the usage collector has no state: neither good nor bad."""
+    bench.sources.error = SourceError("probe: no answer")
+    await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
-    assert bench.published == []
-    assert bench.reports == []
+    assert [report.collector for report in bench.reports] == ["jobs"]
 
 
 async def test_old_readings_are_withdrawn_alone(bench: Bench, source: FakeSource) -> None:

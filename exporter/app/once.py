@@ -1,0 +1,52 @@
+"""One poll of everything, for `modelarts-exporter scrape`."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from exporter.app.output import exposition_of
+from exporter.app.project import identity, watching
+from exporter.app.report import Observed
+from exporter.domain.source import Clock
+from exporter.polling.store import SnapshotStore
+from exporter.polling.tally import tally
+from exporter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """What one poll brought and cost."""
+
+    text: bytes
+    """The exposition, text 0.0.4."""
+    calls: int
+    """API calls made, retries and token renewals included."""
+    series: int
+    """Series of the projects; our own are not counted."""
+    up: bool
+    """Whether every project's jobs poll succeeded wholly."""
+
+
+async def scrape(settings: Settings, *, clock: Clock) -> Once:
+    """Poll jobs and usage of every target once and render the result."""
+    registry = CollectorRegistry()
+    own = Observed(registry)
+    store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
+    exposition = exposition_of(settings, store=store, registry=registry, clock=clock)
+    with tally() as counted:
+        async with AsyncExitStack() as up:
+            pollers = [
+                await up.enter_async_context(watching(target, settings, clock=clock, own=own, on_change=store.update))
+                for target in settings.targets
+            ]
+            await asyncio.gather(*(poller.poll_jobs() for poller in pollers))
+            await asyncio.gather(*(poller.poll_usage() for poller in pollers))
+    rendered = exposition.publish(store.current)
+    return Once(
+        text=b"".join(exposition.body(openmetrics=False, gzip=False).chunks),
+        calls=counted.calls,
+        series=sum(rendered.series.values()),
+        up=all(project.up for project in store.current.projects),
+    )

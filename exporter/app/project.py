@@ -1,0 +1,163 @@
+"""Opens one target of the settings: its transport, its sources, its poller."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.app.report import Observed, Unknowns, polled
+from exporter.cloud.sources import FixedSources, ProbedSources
+from exporter.cloud.target import (
+    AccessKeyCredentials,
+    Credentials,
+    MetadataCredentials,
+    PasswordCredentials,
+    PodIdentityCredentials,
+    TargetOptions,
+    connect,
+)
+from exporter.cloud.transport import Transport
+from exporter.cloud.v1.source import V1Source
+from exporter.cloud.v2.source import V2Source
+from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
+from exporter.domain.job import Job
+from exporter.domain.snapshot import ProjectSnapshot
+from exporter.domain.source import Clock, JobSource, Sources
+from exporter.polling.poller import Plan, ProjectPoller
+from exporter.polling.screen import Screen
+from exporter.settings import AkSk, Metadata, Password, PodIdentity, Settings, Target
+
+_CALLS_A_DEADLINE = 3  # a call may take a third of a poll's deadline, so that a retry still fits in
+_POD_URL = "HC_CONTAINER_CREDENTIALS_FULL_URI"
+_POD_TOKEN_FILE = "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
+
+
+def identity(target: Target) -> ProjectSnapshot:
+    """A target before its first poll."""
+    return ProjectSnapshot(
+        project=target.project, project_id=target.project_id, region=target.region, cloud=target.cloud
+    )
+
+
+@asynccontextmanager
+async def watching(
+    target: Target,
+    settings: Settings,
+    *,
+    clock: Clock,
+    own: Observed,
+    on_change: Callable[[ProjectSnapshot], None],
+) -> AsyncIterator[ProjectPoller]:
+    """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
+    own.declare_project(target.project)
+    async with connect(_reach(target, settings), clock=clock, observer=own) as transport:
+        sources = _Identified(_sources(target, transport, clock=clock, own=own), transport)
+        yield ProjectPoller(
+            identity=identity(target),
+            sources=sources,
+            plan=plan(target, settings),
+            screen=screen(target, settings),
+            clock=clock,
+            on_change=lambda snapshot: on_change(
+                replace(snapshot, project_id=sources.project_id or target.project_id)
+            ),
+            on_poll=polled,
+        )
+
+
+def plan(target: Target, settings: Settings) -> Plan:
+    """How a target is polled."""
+    collection = settings.collection
+    return Plan(
+        timeout_s=collection.timeout_s,
+        sweep_timeout_s=max(collection.sweep_interval_s, collection.timeout_s),
+        sweep_interval_s=collection.sweep_interval_s,
+        stale_after_s=collection.stale_after_s,
+        retention_s=collection.retention_s,
+        idle_threshold=settings.metrics.idle_threshold_ratio,
+        usage_workers=max(1, target.rate_limit.concurrency - 1),
+    )
+
+
+def screen(target: Target, settings: Settings) -> Screen:
+    """What of a target's jobs is shown."""
+
+    def shows(job: Job) -> bool:
+        return target.filters.shows(name=job.name, pool_id=job.pool_id, user=job.user)
+
+    return Screen(shows=shows, user_label=settings.metrics.user_label)
+
+
+class _Identified:
+    """Sources that also learn the project's id, which IAM tells where the settings give a name only."""
+
+    def __init__(self, sources: Sources, transport: Transport) -> None:
+        self._sources = sources
+        self._transport = transport
+        self.project_id = ""
+
+    async def current(self) -> tuple[JobSource, ...]:
+        """The sources to ask now. Raises SourceError."""
+        self.project_id = await self._transport.project_id()
+        return await self._sources.current()
+
+
+def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observed) -> Sources:
+    note = Unknowns(target.project, own)
+    workspaces = (
+        AllWorkspaces(transport, clock=clock, note=note) if target.workspaces == "all" else FixedWorkspaces(target.workspaces)
+    )
+
+    def v1() -> V1Source:
+        return V1Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)
+
+    def v2() -> V2Source:
+        return V2Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)
+
+    match target.api:
+        case "v1":
+            return FixedSources((v1(),))
+        case "v2":
+            return FixedSources((v2(),))
+        case "both":
+            return FixedSources((v1(), v2()))
+        case "auto":
+            return ProbedSources(transport, make_v1=v1, make_v2=v2, clock=clock)
+
+
+def _reach(target: Target, settings: Settings) -> TargetOptions:
+    return TargetOptions(
+        project=target.project,
+        endpoint=target.endpoint,
+        iam_endpoint=target.iam_endpoint,
+        project_id=target.project_id,
+        project_name=target.project_name,
+        credentials=_credentials(target),
+        requests_per_second=target.rate_limit.requests_per_second,
+        burst=target.rate_limit.burst,
+        concurrency=target.rate_limit.concurrency,
+        timeout_s=settings.collection.timeout_s / _CALLS_A_DEADLINE,
+        ca_file=target.tls.ca_file,
+        insecure_skip_verify=target.tls.insecure_skip_verify,
+        proxy=target.proxy.reveal if target.proxy else None,
+    )
+
+
+def _credentials(target: Target) -> Credentials:
+    match target.credentials:
+        case AkSk(access_key=access, secret_key=secret, security_token=token):
+            return AccessKeyCredentials(
+                access_key=access.reveal, secret_key=secret.reveal, security_token=token.reveal if token else None
+            )
+        case Password(username=username, password=password, domain_name=domain_name):
+            return PasswordCredentials(
+                username=username.reveal, password=password.reveal, domain_name=domain_name.reveal
+            )
+        case Metadata():
+            return MetadataCredentials()
+        case PodIdentity():
+            token_file = Path(os.environ.get(_POD_TOKEN_FILE, ""))
+            return PodIdentityCredentials(
+                url=os.environ.get(_POD_URL, ""), token=lambda: token_file.read_text(encoding="utf-8").strip()
+            )

@@ -1,0 +1,18 @@
+"""`modelarts-exporter check-config`."""
+
+from pathlib import Path
+
+import click
+
+from exporter.commands.flags import config_file, settings_of
+
+
+@click.command(
+    name="check-config", epilog="\b\nExample:\n  modelarts-exporter check-config --config.file=config.yaml\n"
+)
+@config_file()
+def check_config(config_file: Path) -> None:
+    """Check a settings file: exit 0, or 2 and one sentence for each mistake."""
+    settings = settings_of(config_file)
+    count = len(settings.targets)
+    click.echo(f"{config_file}: valid, {count} target{'' if count == 1 else 's'}")

@@ -1,0 +1,90 @@
+"""`modelarts-exporter demo`."""
+
+import asyncio
+import json
+
+import click
+
+from exporter import app, log
+from exporter.commands.flags import flag, logging
+from exporter.commands.run import run, until_stopped
+from exporter.commands.simulate import host_and_port, world
+from exporter.settings import Settings, load
+from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, Project, Simulator
+
+VISION = Project(id="d3300000000000000000000000000001", name="eu-de_vision")
+SPEECH = Project(id="d3300000000000000000000000000002", name="eu-de_speech")
+
+
+def settings_for(url: str) -> Settings:
+    """Settings for the two demo projects: one with an access key, one with a password, both generations in each."""
+    shared = {
+        "region": "eu-de",
+        "endpoint": url,
+        "iam_endpoint": url,
+        "rate_limit": {"requests_per_second": 50, "burst": 100, "concurrency": 8},
+    }
+    keys = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    password = {"type": "password", "username": USER, "password": PASSWORD, "domain_name": DOMAIN}
+    document = {
+        "targets": [
+            {"project": "vision", "project_id": VISION.id, "credentials": keys, **shared},
+            {"project": "speech", "project_name": SPEECH.name, "credentials": password, **shared},
+        ],
+        "collection": {
+            "jobs_interval": "5s",
+            "usage_interval": "15s",
+            "sweep_interval": "10m",
+            "stale_after": "1m",
+            "retention": "2h",
+        },
+    }
+    return load(json.dumps(document), environ={})
+
+
+@click.command(epilog="\b\nExample:\n  modelarts-exporter demo --jobs=100 --web.listen-address=127.0.0.1:10310\n")
+@flag("web.listen-address", default="127.0.0.1:10310", help="Address of the exporter.")
+@click.option(
+    "--listen-address", default="127.0.0.1:10311", show_default=True, help="Address of the simulated cloud."
+)
+@world(jobs=40, history=400)
+@click.option("--pace", default=20.0, show_default=True, help="How much shorter than in life everything takes.")
+@logging(default="console")
+def demo(
+    web_listen_address: str,
+    listen_address: str,
+    jobs: int,
+    history: int,
+    seed: int,
+    pace: float,
+    log_level: log.Level,
+    log_format: log.Format,
+) -> None:
+    """Run a simulated cloud and the exporter that watches it, in one go; no account, no settings file."""
+    log.configure(log_level, format=log_format)
+    host, port = host_and_port(listen_address)
+    options = Options(jobs=jobs, history=history, seed=seed, pace=pace, projects=(VISION, SPEECH))
+
+    async def serve() -> None:
+        stop: asyncio.Event = until_stopped()
+        async with Simulator(options, host=host, port=port) as cloud:
+            web = app.WebOptions(
+                listen_addresses=(web_listen_address,), on_listening=_greet(web_listen_address, cloud.url)
+            )
+            await app.serve(settings_for(cloud.url), web=web, stop=stop, clock=app.RealClock())
+
+    run(serve)
+
+
+class _greet:  # noqa: N801 - called like the function it stands for
+    """Tells the visitor where to look."""
+
+    def __init__(self, address: str, cloud: str) -> None:
+        self._host = address.rpartition(":")[0] or "127.0.0.1"
+        self._cloud = cloud
+
+    def __call__(self, ports: tuple[int, ...]) -> None:
+        """Print the addresses that were bound."""
+        click.echo(f"exporter         http://{self._host}:{ports[0]}/  (metrics at /metrics)", err=True)
+        click.echo(f"simulated cloud  {self._cloud}/simulator/", err=True)
+        click.echo("Ctrl-C ends both.", err=True)

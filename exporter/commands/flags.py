@@ -1,0 +1,57 @@
+"""Flags that several commands share. Each can be given as MODELARTS_EXPORTER_<NAME> in the environment."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter import log
+from exporter.commands.run import WRONG_USAGE
+from exporter.settings import Settings, SettingsError, load
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_PREFIX = "MODELARTS_EXPORTER_"
+
+
+def flag(name: str, **options: Any) -> Decorator:
+    """Make `--web.listen-address` of "web.listen-address", with its environment name and a usable parameter name."""
+    parameter = name.replace(".", "_").replace("-", "_")
+    return click.option(
+        f"--{name}", parameter, envvar=_PREFIX + parameter.upper(), show_envvar=True, show_default=True, **options
+    )
+
+
+def config_file() -> Decorator:
+    """`--config.file`."""
+    return flag(
+        "config.file",
+        required=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Settings file (YAML); see docs/configuration.md.",
+    )
+
+
+def logging(*, default: str = "logfmt") -> Decorator:
+    """`--log.level` and `--log.format`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        level = flag(
+            "log.level", default="info", type=click.Choice(log.LEVELS), help="Least severity that is logged."
+        )
+        form = flag("log.format", default=default, type=click.Choice(log.FORMATS), help="Form of a log line.")
+        return level(form(command))
+
+    return decorate
+
+
+def settings_of(path: Path) -> Settings:
+    """Load the settings, or end with 2 and one sentence for each mistake."""
+    try:
+        return load(path, environ=os.environ)
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            click.echo(f"{path}: {mistake}", err=True)
+        raise SystemExit(WRONG_USAGE) from None

@@ -1,0 +1,62 @@
+"""Running a coroutine as a program: the loop, the signals, the exit codes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+Result = TypeVar("Result")
+
+FAILED = 1
+WRONG_USAGE = 2
+
+
+def run(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run `work`, on uvloop where that exists. Raises Failure when the machine refuses something, such as a port."""
+
+    async def whole() -> Result:
+        return await work()
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(whole())
+    except OSError as error:
+        raise Failure(str(error)) from error
+
+
+def until_stopped() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets; the second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+class Failure(click.ClickException):
+    """Failed at run time: one sentence on stderr, exit code 1."""
+
+    exit_code = FAILED
+
+    def show(self, file: object = None) -> None:
+        """Print the sentence."""
+        del file
+        click.echo(f"modelarts-exporter: {self.message}", err=True)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - does not exist on Windows
+
+    return uvloop.new_event_loop

@@ -1,0 +1,32 @@
+"""`modelarts-exporter scrape`."""
+
+from pathlib import Path
+
+import click
+
+from exporter import app, log
+from exporter.commands.flags import config_file, logging, settings_of
+from exporter.commands.run import FAILED, run
+
+_EXAMPLES = """\b
+Examples:
+  modelarts-exporter scrape --config.file=config.yaml
+  modelarts-exporter scrape --config.file=config.yaml | promtool check metrics
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@config_file()
+@logging()
+def scrape(config_file: Path, log_level: log.Level, log_format: log.Format) -> None:
+    """Poll once and print the exposition; on stderr, the API calls used and the series made.
+
+    Exits with 1 when a project did not answer wholly; what did answer is printed all the same.
+    """
+    settings = settings_of(config_file)
+    log.configure(log_level, format=log_format)
+    once = run(lambda: app.scrape(settings, clock=app.RealClock()))
+    click.echo(once.text.decode(), nl=False)
+    click.echo(f"modelarts-exporter: {once.calls} API calls, {once.series} series", err=True)
+    if not once.up:
+        raise SystemExit(FAILED)

@@ -1,0 +1,122 @@
+"""`modelarts-exporter simulate`."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from exporter.commands.run import run, until_stopped
+from exporter.simulator import (
+    ACCESS_KEY,
+    DOMAIN,
+    FAULTS,
+    PASSWORD,
+    PROJECT_ID,
+    PROJECT_NAME,
+    QUIRKS,
+    SECRET_KEY,
+    USER,
+    Fault,
+    Options,
+    Simulator,
+    parse_fault,
+)
+
+_EXAMPLES = """\b
+Examples:
+  modelarts-exporter simulate
+  modelarts-exporter simulate --jobs=200 --history=10000 --seed=7 --speed=60
+  modelarts-exporter simulate --quirk=v2-offset-records --quirk=v1-overview-missing
+  modelarts-exporter simulate --fault=429:retry_after=2,probability=0.1
+Quirks and faults are described in docs/simulator.md.
+"""
+
+
+class _FaultType(click.ParamType[Fault]):
+    """A fault as `parse_fault` reads it."""
+
+    name = "NAME[:KEY=VALUE,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
+        """Read one fault, or say what is wrong with it."""
+        if isinstance(value, Fault):
+            return value
+        try:
+            return parse_fault(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that describe the world, with these defaults."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--seed", default=1, show_default=True, help="Seed of everything random."),
+            click.option(
+                "--history",
+                default=history,
+                show_default=True,
+                type=click.IntRange(0),
+                help="Finished jobs of each project at the start.",
+            ),
+            click.option(
+                "--jobs",
+                default=jobs,
+                show_default=True,
+                type=click.IntRange(0),
+                help="About how many unfinished jobs each project has at any time.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Read HOST:PORT; an empty host means every interface. Raises click.BadParameter."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise click.BadParameter(f"{address}: must be HOST:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--listen-address", default="127.0.0.1:10311", show_default=True, help="Address to serve on.")
+@world(jobs=40, history=200)
+@click.option("--speed", default=1.0, show_default=True, help="How fast the world's time runs against the clock.")
+@click.option("--pace", default=1.0, show_default=True, help="How much shorter than in life everything takes.")
+@click.option("--quirk", "quirks", multiple=True, type=click.Choice(sorted(QUIRKS)), metavar="NAME", help="A quirk.")
+@click.option("--fault", "faults", multiple=True, type=_FaultType(), help=f"A fault: {', '.join(sorted(FAULTS))}.")
+def simulate(
+    listen_address: str,
+    jobs: int,
+    history: int,
+    seed: int,
+    speed: float,
+    pace: float,
+    quirks: tuple[str, ...],
+    faults: tuple[Fault, ...],
+) -> None:
+    """Serve a fake ModelArts cloud, with IAM and both API generations, until SIGTERM."""
+    options = Options(jobs=jobs, history=history, seed=seed, speed=speed, pace=pace, quirks=frozenset(quirks))
+    host, port = host_and_port(listen_address)
+
+    async def serve() -> None:
+        async with Simulator(options, host=host, port=port) as cloud:
+            for fault in faults:
+                cloud.faults.add(fault)
+            click.echo(f"simulated cloud at {cloud.url}")
+            click.echo(f"  project_id {PROJECT_ID}, project_name {PROJECT_NAME}")
+            click.echo(f"  access_key {ACCESS_KEY}, secret_key {SECRET_KEY}")
+            click.echo(f"  username {USER}, password {PASSWORD}, domain_name {DOMAIN}")
+            await _stopped()
+
+    run(serve)
+
+
+async def _stopped() -> None:
+    stop: asyncio.Event = until_stopped()
+    await stop.wait()
