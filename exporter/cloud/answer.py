@@ -237,9 +237,9 @@ def expiry(text: str) -> float | None:
     """Seconds since the epoch from the cloud's "2019-02-13T06:52:13.855000Z" (UTC unless it says otherwise)."""
     try:
         at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _escaped(character: str) -> str:
