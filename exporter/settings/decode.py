@@ -25,6 +25,17 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 _FAILED: Any = object()
 """Stands for a value whose mistake was noted."""
 _LONGEST_SHOWN = 60
+_SHOWN = {syntax.TRUTH, syntax.WHOLE, syntax.REAL, syntax.TEXT, syntax.MERGE}
+_KINDS = {
+    syntax.MAPPING: "a mapping",
+    syntax.SEQUENCE: "a list",
+    syntax.NULL: "empty",
+    syntax.TRUTH: "a truth value",
+    syntax.WHOLE: "a number",
+    syntax.REAL: "a number",
+    syntax.TEXT: "text",
+    syntax.MERGE: "text",
+}
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
@@ -317,22 +328,12 @@ def _blank(node: yaml.Node) -> bool:
 
 
 def _kind(node: yaml.Node) -> str:
-    known = {
-        syntax.MAPPING: "a mapping",
-        syntax.SEQUENCE: "a list",
-        syntax.NULL: "empty",
-        syntax.TRUTH: "a truth value",
-        syntax.WHOLE: "a number",
-        syntax.REAL: "a number",
-        syntax.TEXT: "text",
-        syntax.MERGE: "text",
-    }
-    return known.get(node.tag, "a tagged value")
+    return _KINDS.get(node.tag, "a tagged value")
 
 
 def _shown(node: yaml.Node) -> str:
     """What stands there, as it was written: references are shown, never what they hold."""
-    if not isinstance(node, yaml.ScalarNode) or node.tag == syntax.NULL:
+    if not isinstance(node, yaml.ScalarNode) or node.tag not in _SHOWN:
         return _kind(node)
     written = node.value if len(node.value) <= _LONGEST_SHOWN else node.value[: _LONGEST_SHOWN - 3] + "..."
     if _is_text(node):

@@ -36,7 +36,7 @@ def configuration_markdown(existing: str) -> str:
     """Give the page with what stands between the markers written anew. Raises ValueError without the markers."""
     if not _BETWEEN.search(existing):
         raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
-    return _BETWEEN.sub(lambda _: f"{BEGIN}\n\n{_tables()}\n{END}", existing)
+    return _BETWEEN.sub(lambda _: f"{BEGIN}\n\n{_tables()}{END}", existing)
 
 
 def rows() -> tuple[Row, ...]:

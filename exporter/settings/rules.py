@@ -75,7 +75,7 @@ def _unique(targets: Iterable[Target | None], faults: Faults) -> None:
         if target is None or faults.spoils(path):
             continue
         if target.project in first:
-            faults.add(path, f"{target.project!r} is already the project of targets[{first[target.project]}]")
+            faults.add(path, f'"{target.project}" is already the project of targets[{first[target.project]}]')
         first.setdefault(target.project, index)
 
 

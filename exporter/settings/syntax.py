@@ -53,7 +53,8 @@ def parse(source: str | bytes, faults: Faults) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        faults.add("", f"{where}not YAML: {_QUOTED.sub('', error.problem or error.context or 'cannot be read')}")
+        said = ", ".join(_QUOTED.sub("", part) for part in (error.context, error.problem) if part)
+        faults.add("", f"{where}not YAML: {said}")
     except yaml.YAMLError:
         faults.add("", "not YAML: holds bytes or characters that YAML does not allow")
     except RecursionError:

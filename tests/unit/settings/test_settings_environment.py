@@ -1,0 +1,157 @@
+"""Names the vendor's SDK and OpenStack's tools use, consulted when the file is silent."""
+
+import pytest
+
+from exporter.settings import AkSk, Password, SettingsError, Target, load
+
+PROJECT_ID = "0123456789abcdef0123456789abcdef"
+KEYS = {"HUAWEICLOUD_SDK_AK": "ENVAK", "HUAWEICLOUD_SDK_SK": "env-secret"}
+OPENSTACK = {"OS_USERNAME": "bob", "OS_PASSWORD": "env-password", "OS_USER_DOMAIN_NAME": "acme"}
+
+
+def target(credentials: str, environ: dict[str, str], *, project: str = f"project_id: {PROJECT_ID}, ") -> Target:
+    """The only target of a file with these credentials."""
+    text = f"targets: [{{project: vision, cloud: otc, region: eu-de, {project}credentials: {{{credentials}}}}}]"
+    return load(text, environ=environ).targets[0]
+
+
+def mistakes(credentials: str, environ: dict[str, str], **more: str) -> tuple[str, ...]:
+    """What loading such a file says."""
+    with pytest.raises(SettingsError) as caught:
+        target(credentials, environ, **more)
+    return caught.value.mistakes
+
+
+def key_pair(found: Target) -> tuple[str, str, str | None]:
+    """Access key, secret key and token, revealed."""
+    assert isinstance(found.credentials, AkSk)
+    token = found.credentials.security_token
+    pair = found.credentials.access_key.reveal(), found.credentials.secret_key.reveal()
+    return (*pair, token.reveal() if token else None)
+
+
+def test_the_vendors_names_give_a_pair_and_its_token() -> None:
+    """With no key in the file the pair comes from the environment, with the token where there is one."""
+    assert key_pair(target("type: aksk", KEYS)) == ("ENVAK", "env-secret", None)
+    assert key_pair(target("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"})) == (
+        "ENVAK",
+        "env-secret",
+        "t",
+    )
+
+
+def test_a_pair_is_never_put_together_from_two_places() -> None:
+    """As soon as the file gives a key, the environment's keys and token are another pair's."""
+    environ = KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"}
+
+    assert key_pair(target("type: aksk, access_key: A, secret_key: S", environ)) == ("A", "S", None)
+    assert mistakes("type: aksk, access_key: A", environ) == ("targets[0].credentials.secret_key: missing",)
+    assert mistakes("type: aksk, secret_key: S", environ) == ("targets[0].credentials.access_key: missing",)
+
+
+def test_missing_keys_name_the_variables() -> None:
+    """The sentence says both ways out; a variable that is set but empty counts as absent."""
+    assert mistakes("type: aksk", {"HUAWEICLOUD_SDK_AK": ""}) == (
+        "targets[0].credentials.access_key: missing; give it, or set HUAWEICLOUD_SDK_AK in the environment",
+        "targets[0].credentials.secret_key: missing; give it, or set HUAWEICLOUD_SDK_SK in the environment",
+    )
+
+
+def test_a_variable_with_a_newline_is_refused() -> None:
+    """A secret that cannot travel in a header is a mistake at the start, wherever it comes from."""
+    assert mistakes("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SK": "a\nb"}) == (
+        "targets[0].credentials.secret_key: must not hold control characters",
+    )
+
+
+def test_openstacks_names_fill_in_key_by_key() -> None:
+    """What the file gives wins; OS_DOMAIN_NAME is the older spelling and comes second."""
+    found = target("type: password, username: alice", OPENSTACK | {"OS_DOMAIN_NAME": "old"}).credentials
+    assert isinstance(found, Password)
+    assert [found.username.reveal(), found.password.reveal(), found.domain_name.reveal()] == [
+        "alice",
+        "env-password",
+        "acme",
+    ]
+
+    older = {"OS_USERNAME": "bob", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "old"}
+    found = target("type: password", older).credentials
+    assert isinstance(found, Password)
+    assert found.domain_name.reveal() == "old"
+
+
+@pytest.mark.parametrize(
+    "credentials, project, environ, expected",
+    [
+        pytest.param("type: aksk", "", {"HUAWEICLOUD_SDK_PROJECT_ID": PROJECT_ID}, (PROJECT_ID, ""), id="vendor-id"),
+        pytest.param("type: metadata", "", {"OS_PROJECT_ID": PROJECT_ID}, (PROJECT_ID, ""), id="openstack-id"),
+        pytest.param(
+            "type: password",
+            "",
+            {"OS_PROJECT_ID": PROJECT_ID, "OS_PROJECT_NAME": "eu-de_x"},
+            (PROJECT_ID, ""),
+            id="id-before-name",
+        ),
+        pytest.param("type: password", "", {"OS_PROJECT_NAME": "eu-de_x"}, ("", "eu-de_x"), id="openstack-name"),
+        pytest.param(
+            "type: password",
+            "project_name: eu-de_y, ",
+            {"OS_PROJECT_ID": PROJECT_ID},
+            ("", "eu-de_y"),
+            id="file-before-environment",
+        ),
+    ],
+)
+def test_the_only_target_finds_its_project_in_the_environment(
+    credentials: str, project: str, environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """The file wins over the environment, an id over a name, and a name serves passwords only."""
+    found = target(credentials, KEYS | OPENSTACK | environ, project=project)
+
+    assert (found.project_id, found.project_name) == expected
+
+
+@pytest.mark.parametrize(
+    "credentials, project, environ, expected",
+    [
+        pytest.param("type: metadata", "", {}, "project_id: missing", id="nothing"),
+        pytest.param("type: password", "", {}, "project_id: missing; give it or project_name", id="nothing-password"),
+        pytest.param("type: aksk", "", {"OS_PROJECT_NAME": "x"}, "project_id: missing", id="name-without-password"),
+        pytest.param(
+            "type: aksk",
+            "project_name: eu-de_x, ",
+            {},
+            "project_name: works with password credentials only; give project_id",
+            id="name-with-keys",
+        ),
+        pytest.param(
+            "type: password",
+            f"project_name: eu-de_x, project_id: {PROJECT_ID}, ",
+            {},
+            "project_name: must not be given together with project_id",
+            id="both",
+        ),
+        pytest.param(
+            "type: aksk",
+            "",
+            {"OS_PROJECT_ID": "eu-de"},
+            "project_id: must be 32 hexadecimal digits, which OS_PROJECT_ID of the environment is not",
+            id="no-id",
+        ),
+    ],
+)
+def test_a_project_that_cannot_be_told_is_one_sentence(
+    credentials: str, project: str, environ: dict[str, str], expected: str
+) -> None:
+    """Neither, both, or a name that these credentials cannot turn into an id."""
+    assert mistakes(credentials, KEYS | OPENSTACK | environ, project=project) == (f"targets[0].{expected}",)
+
+
+def test_with_several_targets_the_environment_names_no_project() -> None:
+    """One variable cannot name two projects, so each target must name its own."""
+    one = "{project: %s, cloud: otc, region: eu-de, credentials: {type: metadata}}"
+
+    with pytest.raises(SettingsError) as caught:
+        load(f"targets: [{one % 'a'}, {one % 'b'}]", environ={"OS_PROJECT_ID": PROJECT_ID})
+
+    assert caught.value.mistakes == ("targets[0].project_id: missing", "targets[1].project_id: missing")
