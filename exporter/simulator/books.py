@@ -1,8 +1,9 @@
-"""The truth that a client's accounting can be held against: counts and accelerator seconds, kept by the world itself."""
+"""The truth that a client's accounting can be held against: counts and accelerator seconds, kept by the world."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from exporter.simulator.job import Job, State
 from exporter.simulator.usage import idle_s
@@ -120,7 +121,7 @@ def held_s(job: Job, *, since: float, until: float) -> float:
     """Accelerator seconds that the job held between two moments."""
     total = 0.0
     steps = [*job.node_counts, (until, 0)]
-    for (begin, nodes), (end, _) in zip(steps, steps[1:], strict=False):
+    for (begin, nodes), (end, _) in pairwise(steps):
         total += max(0.0, min(end, until) - max(begin, since)) * job.accelerators_at(nodes)
     return total
 

@@ -31,8 +31,8 @@ class RealClock:
 class ScaledClock:
     """Another clock, run `speed` times as fast from the moment this one is made.
 
-    Pass one to the simulator and to its client when both shall live in fast time; `Options.speed` by contrast speeds up
-    the world alone, and leaves tokens and signatures in the client's time.
+    Pass one to the simulator and to its client when both shall live in fast time; `Options.speed` by contrast speeds
+    up the world alone, and leaves tokens and signatures in the client's time.
     """
 
     def __init__(self, *, base: Clock | None = None, speed: float = 1.0, start_at: float | None = None) -> None:

@@ -29,6 +29,7 @@ class Cloud:
 
     def __init__(self, options: Options, *, clock: Clock) -> None:
         self.options = options
+        self.routes = ROUTES
         self.clock = clock
         self.quirks = Quirks(options.quirks)
         self.faults = Faults(seed=options.seed)

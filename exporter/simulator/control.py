@@ -13,11 +13,29 @@ from exporter.simulator.quirks import QUIRKS
 from exporter.simulator.refusal import Refused
 from exporter.simulator.world import World
 
+_SUBMIT_KEYS = frozenset(
+    [
+        "name",
+        "api",
+        "project",
+        "pool",
+        "nodes",
+        "accelerators_per_node",
+        "accelerator",
+        "user",
+        "workspace",
+        "kind",
+        "priority",
+        "description",
+        "profile",
+        "telling",
+        "submitted_at",
+    ]
+)
+
 
 def describe(call: Call) -> Reply:
     """What this server is, and everything it can do."""
-    from exporter.simulator.cloud import ROUTES as routes  # noqa: PLC0415 -- the table contains this very module's calls
-
     cloud = call.cloud
     return Reply(
         body={
@@ -35,7 +53,7 @@ def describe(call: Call) -> Reply:
             },
             "routes": [
                 {"operation": each.operation, "method": each.method, "path": each.path, "summary": each.summary}
-                for each in routes
+                for each in cloud.routes
             ],
             "quirks": {name: {"help": text, "on": name in cloud.quirks} for name, text in QUIRKS.items()},
             "faults": {
@@ -61,12 +79,8 @@ def jobs(call: Call) -> Reply:
 def submit(call: Call) -> Reply:
     """Submit a job that waits for your hand; the body's keys are the keywords of World.submit."""
     given = call.json()
-    allowed = {
-        "name", "api", "project", "pool", "nodes", "accelerators_per_node", "accelerator", "user", "workspace", "kind",
-        "priority", "description", "profile", "telling", "submitted_at",
-    }  # fmt: skip
-    if extra := set(given) - allowed:
-        raise _bad(f"no such keys: {', '.join(sorted(extra))}; there are {', '.join(sorted(allowed))}")
+    if extra := set(given) - _SUBMIT_KEYS:
+        raise _bad(f"no such keys: {', '.join(sorted(extra))}; there are {', '.join(sorted(_SUBMIT_KEYS))}")
     try:
         job = call.cloud.world.submit(str(given.pop("name", "")), **given)
     except (KeyError, ValueError, TypeError) as error:

@@ -1,6 +1,7 @@
 """What a node of a job is made of."""
 
 from dataclasses import dataclass
+from functools import cache
 
 V100 = "GP-Vnt1"
 A100 = "nvidia-a100-nv80"
@@ -43,6 +44,7 @@ class Flavor:
         return self.cards or 1
 
 
+@cache
 def flavor(accelerator: str, cards: int, *, public: bool = True, model: str | None = None) -> Flavor:
     """Return the flavor with that many cards a node, named as the cloud names such flavors."""
     if accelerator not in {"gpu", "npu", "cpu"}:
@@ -81,7 +83,7 @@ def flavor(accelerator: str, cards: int, *, public: bool = True, model: str | No
     )
 
 
-PUBLIC = tuple(flavor(kind, cards) for kind in ("gpu", "npu") for cards in (1, 2, 4, 8)) + (flavor("cpu", 0),)
+PUBLIC = (*(flavor(kind, cards) for kind in ("gpu", "npu") for cards in (1, 2, 4, 8)), flavor("cpu", 0))
 """The flavors that the catalogue calls answer with."""
 
 

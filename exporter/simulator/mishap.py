@@ -20,6 +20,7 @@ _MESSAGES = {
     "500": "Internal error",
     "503": "The service is being upgraded",
 }
+_BROKEN = frozenset({"hang-body", "reset-body", "slow-body"})
 _ABSURD = "31536000"
 _CHUNK = b" " * 65_536
 
@@ -32,20 +33,16 @@ async def play(
     """Answer the request as the fault has it. `answer` makes the normal answer, for faults that start from one."""
     if fault.name in _MESSAGES:
         return _refusal(fault, now=now)
-    if fault.name in {"hang", "slow"}:
-        await wait(fault.delay or 0.0, closing)
-        return await answer()
-    if fault.name == "reset":
-        _cut(request)
-        return web.Response(status=500)
-    if fault.name == "huge":
-        return await _flood(fault, request, closing=closing)
     if fault.name in _FINISHED:
         return _FINISHED[fault.name](fault)
+    if fault.name == "huge":
+        return await _flood(fault, request, closing=closing)
+    if fault.name == "reset" or (fault.name in {"hang", "slow"} and not await _over(fault, closing)):
+        return _cut(request, web.Response(status=500))
     normal = await answer()
-    if fault.name in _BENT:
-        return _BENT[fault.name](normal)
-    return await _break(fault, request, normal, closing=closing)
+    if fault.name in _BROKEN:
+        return await _break(fault, request, normal, closing=closing)
+    return _BENT[fault.name](normal) if fault.name in _BENT else normal
 
 
 def _refusal(fault: Fault, *, now: float) -> web.Response:
@@ -86,15 +83,13 @@ async def _break(
     if fault.name == "slow-body":
         step = max(1, len(body) // 10)
         for start in range(0, len(body), step):
-            await wait(max(0.001, (fault.delay or 0.0) / 10), closing)
+            await asyncio.sleep((fault.delay or 0.0) / 10)
             await response.write(body[start : start + step])
-    else:
-        await response.write(body[: len(body) // 2])
-        if fault.name == "hang-body":
-            await wait(fault.delay or 0.0, closing)
-            await response.write(body[len(body) // 2 :])
-        else:
-            _cut(request)
+        return response
+    await response.write(body[: len(body) // 2])
+    if fault.name == "reset-body" or not await _over(fault, closing):
+        return _cut(request, response)
+    await response.write(body[len(body) // 2 :])
     return response
 
 
@@ -110,18 +105,19 @@ async def _flood(fault: Fault, request: web.Request, *, closing: asyncio.Event) 
     return response
 
 
-async def wait(seconds: float, closing: asyncio.Event) -> None:
-    """Wait that long, or with 0 until the simulator closes."""
+async def _over(fault: Fault, closing: asyncio.Event) -> bool:
+    """Wait for the fault's delay, or with 0 for ever; whether it is over and not the simulator."""
     try:
-        await asyncio.wait_for(closing.wait(), seconds or None)
+        await asyncio.wait_for(closing.wait(), fault.delay or None)
     except TimeoutError:
-        return
-    raise ConnectionAbortedError
+        return True
+    return False
 
 
-def _cut(request: web.Request) -> None:
+def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
+    return response
 
 
 def _bytes(response: web.Response) -> bytes:

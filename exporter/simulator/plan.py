@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import TypeVar
 
 from exporter.simulator.flavor import ENGINES, Engine, Flavor, flavor
 from exporter.simulator.job import Api, Incident, Plan, Role, State
@@ -11,27 +12,43 @@ USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", 
 MEAN_LIFE_S = 6_600.0
 """From submission to end, waiting included, as the draws below come out on average."""
 
-_PLACES = (  # pool, accelerator, weight, generations
-    ("", "gpu", 24, ("v1", "v2")),
-    ("", "npu", 12, ("v1", "v2")),
-    ("", "cpu", 10, ("v1", "v2")),
-    (GPU_POOL, "gpu", 22, ("v2",)),
-    (NPU_POOL, "npu", 20, ("v2",)),
-    (OLD_POOL, "gpu", 9, ("v1",)),
-    (CPU_POOL, "cpu", 3, ("v2",)),
+
+# Each table repeats its entries as often as they shall come up, so that one cheap choice draws from it.
+
+_Choice = TypeVar("_Choice")
+
+
+def _wheel(*entries: tuple[_Choice, int]) -> tuple[_Choice, ...]:
+    return tuple(entry for entry, times in entries for _ in range(times))
+
+
+_PLACES = {  # pool, accelerator
+    "v1": _wheel((("", "gpu"), 24), (("", "npu"), 12), (("", "cpu"), 10), ((OLD_POOL, "gpu"), 9)),
+    "v2": _wheel(
+        (("", "gpu"), 24),
+        (("", "npu"), 12),
+        (("", "cpu"), 10),
+        ((GPU_POOL, "gpu"), 22),
+        ((NPU_POOL, "npu"), 20),
+        ((CPU_POOL, "cpu"), 3),
+    ),
+}
+_SIZES = _wheel(  # nodes, cards
+    ((1, 1), 10), ((1, 2), 6), ((1, 4), 6), ((1, 8), 13), ((2, 8), 8), ((4, 8), 5), ((8, 8), 2)
 )
-_SIZES = ((1, 1, 20), (1, 2, 12), (1, 4, 12), (1, 8, 26), (2, 8, 16), (4, 8, 10), (8, 8, 4))  # nodes, cards, weight
 _MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm", "gpt-pretrain", "sdxl-lora", "etl")
 _POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
 _SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
-_OUTCOMES = (
+_OUTCOMES = _wheel(
     (State.COMPLETED, 74),
     (State.FAILED, 14),
     (State.TERMINATED, 9),
     (State.LOST, 2),
     (State.CREATE_FAILED, 1),
 )
-_EXIT_CODES = ((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
+_EXIT_CODES = _wheel((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
+_BUSY_USERS = _wheel(*zip(USERS, (6, 4, 5, 3, 3, 5, 1), strict=True))
+_PRIORITIES = _wheel((1, 20), (0, 2), (2, 2), (3, 1))
 MESSAGES = {
     1: "the training process ended with an error",
     137: "the container was killed: out of memory",
@@ -64,9 +81,8 @@ class Draft:
 def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], int]) -> Draft:
     """Draw a job. `room` holds how many nodes each (pool, accelerator) has, so that every job can run some day."""
     api: Api = "v1" if rng.random() < v1_share else "v2"
-    places = [place for place in _PLACES if api in place[3]]
-    pool, accelerator, _, _ = rng.choices(places, weights=[place[2] for place in places])[0]
-    nodes, cards, _ = rng.choices(_SIZES, weights=[size[2] for size in _SIZES])[0]
+    pool, accelerator = rng.choice(_PLACES[api])
+    nodes, cards = rng.choice(_SIZES)
     if accelerator == "cpu":
         nodes, cards = rng.choice((1, 1, 1, 2)), 0
     nodes = min(nodes, max(1, room[pool, accelerator] // 2))
@@ -85,29 +101,29 @@ def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], in
         flavor=spec,
         nodes=2 if hetero else nodes,
         name=f"{model}-{rng.getrandbits(24):06x}",
-        user=rng.choices(USERS, weights=(6, 4, 5, 3, 3, 5, 1))[0],
+        user=rng.choice(_BUSY_USERS),
         second_workspace=rng.random() < 0.25,  # noqa: PLR2004
         engine=rng.choice(ENGINES),
         kind="hetero_job" if hetero else "job",
         roles=roles,
-        priority=rng.choices((1, 0, 2, 3), weights=(80, 8, 8, 4))[0],
+        priority=rng.choice(_PRIORITIES),
         new_version=rng.random() < 0.3,  # noqa: PLR2004
     )
 
 
 def run_length(rng: random.Random) -> float:
-    """Draw how long a job runs: half an hour to a few hours mostly, four minutes at least, three and a half days at most."""
-    return min(3.5 * 86_400, max(240.0, rng.lognormvariate(8.3, 1.05)))
+    """Draw how long a job runs: mostly half an hour to a few hours, never below four minutes or over three days."""
+    return min(3 * 86_400, max(240.0, rng.lognormvariate(8.3, 1.05)))
 
 
 def outcome(rng: random.Random) -> State:
     """Draw how a job ends."""
-    return rng.choices([state for state, _ in _OUTCOMES], weights=[weight for _, weight in _OUTCOMES])[0]
+    return rng.choice(_OUTCOMES)
 
 
 def exit_code(rng: random.Random) -> int:
     """Draw with what code the first failing task exits."""
-    return rng.choices([code for code, _ in _EXIT_CODES], weights=[weight for _, weight in _EXIT_CODES])[0]
+    return rng.choice(_EXIT_CODES)
 
 
 def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> Plan:

@@ -71,7 +71,7 @@ class Pool:
     id: str
     name: str
     telling: str
-    """How jobs in it tell their accelerators (v2): flavor_detail, pool_info, allocated, customized, flavor_id, nothing."""
+    """How v2 answers tell the accelerators of jobs in it: one of TELLINGS."""
     groups: tuple[Group, ...] = ()
 
     def group(self, flavor: Flavor) -> Group | None:
@@ -92,7 +92,7 @@ CPU_POOL = "pool-etl-cpu"
 
 
 def standard_pools(jobs: int) -> dict[str, Pool]:
-    """Return the public pool and four dedicated ones, large enough for about `jobs` unfinished jobs, and no larger."""
+    """Return the public pool and four dedicated ones, just large enough for about `jobs` unfinished jobs."""
 
     def group(accelerator: str, model: str, slots: int, need: float) -> Group:
         return Group(accelerator=accelerator, model=model, slots_per_node=slots, nodes=max(2, round(need * jobs)))

@@ -58,7 +58,7 @@ class Shelf:
         return sorted(self._unfinished.values(), key=_age)
 
     def listing(self, key: Hashable, build: Callable[[], list[Job]]) -> list[Job]:
-        """Return what `build` made for that key, kept while no job comes or goes, so that paging costs no scan a page."""
+        """Return what `build` made for that key, kept while no job comes or goes: paging costs no scan a page."""
         if key not in self._listings:
             self._listings[key] = build()
         return self._listings[key]

@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _CREDENTIAL = re.compile(
-    r"SDK-HMAC-SHA256 Access=(?P<access>[^,\s]+), SignedHeaders=(?P<signed>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})"
+    r"SDK-HMAC-SHA256 Access=(?P<access>[^,\s]+), "
+    r"SignedHeaders=(?P<signed>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})"
 )
 
 
@@ -37,8 +38,9 @@ def parse(header: str) -> Authorization | None:
 def canonical_request(
     *, method: str, raw_path: str, headers: Mapping[str, str], signed: tuple[str, ...], body: bytes
 ) -> str:
-    """Put the request into the form that is hashed. `raw_path` is path and query as they came; raises KeyError for a
-    signed header that is not there.
+    """Put the request into the form that is hashed. `raw_path` is path and query as they came.
+
+    Raises KeyError for a signed header that is not there.
     """
     path, _, query = raw_path.partition("?")
     segments = [_encode(segment) for segment in _decode(path).split(b"/")]

@@ -18,7 +18,7 @@ _MAX_PAGE = 65_535
 _JOB_SORTS: dict[str, Callable[[Lineage], Any]] = {
     "job_name": lambda lineage: lineage.name,
     "job_desc": lambda lineage: lineage.description,
-    "status": lambda lineage: status(lineage.versions[-1]),
+    "status": lambda lineage: str(status(lineage.versions[-1])).zfill(3),
     "duration": lambda lineage: lineage.versions[-1].duration_s(lineage.created_at),
     "version_count": lambda lineage: len(lineage.versions),
     "create_time": lambda lineage: lineage.created_at,
@@ -26,7 +26,7 @@ _JOB_SORTS: dict[str, Callable[[Lineage], Any]] = {
 _VERSION_SORTS: dict[str, Callable[[Job], Any]] = {
     "create_time": lambda job: job.submitted_at,
     "job_desc": lambda job: job.description,
-    "status": status,
+    "status": lambda job: str(status(job)).zfill(3),
     "duration": lambda job: job.duration_s(job.submitted_at),
     "job_name": lambda job: job.name,
 }

@@ -26,12 +26,12 @@ _ODD = 77
 MetricShape = Literal["text", "object", "null"]
 
 
-def status(job: Job, *, odd: bool = False) -> int:
-    """The v1 status number."""
+def status(job: Job, *, odd: bool = False) -> Any:
+    """The v1 status number, or what was laid over it."""
     if odd:
         return _ODD
     if job.extra and "status" in job.extra:
-        return int(job.extra["status"])
+        return job.extra["status"]
     if job.state is State.CREATE_FAILED:
         return 3 if job.engine.image else 5
     if job.state is State.TERMINATED and job.started_at is None:

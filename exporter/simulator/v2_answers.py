@@ -243,7 +243,7 @@ def _flavor_detail(spec: Flavor, *, detail: bool) -> dict[str, Any]:
 
 
 def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
-    """Usage of one task, -1 where there is no sample. Series of accelerators the job has not got are -1 throughout."""
+    """Usage of one task, -1 where there is no sample; series of accelerators it has not got are -1 throughout."""
     if job.series and task in job.series:
         return [{"metric": name, "value": readings} for name, readings in job.series[task].items()]
     span = minutes(job, now)

@@ -3,7 +3,7 @@
 import heapq
 import random
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from exporter.simulator.books import Totals
@@ -11,7 +11,7 @@ from exporter.simulator.flavor import ENGINES, Engine, Flavor, flavor
 from exporter.simulator.history import fill
 from exporter.simulator.job import Api, Exit, Job, Lineage, Plan, Profile, Record, Role, State
 from exporter.simulator.options import Options
-from exporter.simulator.plan import MEAN_LIFE_S, MESSAGES, Draft, draft, plan
+from exporter.simulator.plan import MEAN_LIFE_S, MESSAGES, draft, plan
 from exporter.simulator.tenant import Tenant
 
 _WARM_UP_LIVES = 4.0
@@ -36,6 +36,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._event_order = count()
         self._numbers = count(10_001)
+        self._chance = random.Random(f"{options.seed}/chance")
         self.tenants = {
             project.id: Tenant(project, opened_at=self.born_at, jobs=0 if options.empty else options.jobs)
             for project in options.projects
@@ -141,11 +142,11 @@ class World:
 
         `pool`: an id; an unknown one makes a pool without limits. `telling` overrides how a v2 answer tells the
         accelerators (see pool.TELLINGS). `version_of`: a v1 job whose next version this is. `submitted_at`: a moment
-        in the past; None is now.
+        in the past; None is now. `job_id`: the uuid, or the version id for v1, instead of one that the seed makes.
         """
         tenant = self.tenant(project)
         at = self.now if submitted_at is None else _ms(submitted_at)
-        number = next(self._numbers)
+        number = int(job_id) if api == "v1" and job_id else next(self._numbers)
         rng = self._rng(tenant, number)
         place = tenant.pool(pool)
         spec = spec or flavor(accelerator, accelerators_per_node, public=not pool)
@@ -198,9 +199,9 @@ class World:
                     self._later(job, plan.create_s * share, lambda job, state=state: self._enter(job, state))  # type: ignore[misc] # mypy cannot infer a lambda with a default
         return job
 
-    def draw_plan(self, *, nodes: int, api: Api, hetero: bool = False) -> Plan:
+    def draw_plan(self, *, nodes: int, api: Api, hetero: bool = False, rng: random.Random | None = None) -> Plan:
         """Draw a fate for a job that is about to be submitted with these properties."""
-        return plan(self._dice, nodes=nodes, api=api, pace=self.options.pace, hetero=hetero)
+        return plan(rng or self._chance, nodes=nodes, api=api, pace=self.options.pace, hetero=hetero)
 
     # Moving a job by hand
 
@@ -327,11 +328,9 @@ class World:
 
     def arrive(self, tenant: Tenant, rng: random.Random | None = None) -> Job:
         """Somebody submits a job of the kind that people submit."""
-        drawn = draft(rng or self._dice, v1_share=self.options.v1_share, room=tenant.room())
+        rng = rng or self._chance
+        drawn = draft(rng, v1_share=self.options.v1_share, room=tenant.room())
         previous = tenant.newest_version() if drawn.api == "v1" and drawn.new_version else None
-        return self._submit(tenant, drawn, previous)
-
-    def _submit(self, tenant: Tenant, drawn: Draft, previous: Job | None) -> Job:
         return self.submit(
             drawn.name,
             api=drawn.api,
@@ -347,7 +346,7 @@ class World:
             priority=drawn.priority,
             profile="",
             version_of=previous,
-            plan=self.draw_plan(nodes=drawn.nodes, api=drawn.api, hetero=bool(drawn.roles)),
+            plan=self.draw_plan(nodes=drawn.nodes, api=drawn.api, hetero=bool(drawn.roles), rng=rng),
         )
 
     def _created(self, job: Job) -> None:
@@ -485,17 +484,8 @@ class World:
 
     # Chance
 
-    @property
-    def _dice(self) -> random.Random:
-        return random.Random(f"{self.options.seed}/{self.now}/{len(self._events)}")
-
     def _rng(self, tenant: Tenant, number: int) -> random.Random:
         return random.Random(f"{self.options.seed}/{tenant.project.id}/{number}")
-
-
-def everything(world: World) -> Iterator[tuple[Tenant, Job]]:
-    """Each job with its project."""
-    return ((tenant, job) for tenant in world.tenants.values() for job in tenant.jobs())
 
 
 def _fate(job: Job) -> Plan:
