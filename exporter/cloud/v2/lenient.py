@@ -74,7 +74,9 @@ def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown
     if not isinstance(elements, list):
         note(field, "not a list")
         return None
-    read = (_part(element, shape, field=field, note=note) for element in elements)
+    read = [_part(element, shape, field=field, note=note) for element in elements]
+    if shape is Any:
+        return read  # scalars keep their places: in a series a place is a minute
     return [element for element in read if element is not None]
 
 

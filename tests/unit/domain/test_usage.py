@@ -1,0 +1,227 @@
+"""From minutes to "now": what one task's series boil down to, and a job as the sum of its tasks."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.domain.usage import JobUsage, TaskSeries, TaskUsage, combine, summarise
+
+Minutes = Sequence[float | None]
+
+minutes = st.lists(st.none() | st.floats(min_value=0, max_value=1), max_size=12)
+tasks = st.builds(
+    TaskSeries, task=st.sampled_from(["", "worker-0", "ps-1"]), cpu=minutes, memory=minutes, accelerator=minutes
+)
+
+
+def read(
+    *, cpu: Minutes = (), memory: Minutes = (), accelerator: Minutes = (), idle_threshold: float = 0.05
+) -> TaskUsage:
+    series = TaskSeries(task="worker-0", cpu=cpu, memory=memory, accelerator=accelerator)
+    return summarise(series, idle_threshold=idle_threshold)
+
+
+def test_the_newest_minute_counts() -> None:
+    """Each ratio is the last of its series."""
+    usage = read(cpu=[0.1, 0.2], memory=[0.3, 0.4], accelerator=[0.5, 0.6])
+
+    assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.2, 0.4, 0.6)
+
+
+def test_the_unfinished_minute_at_the_end_is_passed_over() -> None:
+    """When neither anchor has the last minute, the one before it is "now" for every series."""
+    usage = read(cpu=[0.1, 0.2, None], memory=[0.3, 0.4, None], accelerator=[0.5, 0.6, None])
+
+    assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.2, 0.4, 0.6)
+
+
+def test_one_anchor_is_enough_to_make_a_minute_whole() -> None:
+    """The memory has the last minute, so that is "now"; the CPU may lag by one."""
+    usage = read(cpu=[0.1, None], memory=[0.3, 0.4])
+
+    assert (usage.cpu_ratio, usage.memory_ratio) == (0.1, 0.4)
+
+
+def test_a_sample_beyond_the_newest_whole_minute_waits_its_turn() -> None:
+    """An accelerator sample in a minute the anchors do not have yet is not mixed with older anchors."""
+    usage = read(cpu=[0.1, None], memory=[0.3, None], accelerator=[0.5, 0.9])
+
+    assert usage.accelerator_ratio == 0.5
+
+
+@pytest.mark.parametrize(
+    "lag,expected",
+    [
+        pytest.param(1, 0.7, id="one-minute"),
+        pytest.param(3, 0.7, id="three-minutes"),
+        pytest.param(4, None, id="four-minutes-is-too-old"),
+    ],
+)
+def test_a_series_may_lag_by_three_minutes(lag: int, expected: float | None) -> None:
+    """A series without a sample now is read up to three minutes back, no further."""
+    usage = read(cpu=[0.5] * 6, accelerator=[0.7] + [None] * lag)
+
+    assert usage.accelerator_ratio == expected
+
+
+def test_without_anchors_the_end_of_the_series_counts() -> None:
+    """A task with accelerator samples only is read from the end."""
+    assert read(accelerator=[0.5, 0.6]).accelerator_ratio == 0.6
+
+
+@pytest.mark.parametrize(
+    "series", [pytest.param((), id="no-series"), pytest.param([None, None], id="series-without-samples")]
+)
+def test_no_sample_is_no_reading(series: Minutes) -> None:
+    """Without a sample there is no ratio, no mean and no idle time: absent, never 0."""
+    usage = read(cpu=series, memory=series, accelerator=series)
+
+    assert usage == TaskUsage(task="worker-0")
+
+
+def test_the_mean_is_over_every_valid_minute() -> None:
+    """(0.2 + 0.4 + 0.9) / 3 = 0.5; minutes without a sample do not count."""
+    assert read(accelerator=[None, 0.2, None, 0.4, 0.9]).accelerator_mean_ratio == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "accelerator,idle_s",
+    [
+        pytest.param([0.9, 0.9], 0.0, id="busy"),
+        pytest.param([0.9, 0.01, 0.04], 120.0, id="two-minutes-below"),
+        pytest.param([0.0, 0.0, 0.0], 180.0, id="never-busy"),
+        pytest.param([0.0, 0.9, 0.0], 60.0, id="only-the-last-stretch"),
+        pytest.param([0.9, 0.0, None, 0.0, None], 120.0, id="gaps-neither-count-nor-end-it"),
+        pytest.param([0.0, 0.05], 0.0, id="the-threshold-itself-is-busy"),
+    ],
+)
+def test_idle_time_is_the_stretch_below_the_threshold_up_to_now(accelerator: Minutes, idle_s: float) -> None:
+    """Idle is counted back from the newest sample, 60 s a minute, to the last one at or above 0.05."""
+    assert read(accelerator=accelerator).idle_s == idle_s
+
+
+def test_the_threshold_is_the_callers() -> None:
+    """At a threshold of 0.5 a card at 0.4 is idle."""
+    assert read(accelerator=[0.4], idle_threshold=0.5).idle_s == 60.0
+
+
+def test_rates_are_read_at_the_same_minute() -> None:
+    """The four rates follow the anchors like every other series."""
+    series = TaskSeries(
+        task="",
+        cpu=[0.1, 0.1, None],
+        disk_read=[1.0, 2.0, None],
+        disk_written=[3.0, 4.0, None],
+        network_received=[5.0, 6.0, 99.0],
+        network_transmitted=[7.0, 8.0, None],
+        accelerator_memory=[0.1, 0.2, 0.3],
+    )
+
+    usage = summarise(series, idle_threshold=0.05)
+
+    assert usage.disk_read_bytes_per_second == 2.0
+    assert usage.disk_written_bytes_per_second == 4.0
+    assert usage.network_received_bytes_per_second == 6.0
+    assert usage.network_transmitted_bytes_per_second == 8.0
+    assert usage.accelerator_memory_ratio == 0.2
+
+
+def test_a_job_is_the_mean_of_its_tasks_and_knows_the_slowest() -> None:
+    """(0.9 + 0.5) / 2 = 0.7 on average, the slowest at 0.5."""
+    job = combine(
+        [
+            TaskUsage(task="worker-1", accelerator_ratio=0.9, cpu_ratio=0.2, memory_ratio=0.4),
+            TaskUsage(task="worker-0", accelerator_ratio=0.5, cpu_ratio=0.4, memory_ratio=0.8),
+        ]
+    )
+
+    assert job.accelerator_ratio == pytest.approx(0.7)
+    assert job.accelerator_min_ratio == 0.5
+    assert job.cpu_ratio == pytest.approx(0.3)
+    assert job.memory_ratio == pytest.approx(0.6)
+    assert [usage.task for usage in job.tasks] == ["worker-0", "worker-1"]
+
+
+def test_a_task_without_a_sample_is_left_out_of_the_mean() -> None:
+    """One task at 0.8 and one that says nothing make 0.8, not 0.4."""
+    job = combine([TaskUsage(task="a", accelerator_ratio=0.8), TaskUsage(task="b")])
+
+    assert (job.accelerator_ratio, job.accelerator_min_ratio) == (0.8, 0.8)
+
+
+def test_a_job_is_idle_only_as_long_as_all_its_tasks_are() -> None:
+    """Of tasks idle for 600 s and 60 s the job as a whole is idle for 60 s."""
+    job = combine([TaskUsage(task="a", idle_s=600.0), TaskUsage(task="b", idle_s=60.0)])
+
+    assert job.idle_s == 60.0
+
+
+def test_rates_add_up_over_tasks() -> None:
+    """Two tasks that read 10 and 5 bytes a second read 15 together; a silent one adds nothing."""
+    job = combine(
+        [
+            TaskUsage(
+                task="a",
+                disk_read_bytes_per_second=10.0,
+                disk_written_bytes_per_second=1.0,
+                network_received_bytes_per_second=2.0,
+                network_transmitted_bytes_per_second=3.0,
+            ),
+            TaskUsage(task="b", disk_read_bytes_per_second=5.0),
+            TaskUsage(task="c"),
+        ]
+    )
+
+    assert job.disk_read_bytes_per_second == 15.0
+    assert job.disk_written_bytes_per_second == 1.0
+    assert job.network_received_bytes_per_second == 2.0
+    assert job.network_transmitted_bytes_per_second == 3.0
+
+
+def test_no_tasks_make_an_empty_usage() -> None:
+    """A job without readings has no ratios at all."""
+    assert combine([]) == JobUsage()
+
+
+def test_after_the_end_only_the_mean_stays() -> None:
+    """An ended job keeps its mean over the run; what was true "now" is not true any more."""
+    running = combine(
+        [TaskUsage(task="a", cpu_ratio=0.5, accelerator_ratio=0.9, accelerator_mean_ratio=0.8, idle_s=0.0)]
+    )
+
+    assert running.ended() == JobUsage(accelerator_mean_ratio=0.8)
+
+
+def test_without_a_mean_nothing_stays() -> None:
+    """A CPU job leaves no usage behind when it ends."""
+    assert combine([TaskUsage(task="a", cpu_ratio=0.5)]).ended() is None
+
+
+@given(series=tasks, idle_threshold=st.floats(min_value=0, max_value=1))
+def test_a_summary_only_repeats_what_was_sampled(series: TaskSeries, idle_threshold: float) -> None:
+    """Every ratio "now" is one of the series' own samples, and the idle time fits into the series."""
+    usage = summarise(series, idle_threshold=idle_threshold)
+
+    for ratio, minutes in (
+        (usage.cpu_ratio, series.cpu),
+        (usage.memory_ratio, series.memory),
+        (usage.accelerator_ratio, series.accelerator),
+    ):
+        assert ratio is None or ratio in minutes
+    samples = [value for value in series.accelerator if value is not None]
+    assert (usage.idle_s is None) == (not samples)
+    if usage.idle_s is not None:
+        assert 0 <= usage.idle_s <= 60 * len(samples)
+
+
+@given(usages=st.lists(tasks, max_size=6))
+def test_the_mean_lies_between_the_slowest_and_the_fastest(usages: list[TaskSeries]) -> None:
+    """A job's mean is never below its slowest task nor above 1, and the order of the tasks does not matter."""
+    read = [summarise(series, idle_threshold=0.05) for series in usages]
+    job = combine(read)
+
+    if job.accelerator_ratio is not None and job.accelerator_min_ratio is not None:
+        assert job.accelerator_min_ratio - 1e-9 <= job.accelerator_ratio <= 1 + 1e-9
+    assert sorted(task.task for task in job.tasks) == [task.task for task in job.tasks]
