@@ -28,6 +28,23 @@ async def at_once() -> None:
     """Wait for nothing: the pace of hosts that have no rate limit of ours."""
 
 
+class _CutOff(aiohttp.ClientError):
+    """The connection broke before an answer; the text says how."""
+
+
+async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Middleware for the session: keep aiohttp from sending again by itself when a connection breaks.
+
+    It would repeat the very same signature, past the rate limit, the circuit and the books.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _CutOff(_reason(error)) from None
+
+
 class Exchange:
     """Sends requests of one target; reports each to the observer and in one line of debug log."""
 
@@ -134,7 +151,7 @@ class Exchange:
         return bytes(body)
 
 
-def _reason(error: aiohttp.ClientError | OSError) -> str:  # noqa: PLR0911 - a table of sentences
+def _reason(error: aiohttp.ClientError | OSError) -> str:  # noqa: C901, PLR0911 - a table of sentences
     """Say it in words of our own: the library's hold URLs, and its exceptions the headers."""
     match error:
         case aiohttp.ClientConnectorDNSError():
@@ -151,6 +168,8 @@ def _reason(error: aiohttp.ClientError | OSError) -> str:  # noqa: PLR0911 - a t
             return f"no connection: {_plain(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed before an answer"
+        case _CutOff():
+            return str(error)
         case aiohttp.ClientPayloadError():
             return "the answer broke off"
         case OSError():

@@ -14,7 +14,7 @@ from exporter import __version__
 from exporter.cloud.auth import Auth, SigningAuth
 from exporter.cloud.circuit import CircuitPolicy
 from exporter.cloud.credentials import KeyProvider, Secret, StaticKeys
-from exporter.cloud.exchange import Exchange
+from exporter.cloud.exchange import Exchange, sent_once
 from exporter.cloud.limit import Limits
 from exporter.cloud.metadata import NodeMetadata
 from exporter.cloud.observer import Observer
@@ -110,6 +110,7 @@ async def connect(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        middlewares=(sent_once,),
         headers={"Accept": "application/json", "User-Agent": f"modelarts-exporter/{__version__}"},
         max_field_size=_LARGEST_HEADER_BYTES,
         max_line_size=_LARGEST_HEADER_BYTES,

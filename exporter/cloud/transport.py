@@ -105,6 +105,7 @@ class Transport:
     async def _attempt(
         self, endpoint: Endpoint[Answer], *, path: Mapping[str, str], query: str, body: bytes
     ) -> Answer | None:
+        self._check_held(endpoint.name)  # before queueing; and again when it is our turn
         hold_s = self._hold_until.get(endpoint.name, 0.0) - self._clock.monotonic()
         if hold_s > _A_MOMENT_S:
             raise Throttled(endpoint.name, "not sent: the cloud asked to wait longer", retry_after_s=hold_s)
@@ -157,11 +158,8 @@ class Transport:
     @contextmanager
     def _passage(self, operation: str) -> Iterator[_Passage]:
         """Let one call through both circuits, and tell them how it went. Raises Paused when one is open."""
+        self._check_held(operation)
         circuit = self._circuit(operation)
-        held_s = self._held_s(operation)
-        if held_s is not None:
-            reason = "the credential was refused" if self._lockout.is_open else "too many calls failed in a row"
-            raise Paused(operation, f"not sent: {reason}; the next trial may start in {held_s:.0f} s")
         passage = _Passage(lockout=self._lockout.admit(), circuit=circuit.admit())
         try:
             yield passage
@@ -207,6 +205,12 @@ class Transport:
             held_s for held_s in (self._lockout.held_s(), self._circuit(operation).held_s()) if held_s is not None
         ]
         return max(held, default=None)
+
+    def _check_held(self, operation: str) -> None:
+        held_s = self._held_s(operation)
+        if held_s is not None:
+            reason = "the credential was refused" if self._lockout.is_open else "too many calls failed in a row"
+            raise Paused(operation, f"not sent: {reason}; the next trial may start in {held_s:.0f} s")
 
     def _tell_circuits(self) -> None:
         is_open = self._lockout.is_open or any(circuit.is_open for circuit in self._circuits.values())
