@@ -1,0 +1,391 @@
+"""What reaches the log, in each format: one line an event, harmless, and without secrets."""
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from exporter import log
+from exporter.settings import Duration, Secret
+
+HIDDEN = "invented-secret-0123"
+NASTY = "name\r\nlevel=error event=fake\x1b[2J\u202e\u2028\x85\x7f\ud800"
+patient = settings(deadline=None)  # a busy machine is no failure
+
+
+class Colour(StrEnum):
+    """Something that is text and more."""
+
+    RED = "red"
+
+
+class Unprintable:
+    """An object whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("never printed")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Each test configures logging for itself; the process gets back what it had."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:], root.level = handlers, level
+
+
+def fail(error: Exception) -> None:
+    """Raise what it is given, one frame down."""
+    raise error
+
+
+def logged(form: log.Format, **values: Any) -> str:
+    """What one event with these values prints."""
+    stream = io.StringIO()
+    log.configure("info", format=form, stream=stream)
+    structlog.get_logger().info("poll.finished", **values)
+    return stream.getvalue()
+
+
+def as_json(**values: Any) -> dict[str, Any]:
+    """The same event as it reads back from JSON."""
+    read: dict[str, Any] = json.loads(logged("json", **values))
+    return read
+
+
+def test_logfmt_is_one_line_with_time_level_and_event_first() -> None:
+    """The line is what a person greps and a machine splits; the time is UTC."""
+    line = logged("logfmt", project="vision", jobs=3, duration_s=0.25, ok=True, bad=False, error=None)
+
+    assert re.fullmatch(
+        r"ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z level=info event=poll\.finished "
+        r"project=vision jobs=3 duration_s=0\.25 ok=true bad=false error=null\n",
+        line,
+    )
+
+
+@pytest.mark.parametrize(
+    "value, word",
+    [
+        pytest.param("plain/text:1,2", "plain/text:1,2", id="bare"),
+        pytest.param("two words", '"two words"', id="space"),
+        pytest.param("", '""', id="empty"),
+        pytest.param("a=b", '"a=b"', id="equals"),
+        pytest.param('say "hi"', '"say \\"hi\\""', id="quotes"),
+        pytest.param("a\\b", '"a\\\\b"', id="backslash"),
+        pytest.param("a\nb", '"a\\nb"', id="newline"),
+        pytest.param("a\x1b[2Jb", '"a\\u001b[2Jb"', id="escape-sequence"),
+        pytest.param("a\u202eb", '"a\\u202eb"', id="right-to-left"),
+        pytest.param("a\u2028b", '"a\\u2028b"', id="line-separator"),
+        pytest.param("Grüße", "Grüße", id="letters"),
+        pytest.param([1, "a"], '"[1,\\"a\\"]"', id="list"),
+        pytest.param(Colour.RED, "red", id="enum"),
+        pytest.param(Path("/etc/x"), "/etc/x", id="path"),
+        pytest.param(Duration(90), "90.0", id="duration"),
+        pytest.param(ValueError("no such thing"), '"no such thing"', id="exception"),
+        pytest.param(Unprintable(), "<Unprintable>", id="unprintable"),
+    ],
+)
+def test_logfmt_values_are_bare_or_quoted(value: object, word: str) -> None:
+    """Whatever could end a value, a field or a line is quoted and escaped as in JSON."""
+    assert logged("logfmt", value=value).endswith(f" value={word}\n")
+
+
+def test_logfmt_keys_hold_nothing_that_ends_a_key() -> None:
+    """A key that is no word is made one."""
+    assert logged("logfmt", **{"a b=\n": 1, "": 2}).endswith(" a_b__=1 _=2\n")
+
+
+@pytest.mark.parametrize("form", log.FORMATS)
+def test_no_value_starts_a_line_or_moves_a_cursor(form: log.Format) -> None:
+    """A job's name is an attacker's text: however nasty, the event stays one line of printable characters."""
+    text = logged(form, job_name=NASTY, nested={NASTY: [NASTY]})
+
+    assert text.count("\n") == 1
+    assert text.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("form", log.FORMATS)
+@patient
+@given(st.text(), st.text())
+def test_any_text_stays_on_its_line(form: log.Format, value: str, inner: str) -> None:
+    """For any text at all the line stays one, and printable."""
+    text = logged(form, value=value, nested=[{inner: inner}])
+
+    assert text.count("\n") == 1
+    assert text.rstrip("\n").isprintable()
+
+
+@patient
+@given(
+    st.text(alphabet=st.characters(exclude_characters=":=,"))
+)  # without these nothing looks like a header or a URL
+def test_json_gives_back_what_was_logged(value: str) -> None:
+    """Escaping loses nothing."""
+    assert as_json(value=value)["value"] == value
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        pytest.param(0.123456, 0.123, id="three-digits"),
+        pytest.param(0.000123456, 0.000123, id="small"),
+        pytest.param(12.34567, 12.346, id="milliseconds"),
+        pytest.param(1735689600.12345, 1735689600.123, id="time"),
+        pytest.param(-2.00049, -2.0, id="negative"),
+        pytest.param(float("inf"), "inf", id="infinite"),
+        pytest.param(float("nan"), "nan", id="nan"),
+        pytest.param(10**30, 10**30, id="whole"),
+        pytest.param({"a": [0.123456]}, {"a": [0.123]}, id="nested"),
+    ],
+)
+def test_floats_are_rounded_to_what_a_reader_needs(value: object, shown: object) -> None:
+    """Milliseconds of a second, or three digits of less; what JSON has no word for becomes text."""
+    assert as_json(value=value)["value"] == shown
+
+
+@pytest.mark.parametrize("form", log.FORMATS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"value": Secret(HIDDEN)}, id="secret-type"),
+        pytest.param({"value": [Secret(HIDDEN)]}, id="secret-type-in-list"),
+        pytest.param({"password": HIDDEN}, id="password"),
+        pytest.param({"OS_PASSWORD": HIDDEN}, id="environment-name"),
+        pytest.param({"secret_key": HIDDEN}, id="secret-key"),
+        pytest.param({"access_key": HIDDEN}, id="access-key"),
+        pytest.param({"x_auth_token": HIDDEN}, id="token"),
+        pytest.param({"tokens": [HIDDEN]}, id="list-of-tokens"),
+        pytest.param({"credentials": {"sk": HIDDEN}}, id="whole-credentials"),
+        pytest.param({"headers": {"X-Auth-Token": HIDDEN}}, id="header"),
+        pytest.param({"headers": {"Authorization": f"SDK-HMAC-SHA256 Access={HIDDEN}"}}, id="authorization"),
+        pytest.param({"headers": [{"Set-Cookie": HIDDEN}]}, id="cookie"),
+        pytest.param({"error": f"<CIMultiDictProxy('X-Subject-Token': '{HIDDEN}')>"}, id="headers-as-text"),
+        pytest.param({"error": f"sent\nAuthorization: Basic {HIDDEN}\nHost: x"}, id="request-as-text"),
+        pytest.param({"url": f"http://user:{HIDDEN}@proxy.example:3128/"}, id="url"),
+        pytest.param({"error": f"cannot connect to http://user:{HIDDEN}@proxy:1 or http://a:b@c"}, id="url-in-text"),
+        pytest.param({"body": HIDDEN.encode()}, id="bytes"),
+    ],
+)
+def test_no_format_prints_a_secret(form: log.Format, values: dict[str, object]) -> None:
+    """By its type, by its key, by its place in a header or a URL: stars are printed instead."""
+    text = logged(form, **values)
+
+    assert HIDDEN not in text
+    assert "****" in text or "bytes>" in text
+
+
+def test_what_only_counts_secrets_is_shown() -> None:
+    """Numbers and truth values under such a key are no secrets: when a token expires is worth a line."""
+    assert as_json(token_expires_s=3600, token_fresh=True, project="vision") | {"ts": "", "level": ""} == {
+        "ts": "",
+        "level": "",
+        "event": "poll.finished",
+        "token_expires_s": 3600,
+        "token_fresh": True,
+        "project": "vision",
+    }
+
+
+def test_endless_values_are_cut() -> None:
+    """Long text, deep nesting and structures that hold themselves end."""
+    loop: list[object] = []
+    loop.append(loop)
+
+    assert as_json(value="x" * 5000)["value"] == "x" * 4093 + "..."
+    assert len(json.dumps(as_json(value=loop))) < 500
+
+
+@pytest.mark.parametrize("form", log.FORMATS)
+def test_exceptions_are_logged_without_local_variables(form: log.Format) -> None:
+    """A traceback tells where and what; values of variables, which may be secrets, are not in it."""
+    stream = io.StringIO()
+    log.configure("info", format=form, stream=stream)
+    local = Secret(HIDDEN).reveal()
+
+    try:
+        fail(ValueError(f"bad {NASTY} http://u:{local}@h"))
+    except ValueError:
+        structlog.get_logger().exception("poll.failed")
+
+    text = stream.getvalue()
+    assert "Traceback (most recent call last)" in text
+    assert "ValueError: bad name" in text
+    assert HIDDEN not in text
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert form == "console" or text.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", log.FORMATS)
+def test_libraries_join_in(form: log.Format) -> None:
+    """What aiohttp, APScheduler or asyncio say arrives in the same format, with the logger's name, once."""
+    stream = io.StringIO()
+    log.configure("info", format=form, stream=stream)
+    log.configure("info", format=form, stream=stream)
+
+    logging.getLogger("aiohttp.client").warning("lost %s", "connection\r\nX-Auth-Token: " + HIDDEN)
+
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert "aiohttp.client" in text
+    assert "lost connection" in text
+    assert "warn" in text
+    assert HIDDEN not in text
+
+
+def test_a_librarys_exception_is_kept() -> None:
+    """Forgotten exceptions of asyncio come as exc_info; an empty one is none."""
+    stream = io.StringIO()
+    log.configure("info", format="json", stream=stream)
+
+    try:
+        fail(OSError("gone"))
+    except OSError:
+        logging.getLogger("asyncio").exception("task failed")
+    logging.getLogger("asyncio").error("nothing raised", exc_info=True)  # noqa: LOG014 - the very case
+
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert first["exception"].endswith("OSError: gone")
+    assert (first["level"], first["logger"], first["event"]) == ("error", "asyncio", "task failed")
+    assert "exception" not in second
+
+
+def test_a_library_that_formats_wrongly_is_still_heard() -> None:
+    """A message whose arguments do not fit is logged as it stands, instead of being lost."""
+    stream = io.StringIO()
+    log.configure("info", format="json", stream=stream)
+
+    record = logging.LogRecord("library", logging.CRITICAL, __file__, 1, "%d of %d", ("one",), None)
+    logging.getLogger().handlers[-1].handle(record)  # not by a logger: the test runner's own handler raises here
+
+    said = json.loads(stream.getvalue())
+    assert (said["event"], said["level"]) == ("%d of %d", "error")
+
+
+@pytest.mark.parametrize(
+    "level, ours, theirs",
+    [
+        pytest.param("debug", ["debug", "info", "warn", "error"], ["info", "warn", "error"], id="debug"),
+        pytest.param("info", ["info", "warn", "error"], ["warn", "error"], id="info"),
+        pytest.param("warn", ["warn", "error"], ["warn", "error"], id="warn"),
+        pytest.param("error", ["error"], ["error"], id="error"),
+    ],
+)
+def test_levels_are_spelt_as_prometheus_spells_them(level: log.Level, ours: list[str], theirs: list[str]) -> None:
+    """Our own events go by the level; libraries are heard from `warn` on, at `debug` from `info` on."""
+    stream = io.StringIO()
+    log.configure(level, format="json", stream=stream)
+
+    for logger in (structlog.get_logger(), logging.getLogger("library")):
+        logger.debug("said")
+        logger.info("said")
+        logger.warning("said")
+        logger.error("said")
+
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in said if "logger" not in line] == ours
+    assert [line["level"] for line in said if "logger" in line] == theirs
+
+
+def test_the_flags_choices_are_the_types() -> None:
+    """The command line offers exactly what `configure` takes."""
+    assert get_args(log.Level) == log.LEVELS == ("debug", "info", "warn", "error")
+    assert get_args(log.Format) == log.FORMATS == ("logfmt", "json", "console")
+
+
+def test_context_reaches_the_line() -> None:
+    """What a poll binds once stands on each of its lines."""
+    with structlog.contextvars.bound_contextvars(project="vision", poll="7"):
+        said = as_json(jobs=1)
+
+    assert (said["project"], said["poll"], said["jobs"]) == ("vision", "7", 1)
+    assert list(said)[:3] == ["ts", "level", "event"]
+
+
+def test_tests_can_capture_events_of_loggers_made_before() -> None:
+    """Loggers are not cached, so a module's logger, used already, is captured all the same."""
+    stream = io.StringIO()
+    log.configure("info", stream=stream)
+    logger = structlog.get_logger()
+    logger.info("poll.started")
+
+    with capture_logs() as events:
+        logger.info("poll.finished", jobs=1)
+
+    assert events == [{"event": "poll.finished", "jobs": 1, "log_level": "info"}]
+    assert "poll.finished" not in stream.getvalue()
+
+
+def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output belongs to the exposition that `scrape` prints."""
+    log.configure()
+
+    structlog.get_logger().info("poll.finished")
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "event=poll.finished" in captured.err
+
+
+def test_a_stream_that_is_gone_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed pipe, a closed file, no standard error at all: the poll goes on without its line."""
+
+    class Gone(io.StringIO):
+        def write(self, _: str, /) -> int:
+            raise BrokenPipeError
+
+    closed = io.StringIO()
+    log.configure(stream=closed)
+    closed.close()
+    structlog.get_logger().info("poll.finished")
+    logging.getLogger("library").error("said")
+
+    log.configure(stream=Gone())
+    structlog.get_logger().info("poll.finished")
+    logging.getLogger("library").error("said")
+
+    monkeypatch.setattr(sys, "stderr", None)
+    log.configure()
+    structlog.get_logger().info("poll.finished")
+
+
+def test_a_stream_that_cannot_write_a_letter_gets_its_escape() -> None:
+    """On a terminal without Unicode the line is not lost."""
+    raw = io.BytesIO()
+    log.configure(stream=io.TextIOWrapper(raw, encoding="ascii"))
+
+    structlog.get_logger().info("poll.finished", user="Jürgen")
+
+    assert raw.getvalue().endswith(b" user=J\\xfcrgen\n")
+
+
+def test_colours_are_for_terminals_only() -> None:
+    """Escape sequences of our own appear on a terminal, and never in a file."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        log.configure(format="console", stream=stream)
+        structlog.get_logger().info("poll.finished", project="vision")
+
+    assert "\x1b[" in terminal.getvalue()
+    assert "\x1b[" not in file.getvalue()
+    assert "project=vision" in file.getvalue()
