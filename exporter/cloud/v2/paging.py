@@ -62,7 +62,6 @@ class Pager:
         self._cap = cap
         self._step = _Step.FIRST
         self._pages = 0
-        self._stride = 1
         self._seen: set[Hashable] = set()
         self._first: frozenset[Hashable] = frozenset()
         self._last: frozenset[Hashable] = frozenset()
@@ -100,7 +99,6 @@ class Pager:
         elif self.mode is Mode.IGNORED:
             self._give_up(rows)
         elif self.mode is Mode.RECORD:
-            self._stride = self._limit
             self._go(_Step.CHECK, self._limit - 1)
         else:
             self._go(_Step.PROBE, 1)
@@ -116,7 +114,6 @@ class Pager:
             self.probed = False
         elif fresh or short:
             self.mode = Mode.RECORD
-            self._stride = self._limit
             self._go(None if short else _Step.WALK, self._limit + 1)
         else:
             self._go(_Step.DECIDE, self._limit + 1)
@@ -127,7 +124,6 @@ class Pager:
             self._give_up(rows)
             return
         self.mode = Mode.RECORD
-        self._stride = self._limit
         self._go(None if short else _Step.WALK, 2 * self._limit + 1)
 
     def _after_page(self, page: frozenset[Hashable], *, fresh: int, short: bool) -> None:
@@ -137,8 +133,7 @@ class Pager:
             return
         if self.mode is Mode.PAGE and len(page & self._last) * 2 >= self._limit:
             self.mode = Mode.RECORD  # so many jobs came or went around the probe that it misled
-            self._stride = self._limit
-        self._go(_Step.WALK, offset + self._stride)
+        self._go(_Step.WALK, offset + (1 if self.mode is Mode.PAGE else self._limit))
 
     def _give_up(self, rows: int) -> None:
         self.offset = None

@@ -1,0 +1,134 @@
+"""A model of the v2 API that answers in memory, quirks included, and remembers what it was asked."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.errors import Gone
+from exporter.cloud.v2.endpoints import DETAIL, METRICS, SEARCH
+
+Answer = TypeVar("Answer")
+
+T0 = 1_700_000_000
+"""Submission of job 0, in seconds; job n was submitted n seconds later."""
+
+
+@dataclass(kw_only=True)
+class Ask:
+    """One call."""
+
+    name: str
+    body: dict[str, Any] = field(default_factory=dict)
+    path: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a search had a filter."""
+        return "filters" in self.body
+
+
+class Cloud:
+    """Jobs by number. `offset` is "page", "record" or "ignored"."""
+
+    def __init__(self, *, offset: str = "page", filters: bool = True) -> None:
+        self.offset = offset
+        self.filters = filters
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.asks: list[Ask] = []
+        self.fail: Callable[[Ask], Exception | None] = lambda _: None
+        self.before: Callable[[Ask], None] = lambda _: None
+        """Called with each search before it is answered: the place to change the world between pages."""
+        self.most_at_once = 0
+        self._at_once = 0
+
+    def submit(self, *numbers: int, phase: str = "Running", workspace_id: str = "0") -> list[str]:
+        """Add jobs; their ids are in the order of the numbers."""
+        ids = []
+        for number in numbers:
+            job_id = f"job-{workspace_id}-{number}"
+            self.jobs[job_id] = {
+                "kind": "job",
+                "metadata": {"id": job_id, "create_time": (T0 + number) * 1000, "workspace_id": workspace_id},
+                "status": {"phase": phase, "secondary_phase": "", "tasks": ["worker-0"]},
+            }
+            ids.append(job_id)
+        return ids
+
+    def turn(self, phase: str, *job_ids: str) -> None:
+        """Change the phase of jobs."""
+        for job_id in job_ids:
+            self.jobs[job_id]["status"]["phase"] = phase
+
+    def delete(self, *job_ids: str) -> None:
+        """Make jobs disappear."""
+        for job_id in job_ids:
+            del self.jobs[job_id]
+
+    def asked(self, name: str) -> list[Ask]:
+        """The calls of one endpoint."""
+        return [ask for ask in self.asks if ask.name == name]
+
+    @property
+    def searches(self) -> list[Ask]:
+        """The searches, in order."""
+        return self.asked(SEARCH.name)
+
+    @property
+    def details(self) -> list[str]:
+        """The ids of the jobs whose detail was asked for, in order."""
+        return [ask.path["job_id"] for ask in self.asked(DETAIL.name)]
+
+    async def call(
+        self,
+        endpoint: Endpoint[Answer],
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Answer | None:
+        """Answer one call in the endpoint's type, as a transport would."""
+        assert not query
+        ask = Ask(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
+        self.asks.append(ask)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await asyncio.sleep(0)  # as any real call, this one lets others run
+            error = self.fail(ask)
+            if error is not None:
+                raise error
+            self.before(ask)
+            answer = self._answer(ask)
+        finally:
+            self._at_once -= 1
+        if answer is None:
+            return None
+        return msgspec.json.decode(json.dumps(answer), type=endpoint.answer)
+
+    def _answer(self, ask: Ask) -> object:
+        if ask.name == SEARCH.name:
+            return self._search(ask.body)
+        if ask.name == DETAIL.name:
+            job = self.jobs.get(ask.path["job_id"])
+            if job is None:
+                raise Gone(DETAIL.name, "no such job", status=400, code="ModelArts.2775")
+            return job
+        assert ask.name == METRICS.name
+        return self.jobs[ask.path["job_id"]].get("metrics")
+
+    def _search(self, body: dict[str, Any]) -> object:
+        assert 1 <= body["limit"] <= 50, "trap 2: a search may ask for 50 at the most"
+        assert body["sort_by"] == "create_time"
+        rows = [job for job in self.jobs.values() if job["metadata"]["workspace_id"] == body["workspace_id"]]
+        rows.sort(key=lambda job: job["metadata"]["create_time"], reverse=body["order"] == "desc")
+        for rule in body.get("filters", ()) if self.filters else ():
+            assert (rule["key"], rule["operator"]) == ("phase", "in")
+            rows = [job for job in rows if job["status"]["phase"] in rule["value"]]
+        begin = {"page": body["offset"] * body["limit"], "record": body["offset"], "ignored": 0}[self.offset]
+        page = rows[begin : begin + body["limit"]]
+        return {"total": 5059, "count": 1, "limit": 1, "offset": 0, "items": page or None}  # trap 3: hearsay
