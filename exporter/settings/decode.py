@@ -1,7 +1,5 @@
 """YAML nodes to the structs of `model`, noting every mistake instead of stopping at the first as msgspec would."""
 
-import difflib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -19,23 +17,12 @@ from exporter.settings.model import AkSk
 from exporter.settings.reference import BadReference, resolve
 from exporter.settings.regex import Regex
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
+from exporter.settings.wording import advice, is_blank, is_text, kind_of, meant, shown
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 _FAILED: Any = object()
 """Stands for a value whose mistake was noted."""
-_LONGEST_SHOWN = 60
-_SHOWN = {syntax.TRUTH, syntax.WHOLE, syntax.REAL, syntax.TEXT, syntax.MERGE}
-_KINDS = {
-    syntax.MAPPING: "a mapping",
-    syntax.SEQUENCE: "a list",
-    syntax.NULL: "empty",
-    syntax.TRUTH: "a truth value",
-    syntax.WHOLE: "a number",
-    syntax.REAL: "a number",
-    syntax.TEXT: "text",
-    syntax.MERGE: "text",
-}
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
@@ -100,7 +87,7 @@ class Decoder:
         names = [field.encode_name for field in kind.fields]
         for key in given:
             if key not in names and key != kind.tag_field:
-                self.faults.add(syntax.join(path, key), f"unknown key{_meant(key, names)}")
+                self.faults.add(syntax.join(path, key), f"unknown key{meant(key, names)}")
         one_place = kind.cls is AkSk and not {"access_key", "secret_key"}.isdisjoint(given)
         values = {}
         for field in kind.fields:
@@ -126,7 +113,7 @@ class Decoder:
             return syntax.entries(node, path, self.faults)
         if node.tag == syntax.NULL:
             return {}
-        self.faults.add(path, f"must be a mapping, not {_shown(node)}")
+        self.faults.add(path, f"must be a mapping, not {shown(node)}")
         return None
 
     def _list(self, node: yaml.Node, kind: shape.VarTupleType, path: str) -> Any:
@@ -135,7 +122,7 @@ class Decoder:
         elif isinstance(node, yaml.SequenceNode) and node.tag == syntax.SEQUENCE:
             items = node.value
         else:
-            self.faults.add(path, f"must be a list, not {_shown(node)}")
+            self.faults.add(path, f"must be a list, not {shown(node)}")
             return _FAILED
         if len(items) < (kind.min_length or 0):
             self.faults.add(path, "must not be empty")
@@ -148,7 +135,7 @@ class Decoder:
             case (shape.StructType(), *_):
                 return self._tagged(node, types, path)
             case (shape.CustomType() as kind, shape.NoneType()):
-                if _blank(node):
+                if is_blank(node):
                     return None
                 return (
                     self._secret(node, path, optional=True) if kind.cls is Secret else self._value(node, kind, path)
@@ -187,15 +174,15 @@ class Decoder:
             self.faults.add(path, "must not hold control characters")
             return _FAILED
         if re.search(pattern, text) is None:
-            self.faults.add(path, f"must {must}" + (f", not {_shown(node)}" if text else ""))
+            self.faults.add(path, f"must {must}" + (f", not {shown(node)}" if text else ""))
             return _FAILED
         return text
 
     def _parts(self, node: yaml.Node, path: str, *, hide: bool = False) -> Any:
         """Split a text into what is known now and files to read. `hide`: never tell what stands there."""
-        if not _is_text(node):
-            shown = _kind(node) if hide else _shown(node)
-            self.faults.add(path, f"must be text, not {shown}{_advice(node)}")
+        if not is_text(node):
+            there = kind_of(node) if hide else shown(node)
+            self.faults.add(path, f"must be text, not {there}{advice(node)}")
             return _FAILED
         try:
             return resolve(node.value, environ=self.environ)
@@ -228,19 +215,19 @@ class Decoder:
     def _choice(self, node: yaml.Node, values: tuple[Any, ...], path: str, *, otherwise: str = "") -> Any:
         offered = [value for value in values if value]
         must = f"{'one of ' if len(offered) > 1 else ''}{', '.join(offered)}{otherwise}"
-        if not _is_text(node):
-            self.faults.add(path, f"must be {must}, not {_shown(node)}")
+        if not is_text(node):
+            self.faults.add(path, f"must be {must}, not {shown(node)}")
             return _FAILED
         text = self._text(node, path)
         if text is _FAILED or text in values:
             return text
-        self.faults.add(path, f"must be {must}, not {_shown(node)}{_meant(text, offered)}")
+        self.faults.add(path, f"must be {must}, not {shown(node)}{meant(text, offered)}")
         return _FAILED
 
     def _truth(self, node: yaml.Node, path: str) -> Any:
         found = {"true": True, "false": False}.get(str(node.value).lower()) if node.tag == syntax.TRUTH else None
         if found is None:
-            self.faults.add(path, f"must be true or false, not {_shown(node)}")
+            self.faults.add(path, f"must be true or false, not {shown(node)}")
             return _FAILED
         return found
 
@@ -254,7 +241,7 @@ class Decoder:
             value = _real(written)
         if value is None:
             must = "a whole number in plain digits" if whole else "a number"
-            self.faults.add(path, f"must be {must}, not {_shown(node)}")
+            self.faults.add(path, f"must be {must}, not {shown(node)}")
             return _FAILED
         for wrong, must in (
             (kind.ge is not None and value < kind.ge, f"at least {kind.ge}"),
@@ -267,8 +254,8 @@ class Decoder:
         return value if whole else float(value)
 
     def _duration(self, node: yaml.Node, path: str, *, at_least_s: float) -> Any:
-        if not _is_text(node):
-            self.faults.add(path, f"must be a duration with its unit, such as 30s, not {_shown(node)}")
+        if not is_text(node):
+            self.faults.add(path, f"must be a duration with its unit, such as 30s, not {shown(node)}")
             return _FAILED
         text = self._text(node, path)
         if text is _FAILED:
@@ -276,10 +263,10 @@ class Decoder:
         try:
             duration = Duration.parse(text)
         except ValueError as error:
-            self.faults.add(path, f"{error}, not {_shown(node)}")
+            self.faults.add(path, f"{error}, not {shown(node)}")
             return _FAILED
         if duration < at_least_s:
-            self.faults.add(path, f"must be at least {Duration(at_least_s)}, not {_shown(node)}")
+            self.faults.add(path, f"must be at least {Duration(at_least_s)}, not {shown(node)}")
             return _FAILED
         return duration
 
@@ -317,41 +304,3 @@ def _real(written: str) -> float | None:
     except ValueError:
         return None  # tagged as a number by hand
     return value if math.isfinite(value) else None
-
-
-def _is_text(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag in {syntax.TEXT, syntax.MERGE}
-
-
-def _blank(node: yaml.Node) -> bool:
-    return node.tag == syntax.NULL or (_is_text(node) and not node.value)
-
-
-def _kind(node: yaml.Node) -> str:
-    return _KINDS.get(node.tag, "a tagged value")
-
-
-def _shown(node: yaml.Node) -> str:
-    """What stands there, as it was written: references are shown, never what they hold."""
-    if not isinstance(node, yaml.ScalarNode) or node.tag not in _SHOWN:
-        return _kind(node)
-    written = node.value if len(node.value) <= _LONGEST_SHOWN else node.value[: _LONGEST_SHOWN - 3] + "..."
-    if _is_text(node):
-        return json.dumps(written, ensure_ascii=not written.isprintable())
-    kind = _kind(node)
-    return f"{kind.replace('a ', 'the ', 1)} {written}" if written.isprintable() else kind
-
-
-def _advice(node: yaml.Node) -> str:
-    match _kind(node):
-        case "a number" | "a truth value":
-            return "; put it in quotes"
-        case "empty":
-            return '; write "" for none'
-        case _:
-            return ""
-
-
-def _meant(given: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(given.lower(), list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from exporter.settings.fault import Faults
 from exporter.settings.model import Password, Settings, Target
 from exporter.settings.presets import preset
+from exporter.settings.secret import SecretUnreadable
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", re.ASCII)
 _ID = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -161,7 +162,7 @@ def _check_proxy(target: Target, path: str, *, faults: Faults) -> None:
     try:
         parts = urlsplit(target.proxy.reveal())
         good = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
-    except ValueError:
+    except (ValueError, SecretUnreadable):
         good = False
     if not good:
         faults.add(f"{path}.proxy", "must be a URL such as http://host:3128")

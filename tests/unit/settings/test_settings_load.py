@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.settings import (
@@ -21,6 +22,9 @@ from exporter.settings import (
     Tls,
     load,
 )
+from exporter.settings.decode import Decoder
+from exporter.settings.fault import Faults
+from exporter.settings.syntax import parse
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "settings"
 PROJECT_ID = "0123456789abcdef0123456789abcdef"
@@ -671,3 +675,23 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
 def test_wrong_credentials_are_one_sentence(credentials: str, expected: str) -> None:
     """What is wrong with a credential is told without what it holds."""
     assert mistakes(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
+
+
+def test_an_optional_secret_may_come_out_empty() -> None:
+    """A chart sets the variable of a token that permanent keys do not have to nothing."""
+    pair = '{type: aksk, access_key: a, secret_key: s, security_token: "${env:TOKEN}"}'
+    (target,) = load(target_with("", credentials=pair), environ={"TOKEN": ""}).targets
+
+    assert target.credentials == AkSk(access_key=Secret("a"), secret_key=Secret("s"))
+
+
+@pytest.mark.parametrize("odd", [pytest.param(bytes, id="scalar"), pytest.param(int | str, id="union")])
+def test_a_field_of_a_type_that_nothing_reads_is_the_developers_mistake(odd: object) -> None:
+    """Whoever adds a field of a new type hears of it at the first file, not the operator by a wrong value."""
+    section = msgspec.defstruct("Odd", [("field", odd)])
+    faults = Faults()
+    node = parse("field: 1", faults)
+    assert node is not None
+
+    with pytest.raises(TypeError, match=r"^field: nothing here reads"):
+        Decoder(environ={}, faults=faults).section(node, section)
