@@ -106,7 +106,9 @@ class _Identified:
 def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observed) -> Sources:
     note = Unknowns(target.project, own)
     workspaces = (
-        AllWorkspaces(transport, clock=clock, note=note) if target.workspaces == "all" else FixedWorkspaces(target.workspaces)
+        AllWorkspaces(transport, clock=clock, note=note)
+        if target.workspaces == "all"
+        else FixedWorkspaces(target.workspaces)
     )
 
     def v1() -> V1Source:

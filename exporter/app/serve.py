@@ -20,9 +20,12 @@ from exporter.polling.poller import ProjectPoller
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Collection, Settings
+from exporter.web.address import Address
 from exporter.web.server import serving
 
 _log = structlog.get_logger()
+
+_DOCS_URL = "https://github.com/modelarts-exporter/modelarts-exporter/tree/main/docs"
 
 _GRACE_S = 5.0
 """How long a running poll may go on after the request to stop; Kubernetes kills after thirty seconds."""
@@ -50,10 +53,10 @@ class RealClock:
 class WebOptions:
     """Where and how to serve."""
 
-    listen_addresses: tuple[str, ...] = (":10310",)
+    listen_addresses: tuple[Address, ...] = (Address("", 10310),)
     telemetry_path: str = "/metrics"
-    on_listening: Callable[[tuple[int, ...]], None] = field(default=lambda _: None)
-    """Told the bound ports, in the order of the addresses."""
+    on_listening: Callable[[tuple[Address, ...]], None] = field(default=lambda _: None)
+    """Told the addresses really bound, in the order asked for."""
 
 
 async def serve(settings: Settings, *, web: WebOptions, stop: asyncio.Event, clock: Clock) -> None:
@@ -74,13 +77,16 @@ async def serve(settings: Settings, *, web: WebOptions, stop: asyncio.Event, clo
             defect("publish", error)
 
     async with AsyncExitStack() as up:
-        ports = await up.enter_async_context(
+        bound = await up.enter_async_context(
             serving(
                 web.listen_addresses,
                 exposition,
                 ready=lambda: store.settled,
-                newest=lambda: store.current,
+                snapshot=lambda: store.current,
+                clock=clock,
+                version=__version__,
                 telemetry_path=web.telemetry_path,
+                docs_url=_DOCS_URL,
             )
         )
         pollers = [
@@ -92,8 +98,13 @@ async def serve(settings: Settings, *, web: WebOptions, stop: asyncio.Event, clo
         schedule = await up.enter_async_context(Schedule(grace_s=_GRACE_S, on_error=defect))
         for poller in pollers:
             _plan(schedule, poller, settings.collection)
-        _log.info("exporter.started", version=__version__, targets=len(pollers), ports=list(ports))
-        web.on_listening(ports)
+        _log.info(
+            "exporter.started",
+            version=__version__,
+            targets=len(pollers),
+            addresses=[str(address) for address in bound],
+        )
+        web.on_listening(bound)
         await stop.wait()
         _log.info("exporter.stopping")
     _log.info("exporter.stopped")

@@ -6,11 +6,12 @@ import json
 import click
 
 from exporter import app, log
-from exporter.commands.flags import flag, logging
+from exporter.commands.flags import AddressType, flag, logging
 from exporter.commands.run import run, until_stopped
-from exporter.commands.simulate import host_and_port, world
+from exporter.commands.simulate import EVERYWHERE, cloud_address, world
 from exporter.settings import Settings, load
 from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, Project, Simulator
+from exporter.web.address import Address
 
 VISION = Project(id="d3300000000000000000000000000001", name="eu-de_vision")
 SPEECH = Project(id="d3300000000000000000000000000002", name="eu-de_speech")
@@ -43,16 +44,14 @@ def settings_for(url: str) -> Settings:
 
 
 @click.command(epilog="\b\nExample:\n  modelarts-exporter demo --jobs=100 --web.listen-address=127.0.0.1:10310\n")
-@flag("web.listen-address", default="127.0.0.1:10310", help="Address of the exporter.")
-@click.option(
-    "--listen-address", default="127.0.0.1:10311", show_default=True, help="Address of the simulated cloud."
-)
+@flag("web.listen-address", default="127.0.0.1:10310", type=AddressType(), help="Address of the exporter.")
+@cloud_address("Address of the simulated cloud.")
 @world(jobs=40, history=400)
 @click.option("--pace", default=20.0, show_default=True, help="How much shorter than in life everything takes.")
 @logging(default="console")
 def demo(
-    web_listen_address: str,
-    listen_address: str,
+    web_listen_address: Address,
+    listen_address: Address,
     jobs: int,
     history: int,
     seed: int,
@@ -62,29 +61,22 @@ def demo(
 ) -> None:
     """Run a simulated cloud and the exporter that watches it, in one go; no account, no settings file."""
     log.configure(log_level, format=log_format)
-    host, port = host_and_port(listen_address)
     options = Options(jobs=jobs, history=history, seed=seed, pace=pace, projects=(VISION, SPEECH))
 
     async def serve() -> None:
         stop: asyncio.Event = until_stopped()
-        async with Simulator(options, host=host, port=port) as cloud:
+        async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:
             web = app.WebOptions(
-                listen_addresses=(web_listen_address,), on_listening=_greet(web_listen_address, cloud.url)
+                listen_addresses=(web_listen_address,), on_listening=lambda bound: _greet(bound, cloud.url)
             )
             await app.serve(settings_for(cloud.url), web=web, stop=stop, clock=app.RealClock())
 
     run(serve)
 
 
-class _greet:  # noqa: N801 - called like the function it stands for
-    """Tells the visitor where to look."""
-
-    def __init__(self, address: str, cloud: str) -> None:
-        self._host = address.rpartition(":")[0] or "127.0.0.1"
-        self._cloud = cloud
-
-    def __call__(self, ports: tuple[int, ...]) -> None:
-        """Print the addresses that were bound."""
-        click.echo(f"exporter         http://{self._host}:{ports[0]}/  (metrics at /metrics)", err=True)
-        click.echo(f"simulated cloud  {self._cloud}/simulator/", err=True)
-        click.echo("Ctrl-C ends both.", err=True)
+def _greet(bound: tuple[Address, ...], cloud: str) -> None:
+    """Tell the visitor where to look."""
+    where = Address(bound[0].host or "127.0.0.1", bound[0].port)
+    click.echo(f"exporter         http://{where}/  (metrics at /metrics)", err=True)
+    click.echo(f"simulated cloud  {cloud}/simulator/", err=True)
+    click.echo("Ctrl-C ends both.", err=True)

@@ -10,6 +10,7 @@ import click
 from exporter import log
 from exporter.commands.run import WRONG_USAGE
 from exporter.settings import Settings, SettingsError, load
+from exporter.web.address import Address, parse_address
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,6 +23,21 @@ def flag(name: str, **options: Any) -> Decorator:
     return click.option(
         f"--{name}", parameter, envvar=_PREFIX + parameter.upper(), show_envvar=True, show_default=True, **options
     )
+
+
+class AddressType(click.ParamType[Address]):
+    """An address to listen on, as Prometheus writes it."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Read one address, or say what is wrong with it."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def config_file() -> Decorator:

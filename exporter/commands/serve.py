@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from exporter import app, log
-from exporter.commands.flags import config_file, flag, logging, settings_of
+from exporter.commands.flags import AddressType, config_file, flag, logging, settings_of
 from exporter.commands.run import run, until_stopped
+from exporter.web.address import Address
 
 _EXAMPLES = """\b
 Examples:
@@ -20,6 +21,7 @@ Examples:
 @flag(
     "web.listen-address",
     multiple=True,
+    type=AddressType(),
     default=(":10310",),
     help="Address to serve on; may be given several times.",
 )
@@ -27,7 +29,7 @@ Examples:
 @logging()
 def serve(
     config_file: Path,
-    web_listen_address: tuple[str, ...],
+    web_listen_address: tuple[Address, ...],
     web_telemetry_path: str,
     log_level: log.Level,
     log_format: log.Format,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from exporter.commands.flags import AddressType
 from exporter.commands.run import run, until_stopped
 from exporter.simulator import (
     ACCESS_KEY,
@@ -22,6 +23,9 @@ from exporter.simulator import (
     Simulator,
     parse_fault,
 )
+from exporter.web.address import Address
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - asked for by leaving the host out
 
 _EXAMPLES = """\b
 Examples:
@@ -46,6 +50,13 @@ class _FaultType(click.ParamType[Fault]):
             return parse_fault(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def cloud_address(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option that says where the simulated cloud listens."""
+    return click.option(
+        "--listen-address", default="127.0.0.1:10311", show_default=True, type=AddressType(), help=text
+    )
 
 
 def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -75,23 +86,15 @@ def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable
     return decorate
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """Read HOST:PORT; an empty host means every interface. Raises click.BadParameter."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise click.BadParameter(f"{address}: must be HOST:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
-
-
 @click.command(epilog=_EXAMPLES)
-@click.option("--listen-address", default="127.0.0.1:10311", show_default=True, help="Address to serve on.")
+@cloud_address("Address to serve on.")
 @world(jobs=40, history=200)
 @click.option("--speed", default=1.0, show_default=True, help="How fast the world's time runs against the clock.")
 @click.option("--pace", default=1.0, show_default=True, help="How much shorter than in life everything takes.")
 @click.option("--quirk", "quirks", multiple=True, type=click.Choice(sorted(QUIRKS)), metavar="NAME", help="A quirk.")
 @click.option("--fault", "faults", multiple=True, type=_FaultType(), help=f"A fault: {', '.join(sorted(FAULTS))}.")
 def simulate(
-    listen_address: str,
+    listen_address: Address,
     jobs: int,
     history: int,
     seed: int,
@@ -102,10 +105,9 @@ def simulate(
 ) -> None:
     """Serve a fake ModelArts cloud, with IAM and both API generations, until SIGTERM."""
     options = Options(jobs=jobs, history=history, seed=seed, speed=speed, pace=pace, quirks=frozenset(quirks))
-    host, port = host_and_port(listen_address)
 
     async def serve() -> None:
-        async with Simulator(options, host=host, port=port) as cloud:
+        async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:
             for fault in faults:
                 cloud.faults.add(fault)
             click.echo(f"simulated cloud at {cloud.url}")

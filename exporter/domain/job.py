@@ -126,25 +126,24 @@ class Job:
 
     @property
     def status_nodes(self) -> int | None:
-        """Nodes held now: 0 for a job that waits or has ended, None when the status is unknown."""
-        if self.status is JobStatus.UNKNOWN:
-            return None
-        if not self.status.holds_nodes:
-            return 0
-        if self.reported_nodes is not None:
-            return self.reported_nodes
-        if self.status is JobStatus.TERMINATING and self.started_at is None:
-            return 0  # cancelled while it waited: there was never anything to release
-        return self.spec_nodes
+        """Nodes held now: 0 for a job that waits or has ended, None when the status or the demand is unknown."""
+        if not self._holds:
+            return None if self.status is JobStatus.UNKNOWN else 0
+        return self.spec_nodes if self.reported_nodes is None else self.reported_nodes
 
     @property
     def status_accelerators(self) -> float | None:
-        """Accelerators held now, over all nodes; None when the nodes held or the demand per node are unknown."""
-        held = self.status_nodes
-        if held is None or self.spec_accelerators is None:
-            return None
-        if held == 0:
-            return 0.0
+        """Accelerators held now, over all nodes; None when the status, the demand, or a part of it is unknown."""
+        if not self._holds:
+            return None if self.status is JobStatus.UNKNOWN or self.spec_accelerators is None else 0.0
+        if self.reported_nodes is None or self.spec_accelerators is None:
+            return self.spec_accelerators  # nothing says that it holds less than it asked for
         if not self.spec_nodes:
             return None
-        return self.spec_accelerators * held / self.spec_nodes
+        return self.spec_accelerators * self.reported_nodes / self.spec_nodes
+
+    @property
+    def _holds(self) -> bool:
+        """Whether nodes are allocated; a job that was cancelled while it waited has none to release."""
+        waits = self.status is JobStatus.TERMINATING and self.started_at is None and self.reported_nodes is None
+        return self.status.holds_nodes and not waits

@@ -168,14 +168,15 @@ class Ledger:
 
     def _meet_first(self, job: Job, *, now: float) -> None:
         news = self._seeded and self.is_news(job)
-        if not news and not job.status.active:
-            forgotten = job.job_id in self._seen  # it was tracked, its retention is over, and it is still listed
-            if forgotten or self._is_past(job, since=job.ended_at or job.submitted_at, now=now):
-                return
+        forgotten = (
+            job.job_id in self._seen and not job.status.active
+        )  # its retention is over, and it is still listed
         if job.submitted_at is None:
             self._seen[job.job_id] = _NEVER
         elif job.submitted_at > self._floor:
             self._seen[job.job_id] = job.submitted_at
+        if forgotten or (not news and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
+            return
         entry = Entry(job=job, seen_at=now, started=_has_started(job), finished=job.status.finished)
         self._entries[job.job_id] = entry
         if job.status.finished:

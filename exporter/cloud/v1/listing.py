@@ -47,7 +47,8 @@ async def jobs(
         found += new
         total = None if answer is None else count(answer.job_total_count, field="v1.job_total_count", note=note)
         last = len(raws) < PAGE_SIZE and (total is None or len(seen) >= total)
-        if last or not new or enough(new):
+        satisfied = enough(new)  # asked of every page, the last one too: it may learn from what it is shown
+        if satisfied or last or not new:
             break
     return found
 

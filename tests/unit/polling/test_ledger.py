@@ -123,6 +123,15 @@ def test_history_beyond_the_retention_is_not_tracked(bench: Bench) -> None:
     assert bench.tracked == {}
 
 
+def test_history_beyond_the_retention_is_no_news_later(bench: Bench) -> None:
+    """What the seed saw sets the line below which nothing is news, also when none of it was worth tracking."""
+    bench.look(a_job("ancient", JobStatus.COMPLETED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
+    bench.look(a_job("older", JobStatus.FAILED, submitted_at=T0 - 9 * DAY_S, ended_at=T0 - 60), at=T0 + 30)
+
+    assert bench.tracked == {"older": JobStatus.FAILED}
+    assert bench.counted == (0, 0, {})
+
+
 def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
     """The series of a finished job end one retention after its end, although it is listed for ever (trap 40)."""
     bench.look(a_job())
