@@ -74,9 +74,10 @@ def entries(node: yaml.MappingNode, path: str, faults: Faults) -> dict[str, yaml
     found: dict[str, yaml.Node] = {}
     lines: dict[str, int] = {}
     merged: list[tuple[str, yaml.Node]] = []
+    seen: set[int] = set()
     for key, value in node.value:
         if key.tag == MERGE:
-            merged += _merged(value, path, faults, above=(node,))
+            merged += _merged(value, path, faults, above=(node,), seen=seen)
         elif not isinstance(key, yaml.ScalarNode) or key.tag == NULL:
             faults.add(path, f"line {key.start_mark.line + 1}: a key must be text")
         elif key.value in found:
@@ -92,21 +93,25 @@ def entries(node: yaml.MappingNode, path: str, faults: Faults) -> dict[str, yaml
 
 
 def _merged(
-    node: yaml.Node, path: str, faults: Faults, *, above: tuple[yaml.Node, ...]
+    node: yaml.Node, path: str, faults: Faults, *, above: tuple[yaml.Node, ...], seen: set[int]
 ) -> Iterator[tuple[str, yaml.Node]]:
-    """Entries a merge key brings, the strongest first."""
+    """Entries a merge key brings, the strongest first.
+
+    A mapping that was `seen` is passed over: it could only be weaker, and merges of merges would double by level.
+    """
     parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for part in parts:
         if not isinstance(part, yaml.MappingNode) or part in above:
             faults.add(join(path, "<<"), "must merge other mappings")
-            continue
-        later: list[tuple[str, yaml.Node]] = []
-        for key, value in part.value:
-            if key.tag == MERGE:
-                later += _merged(value, path, faults, above=(*above, part))
-            elif isinstance(key, yaml.ScalarNode):
-                yield key.value, value
-        yield from later
+        elif id(part) not in seen:
+            seen.add(id(part))
+            later: list[tuple[str, yaml.Node]] = []
+            for key, value in part.value:
+                if key.tag == MERGE:
+                    later += _merged(value, path, faults, above=(*above, part), seen=seen)
+                elif isinstance(key, yaml.ScalarNode):
+                    yield key.value, value
+            yield from later
 
 
 def join(path: str, key: str) -> str:

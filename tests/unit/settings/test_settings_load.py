@@ -565,6 +565,16 @@ def test_merged_mappings_that_contain_each_other_end() -> None:
     assert "targets[0].<<: must merge other mappings" in said
 
 
+def test_merges_of_merges_do_not_double_at_each_level() -> None:
+    """Fifty levels that merge the level before twice are 50 mappings, not 2**50."""
+    first = f"project: p0, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, credentials: {{type: metadata}}"
+    levels = [f"- &m{level} {{<<: [*m{level - 1}, *m{level - 1}], project: p{level}}}" for level in range(1, 50)]
+
+    settings = load("\n".join(["targets:", f"- &m0 {{api: v1, {first}}}", *levels]), environ={})
+
+    assert [target.api for target in settings.targets] == ["v1"] * 50
+
+
 def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
     """The path tells the place of use, because that is where the operator looks."""
     said = mistakes(
