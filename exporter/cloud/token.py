@@ -105,7 +105,7 @@ class TokenAuth:
             token = reply.headers.get("X-Subject-Token", "")  # trap 32: it is not in the body
             expires_at = answer.expiry(issued.token.expires_at) if issued else None
             if issued is None or not token or expires_at is None:
-                what = "`X-Subject-Token`" if not token else "a date in `$.token.expires_at`"
+                what = "`X-Subject-Token`" if not token else "date in `$.token.expires_at`"
                 raise Unintelligible(OPERATION, f"the answer has no {what}", status=reply.status)
             if self._wanted_id and issued.token.project.id != self._wanted_id:
                 raise Refused(OPERATION, "the token is for another project", status=HTTPStatus.OK)

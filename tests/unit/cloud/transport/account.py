@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.endpoint import Caller, Endpoint
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.target import AccessKeyCredentials, PasswordCredentials, TargetOptions
 from tests.unit.cloud.transport.scripted import Step, answer
@@ -55,6 +55,11 @@ def options(url: str, **changes: Any) -> TargetOptions:
         "retry": RetryPolicy(attempts=3, base_s=0.001, cap_s=0.002),
     }
     return TargetOptions(**{**given, **changes})
+
+
+async def asked(caller: Caller, endpoint: Endpoint[Page] = JOBS) -> Page | None:
+    """Call, as a coroutine of a plain type that tasks can be made of."""
+    return await caller.call(endpoint)
 
 
 def token_issued(

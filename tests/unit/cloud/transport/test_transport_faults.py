@@ -23,7 +23,7 @@ from exporter.cloud.errors import (
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.target import connect
 from tests.clock import ManualClock
-from tests.unit.cloud.transport.account import JOBS, JOBS_V1, METRICS, PAGE, RecordingObserver, options
+from tests.unit.cloud.transport.account import JOBS, JOBS_V1, METRICS, PAGE, RecordingObserver, asked, options
 from tests.unit.cloud.transport.scripted import (
     ScriptedServer,
     Step,
@@ -78,6 +78,7 @@ SHORT = {"timeout_s": 0.15}
     ],
 )
 async def test_each_fault_has_its_error_and_its_number_of_attempts(
+    *,
     server: ScriptedServer,
     clock: ManualClock,
     observer: RecordingObserver,
@@ -344,7 +345,7 @@ async def test_a_failing_operation_leaves_the_others_alone(
 async def test_a_quick_row_of_broken_single_answers_does_not_open_the_circuit(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Nine 500s in one moment may concern the nine things asked about; the tenth call is sent. Lasting ones open it."""
+    """Nine 500s in one moment may be about the things asked for, so the tenth call is sent; a lasting row opens it."""
     server.on("/", answer(500))
 
     async with connect(options(server.url), clock=clock, observer=observer) as transport:
@@ -370,12 +371,12 @@ async def test_one_trial_at_a_time(server: ScriptedServer, clock: ManualClock, o
         with pytest.raises(Unreachable):
             await transport.call(JOBS)
         clock.turn(30.0)
-        cut_off = asyncio.create_task(transport.call(JOBS))
+        cut_off = asyncio.create_task(asked(transport, JOBS))
         await server.until_asked(2)
         cut_off.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cut_off
-        trial = asyncio.create_task(transport.call(JOBS))
+        trial = asyncio.create_task(asked(transport, JOBS))
         await server.until_asked(3)
         with pytest.raises(Paused, match="in 0 s"):
             await transport.call(JOBS)

@@ -24,6 +24,7 @@ from tests.unit.cloud.transport.account import (
     Item,
     Page,
     RecordingObserver,
+    asked,
     options,
     token_issued,
 )
@@ -130,7 +131,7 @@ async def test_nothing_yet_is_none(server: ScriptedServer, clock: ManualClock, o
 async def test_a_compressed_answer_is_understood(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """gzip is asked for and undone."""
+    """Compression by gzip is asked for and undone."""
     server.on("/", answer(200, gzip.compress(msgspec.json.encode(PAGE)), {"Content-Encoding": "gzip"}))
 
     async with connect(options(server.url), clock=clock, observer=observer) as transport:
@@ -147,7 +148,7 @@ async def test_calls_under_way_are_bounded_and_leave_room_for_another_kind(
 
     async with connect(options(server.url, concurrency=3), clock=clock, observer=observer) as transport:
         await transport.call(JOBS)  # proves the credential
-        many = [asyncio.create_task(transport.call(METRICS)) for _ in range(12)]
+        many = [asyncio.create_task(asked(transport, METRICS)) for _ in range(12)]
         await server.until_asked(3)
         await transport.call(JOBS)
         assert server.under_way == 2
@@ -166,6 +167,6 @@ async def test_the_rate_is_limited(server: ScriptedServer, clock: ManualClock, o
         options(server.url, requests_per_second=50.0, burst=2), clock=clock, observer=observer
     ) as transport:
         started = loop.time()
-        await asyncio.gather(*(transport.call(JOBS) for _ in range(7)))
+        await asyncio.gather(*(asked(transport, JOBS) for _ in range(7)))
 
     assert loop.time() - started >= 0.099
