@@ -52,7 +52,8 @@ def _turning_point(job: Job) -> int:
     if job.profile:
         return 10 if job.profile == "hang" else 0
     run_s = job.plan.run_s if job.plan else job.duration_s(job.submitted_at)
-    return int(run_s / MINUTE_S * (0.2 + job.seed // 256 % 50 / 100)) + _WARM_UP
+    run = run_s / MINUTE_S
+    return int(run * (0.2 + job.seed // 256 % 50 / 100)) + min(_WARM_UP, int(run / 4))
 
 
 def minutes(job: Job, now: float) -> range:
