@@ -1,0 +1,114 @@
+"""One scrape of the whole program against a seeded world at a fixed time, held against tests/golden/scrape.txt.
+
+`pytest tests/e2e/test_golden_scrape.py --write-golden` writes it anew; review the difference as prose.
+"""
+
+import asyncio
+import re
+import shutil
+import subprocess
+from os import environ
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.metrics.catalog import FAMILIES
+from exporter.simulator import Options, Simulator
+from tests.clock import ManualClock
+from tests.e2e.rig import Rig, rig_for, settings_for
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "scrape.txt"
+
+OF_THIS_PROCESS = re.compile(r"^(# (HELP|TYPE) )?(process|python)_.*\n", re.MULTILINE)
+VERSIONS = re.compile(r"(?<=^modelarts_exporter_build_info){.*}", re.MULTILINE)
+
+
+async def world(clock: ManualClock, rig_of: list[Rig]) -> str:
+    """Live through some minutes of a seeded world of both generations, then scrape."""
+    options = Options(jobs=14, history=60, seed=7)
+    async with Simulator(options, clock=clock) as cloud, rig_for(settings_for(cloud, api="both"), clock) as rig:
+        rig_of.append(rig)
+        await rig.poll(usage=True, sweep=True)
+        for _ in range(20):
+            clock.turn(180)
+            await rig.poll(usage=True)
+        return rig.text()
+
+
+def settled(text: str) -> str:
+    """Take out what differs from machine to machine."""
+    return VERSIONS.sub('{python="…",version="…"}', OF_THIS_PROCESS.sub("", text))
+
+
+async def test_the_scrape_is_the_golden_one(clock: ManualClock, request: pytest.FixtureRequest) -> None:
+    """The same world at the same time gives the same exposition, byte for byte."""
+    text = settled(await world(clock, []))
+    if request.config.getoption("--write-golden"):
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+async def test_both_formats_say_the_same(clock: ManualClock) -> None:
+    """OpenMetrics and text 0.0.4 hold the same samples, each accepted by its own strict parser."""
+    rigs: list[Rig] = []
+    await world(clock, rigs)
+    rig = rigs[0]
+
+    def samples(text: str, parse: object) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
+        return {
+            (sample.name, tuple(sorted(sample.labels.items())), sample.value)
+            for family in parse(text)  # type: ignore[operator]  # two parsers of one shape
+            for sample in family.samples
+            if sample.name.startswith("modelarts_")
+        }
+
+    plain = rig.text()
+    openmetrics = b"".join(rig.exposition.body(openmetrics=True, gzip=False).chunks).decode()
+    assert samples(plain, parse_text) == samples(openmetrics, parse_openmetrics)
+    assert openmetrics.endswith("# EOF\n")
+
+
+async def test_no_series_is_told_twice(clock: ManualClock) -> None:
+    """Every line's name and labels are unique: Prometheus would refuse or, worse, pick one."""
+    lines = [line.rpartition(" ")[0] for line in (await world(clock, [])).splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines))
+
+
+async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
+    """The golden world shows every family of the catalogue, but for the few that need what it cannot have."""
+    absent = {
+        "modelarts_training_job_task_cpu_utilization_ratio": "only with metrics.per_task",
+        "modelarts_training_job_task_memory_utilization_ratio": "only with metrics.per_task",
+        "modelarts_training_job_task_accelerator_utilization_ratio": "only with metrics.per_task",
+        "modelarts_training_job_task_accelerator_memory_utilization_ratio": "only with metrics.per_task",
+        "modelarts_exporter_credentials_expiry_timestamp_seconds": "an access key does not expire",
+        "modelarts_exporter_unknown_values_total": "the seeded world uses known words only",
+    }
+    golden = GOLDEN.read_text(encoding="utf-8")
+    missing = {
+        family.exposed_name
+        for family in FAMILIES
+        if not re.search(rf"^{family.exposed_name}(_bucket|_sum)?[{{ ]", golden, re.MULTILINE)
+    }
+    assert missing == set(absent)
+
+
+async def test_promtool_accepts_the_scrape(clock: ManualClock) -> None:
+    """`promtool check metrics` has nothing to say about the exposition."""
+    promtool = shutil.which("promtool")
+    if promtool is None and environ.get("CI") != "true":
+        pytest.skip("promtool is not installed: the scrape was NOT checked by it")
+    assert promtool is not None
+    text = await world(clock, [])
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        [promtool, "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
