@@ -1,5 +1,7 @@
 """Which workspaces to list: a listing call covers one workspace, and its default is not all of them (trap 4)."""
 
+import asyncio
+
 from exporter.cloud.endpoint import Caller, NoteUnknown
 from exporter.cloud.errors import Denied, Refused
 from exporter.cloud.v1 import wire
@@ -42,20 +44,22 @@ class AllWorkspaces:
         self._note = note
         self._ids: tuple[str, ...] = ()
         self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def __call__(self) -> tuple[str, ...]:
         """Return the ids, in the cloud's order; never empty."""
-        if self._clock.monotonic() - self._asked_at >= REFRESH_S:
-            try:
-                self._ids = await self._ask() or (DEFAULT,)
-            except (Refused, Denied):
-                self._ids = (DEFAULT,)
-            except SourceError:
-                if not self._ids:
-                    raise
-                return self._ids  # asked again next time: the hour runs from an answer
-            self._asked_at = self._clock.monotonic()
-        return self._ids
+        async with self._asking:  # both generations begin together: the second one takes what the first one learned
+            if self._clock.monotonic() - self._asked_at >= REFRESH_S:
+                try:
+                    self._ids = await self._ask() or (DEFAULT,)
+                except (Refused, Denied):
+                    self._ids = (DEFAULT,)
+                except SourceError:
+                    if not self._ids:
+                        raise
+                    return self._ids  # asked again next time: the hour runs from an answer
+                self._asked_at = self._clock.monotonic()
+            return self._ids
 
     async def _ask(self) -> tuple[str, ...]:
         ids: dict[str, None] = {}

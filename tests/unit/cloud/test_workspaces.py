@@ -1,0 +1,140 @@
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.errors import Broken, CloudError, Denied, Refused, Unreachable, Unsupported
+from exporter.cloud.workspaces import REFRESH_S, AllWorkspaces, FixedWorkspaces
+from exporter.domain.source import SourceError
+from tests.clock import ManualClock
+from tests.unit.cloud.notes import Notes
+
+RECORDED = (Path(__file__).parents[2] / "fixtures" / "v1" / "workspaces.json").read_bytes()
+RESEARCH = "5ec0d000000000000000000000000001"
+
+
+class Scripted:
+    """Answers one call after the other; the last answer again and again."""
+
+    def __init__(self, *answers: bytes | CloudError | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[dict[str, str]] = []
+
+    async def call(
+        self,
+        endpoint: Endpoint[Any],
+        *,
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        query: Mapping[str, str] | None = None,
+        body: object = None,  # noqa: ARG002 - the protocol's
+    ) -> Any:
+        """Answer or raise."""
+        self.asked.append(dict(query or {}))
+        await asyncio.sleep(0)  # as a real call would, so that others get their turn
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, CloudError):
+            raise answer
+        return None if answer is None else msgspec.json.decode(answer, type=endpoint.answer)
+
+
+def page(*ids: object, total: object = None) -> bytes:
+    return msgspec.json.encode({"total_count": total, "workspaces": [{"id": each} for each in ids]})
+
+
+async def test_fixed_workspaces_are_as_named() -> None:
+    """What the settings name is asked, and nothing else."""
+    assert await FixedWorkspaces(("0", "w1"))() == ("0", "w1")
+
+
+async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> None:
+    """Trap 4: every workspace the cloud names, cached, since they change by hand."""
+    caller = Scripted(RECORDED, page("0"))
+    workspaces = AllWorkspaces(caller, clock, Notes())
+
+    first, again = await workspaces(), await workspaces()
+    clock.turn(REFRESH_S)
+    later = await workspaces()
+
+    assert first == again == ("0", RESEARCH)
+    assert later == ("0",)
+    assert caller.asked == [{"limit": "1000"}, {"limit": "1000"}]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Unsupported("v1_list_workspaces", "no such API", status=404),
+        Refused("v1_list_workspaces", "no", status=400),
+        Denied("v1_list_workspaces", "no", status=403),
+        page(),
+        None,
+    ],
+    ids=["unsupported", "refused", "denied", "no workspaces", "nothing"],
+)
+async def test_without_a_list_the_default_workspace_stands_alone(
+    clock: ManualClock, answer: bytes | CloudError | None
+) -> None:
+    """Without workspaces, or without the right to list them, there is the default one; that holds for the hour too."""
+    caller = Scripted(answer)
+    workspaces = AllWorkspaces(caller, clock, Notes())
+
+    assert await workspaces() == ("0",)
+    assert await workspaces() == ("0",)
+    assert len(caller.asked) == 1
+
+
+async def test_both_generations_ask_once(clock: ManualClock) -> None:
+    """Two looks that begin together share one question."""
+    caller = Scripted(RECORDED)
+    workspaces = AllWorkspaces(caller, clock, Notes())
+
+    assert await asyncio.gather(workspaces(), workspaces()) == [("0", RESEARCH)] * 2
+    assert len(caller.asked) == 1
+
+
+async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> None:
+    """Workspaces do not vanish because a call failed; the next look asks again."""
+    caller = Scripted(RECORDED, Broken("v1_list_workspaces", "down", status=502), page("0"))
+    workspaces = AllWorkspaces(caller, clock, Notes())
+    await workspaces()
+    clock.turn(REFRESH_S)
+
+    assert await workspaces() == ("0", RESEARCH)
+    assert await workspaces() == ("0",)
+
+
+async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None:
+    """Guessing "only the default one" would hide the others' jobs."""
+    workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no answer")), clock, Notes())
+
+    with pytest.raises(SourceError):
+        await workspaces()
+
+
+async def test_a_long_list_is_read_in_pages(clock: ManualClock) -> None:
+    """The total says that there is more; the offset goes on from what is known."""
+    caller = Scripted(page("0", "a", total="3"), page("b", total=3))
+
+    assert await AllWorkspaces(caller, clock, Notes())() == ("0", "a", "b")
+    assert caller.asked == [{"limit": "1000"}, {"limit": "1000", "offset": "2"}]
+
+
+async def test_a_total_that_lies_ends_with_a_page_without_news(clock: ManualClock) -> None:
+    """A page that brings nothing new is the last."""
+    caller = Scripted(page("0", total=9), page("0", total=9))
+
+    assert await AllWorkspaces(caller, clock, Notes())() == ("0",)
+    assert len(caller.asked) == 2
+
+
+async def test_bad_items_are_skipped_and_noted(clock: ManualClock) -> None:
+    """An item without an id that could be one costs itself only."""
+    notes = Notes()
+    caller = Scripted(b'{"workspaces": [{"id": "0"}, 17, {"id": null}, {"id": "../x"}, {"id": 5}]}')
+
+    assert await AllWorkspaces(caller, clock, notes)() == ("0", "5")
+    assert notes.fields == ["v1.workspaces", "v1.workspaces.id", "v1.workspaces.id"]

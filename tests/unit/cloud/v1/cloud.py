@@ -1,0 +1,189 @@
+"""A small v1 cloud in memory, which answers calls as JSON would and remembers them."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.errors import CloudError, Refused, Unsupported
+
+Answer = TypeVar("Answer")
+
+NOW_MS = 1_700_000_000_000
+"""What the manual clock shows at first."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Version:
+    """One version; times in ms."""
+
+    id: int
+    status: int = 8
+    create: int = NOW_MS - 600_000
+    start: int | None = NOW_MS - 500_000
+    duration: int | None = 500_000
+    gpus: int = 2
+    nodes: int = 1
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further fields of its record."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One job with its versions, oldest first."""
+
+    id: int
+    name: str
+    versions: list[Version]
+    user: str = "ada"
+    workspace: str = "0"
+
+
+class FakeV1:
+    """Jobs, and what the cloud makes of them. `calls` are operation and parameters, in order.
+
+    `overview` is what the overview's gpu_num counts, or None where there is no overview. `trouble` holds errors to
+    raise by operation; a function there is asked with the call's parameters and may return None.
+    """
+
+    def __init__(self, *jobs: Job, overview: str | None = "total") -> None:
+        self.jobs = list(jobs)
+        self.overview = overview
+        self.calls: list[tuple[str, dict[str, str]]] = []
+        self.trouble: dict[str, CloudError | Callable[[Mapping[str, str]], CloudError | None]] = {}
+        self.clamp = 1000
+        """The most rows the job list gives a page."""
+        self.versions_clamp = 0
+        """The most rows an unpaged versions call gives; 0: all."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Calls by operation."""
+        return Counter(operation for operation, _ in self.calls)
+
+    def history(self, size: int, *, first_id: int = 100_000) -> None:
+        """Add finished jobs of one version each, which ended days ago."""
+        old = NOW_MS - 10 * 86_400_000
+        self.jobs += [
+            Job(
+                id=first_id + number,
+                name=f"old-{number:05d}",
+                versions=[
+                    Version(id=first_id + number, status=10, create=old, start=old + 1000, duration=60_000),
+                ],
+            )
+            for number in range(size)
+        ]
+
+    def job(self, job_id: int) -> Job:
+        """Find a job."""
+        return next(job for job in self.jobs if job.id == job_id)
+
+    async def call(
+        self,
+        endpoint: Endpoint[Answer],
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: object = None,  # noqa: ARG002 - v1 has none (trap 6)
+    ) -> Answer | None:
+        """Answer a call."""
+        asked = {**(path or {}), **(query or {})}
+        self.calls.append((endpoint.name, asked))
+        trouble = self.trouble.get(endpoint.name)
+        error = trouble(asked) if callable(trouble) else trouble
+        if error is not None:
+            raise error
+        told = getattr(self, "_" + endpoint.name)(asked)
+        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+
+    def _v1_list_overview(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        if self.overview is None:
+            raise Unsupported("v1_list_overview", "no such API", status=404, code="APIG.0101")
+        rows = [
+            {
+                "version_id": version.id,
+                "version_name": job.name,
+                "status": version.status,
+                "create_time": version.create,
+                "start_time": version.start or 0,
+                "end_time": (version.start or 0) + (version.duration or 0) if version.status >= 10 else 0,
+                "duration": version.duration,
+                "pool_id": "",
+                "flavor_code": "modelarts.vm.gpu",
+                "npu_num": 0,
+                "gpu_num": version.gpus * (version.nodes if self.overview == "total" else 1),
+            }
+            for job in self.jobs
+            if job.workspace == asked["workspace_id"]
+            for version in job.versions
+        ]
+        rows.sort(key=lambda row: -int(str(row["create_time"])))
+        return {"is_success": True, "total_count": len(rows), "versions": rows}
+
+    def _v1_list_jobs(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        found = [
+            job
+            for job in sorted(self.jobs, key=lambda job: job.name)
+            if job.workspace == asked["workspace_id"] and asked.get("search_content", "") in job.name
+        ]
+        size = min(int(asked["per_page"]), self.clamp)
+        begin = (int(asked["page"]) - 1) * size
+        rows = [
+            {
+                "job_id": job.id,
+                "job_name": job.name,
+                "version_id": job.versions[-1].id,
+                "status": job.versions[-1].status,
+                "create_time": job.versions[-1].create,
+                "duration": job.versions[-1].duration,
+                "version_count": len(job.versions),
+                "user": {"name": job.user},
+            }
+            for job in found[begin : begin + size]
+        ]
+        return {"is_success": True, "job_total_count": len(found), "jobs": rows}
+
+    def _v1_list_versions(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        job = self._found(asked)
+        rows = [self._record(version, name=f"V{at:04d}") for at, version in enumerate(job.versions, start=1)]
+        if "page" in asked:
+            begin = (int(asked["page"]) - 1) * int(asked["per_page"])
+            told = rows[begin : begin + int(asked["per_page"])]
+        else:
+            told = rows[: self.versions_clamp or None]
+        return {"job_id": job.id, "job_name": job.name, "version_count": len(rows), "versions": told}
+
+    def _v1_get_version(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        job = self._found(asked)
+        for at, version in enumerate(job.versions, start=1):
+            if str(version.id) == asked["version_id"]:
+                return {"job_id": job.id, "job_name": job.name, **self._record(version, name=f"V{at:04d}")}
+        raise Refused("v1_get_version", "no such version", status=200, code="ModelArts.0105")
+
+    def _found(self, asked: Mapping[str, str]) -> Job:
+        for job in self.jobs:
+            if str(job.id) == asked["job_id"]:
+                return job
+        raise Refused("v1_get_version", "no such job", status=200, code="ModelArts.0105")
+
+    @staticmethod
+    def _record(version: Version, *, name: str) -> dict[str, Any]:
+        return {
+            "version_id": version.id,
+            "version_name": name,
+            "status": version.status,
+            "create_time": version.create,
+            "start_time": version.start,
+            "duration": version.duration,
+            "gpu_num": version.gpus,
+            "gpu_type": "Pnt1" if version.gpus else "",
+            "worker_server_num": version.nodes,
+            "flavor_code": "modelarts.vm.gpu",
+            "flavor_info": {"gpu": {"unit_num": version.gpus}, "npu": None},
+            "engine_version": "TF-1.13",
+            **version.more,
+        }

@@ -1,0 +1,22 @@
+"""Recorded answers, decoded as the transport would."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from exporter.cloud.endpoint import Endpoint
+
+FOLDER = Path(__file__).parents[3] / "fixtures" / "v1"
+
+Answer = TypeVar("Answer")
+
+
+def answer(endpoint: Endpoint[Answer], file: str) -> Answer:
+    """Decode a recorded answer."""
+    return msgspec.json.decode((FOLDER / file).read_bytes(), type=endpoint.answer)
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """Turn a value into the raw JSON an answer would carry."""
+    return msgspec.Raw(msgspec.json.encode(value))

@@ -1,0 +1,467 @@
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cloud.v1 import wire
+from exporter.cloud.v1.adapter import from_listed, from_overview, from_record, identity, merge
+from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW, VERSION, VERSIONS
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.v1.fixtures import answer
+
+
+def overview_row(notes: Notes | None = None, **told: Any) -> Job:
+    """Adapt an overview row of these fields."""
+    row = wire.OverviewRow(**({"version_id": 1} | told))
+    job = from_overview(row, workspace_id="0", note=notes or Notes())
+    assert job is not None
+    return job
+
+
+def record(notes: Notes | None = None, **told: Any) -> Job:
+    """Adapt a version record of these fields."""
+    read = wire.VersionRecord(**({"version_id": 1} | told))
+    job = from_record(read, name="", workspace_id="0", note=notes or Notes())
+    assert job is not None
+    return job
+
+
+def test_the_published_overview_row() -> None:
+    """The row of the documents: ms become seconds, the end is the one told, accelerators are the job's."""
+    page = answer(OVERVIEW, "overview.json")
+    notes = Notes()
+    rows = list(wire.rows(page.versions, wire.OverviewRow, field="v1.versions", note=notes))
+
+    killed, waiting = (from_overview(row, workspace_id="0", note=notes) for _, row in rows)
+
+    assert killed == Job(
+        job_id="1485",
+        api=Api.V1,
+        name="trainjob-3f47",
+        workspace_id="0",
+        pool_id="pool9928813f",
+        flavor="modelarts.p1.2xlarge",
+        accelerator=Accelerator.GPU,
+        kind="job",
+        status=JobStatus.TERMINATED,
+        reason="KILLED",
+        submitted_at=1557473030.0,
+        started_at=1557473040.0,
+        ended_at=1557473093.0,
+        run_duration_s=53.0,
+        spec_accelerators=1.0,
+    )
+    assert waiting == Job(
+        job_id="1486",
+        api=Api.V1,
+        version="V0002",
+        workspace_id="0",
+        flavor="modelarts.kat1.8xlarge",
+        accelerator=Accelerator.NPU,
+        kind="job",
+        status=JobStatus.QUEUED,
+        reason="WAITING",
+        submitted_at=1557474000.0,
+        spec_accelerators=8.0,
+    )
+    assert notes.noted == []
+
+
+def test_drifted_rows_cost_a_field_and_bad_ones_themselves() -> None:
+    """Trap 16: numbers come as text; what cannot be is absent and noted; items that are no rows are skipped."""
+    page = answer(OVERVIEW, "overview_drift.json")
+    notes = Notes()
+    rows = list(wire.rows(page.versions, wire.OverviewRow, field="v1.versions", note=notes))
+
+    jobs = [from_overview(row, workspace_id="0", note=notes) for _, row in rows]
+
+    assert [job.job_id if job is not None else None for job in jobs] == ["21", "22", None]
+    assert jobs[0] is not None
+    assert jobs[0].status is JobStatus.RUNNING
+    assert (jobs[0].name, jobs[0].started_at, jobs[0].run_duration_s) == ("7", 1557473040.0, 53.0)
+    assert (jobs[0].accelerator, jobs[0].spec_accelerators) == (Accelerator.GPU, 2.0)
+    assert jobs[1] == Job(job_id="22", api=Api.V1, workspace_id="0", kind="job")
+    assert notes.fields == [
+        "v1.versions",  # 17 is no row
+        "v1.versions",  # nor is null
+        "v1.status",
+        "v1.duration",
+        "v1.gpu_num",
+        "v1.create_time",
+        "v1.version_id",
+    ]
+
+
+def test_the_job_list_tells_the_newest_version() -> None:
+    """A row of the job list: no start, so no end either, even where the version is over (trap 14)."""
+    page = answer(JOB_LIST, "job_list.json")
+    rows = [row for _, row in wire.rows(page.jobs, wire.JobRow, field="v1.jobs", note=Notes())]
+
+    running, completed = (from_listed(row, workspace_id="w", note=Notes()) for row in rows)
+
+    assert running == Job(
+        job_id="10818",
+        api=Api.V1,
+        name="resnet",
+        user="ada",
+        workspace_id="w",
+        kind="job",
+        status=JobStatus.RUNNING,
+        reason="RUNNING",
+        submitted_at=1557473030.0,
+        run_duration_s=60.0,
+    )
+    assert completed is not None
+    assert (completed.job_id, completed.user, completed.status) == ("10620", "", JobStatus.COMPLETED)
+    assert (completed.started_at, completed.ended_at) == (None, None)
+
+
+def test_a_job_row_of_texts_is_the_same() -> None:
+    """Trap 16: ids, status and time as text, and the user as JSON text."""
+    page = answer(JOB_LIST, "job_list_strings.json")
+    notes = Notes()
+    ((_, row),) = wire.rows(page.jobs, wire.JobRow, field="v1.jobs", note=notes)
+
+    job = from_listed(row, workspace_id="0", note=notes)
+
+    assert job is not None
+    assert (job.job_id, job.user, job.status) == ("10", "lin", JobStatus.INITIALIZING)
+    assert job.submitted_at == 1524189990.635
+    assert notes.noted == []
+
+
+def test_a_user_that_is_plain_text_is_the_name() -> None:
+    """The object is seen, not documented; a bare name is as good."""
+    row = wire.JobRow(version_id=1, user="ada")
+
+    job = from_listed(row, workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert job.user == "ada"
+
+
+def test_a_record_counts_per_node_and_ignores_what_looks_like_cards() -> None:
+    """Traps 22 and 23: `cpu`, `core`, the boolean `gpu` and the 7 billing units are not read; gpu_num is."""
+    read = answer(VERSION, "version.json")
+    notes = Notes()
+
+    job = from_record(read, name="", workspace_id="0", note=notes)
+
+    assert job == Job(
+        job_id="10818",
+        api=Api.V1,
+        name="resnet",
+        version="V0001",
+        workspace_id="0",
+        flavor="modelarts.vm.gpu.2v100NV32",
+        accelerator=Accelerator.GPU,
+        accelerator_model="nvidia-v100-pcie",
+        engine="TF-1.13.1-python3.6",
+        kind="job",
+        status=JobStatus.COMPLETED,
+        reason="COMPLETED",
+        submitted_at=1557473030.0,
+        started_at=1557473100.0,
+        ended_at=1557473280.0,  # 1557473100 + 180 s
+        run_duration_s=180.0,
+        spec_nodes=1,
+        spec_accelerators=2.0,
+        quality={"recall": 0.9, "precision": 0.8, "accuracy": 1.0, "f1": 0.85},
+    )
+    assert notes.noted == []
+
+
+def test_nothing_secret_is_kept() -> None:
+    """Trap 28: parameters, commands and data addresses are dropped while decoding."""
+    page = answer(VERSIONS, "versions.json")
+    records = [read for _, read in wire.rows(page.versions, wire.VersionRecord, field="v1.versions", note=Notes())]
+
+    told = [from_record(read, name="", workspace_id="0", note=Notes()) for read in records]
+
+    assert "SECRET" not in repr(records) + repr(told)
+
+
+def test_npus_are_told_by_the_flavor_and_multiplied_by_the_nodes() -> None:
+    """Trap 24: 8 NPUs a node on 4 nodes are 32; only the flavor knows of NPUs."""
+    page = answer(VERSIONS, "versions_npu.json")
+    ((_, read),) = wire.rows(page.versions, wire.VersionRecord, field="v1.versions", note=Notes())
+
+    job = from_record(read, name="pangu", workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert (job.accelerator, job.spec_nodes, job.spec_accelerators) == (Accelerator.NPU, 4, 32.0)
+    assert (job.accelerator_model, job.name, job.pool_id) == ("ascend-Snt9b", "pangu", "pool7e3577e3")
+
+
+def test_a_cpu_job_has_no_cards() -> None:
+    """Known to hold none: kind CPU, 0 cards; and no nodes told (0) is one node."""
+    job = from_record(answer(VERSION, "version_cpu.json"), name="", workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert (job.accelerator, job.spec_accelerators, job.spec_nodes) == (Accelerator.CPU, 0.0, 1)
+    assert job.accelerator_model == ""
+
+
+@pytest.mark.parametrize(
+    "told, kind, accelerators",
+    [
+        ({"gpu_num": 2, "worker_server_num": 3}, Accelerator.GPU, 6.0),
+        ({"gpu_num": "2", "worker_server_num": None}, Accelerator.GPU, 2.0),
+        ({"flavor_info": {"gpu": {"unit_num": 4}}}, Accelerator.GPU, 4.0),
+        ({"flavor_info": '{"npu": {"unit_num": 8}}'}, Accelerator.NPU, 8.0),
+        ({"gpu_num": 0, "npu_info": {"unit_num": 8}}, Accelerator.NPU, 8.0),
+        ({"gpu_num": 0, "flavor_info": {"gpu": None, "npu": {"unit_num": 0}}}, Accelerator.CPU, 0.0),
+        ({"gpu_num": 0, "flavor_type": "CPU"}, Accelerator.CPU, 0.0),
+        ({"gpu_num": 0, "spec_code": "modelarts.vm.cpu.2u"}, Accelerator.CPU, 0.0),
+        ({"gpu_num": 0, "flavor_type": "Ascend"}, Accelerator.NPU, None),
+        ({"gpu_num": 0, "spec_code": "modelarts.kat1.8snt9"}, Accelerator.NPU, None),
+        ({"gpu_type": "nvidia-v100-pcie"}, Accelerator.GPU, None),
+        ({"gpu_num": 0}, None, None),
+        ({"gpu": True, "billing": {"unit_num": 4}}, None, None),
+        ({}, None, None),
+    ],
+    ids=[
+        "gpus on three nodes",
+        "text, and no nodes told",
+        "gpus by the flavor",
+        "npus by the flavor as text",
+        "npus beside the flavor",
+        "a flavor told in full without cards",
+        "flavor type cpu",
+        "cpu by name",
+        "npu by type, number unknown",
+        "npu by name, number unknown",
+        "gpu by product, number unknown",
+        "no gpus, but perhaps npus",
+        "what looks like cards",
+        "nothing",
+    ],
+)
+def test_what_a_record_says_of_its_cards(
+    told: dict[str, Any], kind: Accelerator | None, accelerators: float | None
+) -> None:
+    """Traps 23 and 24: a number is taken from where cards are counted; a kind without a number stays without one."""
+    read = msgspec.convert({"version_id": 1} | told, type=wire.VersionRecord)
+
+    job = from_record(read, name="", workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert (job.accelerator, job.spec_accelerators) == (kind, accelerators)
+
+
+@pytest.mark.parametrize(
+    "told, kind, accelerators",
+    [
+        ({"gpu_num": 8, "npu_num": 0}, Accelerator.GPU, 8.0),
+        ({"gpu_num": 0, "npu_num": 16}, Accelerator.NPU, 16.0),
+        ({"gpu_num": 0, "npu_num": 0}, Accelerator.CPU, 0.0),
+        ({"gpu_num": 0, "npu_num": None}, None, None),
+        ({"flavor_code": "modelarts.vm.gpu.1v100NV32.pub"}, Accelerator.GPU, None),
+    ],
+    ids=["gpus", "npus", "neither", "no word of npus", "by the flavor's name"],
+)
+def test_what_the_overview_says_of_the_cards(
+    told: dict[str, Any], kind: Accelerator | None, accelerators: float | None
+) -> None:
+    """Trap 24: the overview's numbers are the job's total, and are multiplied by nothing."""
+    job = overview_row(**told)
+
+    assert (job.accelerator, job.spec_accelerators) == (kind, accelerators)
+
+
+def test_zeros_for_times_mean_not_yet() -> None:
+    """Trap 14: a start of 0 is no start, an age since 1970 least of all; nor has it run for 0 s."""
+    job = overview_row(status=7, create_time=1557473030000, start_time=0, end_time=0, duration=0)
+
+    assert (job.started_at, job.ended_at, job.run_duration_s) == (None, None, None)
+    assert job.queue_duration_s is None
+
+
+def test_a_job_that_was_killed_at_once_has_run_for_no_time() -> None:
+    """With a start, a duration of 0 is a duration."""
+    job = overview_row(status=12, start_time=1557473040000, end_time=0, duration=0)
+
+    assert (job.run_duration_s, job.ended_at) == (0.0, 1557473040.0)
+
+
+@pytest.mark.parametrize(
+    "told, ended_at",
+    [
+        ({"status": 10, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, 9.0),
+        ({"status": 10, "start_time": 5_000, "duration": 1_000}, 6.0),
+        ({"status": 10, "start_time": 5_000, "end_time": 4_000}, 5.0),
+        ({"status": 5, "end_time": 4_000}, 4.0),
+        ({"status": 10, "start_time": 5_000}, None),
+        ({"status": 8, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, None),
+    ],
+    ids=["as told", "by duration", "never before its start", "never started", "not to be derived", "still running"],
+)
+def test_when_a_version_ended(told: dict[str, Any], ended_at: float | None) -> None:
+    """Trap 15: the end is told or derived, never lies before the start, and is for finished versions only."""
+    assert overview_row(**told).ended_at == ended_at
+
+
+def test_a_start_before_the_submission_queued_for_no_time() -> None:
+    """Trap 15: the samples of the documents start before they are made."""
+    assert overview_row(create_time=9_000, start_time=5_000).queue_duration_s == 0.0
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (1485, "1485"),
+        ("1485", "1485"),
+        (1485.0, "1485"),
+        (None, ""),
+        (True, ""),
+        (1.5, ""),
+        ("", ""),
+        ("../1", ""),
+        ("1 2", ""),
+        ("٣", ""),
+        ("a" * 65, ""),
+        ([1], ""),
+    ],
+    ids=repr,
+)
+def test_ids_are_numbers_or_plain_text(value: object, expected: str) -> None:
+    """An id becomes part of a path, so anything that is not plainly an id is none."""
+    assert identity(value) == expected
+
+
+@pytest.mark.parametrize(
+    "display, name, version",
+    [("trainjob-3f47", "trainjob-3f47", ""), ("V0012", "", "V0012"), ("V12", "V12", "")],
+    ids=["a name", "a version", "a name like a version"],
+)
+def test_the_overviews_version_name_is_display_text(display: str, name: str, version: str) -> None:
+    """Trap 26: it is a job's name in the published sample, and "V0001" elsewhere."""
+    job = overview_row(version_name=display)
+
+    assert (job.name, job.version) == (name, version)
+
+
+@pytest.mark.parametrize(
+    "told, pool",
+    [
+        ({"pool_id": "pool7e3577e3"}, "pool7e3577e3"),
+        ({"pool_id": "pool7e3577e3", "pool_type": "USER_DEFINED"}, "pool7e3577e3"),
+        ({"pool_id": "shared", "pool_type": "SYSTEM_DEFINED"}, ""),
+        ({"pool_id": None}, ""),
+    ],
+    ids=["dedicated", "said to be dedicated", "said to be public", "none"],
+)
+def test_the_public_pool_has_no_id(told: dict[str, Any], pool: str) -> None:
+    """Jobs of the public pool are told with an empty pool id."""
+    assert record(**told).pool_id == pool
+
+
+def test_merging_takes_the_moving_parts_from_the_listing() -> None:
+    """The listing is newer than the record: status and times are its, nodes and model are the record's."""
+    listed = overview_row(
+        status=10, version_name="name", create_time=1_000, start_time=2_000, duration=3_000, gpu_num=6, npu_num=0
+    )
+    asked = record(status=8, version_name="V0001", create_time=1_000, gpu_num=2, gpu_type="Pnt1", worker_server_num=3)
+
+    job = merge(listed, asked, name="resnet", user="ada")
+
+    assert (job.name, job.version, job.user) == ("resnet", "V0001", "ada")
+    assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "COMPLETED", 5.0)  # 2 s + 3 s
+    assert (job.spec_nodes, job.spec_accelerators, job.accelerator_model) == (3, 6.0, "Pnt1")
+
+
+def test_merging_falls_back_to_the_record() -> None:
+    """The job list knows no start: it is the record's, and the end is the start plus the newer duration."""
+    listed = from_listed(wire.JobRow(version_id=1, status=10, duration=9_000), workspace_id="0", note=Notes())
+    asked = record(status=8, create_time=1_000, start_time=2_000, duration=3_000)
+    assert listed is not None
+
+    job = merge(listed, asked)
+
+    assert (job.submitted_at, job.started_at, job.run_duration_s, job.ended_at) == (1.0, 2.0, 9.0, 11.0)
+
+
+def test_merging_without_a_record_adds_what_the_job_list_knows() -> None:
+    """Finished history keeps its overview fields, and the name where the job is known."""
+    listed = overview_row(version_name="display", status=10)
+
+    assert merge(listed, None) == listed
+    assert (merge(listed, None, name="resnet", user="ada").name, merge(listed, None).name) == ("resnet", "display")
+
+
+def test_the_overview_knows_the_npus_that_a_record_does_not() -> None:
+    """A record without a flavor cannot tell 8 NPUs from none; the overview's word stands then."""
+    job = merge(overview_row(gpu_num=0, npu_num=8), record(gpu_num=0, worker_server_num=1))
+
+    assert (job.accelerator, job.spec_accelerators) == (Accelerator.NPU, 8.0)
+
+
+@pytest.mark.parametrize(
+    "asked, expected",
+    [(None, None), ({"worker_server_num": 3}, 24.0), ({"worker_server_num": 3, "gpu_num": 4}, 12.0)],
+    ids=["nodes unknown", "nodes known", "the record counts for itself"],
+)
+def test_an_overview_that_counts_per_node(asked: dict[str, Any] | None, expected: float | None) -> None:
+    """Trap 24: 8 cards a node are 24 on three nodes, and no number at all while the nodes are not known."""
+    listed = overview_row(gpu_num=8, npu_num=0)
+
+    job = merge(listed, None if asked is None else record(**asked), per_node=True)
+
+    assert job.spec_accelerators == expected
+
+
+SCALAR = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=9)
+ANYTHING = st.recursive(
+    SCALAR | st.sampled_from(["8", "0", "V0001", "1557473030000", "{}", "[1]", '{"name": "x"}']),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["gpu", "npu", "unit_num", "product_name", "name"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def objects(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
+    """JSON objects with some of the fields of a wire struct."""
+    names = [field.encode_name for field in msgspec.structs.fields(kind) if field.name != "version_id"]
+    return st.fixed_dictionaries({"version_id": ANYTHING | st.just(7)}, optional=dict.fromkeys(names, ANYTHING))
+
+
+@given(
+    row=objects(wire.OverviewRow),
+    listed=objects(wire.JobRow),
+    full=objects(wire.VersionRecord),
+    per_node=st.booleans(),
+)
+def test_whatever_decodes_is_told_without_harm(
+    row: dict[str, Any], listed: dict[str, Any], full: dict[str, Any], *, per_node: bool
+) -> None:
+    """Any JSON objects give jobs or none: never an error, never a negative number."""
+    notes = Notes()
+
+    def decoded(value: dict[str, Any], kind: type[wire.Item]) -> wire.Item | None:
+        return wire.read(msgspec.Raw(msgspec.json.encode(value)), kind, field="v1.versions", note=notes)
+
+    overview, job_row, version = (
+        decoded(row, wire.OverviewRow),
+        decoded(listed, wire.JobRow),
+        decoded(full, wire.VersionRecord),
+    )
+    jobs = [
+        from_overview(overview, workspace_id="0", note=notes) if overview is not None else None,
+        from_listed(job_row, workspace_id="0", note=notes) if job_row is not None else None,
+        from_record(version, name="", workspace_id="0", note=notes) if version is not None else None,
+    ]
+    told = [job for job in jobs if job is not None]
+    told += [merge(listing, jobs[2], per_node=per_node) for listing in told]
+
+    for job in told:
+        assert job.job_id
+        for field in fields(job):
+            value = getattr(job, field.name)
+            assert not isinstance(value, int | float) or value >= 0
+        assert job.ended_at is None or (job.status.finished and job.ended_at >= (job.started_at or 0))

@@ -1,0 +1,138 @@
+import pytest
+
+from exporter.cloud.v1.mapper import REMEMBER_S, Mapper
+from exporter.cloud.v1.register import Register
+from exporter.domain.job import Api
+from exporter.domain.job import Job as Told
+from tests.clock import ManualClock
+from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
+
+
+def told(*ids: int, name: str = "", workspace: str = "0") -> dict[str, Told]:
+    """Versions as an overview tells them."""
+    return {str(each): Told(job_id=str(each), api=Api.V1, name=name, workspace_id=workspace) for each in ids}
+
+
+@pytest.fixture
+def register() -> Register:
+    return Register()
+
+
+def mapper(cloud: FakeV1, register: Register, clock: ManualClock) -> Mapper:
+    return Mapper(cloud, register, clock=clock, note=Notes())
+
+
+async def test_a_short_list_is_read_whole(register: Register, clock: ManualClock) -> None:
+    """One page costs as much as a search by name, and finds all at once."""
+    cloud = FakeV1(*(Job(id=each, name=f"j{each}", versions=[Version(id=each + 100)]) for each in range(1, 6)))
+
+    await mapper(cloud, register, clock).find(told(101, 102, 103), sizes={"0": 5})
+
+    assert [owner.job_id for each in (101, 102, 103) if (owner := register.owner(str(each)))] == ["1", "2", "3"]
+    assert cloud.counts == {"v1_list_jobs": 1}
+    assert register.owner("104") is None  # nobody asked for it, so it is not kept
+
+
+async def test_a_long_list_is_searched_by_name(register: Register, clock: ManualClock) -> None:
+    """One call instead of up to five pages."""
+    cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101)]))
+    cloud.history(4500)
+
+    await mapper(cloud, register, clock).find(told(101, name="zebra"), sizes={"0": 4501})
+
+    assert register.owner("101") is not None
+    assert [asked.get("search_content") for _, asked in cloud.calls] == ["zebra"]
+
+
+async def test_a_search_finds_the_job_of_an_older_version(register: Register, clock: ManualClock) -> None:
+    """The job's row names another version; its versions settle it, without a walk through the list."""
+    cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101), Version(id=102)]))
+    cloud.history(4500)
+
+    await mapper(cloud, register, clock).find(told(101, name="zebra"), sizes={"0": 4502})
+
+    assert register.owner("101") is not None
+    assert register.record("101") is not None
+    assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
+
+
+async def test_a_search_that_does_not_help_is_given_up(register: Register, clock: ManualClock) -> None:
+    """Where the list has what the search did not find, the search is not tried again."""
+    cloud = FakeV1(
+        Job(id=1, name="a-real-name", versions=[Version(id=101)]), Job(id=2, name="b", versions=[Version(id=102)])
+    )
+    cloud.history(4500)
+    find = mapper(cloud, register, clock).find
+
+    await find(told(101, name="display"), sizes={"0": 4502})
+    cloud.calls.clear()
+    await find(told(102, name="display"), sizes={"0": 4502})
+
+    assert register.owner("101") is not None
+    assert register.owner("102") is not None
+    assert all("search_content" not in asked for _, asked in cloud.calls)
+
+
+async def test_a_walk_ends_at_the_last_version_looked_for(register: Register, clock: ManualClock) -> None:
+    """The list is read as far as needed."""
+    cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=101)]))
+    cloud.history(4500)
+
+    await mapper(cloud, register, clock).find(told(101), sizes={"0": 4501})
+
+    assert cloud.counts == {"v1_list_jobs": 1}
+
+
+async def test_each_workspace_is_searched_for_its_own(register: Register, clock: ManualClock) -> None:
+    """Trap 4: a job list covers one workspace."""
+    cloud = FakeV1(
+        Job(id=1, name="a", versions=[Version(id=101)]),
+        Job(id=2, name="b", versions=[Version(id=102)], workspace="w1"),
+    )
+
+    await mapper(cloud, register, clock).find(told(101) | told(102, workspace="w1"), sizes={})
+
+    assert register.owner("101") is not None
+    assert register.owner("102") is not None
+    assert [asked["workspace_id"] for _, asked in cloud.calls] == ["0", "w1"]
+
+
+async def test_the_likeliest_jobs_are_asked_first(register: Register, clock: ManualClock) -> None:
+    """Of ten jobs with several versions the one of that name comes first; one with older ids only is never asked."""
+    cloud = FakeV1(
+        *(
+            Job(id=each, name=f"j{each}", versions=[Version(id=200 + 10 * each), Version(id=201 + 10 * each)])
+            for each in range(1, 10)
+        ),
+        Job(id=50, name="mine", versions=[Version(id=150), Version(id=900)]),
+        Job(id=60, name="older", versions=[Version(id=20), Version(id=21)]),
+    )
+
+    await mapper(cloud, register, clock).find(told(150, name="mine"), sizes={"0": 22})
+
+    assert [asked["job_id"] for name, asked in cloud.calls if name == "v1_list_versions"] == ["50"]
+    assert register.owner("150") is not None
+
+
+async def test_guessing_is_limited(register: Register, clock: ManualClock) -> None:
+    """A version whose job cannot be told costs a few calls, once an hour."""
+    cloud = FakeV1(
+        *(
+            Job(id=each, name=f"j{each}", versions=[Version(id=300 + each), Version(id=400 + each)])
+            for each in range(9)
+        )
+    )
+    find = mapper(cloud, register, clock).find
+
+    await find(told(*range(150, 160)), sizes={"0": 18})
+    first = cloud.counts["v1_list_versions"]
+    cloud.calls.clear()
+    await find(told(*range(150, 160)), sizes={"0": 18})
+    quiet = dict(cloud.counts)
+    clock.turn(REMEMBER_S)
+    await find(told(150), sizes={"0": 18})
+
+    assert first <= 5
+    assert quiet == {}
+    assert cloud.counts["v1_list_jobs"] == 1

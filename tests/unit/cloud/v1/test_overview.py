@@ -1,0 +1,223 @@
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.errors import Broken, CloudError, Refused, Unintelligible, Unsupported
+from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, Overview
+from tests.clock import ManualClock
+from tests.unit.cloud.notes import Notes
+
+
+class Pages:
+    """An overview of so many rows, newest first, which pages in one way or another."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        unit: str = "record",
+        zero: str = "everything",
+        total: bool = True,
+        clamp: int = PAGE_SIZE,
+    ) -> None:
+        self.ids = list(range(size, 0, -1))
+        self.unit = unit
+        self.zero = zero
+        self.total = total
+        self.clamp = clamp
+        self.asked: list[tuple[str, str | None]] = []
+        self.before_page: list[Any] = []
+
+    async def call(
+        self,
+        endpoint: Endpoint[Any],
+        *,
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        query: Mapping[str, str] | None = None,
+        body: object = None,  # noqa: ARG002 - the protocol's
+    ) -> Any:
+        """Answer one page."""
+        assert query is not None
+        limit, offset = int(query["limit"]), int(query.get("offset", 0))
+        self.asked.append((query["limit"], query.get("offset")))
+        if offset and self.before_page:
+            self.before_page.pop(0)()
+        if limit == 0:
+            if self.zero == "refused":
+                raise Refused(endpoint.name, "limit", status=400)
+            if self.zero == "too large":
+                raise Unintelligible(endpoint.name, "larger than an answer may be")
+            page = {"everything": self.ids, "default": self.ids[:20], "nothing": []}[self.zero]
+        else:
+            limit = min(limit, self.clamp)
+            skip = {"record": offset, "page": offset * limit, "ignored": 0}[self.unit]
+            page = self.ids[skip : skip + limit]
+        told = {"versions": [{"version_id": at} for at in page]}
+        if self.total:
+            told["total_count"] = len(self.ids)  # type: ignore[assignment]
+        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+
+
+def overview(pages: Any, clock: ManualClock) -> Overview:
+    return Overview(pages, clock=clock, note=Notes())
+
+
+def ids(rows: Any) -> set[int]:
+    told = [msgspec.json.decode(raw)["version_id"] for raw in rows]
+    assert len(set(told)) == len(told)
+    return set(told)
+
+
+async def test_limit_zero_brings_everything(clock: ManualClock) -> None:
+    """Trap 5: one call, with limit=0 and without an offset."""
+    pages = Pages(5000)
+
+    assert ids(await overview(pages, clock).rows("0")) == set(range(1, 5001))
+    assert pages.asked == [("0", None)]
+
+
+async def test_an_empty_workspace_is_one_call(clock: ManualClock) -> None:
+    """No rows and a total of 0 is a whole answer."""
+    pages = Pages(0)
+
+    assert list(await overview(pages, clock).rows("0")) == []
+    assert pages.asked == [("0", None)]
+
+
+@pytest.mark.parametrize("zero", ["refused", "too large", "default", "nothing"])
+@pytest.mark.parametrize("unit", ["record", "page"])
+async def test_paging_is_right_whatever_the_offset_counts(clock: ManualClock, unit: str, zero: str) -> None:
+    """250 rows in pages of 100: every one arrives once, whether the offset counts rows or pages."""
+    pages = Pages(250, unit=unit, zero=zero)
+
+    assert ids(await overview(pages, clock).rows("0")) == set(range(1, 251))
+
+
+@pytest.mark.parametrize(
+    "unit, first, later",
+    [("record", ["0", "1", "100", "200"], ["0", "100", "200"]), ("page", ["0", "1", "2"], ["0", "1", "2"])],
+    ids=["record", "page"],
+)
+async def test_the_second_request_finds_out_what_the_offset_counts(
+    clock: ManualClock, unit: str, first: list[str], later: list[str]
+) -> None:
+    """Offset 1 overlaps by 99 rows or by none; what it counts is remembered, so that later walks need no probe."""
+    pages = Pages(250, unit=unit, zero="refused")
+    read = overview(pages, clock)
+
+    await read.rows("0")
+    asked, pages.asked = pages.asked, []
+    await read.rows("0")
+
+    assert asked == [("0", None), *(("100", offset) for offset in first)]
+    assert pages.asked == [("100", offset) for offset in later]
+
+
+async def test_after_an_hour_everything_is_asked_at_once_again(clock: ManualClock) -> None:
+    """What was found out about the paging is doubted now and then."""
+    pages = Pages(50, zero="default")
+    read = overview(pages, clock)
+    await read.rows("0")
+    pages.zero, pages.asked = "everything", []
+
+    clock.turn(REMEMBER_S)
+    await read.rows("0")
+
+    assert pages.asked == [("0", None)]
+
+
+async def test_a_change_of_the_offsets_meaning_is_noticed(clock: ManualClock) -> None:
+    """When pages stop adding up to the total, the probe is repeated within the same look."""
+    pages = Pages(350, unit="page", zero="refused")
+    read = overview(pages, clock)
+    await read.rows("0")
+
+    pages.unit = "record"
+
+    assert ids(await read.rows("0")) == set(range(1, 351))
+
+
+async def test_rows_that_shift_between_pages_do_not_matter(clock: ManualClock) -> None:
+    """A version submitted between two pages shifts the rest: duplicates are dropped, nothing is lost."""
+    pages = Pages(250, zero="refused")
+    pages.before_page = [lambda: pages.ids.insert(0, 1000)]
+
+    assert ids(await overview(pages, clock).rows("0")) >= set(range(1, 251))
+
+
+async def test_an_offset_without_effect_is_no_usable_overview(clock: ManualClock) -> None:
+    """The same 100 rows again and again: rather than losing the rest, the job list is used."""
+    with pytest.raises(Unsupported, match="do not add up"):
+        await overview(Pages(250, unit="ignored", zero="refused"), clock).rows("0")
+
+
+@pytest.mark.parametrize("unit", ["record", "page", "ignored"])
+async def test_without_a_total_a_short_page_is_the_last(clock: ManualClock, unit: str) -> None:
+    """A server that names no total is walked until a page is short; one that ignores the offset is not believed."""
+    pages = Pages(250, unit=unit, zero="everything", total=False)
+    read = overview(pages, clock)
+
+    if unit == "ignored":
+        with pytest.raises(Unsupported):
+            await read.rows("0")
+    else:
+        assert ids(await read.rows("0")) == set(range(1, 251))
+
+
+async def test_a_page_size_that_is_cut_is_followed(clock: ManualClock) -> None:
+    """A server that gives 30 rows a page, whatever is asked, is read whole all the same."""
+    pages = Pages(95, zero="refused", clamp=30)
+
+    assert ids(await overview(pages, clock).rows("0")) == set(range(1, 96))
+
+
+async def test_a_long_overview_in_pages_is_left_for_the_job_list(clock: ManualClock) -> None:
+    """More than ten pages of 100 are dearer than the job list's pages of 1000; that is told after two calls."""
+    pages = Pages(PAGE_SIZE * MAX_PAGES + 1, zero="refused")
+
+    with pytest.raises(Unsupported, match="cheaper"):
+        await overview(pages, clock).rows("0")
+    assert len(pages.asked) == 2
+
+
+class Bad:
+    """An overview with items that are no rows."""
+
+    async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
+        told = {"total_count": 4, "versions": [{"version_id": 1}, 17, {"version_id": 1}, {"status": 8}]}
+        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+
+
+async def test_bad_items_count_as_rows(clock: ManualClock) -> None:
+    """One bad item must not make the whole overview look cut short."""
+    assert len(await overview(Bad(), clock).rows("0")) == 4
+
+
+class Silent:
+    """A caller that gives nothing at all."""
+
+    async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
+        assert endpoint.name == "v1_list_overview"
+
+
+async def test_no_answer_is_no_rows(clock: ManualClock) -> None:
+    """An empty answer is an empty listing."""
+    assert list(await overview(Silent(), clock).rows("0")) == []
+
+
+@pytest.mark.parametrize(
+    "error", [Unsupported("o", "no such API", status=404), Broken("o", "down", status=502)], ids=["missing", "down"]
+)
+async def test_other_failures_are_passed_on(clock: ManualClock, error: CloudError) -> None:
+    """A missing overview and one that is down are not asked again in pages."""
+
+    class Failing:
+        async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
+            assert endpoint.name == "v1_list_overview"
+            raise error
+
+    with pytest.raises(type(error)):
+        await overview(Failing(), clock).rows("0")
