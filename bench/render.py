@@ -1,0 +1,169 @@
+"""Rendering against prometheus-client: the same series of the same jobs, in one process, on one core.
+
+Usage: python bench/render.py [jobs]
+"""
+
+import dataclasses
+import gzip
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
+from exporter.domain.usage import JobUsage
+from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.family import Family, Type
+from exporter.metrics.identity import IDENTITY
+from exporter.metrics.render import Renderer
+
+PROJECT = "vision"
+ALL_CHANGED_BUDGET = 1 / 10
+SOME_CHANGED_BUDGET = 1 / 50
+ROUNDS = 5
+
+
+def tracked(rng: random.Random, *, number: int) -> TrackedJob:
+    """Invent a running job with a reading; it yields about 20 series."""
+    job = Job(
+        job_id=f"{rng.getrandbits(32):08x}-5b6c-4d7e-8f90-{number:012x}",
+        api=Api.V2,
+        name=f"train-resnet-{number}",
+        user=f"user-{number % 40}",
+        workspace_id="0",
+        pool_id=f"pool-{number % 8}",
+        flavor="modelarts.p3.large.public",
+        accelerator=Accelerator.GPU,
+        accelerator_model="nvidia-a100-nv80",
+        engine="pytorch_1.8.0-cuda_10.2",
+        kind="job",
+        status=JobStatus.RUNNING,
+        reason="Running",
+        submitted_at=1_700_000_000.0 + number,
+        started_at=1_700_000_100.0 + number,
+        run_duration_s=float(number),
+        spec_nodes=2,
+        reported_nodes=2,
+        spec_accelerators=16.0,
+    )
+    return TrackedJob(project=PROJECT, job=job, usage=reading(rng))
+
+
+def reading(rng: random.Random) -> JobUsage:
+    """Invent what a job's tasks say."""
+    names = ("cpu_ratio", "memory_ratio", "accelerator_ratio", "accelerator_min_ratio", "accelerator_memory_ratio")
+    return JobUsage(accelerator_mean_ratio=rng.random(), idle_s=0.0, **{name: rng.random() for name in names})
+
+
+def changed(jobs: list[TrackedJob], rng: random.Random, *, share: float) -> list[TrackedJob]:
+    """Give a random share of the jobs a new reading."""
+    chosen = set(rng.sample(range(len(jobs)), round(len(jobs) * share)))
+    return [dataclasses.replace(job, usage=reading(rng)) if at in chosen else job for at, job in enumerate(jobs)]
+
+
+def snapshot(jobs: list[TrackedJob]) -> Snapshot:
+    """Publishable, as polling hands it on."""
+    project = ProjectSnapshot(project=PROJECT, jobs={job.job.job_id: job for job in jobs})
+    return Snapshot(taken_at=1_700_000_000.0, projects=(project,))
+
+
+class Reference:
+    """The same families told to prometheus-client by a collector."""
+
+    def __init__(self, newest: Snapshot) -> None:
+        self.newest = newest
+
+    def describe(self) -> list[Metric]:
+        """Nothing: keeps the registry from collecting when this is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Build each family with all its samples."""
+        for family in JOB_FAMILIES:
+            yield self._metric(family, [job for own in self.newest.projects for job in (own.jobs or {}).values()])
+        for family in PROJECT_FAMILIES:
+            yield self._metric(family, list(self.newest.projects))
+
+    def _metric(self, family: Family[Any], subjects: list[Any]) -> Metric:
+        kinds: dict[Type, Callable[..., Any]] = {
+            Type.GAUGE: GaugeMetricFamily,
+            Type.COUNTER: CounterMetricFamily,
+            Type.INFO: InfoMetricFamily,
+        }
+        identity = [label.name for label in IDENTITY[family.subject]]
+        own = [label.name for label in family.labels]
+        metric = kinds[family.type](
+            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else own)]
+        )
+        samples = family.samples or (lambda _: ())
+        for subject in subjects:
+            named = [subject.project, subject.job.job_id] if family.subject == "job" else [subject.project]
+            for labels, value in samples(subject):
+                if family.type is Type.INFO:
+                    metric.add_metric(named, labels)
+                else:
+                    metric.add_metric([*named, *labels.values()], value)
+        return metric
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes, once."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def verdict(name: str, ratio: float, budget: float) -> None:
+    """Print one ratio beside its budget."""
+    print(f"{name:58} {ratio:8.4f}  budget {budget:.4f} or less  {'ok' if ratio <= budget else 'MISSED'}")
+
+
+def main(count: int) -> None:
+    """Measure, print seconds and ratios."""
+    rng = random.Random(1)  # noqa: S311 - a seeded run is meant to be repeatable
+    jobs = [tracked(rng, number=number) for number in range(count)]
+    registry = CollectorRegistry()
+    reference = Reference(snapshot(jobs))
+    registry.register(reference)
+    renderer = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, max_series_per_project=10**9)
+    exposition = Exposition(
+        Renderer(JOB_FAMILIES, PROJECT_FAMILIES, max_series_per_project=10**9),
+        live_families=LIVE_FAMILIES,
+        newest=lambda: reference.newest,
+        registry=CollectorRegistry(),
+        monotonic=time.monotonic,
+    )
+    took: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for name, share in (("all", 1.0), ("some", 0.01)):
+            jobs = changed(jobs, rng, share=share)
+            reference.newest = snapshot(jobs)
+            took.setdefault(f"render {name}", []).append(seconds(lambda: renderer.render(reference.newest)))
+            took.setdefault(f"publish {name}", []).append(seconds(lambda: exposition.publish(reference.newest)))
+        took.setdefault("reference", []).append(seconds(lambda: generate_latest(registry)))
+        took.setdefault("reference gzip", []).append(seconds(lambda: gzip.compress(generate_latest(registry))))
+    rendered = renderer.render(reference.newest)
+    print(f"{count} jobs, {rendered.series[PROJECT]} series, {len(rendered.text) / 1e6:.1f} MB")
+    median = {name: statistics.median(times) for name, times in took.items()}
+    for name, value in median.items():
+        print(f"{name:58} {value:8.4f} s")
+    verdict(
+        "render, all jobs changed / prometheus-client", median["render all"] / median["reference"], ALL_CHANGED_BUDGET
+    )
+    verdict(
+        "render, 1 % changed / prometheus-client", median["render some"] / median["reference"], SOME_CHANGED_BUDGET
+    )
+    print("with compression on both sides, for which there is no budget:")
+    print(f"publish, all jobs changed / client and gzip {median['publish all'] / median['reference gzip']:.3f}")
+    print(f"publish, 1 % changed / client and gzip {median['publish some'] / median['reference gzip']:.3f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if sys.argv[1:] else 10_000)
