@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from exporter.cloud.answer import Reply
 from exporter.cloud.credentials import revealed
@@ -80,7 +81,7 @@ class Exchange:
 
         Redirects are answers, never followed. Raises CloudError; nothing of aiohttp leaves.
         """
-        proxy = revealed(self._proxy, what="the proxy's address") if self._proxy else None
+        proxy = self._proxy_address(request.operation)
         await self._pace()
         started = self._clock.monotonic()
         outcome, status = Unreachable.outcome, None  # as it stays when the caller's deadline cuts us off
@@ -112,7 +113,19 @@ class Exchange:
             )
         return answer
 
-    async def _send(self, request: Request, headers: Mapping[str, str], proxy: str | None) -> Reply:
+    def _proxy_address(self, operation: str) -> URL | None:
+        if self._proxy is None:
+            return None
+        address: URL | None
+        try:
+            address = URL(revealed(self._proxy, what="the proxy's address"))
+        except ValueError:
+            address = None
+        if address is None or not address.host:  # without a host aiohttp would quietly go past the proxy
+            raise Unreachable(operation, "not sent: the proxy's address is no URL with a host")
+        return address
+
+    async def _send(self, request: Request, headers: Mapping[str, str], proxy: URL | None) -> Reply:
         failure: CloudError
         try:
             async with (
@@ -133,8 +146,6 @@ class Exchange:
             failure = Unreachable(request.operation, f"no whole answer within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
             failure = Unreachable(request.operation, _reason(error))
-        except ValueError:
-            failure = Unreachable(request.operation, "not sent: the proxy's address is no URL")
         raise failure  # out here, so that no chained exception carries the request's headers along
 
     async def _body(self, response: aiohttp.ClientResponse, operation: str) -> bytes:

@@ -56,7 +56,14 @@ async def retried(
     `is_futile`: after a failure, whether the next attempt would not be sent. `retrying` is told of each further one.
     """
     started = now()
-    number = 1
+    number = 0
+
+    async def attempt() -> Result:
+        nonlocal number
+        number += 1
+        if number > 1:
+            retrying()
+        return await work()
 
     def pause(error: Exception) -> bool | float:
         if not isinstance(error, CloudError) or is_futile():
@@ -64,13 +71,7 @@ async def retried(
         wait_s = pause_s(error, attempt=number, spent_s=now() - started, policy=policy, jitter=jitter)
         return False if wait_s is None else wait_s
 
-    async for attempt in stamina.retry_context(on=pause, attempts=policy.attempts, timeout=None):
-        number = attempt.num
-        if number > 1:
-            retrying()
-        with attempt:
-            return await work()
-    raise AssertionError("the last attempt returns or raises")
+    return await stamina.AsyncRetryingCaller(attempts=policy.attempts, timeout=None)(pause, attempt)
 
 
 def silence_instrumentation() -> None:

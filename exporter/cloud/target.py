@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import assert_never
 
 import aiohttp
 from yarl import URL
@@ -182,6 +183,8 @@ def _auth(
         case PodIdentityCredentials(url=url, token=token):
             pod = PodIdentity(url=url, token=token, exchange=local, clock=clock)
             provider = LeasedKeys(pod.key, clock=clock, changed=changed)
+        case _ as other:
+            assert_never(other)
     return SigningAuth(
         provider=provider,
         iam=iam,

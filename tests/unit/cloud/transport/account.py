@@ -1,5 +1,6 @@
 """An invented account, a recording observer, and the shortest way to a transport."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,12 +81,20 @@ class RecordingObserver:
     throttles: int = 0
     circuit: list[bool] = field(default_factory=list)
     expiries: list[float | None] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_called(self, times: int) -> None:
+        """Wait until so many exchanges are over."""
+        while len(self.calls) < times:
+            self._told.clear()
+            await self._told.wait()
 
     def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
         """Remember the operation with its outcome."""
         assert project == "vision"
         self.calls.append((operation, outcome))
         self.durations_s.append(duration_s)
+        self._told.set()
 
     def call_retried(self, *, project: str, operation: str) -> None:
         """Remember the operation."""

@@ -98,7 +98,7 @@ def test_a_quick_row_about_single_things_does_not_open_it(circuit: Circuit, cloc
 
 
 def test_refusals_of_calls_under_way_together_count_once(clock: ManualClock) -> None:
-    """Four calls with one bad key, sent together, are one refusal; the next call is the second and opens for 330 s."""
+    """Four calls with a bad key, sent together, are one refusal; the next call is the second and opens for 330 s."""
     circuit = Circuit(LOCKOUT, now=clock.monotonic)
     together = [circuit.admit() for _ in range(4)]
     for ticket in together:

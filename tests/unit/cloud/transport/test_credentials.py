@@ -177,7 +177,7 @@ async def test_trap_34_twenty_calls_at_once_with_a_wrong_key_are_two_refusals(
 async def test_a_key_that_goes_bad_under_way_ends_with_those_under_way(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Calls already out when the key goes bad count as one refusal; one further call is refused, the rest not sent."""
+    """Calls that are out when the key goes bad count as one refusal; one more is refused, the rest are not sent."""
     gate = asyncio.Event()
     server.on("/v1/", answer(200, PAGE)).on("/v2/", held_back(gate, UNAUTHORIZED))
 
@@ -236,12 +236,17 @@ async def test_static_keys_are_the_same_until_they_are_not() -> None:
 async def test_a_project_is_found_by_its_name(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """With keys and only a name IAM is asked once, signed; of several projects the one of exactly that name counts."""
+    """With keys and only a name IAM is asked once, signed; of several projects the one of exactly that name counts.
+
+    Asked by several at once, it is still one request.
+    """
     projects = {"projects": [{"id": "a" * 32, "name": "eu-de"}, {"id": "b" * 32, "name": "eu-de_vision"}]}
     server.on("/v3/projects", answer(200, projects)).on("/v1/", answer(200, PAGE))
     given = options(server.url, project_id="", project_name="eu-de_vision")
 
     async with connect(given, clock=clock, observer=observer) as transport:
+        ids = await asyncio.gather(*(transport.project_id() for _ in range(3)))
+        assert ids == ["b" * 32] * 3
         await asyncio.gather(*(asked(transport, JOBS) for _ in range(5)))
         assert await transport.project_id() == "b" * 32
 

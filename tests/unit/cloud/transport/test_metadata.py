@@ -1,13 +1,15 @@
 """Keys of the node's agency."""
 
+import asyncio
+
 import pytest
 
 from exporter.cloud.errors import Denied, Unintelligible, Unreachable
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.target import MetadataCredentials, TargetOptions, connect
 from tests.clock import ManualClock
-from tests.unit.cloud.transport.account import JOBS, PAGE, RecordingObserver, options
-from tests.unit.cloud.transport.scripted import ScriptedServer, Step, answer, written
+from tests.unit.cloud.transport.account import JOBS, METRICS, PAGE, RecordingObserver, asked, options
+from tests.unit.cloud.transport.scripted import ScriptedServer, Step, answer, held_back, written
 
 TOKEN = "/meta-data/latest/api/token"
 KEY = "/openstack/latest/securitykey"
@@ -147,6 +149,25 @@ async def test_a_refused_key_is_fetched_again_once(
         assert await transport.call(JOBS)
 
     assert [access for access, _ in used(server)] == ["TEMPORARY1", "TEMPORARY2"]
+
+
+async def test_a_late_refusal_of_the_old_key_fetches_nothing(
+    server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
+) -> None:
+    """Two calls learn of their refusal when a third has fetched the next key already: they just use that one."""
+    gate = asyncio.Event()
+    server.on(TOKEN, answer(404)).on(KEY, key(1), key(2)).on("/v1/", answer(200, PAGE))
+    server.on("/v2/", *[held_back(gate, UNAUTHORIZED)] * 2, answer(401), answer(200, PAGE))
+
+    async with connect(node(server), clock=clock, observer=observer) as transport:
+        await transport.call(JOBS)
+        early = [asyncio.create_task(asked(transport, METRICS)) for _ in range(2)]
+        await server.until_asked(3 + 2)
+        assert await transport.call(METRICS)  # refused, and accepted with the second key
+        gate.set()
+        assert all(await asyncio.gather(*early))
+
+    assert len(server.asked(KEY)) == 2
 
 
 async def test_the_same_key_again_is_no_other_chance(

@@ -28,6 +28,14 @@ def token(tmp_path: Path) -> Path:
     return path
 
 
+def rotate(token: Path, content: str) -> None:
+    token.write_text(content)
+
+
+def remove(token: Path) -> None:
+    token.unlink()
+
+
 def pod(server: ScriptedServer, token: Path) -> TargetOptions:
     credentials = PodIdentityCredentials(
         url=f"{server.url}{KEY}?pod=1", token=Secret(SecretFile(token), key="token").reveal
@@ -62,7 +70,7 @@ async def test_the_mounted_token_is_read_at_each_fetch(
 
     async with connect(pod(server, token), clock=clock, observer=observer) as transport:
         await transport.call(JOBS)
-        token.write_text("rotated-pod-token")
+        rotate(token, "rotated-pod-token")
         clock.turn(48 * 60)
         await transport.call(JOBS)
 
@@ -76,7 +84,7 @@ async def test_without_the_mounted_token_calls_are_denied(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
 ) -> None:
     """A missing file is one sentence that names it, and nothing is sent."""
-    token.unlink()
+    remove(token)
 
     async with connect(pod(server, token), clock=clock, observer=observer) as transport:
         with pytest.raises(Denied, match="No such file"):

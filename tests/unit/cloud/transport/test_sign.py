@@ -156,7 +156,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
     at=st.integers(0, 4_102_444_800),
 )
 def test_every_request_is_signed_as_the_vendor_signs_it(
-    method: str, segments: list[str], query: dict[str, str], body: bytes, token: str, at: int
+    *, method: str, segments: list[str], query: dict[str, str], body: bytes, token: str, at: int
 ) -> None:
     """For any path, query, body and date our signature is the one of the vendor's signer."""
     path = "".join(f"/{segment(part)}" for part in segments)

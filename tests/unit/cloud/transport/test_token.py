@@ -180,6 +180,27 @@ async def test_many_refused_at_once_share_one_renewal(
     assert observer.circuit == [False]
 
 
+async def test_when_the_new_token_is_refused_too_it_is_tried_by_one(
+    server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
+) -> None:
+    """Five calls refused under way buy one token; one tries it, is refused, and the other four are not sent again."""
+    gate = asyncio.Event()
+    server.on(IAM, token_issued("first"), token_issued("second"))
+    server.on("/v1/", answer(200, PAGE)).on("/v2/", held_back(gate, EXPIRED))
+
+    async with connect(login(server, concurrency=6), clock=clock, observer=observer) as transport:
+        await transport.call(JOBS)
+        calls = [asyncio.create_task(asked(transport, METRICS)) for _ in range(5)]
+        await server.until_asked(2 + 5)
+        gate.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Denied"] * 5
+    assert [came.headers["x-auth-token"] for came in server.asked("/v2/")] == ["first"] * 5 + ["second"]
+    assert len(server.asked(IAM)) == 2
+    assert observer.circuit == [False, True]
+
+
 async def test_a_token_is_not_renewed_again_and_again(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
@@ -204,7 +225,7 @@ async def test_a_token_is_not_renewed_again_and_again(
 async def test_a_failed_refresh_keeps_the_old_token_while_it_is_valid(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """IAM down when the token is due: the old one serves on, IAM is asked each 30 s, and when it runs out calls fail."""
+    """IAM down when the token is due: the old one serves on, IAM is asked each 30 s, and calls fail at its end."""
     server.on(IAM, token_issued("first"), answer(503)).on("/v1/", answer(200, PAGE))
 
     async with connect(login(server, retry=RetryPolicy(attempts=1)), clock=clock, observer=observer) as transport:
@@ -380,8 +401,7 @@ async def test_a_purchase_nobody_waits_for_may_fail(
         with pytest.raises(asyncio.CancelledError):
             await cut_off
         gate.set()
-        while not observer.calls:
-            await asyncio.sleep(0)
+        await observer.until_called(1)
         assert await transport.call(JOBS)
 
     assert observer.calls == [("iam_token", "unreachable"), ("iam_token", "ok"), ("list_jobs", "ok")]

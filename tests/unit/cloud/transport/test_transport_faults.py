@@ -345,7 +345,7 @@ async def test_a_failing_operation_leaves_the_others_alone(
 async def test_a_quick_row_of_broken_single_answers_does_not_open_the_circuit(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Nine 500s in one moment may be about the things asked for, so the tenth call is sent; a lasting row opens it."""
+    """Nine 500s in one moment may be about the things asked for: a tenth is sent. A lasting row opens the circuit."""
     server.on("/", answer(500))
 
     async with connect(options(server.url), clock=clock, observer=observer) as transport:
