@@ -20,13 +20,17 @@ def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
     """Read a finite number from an int, a float or their text; None for null, "" and nonsense (noted)."""
     if value is None or value == "":
         return None
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            read = math.nan if "_" in str(value) else float(value)  # "1_000" is a number to Python only
-        except (ValueError, OverflowError):
+    try:
+        if type(value) is int or type(value) is float:  # nearly always; a boolean is neither
+            read = float(value)
+        elif isinstance(value, str):
+            read = math.nan if "_" in value else float(value)  # "1_000" is a number to Python only
+        else:
             read = math.nan
-        if math.isfinite(read):
-            return read
+    except (ValueError, OverflowError):
+        read = math.nan
+    if math.isfinite(read):
+        return read
     note(field, value)
     return None
 

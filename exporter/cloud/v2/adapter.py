@@ -41,6 +41,7 @@ POLICIES = (
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # it becomes part of a URL and a label
 _JOB_ID = _TASK_ID
+_POINT = msgspec.json.Decoder(tuple[Any, Any])  # [ms, nodes]
 _EXIT_CODES = 2**31  # what a process, a shell or a signal can leave behind is far smaller
 
 
@@ -157,7 +158,7 @@ def _nodes(points: list[msgspec.Raw] | None, *, note: NoteUnknown) -> int | None
         return None
     field = "v2.status.node_count_metrics"
     try:
-        _, nodes = msgspec.json.decode(points[-1], type=tuple[Any, Any])
+        _, nodes = _POINT.decode(points[-1])
     except BAD:
         note(field, "not a pair")
         return None

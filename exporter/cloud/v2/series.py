@@ -1,6 +1,7 @@
 """One task's metrics as written to a `TaskSeries`: percent to ratios, -1 to nothing (API reference §6.2)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 
 _NO_SAMPLE = -1
+_WHOLE = 100
 _ROUNDED_UP = 101.0
 """Below it a percentage over 100 is a whole one, rounded; from it on it is something else, and not shown."""
 
@@ -46,25 +48,35 @@ def series(
     return None
 
 
-def _ratios(percents: Sequence[object], *, note: NoteUnknown) -> Minutes:
-    """Percentages to ratios 0-1; what cannot be a percentage is None, and noted once for the series."""
+def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Minutes:
+    """Percentages to ratios 0-1; what cannot be a percentage is None, and noted once for the series.
+
+    Three days are 4320 minutes in each of six series, so the usual ones take a short way.
+    """
     unknown: list[object] = []
-
-    def ratio(value: object) -> float | None:
-        if value in (None, _NO_SAMPLE):
-            return None
-        percent = values.number(value, field=_FIELD, note=lambda _, value: unknown.append(value))
-        if percent is None or percent == _NO_SAMPLE:
-            return None
-        if not 0 <= percent < _ROUNDED_UP:
-            unknown.append(value)
-            return None
-        return min(percent / 100, 1.0)
-
-    ratios = [ratio(percent) for percent in percents]
+    if not set(map(type, percents)) <= {int, float}:
+        percents = [_number(value, unknown) for value in percents]
+    ratios = [
+        percent / 100 if 0 <= percent <= _WHOLE else None if percent == _NO_SAMPLE else _beyond(percent, unknown)
+        for percent in percents
+    ]
     if unknown:
         note(_FIELD, unknown[0])
     return ratios
+
+
+def _number(value: object, unknown: list[object]) -> float:
+    """Read a number that is written as something else; no sample where it is none."""
+    read = values.number(value, field=_FIELD, note=lambda _, value: unknown.append(value))
+    return _NO_SAMPLE if read is None else read
+
+
+def _beyond(percent: float, unknown: list[object]) -> float | None:
+    """Judge what is out of range: a whole one that was rounded up, or no percentage at all."""
+    if _WHOLE < percent < _ROUNDED_UP:
+        return 1.0
+    unknown.append(percent)
+    return None
 
 
 def _accelerators(told: Mapping[str, Minutes], kind: Accelerator | None) -> tuple[Minutes, Minutes]:
