@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from exporter.app.output import exposition_of
+from exporter.app.output import Output
 from exporter.app.project import identity, watching
 from exporter.app.report import Observed
 from exporter.domain.source import Clock
@@ -34,7 +34,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
     registry = CollectorRegistry()
     own = Observed(registry)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-    exposition = exposition_of(settings, store=store, registry=registry, clock=clock)
+    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
     with tally() as counted:
         async with AsyncExitStack() as up:
             pollers = [
@@ -43,10 +43,12 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
             ]
             await asyncio.gather(*(poller.poll_jobs() for poller in pollers))
             await asyncio.gather(*(poller.poll_usage() for poller in pollers))
-    rendered = exposition.publish(store.current)
+    error = output.publish(store.current)
+    if error is not None:
+        raise error
     return Once(
-        text=b"".join(exposition.body(openmetrics=False, gzip=False).chunks),
+        text=b"".join(output.exposition.body(openmetrics=False, gzip=False).chunks),
         calls=counted.calls,
-        series=sum(rendered.series.values()),
+        series=output.series,
         up=all(project.up for project in store.current.projects),
     )

@@ -1,5 +1,6 @@
-"""Puts the families together with the settings: what is rendered, and what is said live."""
+"""Puts the families together with the settings, and publishes snapshots."""
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from exporter.domain.snapshot import Snapshot
@@ -8,49 +9,60 @@ from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILI
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Renderer
-from exporter.polling.store import SnapshotStore
-from exporter.settings import Settings
+from exporter.settings import Metrics
+
+_log = structlog.get_logger()
 
 
-def exposition_of(
-    settings: Settings, *, store: SnapshotStore, registry: CollectorRegistry, clock: Clock
-) -> Exposition:
-    """Make the exposition that the settings ask for."""
-    return Exposition(
-        Renderer(
-            JOB_FAMILIES,
-            PROJECT_FAMILIES,
-            job_labels=settings.metrics.job_labels,
-            per_task_families=TASK_FAMILIES if settings.metrics.per_task else (),
-            max_series_per_project=settings.metrics.max_series_per_project,
-        ),
-        live_families=LIVE_FAMILIES,
-        newest=lambda: store.current,
-        registry=registry,
-        monotonic=clock.monotonic,
-    )
+class Output:
+    """What is served: the exposition, and the snapshot it tells of.
 
+    `latest` changes only when its jobs are served too, so `modelarts_up` never says 1 while they are still missing.
+    """
 
-class Publisher:
-    """Publishes snapshots and accounts for it. Called in a thread; never raises, because scrapes must go on."""
-
-    def __init__(self, exposition: Exposition, own: OwnMetrics, *, clock: Clock) -> None:
-        self._exposition = exposition
+    def __init__(
+        self, metrics: Metrics, *, initial: Snapshot, registry: CollectorRegistry, own: OwnMetrics, clock: Clock
+    ) -> None:
+        self.latest = initial
+        self.series = 0
+        """Series of the projects in what is served; our own are not counted."""
         self._own = own
         self._clock = clock
+        self.exposition = Exposition(
+            Renderer(
+                JOB_FAMILIES,
+                PROJECT_FAMILIES,
+                job_labels=metrics.job_labels,
+                per_task_families=TASK_FAMILIES if metrics.per_task else (),
+                max_series_per_project=metrics.max_series_per_project,
+            ),
+            live_families=LIVE_FAMILIES,
+            newest=lambda: self.latest,
+            registry=registry,
+            monotonic=clock.monotonic,
+        )
 
     def publish(self, snapshot: Snapshot) -> Exception | None:
-        """Serve this snapshot from now on; the error when it would not render, then the one before stays."""
+        """Serve this snapshot from now on. Called in a thread; never raises, because scrapes must go on.
+
+        The error when it would not render: then the jobs of the one before are served on, and a metric counts it.
+        """
         begun_at = self._clock.monotonic()
         try:
-            rendered = self._exposition.publish(snapshot)
+            rendered = self.exposition.publish(snapshot)
         except Exception as error:  # noqa: BLE001 - a snapshot that will not render is refused, whatever the defect
+            self.latest = snapshot
             self._own.publish_refused()
             return error
+        self.latest = snapshot
+        self.series = sum(rendered.series.values())
+        duration_s = self._clock.monotonic() - begun_at
         self._own.published(
             taken_at=snapshot.taken_at,
-            render_s=self._clock.monotonic() - begun_at,
+            render_s=duration_s,
             series=rendered.series,
             dropped=rendered.dropped,
+            failed=rendered.failed,
         )
+        _log.debug("snapshot.published", series=self.series, duration_s=duration_s)
         return None

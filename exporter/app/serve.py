@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from exporter import __version__
-from exporter.app.output import Publisher, exposition_of
+from exporter.app.output import Output
 from exporter.app.project import identity, watching
 from exporter.app.report import Observed, defect
 from exporter.cloud.retry import silence_instrumentation
@@ -68,11 +68,10 @@ async def serve(settings: Settings, *, web: WebOptions, stop: asyncio.Event, clo
     registry = CollectorRegistry()
     own = Observed(registry)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-    exposition = exposition_of(settings, store=store, registry=registry, clock=clock)
-    publisher = Publisher(exposition, own, clock=clock)
+    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
 
     def publish(snapshot: Snapshot) -> None:
-        error = publisher.publish(snapshot)
+        error = output.publish(snapshot)
         if error is not None:
             defect("publish", error)
 
@@ -80,9 +79,9 @@ async def serve(settings: Settings, *, web: WebOptions, stop: asyncio.Event, clo
         bound = await up.enter_async_context(
             serving(
                 web.listen_addresses,
-                exposition,
-                ready=lambda: store.settled,
-                snapshot=lambda: store.current,
+                output.exposition,
+                ready=lambda: output.latest.settled,
+                snapshot=lambda: output.latest,
                 clock=clock,
                 version=__version__,
                 telemetry_path=web.telemetry_path,

@@ -122,7 +122,8 @@ class Job:
         """Submission to first start, never negative; None while the job waits."""
         if self.submitted_at is None or self.started_at is None:
             return None
-        return max(0.0, self.started_at - self.submitted_at)  # documentation samples start before they are made
+        waited_s = round(self.started_at - self.submitted_at, 3)  # the cloud's times are milliseconds
+        return max(0.0, waited_s)  # documentation samples start before they are made
 
     @property
     def status_nodes(self) -> int | None:

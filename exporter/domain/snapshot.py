@@ -77,3 +77,8 @@ class Snapshot:
     taken_at: float
     """Seconds since the epoch by our clock."""
     projects: tuple[ProjectSnapshot, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every project's first jobs poll is over, well or badly."""
+        return all(project.settled for project in self.projects)

@@ -24,11 +24,6 @@ class SnapshotStore:
         """The newest snapshot; one assignment replaced the one before."""
         return self._current
 
-    @property
-    def settled(self) -> bool:
-        """Whether every project's first jobs poll is over, well or badly."""
-        return all(project.settled for project in self._current.projects)
-
     def update(self, project: ProjectSnapshot) -> None:
         """Replace one project's part and let `publishing` know."""
         self._projects[project.project] = project

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.output import Publisher, exposition_of
+from exporter.app.output import Output
 from exporter.app.project import identity, watching
 from exporter.app.report import Observed
 from exporter.polling.poller import ProjectPoller
@@ -63,8 +63,9 @@ class Rig:
         self.registry = CollectorRegistry()
         self.own = Observed(self.registry)
         self.store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-        self.exposition = exposition_of(settings, store=self.store, registry=self.registry, clock=clock)
-        self.publisher = Publisher(self.exposition, self.own, clock=clock)
+        self.output = Output(
+            settings.metrics, initial=self.store.current, registry=self.registry, own=self.own, clock=clock
+        )
         self.pollers: list[ProjectPoller] = []
 
     async def poll(self, *, usage: bool = False, sweep: bool = False) -> None:
@@ -79,9 +80,9 @@ class Rig:
     def text(self, *, openmetrics: bool = False) -> str:
         """What a scrape would get now."""
         self.clock.turn(1)  # past the quarter of a second for which the live part is used again
-        error = self.publisher.publish(self.store.current)
+        error = self.output.publish(self.store.current)
         assert error is None, error
-        return b"".join(self.exposition.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        return b"".join(self.output.exposition.body(openmetrics=openmetrics, gzip=False).chunks).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Samples of one name with these labels: the other labels, sorted, to the value."""

@@ -16,16 +16,16 @@ def test_it_starts_with_every_project_unpolled(clock: ManualClock) -> None:
 
     assert [project.project for project in store.current.projects] == ["b", "a"]
     assert all(project.jobs is None for project in store.current.projects)
-    assert not store.settled
+    assert not store.current.settled
 
 
 def test_it_is_settled_when_every_first_poll_is_over(clock: ManualClock) -> None:
     """Ready means each project was polled once, well or badly."""
     store = SnapshotStore([ProjectSnapshot(project="a"), ProjectSnapshot(project="b")], clock=clock)
     store.update(ProjectSnapshot(project="a", collectors=(POLLED,)))
-    assert not store.settled
+    assert not store.current.settled
     store.update(ProjectSnapshot(project="b", collectors=(POLLED,)))
-    assert store.settled
+    assert store.current.settled
 
 
 def test_an_update_replaces_one_project(clock: ManualClock) -> None:

@@ -19,7 +19,7 @@ async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
         await asyncio.sleep(0)
         count_call()
 
-    assert await asyncio.gather(poll(2), poll(3)) == [2, 3]
+    assert list(await asyncio.gather(poll(2), poll(3))) == [2, 3]
 
 
 def test_a_block_counts_the_blocks_inside_it() -> None:

@@ -1,0 +1,355 @@
+"""The command line as an operator meets it: real processes, real signals, exit codes, sentences."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.commands import main
+from exporter.simulator import (
+    ACCESS_KEY,
+    DOMAIN,
+    PASSWORD,
+    PROJECT_ID,
+    PROJECT_NAME,
+    SECRET_KEY,
+    USER,
+    Options,
+    Simulator,
+    parse_fault,
+)
+from exporter.simulator.job import Api
+
+COMMAND = (sys.executable, "-m", "exporter")
+AKSK = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+BY_PASSWORD = {"type": "password", "username": USER, "password": PASSWORD, "domain_name": DOMAIN}
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Simulator]:
+    """A small living cloud by the machine's own clock."""
+    async with Simulator(Options(jobs=10, history=20)) as cloud:
+        yield cloud
+
+
+def written(folder: Path, cloud: Simulator, *, credentials: Mapping[str, str] = AKSK, **target: str) -> Path:
+    """Write a settings file for one project of the simulated cloud."""
+    document = {
+        "targets": [
+            {
+                "project": "vision",
+                "endpoint": cloud.url,
+                "iam_endpoint": cloud.url,
+                "credentials": dict(credentials),
+                **(target or {"project_id": PROJECT_ID}),
+            }
+        ],
+        "collection": {"jobs_interval": "1s", "usage_interval": "1s", "timeout": "3s", "stale_after": "5s"},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+async def finished(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int | None, str, str]:
+    """Run a command to its end: exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=PIPE, env=env)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+class Daemon:
+    """A running `serve` or `demo`, and what it said on stderr so far."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.url = ""
+
+    async def said(self, pattern: str) -> re.Match[str]:
+        """Wait until stderr has a line with this pattern."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(60):
+            while line := (await self.process.stderr.readline()).decode():
+                self.lines.append(line)
+                if match := re.search(pattern, line):
+                    return match
+        raise AssertionError(f"it ended without saying {pattern}: {''.join(self.lines)}")
+
+    async def showed(self, pattern: str) -> None:
+        """Wait for a line, and until what it tells of is served."""
+        await self.said(pattern)
+        await self.said(r"snapshot\.published")
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Ask it for a page."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def values(self, name: str) -> dict[str, float]:
+        """Samples of one name now, by their labels as text."""
+        _, text = await self.get("/metrics")
+        return {
+            ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        }
+
+    async def ended(self) -> int:
+        """Wait for its end: the exit code."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(30):
+            self.lines.append((await self.process.stderr.read()).decode())
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
+    """Start a daemon and wait until it listens."""
+    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=PIPE)
+    running = Daemon(process)
+    try:
+        started = await running.said(r"exporter\.started.*?(127\.0\.0\.1:\d+)")
+        running.url = f"http://{started[1]}"
+        yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def serve(config: Path, *more: str) -> tuple[str, ...]:
+    return ("serve", f"--config.file={config}", "--web.listen-address=127.0.0.1:0", "--log.level=debug", *more)
+
+
+@pytest.mark.parametrize(
+    "api, credentials, target",
+    [
+        pytest.param("v1", AKSK, {"project_id": PROJECT_ID}, id="v1-aksk"),
+        pytest.param("v2", BY_PASSWORD, {"project_name": PROJECT_NAME}, id="v2-password"),
+        pytest.param("auto", AKSK, {"project_id": PROJECT_ID}, id="auto-aksk"),
+    ],
+)
+async def test_serve_serves_what_the_cloud_has(
+    cloud: Simulator, tmp_path: Path, api: Api, credentials: Mapping[str, str], target: Mapping[str, str]
+) -> None:
+    """With a hand-written file, `serve` shows the jobs, is healthy and ready, and has a page for people."""
+    config = written(tmp_path, cloud, credentials=credentials, api=api, **target)
+    async with daemon(*serve(config)) as running:
+        await running.showed(r"poll\.finished.*collector=jobs")
+        status, text = await running.get("/metrics")
+        assert status == 200
+        assert 'modelarts_up{project="vision"} 1' in text
+        assert "modelarts_training_job_status{" in text
+        assert (await running.get("/-/healthy"))[0] == 200
+        assert (await running.get("/-/ready"))[0] == 200
+        status, page = await running.get("/")
+        assert status == 200
+        assert "vision" in page
+
+
+async def test_sigterm_ends_it_well(cloud: Simulator, tmp_path: Path) -> None:
+    """SIGTERM stops polling and serving, in order, and the exit code is 0."""
+    async with daemon(*serve(written(tmp_path, cloud))) as running:
+        await running.said(r"poll\.finished.*collector=jobs")
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+        assert "exporter.stopped" in "".join(running.lines)
+
+
+async def test_it_serves_while_the_last_poll_ends(cloud: Simulator, tmp_path: Path) -> None:
+    """After SIGTERM a poll that hangs gets its grace, and scrapes are answered until it is over."""
+    cloud.faults.add(parse_fault("hang:operation=v?.*"))
+    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+        running.process.send_signal(signal.SIGTERM)
+        await running.said("exporter.stopping")
+        assert (await running.get("/metrics"))[0] == 200
+        assert await running.ended() == 0
+
+
+async def test_a_second_signal_ends_it_at_once(cloud: Simulator, tmp_path: Path) -> None:
+    """Somebody who presses Ctrl-C twice does not want to wait for a poll."""
+    cloud.faults.add(parse_fault("hang:operation=v?.*"))
+    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+        running.process.send_signal(signal.SIGINT)
+        await running.said("exporter.stopping")
+        running.process.send_signal(signal.SIGINT)
+        assert await running.ended() == 128 + signal.SIGINT
+        assert "exporter.stopped" not in "".join(running.lines)
+
+
+async def test_it_starts_while_the_cloud_is_down_and_recovers(cloud: Simulator, tmp_path: Path) -> None:
+    """A cloud that is down is no reason not to start: up is 0, ready all the same, and 1 once the cloud is back."""
+    await cloud.go_down()
+    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+        await running.showed(r"poll\.failed.*collector=jobs.*outcome=unreachable")
+        assert await running.values("modelarts_up") == {"project=vision": 0.0}
+        assert (await running.get("/-/ready"))[0] == 200
+        await cloud.come_back()
+        await running.showed(r"poll\.finished.*collector=jobs")
+        assert await running.values("modelarts_up") == {"project=vision": 1.0}
+
+
+async def test_a_taken_port_is_one_sentence(cloud: Simulator, tmp_path: Path) -> None:
+    """A port that is taken ends the start with 1 and one sentence; nothing is asked of the cloud before."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = written(tmp_path, cloud)
+        code, out, err = await finished("serve", f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}")
+    assert (code, out) == (1, "")
+    assert str(port) in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert len(cloud.requests) == 0
+
+
+async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
+    """Every mistake is told at once, each in one sentence with its path, and the exit code is 2."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        """
+        targets:
+        - {project: a, rate_limit: {burst: 0}, credentials: {type: aksk}}
+        collection: {jobs_intervall: 30s}
+        """,
+        encoding="utf-8",
+    )
+    for command in ("serve", "check-config", "scrape"):
+        code, out, err = await finished(command, f"--config.file={config}", env={"PATH": ""})
+        assert (code, out) == (2, "")
+        assert "targets[0].rate_limit.burst: " in err
+        assert "targets[0].credentials.access_key: " in err
+        assert "collection.jobs_intervall: " in err
+        assert "Traceback" not in err
+
+
+async def test_check_config_is_quiet_about_good_settings(cloud: Simulator, tmp_path: Path) -> None:
+    """A valid file: exit 0, one line, and the cloud is not asked."""
+    config = written(tmp_path, cloud)
+    assert await finished("check-config", f"--config.file={config}") == (0, f"{config}: valid, 1 target\n", "")
+    assert len(cloud.requests) == 0
+
+
+async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> None:
+    """`scrape` prints the exposition on stdout, and on stderr the API calls it used: as many as the cloud saw."""
+    code, out, err = await finished("scrape", f"--config.file={written(tmp_path, cloud)}")
+    assert code == 0
+    assert 'modelarts_up{project="vision"} 1' in out
+    cost = re.search(r"(\d+) API calls, (\d+) series", err)
+    assert cost is not None
+    assert int(cost[1]) == len(cloud.requests)
+    told = [line for line in out.splitlines() if line.startswith("modelarts_training")]
+    assert int(cost[2]) == len(told)
+
+
+async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path) -> None:
+    """When a project does not answer, what is known is printed and the exit code is 1."""
+    await cloud.go_down()
+    code, out, err = await finished("scrape", f"--config.file={written(tmp_path, cloud)}")
+    assert code == 1
+    assert 'modelarts_up{project="vision"} 0' in out
+    assert "unreachable" in err
+
+
+async def test_metrics_prints_the_catalogue() -> None:
+    """The catalogue comes as Markdown, the same text as the reference in the docs, or as JSON."""
+    reference = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
+    assert await finished("metrics") == (0, reference.read_text(encoding="utf-8"), "")
+    code, out, _ = await finished("metrics", "--format=json")
+    assert code == 0
+    assert "modelarts_up" in json.dumps(json.loads(out))
+
+
+async def test_the_demo_shows_both_generations() -> None:
+    """The demo is up within its first poll: both generations, at least five statuses, utilisation, two projects."""
+    async with daemon(
+        "demo",
+        "--web.listen-address=127.0.0.1:0",
+        "--listen-address=127.0.0.1:0",
+        "--log.format=logfmt",
+        "--log.level=debug",
+    ) as running:
+        for _ in range(2):
+            await running.showed(r"poll\.finished.*collector=usage")
+        assert await running.values("modelarts_up") == {"project=speech": 1.0, "project=vision": 1.0}
+        infos = await running.values("modelarts_training_job_info")
+        assert {api for api in ("v1", "v2") if any(f"api={api}" in info for info in infos)} == {"v1", "v2"}
+        statuses = {
+            labels.rpartition("status=")[2] for labels in await running.values("modelarts_training_job_status")
+        }
+        assert len(statuses) >= 5
+        assert await running.values("modelarts_training_job_accelerator_utilization_ratio")
+        running.process.send_signal(signal.SIGINT)
+        assert await running.ended() == 0
+
+
+async def test_simulate_says_how_to_reach_it() -> None:
+    """`simulate` prints its address and the credentials it takes, and ends on SIGTERM."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "simulate",
+        "--listen-address=127.0.0.1:0",
+        "--jobs=3",
+        "--fault=429:count=1",
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            address = (await process.stdout.readline()).decode()
+            url = re.search(r"http://127\.0\.0\.1:\d+", address)
+            assert url is not None
+            async with aiohttp.ClientSession() as session, session.get(f"{url[0]}/simulator/") as answer:
+                assert answer.status == 200
+            process.send_signal(signal.SIGTERM)
+            rest = (await process.stdout.read()).decode()
+            assert await process.wait() == 0
+        assert PROJECT_ID in rest
+        assert ACCESS_KEY in rest
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        pytest.param(["simulate", "--quirk=no-such"], "no-such", id="quirk"),
+        pytest.param(["simulate", "--fault=no-such"], "no-such", id="fault"),
+        pytest.param(["simulate", "--listen-address=nowhere"], "nowhere", id="address"),
+        pytest.param(["serve"], "--config.file", id="no-config"),
+        pytest.param(["serve", "--config.file=/does/not/exist"], "/does/not/exist", id="missing-file"),
+        pytest.param(["serve", "--config.file=x", "--log.level=loud"], "loud", id="level"),
+        pytest.param(["frobnicate"], "frobnicate", id="command"),
+    ],
+)
+async def test_wrong_usage_is_two(arguments: list[str], sentence: str) -> None:
+    """Wrong usage ends with 2 and names what is wrong."""
+    code, _, err = await finished(*arguments)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    """`--help` of each command says what it does and shows how it is called."""
+    command = main.commands[name]
+    assert command.help
+    assert command.epilog is not None
+    assert f"modelarts-exporter {name}" in command.epilog
