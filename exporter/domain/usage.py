@@ -155,13 +155,19 @@ def _present(values: Iterable[float | None]) -> list[float]:
 
 def _mean(values: Iterable[float | None]) -> float | None:
     present = _present(values)
-    return sum(present) / len(present) if present else None
+    return _tidy(sum(present) / len(present)) if present else None
 
 
 def _min(values: Iterable[float | None]) -> float | None:
-    return min(_present(values), default=None)
+    present = _present(values)
+    return _tidy(min(present)) if present else None
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
     present = _present(values)
-    return sum(present) if present else None
+    return _tidy(sum(present)) if present else None
+
+
+def _tidy(value: float) -> float:
+    """Cut off the noise of binary fractions, which costs bytes and says nothing: the cloud gives four digits."""
+    return round(value, 6)
