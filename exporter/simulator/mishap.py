@@ -40,7 +40,7 @@ async def play(
     if fault.name == "reset" or (fault.name in {"hang", "slow"} and not await _over(fault, closing)):
         return _cut(request, web.Response(status=500))
     normal = await answer()
-    if fault.name in _BROKEN:
+    if fault.name in _BROKEN and normal.body:
         return await _break(fault, request, normal, closing=closing)
     return _BENT[fault.name](normal) if fault.name in _BENT else normal
 
@@ -76,7 +76,7 @@ async def _break(
     fault: Fault, request: web.Request, normal: web.Response, *, closing: asyncio.Event
 ) -> web.StreamResponse:
     """Send the head and the first half, then what the fault does."""
-    body = _bytes(normal) or b"{}"
+    body = _bytes(normal)
     response = web.StreamResponse(status=normal.status, headers={"Content-Type": "application/json"})
     response.content_length = len(body)
     await response.prepare(request)

@@ -22,6 +22,8 @@ from exporter.simulator.world import World
 _MAX_BODY = 12 * 1024**2
 """The gateway's limit for signed requests."""
 _KEPT_BODY = 4_096
+_CUT_AFTER_S = 0.01
+"""What is under way when it goes down has this long to end; aiohttp takes 0 for ever."""
 
 
 class Simulator:
@@ -112,7 +114,7 @@ class Simulator:
             await self._site.stop()
             self._site = None
         if self._runner is not None and self._runner.server is not None:
-            await self._runner.server.shutdown(0)
+            await self._runner.server.shutdown(_CUT_AFTER_S)
 
     async def come_back(self) -> None:
         """Listen (again), on the same port as before."""
