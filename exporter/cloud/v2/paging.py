@@ -23,6 +23,10 @@ from exporter.domain.source import Clock
 PAGE_CAP = 4000
 """Pages of one walk: 200 000 jobs, which is a list that never ends rather than a history."""
 
+_SHIFTED = 0.8
+"""Share of a page that must have been on the one before to tell a shifted page from the next one. Below it the page
+is taken for the next: that is the mistake that only costs calls, and the following page corrects it."""
+
 REMEMBER_S = 3600.0
 """How long a reading is relied on; after that the next walk probes again."""
 
@@ -106,7 +110,7 @@ class Pager:
     def _after_probe(self, page: frozenset[Hashable], *, fresh: int, short: bool) -> None:
         self.probed = True
         common = len(page & self._first)
-        if common * 2 < self._limit and common < len(page):
+        if common < _SHIFTED * self._limit and common < len(page):
             self.mode = Mode.PAGE
             self._go(None if short else _Step.WALK, 2)
         elif not page:
@@ -131,7 +135,7 @@ class Pager:
         if short or not fresh:
             self.offset = None
             return
-        if self.mode is Mode.PAGE and len(page & self._last) * 2 >= self._limit:
+        if self.mode is Mode.PAGE and len(page & self._last) >= _SHIFTED * self._limit:
             self.mode = Mode.RECORD  # so many jobs came or went around the probe that it misled
         self._go(_Step.WALK, offset + (1 if self.mode is Mode.PAGE else self._limit))
 

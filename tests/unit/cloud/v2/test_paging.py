@@ -152,6 +152,19 @@ def test_many_jobs_around_the_probe_can_only_slow_it_down() -> None:
     assert len(offsets) < 12
 
 
+def test_a_batch_submitted_around_the_probe_loses_nothing() -> None:
+    """By page, 30 jobs submitted before the probe put 30 known ones on the next page: it is still the next page."""
+    once = iter([True])
+
+    def submit(rows: Rows) -> Rows:
+        return [*range(-30, 0), *rows] if next(once, False) else rows
+
+    seen, pager, _ = walk(list(range(400)), reading="page", meanwhile=submit)
+
+    assert set(range(400)) <= seen
+    assert pager.mode is Mode.PAGE
+
+
 @pytest.mark.parametrize("reading", ["page", "record"])
 def test_jobs_submitted_between_pages_hide_none(reading: str) -> None:
     """New rows push old ones down: some are seen twice, none is missed."""
