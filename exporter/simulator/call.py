@@ -46,10 +46,8 @@ class Call:
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; an empty body is an empty object. Raises Malformed."""
-        if not self.body:
-            return {}
         try:
-            decoded = json.loads(self.body)
+            decoded = json.loads(self.body or b"{}")
         except ValueError as error:
             raise Malformed from error
         if not isinstance(decoded, dict):

@@ -1,5 +1,6 @@
 from typing import Any
 
+import aiohttp
 import pytest
 
 from exporter.simulator import SECOND_WORKSPACE, Job, Simulator
@@ -159,11 +160,25 @@ async def test_refusals(visitor: Visitor, body: dict[str, Any], code: str) -> No
     assert (answer.status, answer.body["error_code"]) == (400, f"ModelArts.{code}")
 
 
-async def test_body_that_is_no_object(visitor: Visitor) -> None:
-    """A body that is JSON but no object is 400."""
-    answer = await visitor.post("/v2/{project}/training-job-searches", ["offset"])
+@pytest.mark.parametrize("body", [b"[1]", b"{", b"text"], ids=["a list", "half an object", "no JSON"])
+async def test_body_that_is_no_object(visitor: Visitor, cloud: Simulator, body: bytes) -> None:
+    """A body that is no JSON object is 400."""
+    url = f"{cloud.url}/v2/{visitor.project}/training-job-searches"
+    headers = {"X-Auth-Token": await visitor.token()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error_code"] == "ModelArts.2787"
 
-    assert (answer.status, answer.body["error_code"]) == (400, "ModelArts.2787")
+
+async def test_no_body_is_an_empty_search(visitor: Visitor, cloud: Simulator) -> None:
+    """A search without a body has every default: the newest fifty of the default workspace."""
+    job = cloud.world.submit()
+
+    answer = await visitor.ask(
+        "POST", f"/v2/{visitor.project}/training-job-searches", headers={"X-Auth-Token": await visitor.token()}
+    )
+
+    assert (answer.body["limit"], ids(answer)) == (50, [job.id])
 
 
 async def test_numbers_may_come_as_text(visitor: Visitor, cloud: Simulator) -> None:
