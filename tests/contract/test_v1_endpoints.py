@@ -48,7 +48,7 @@ def test_every_recorded_answer_is_read(endpoint: Endpoint[Any], fixture: Fixture
 @pytest.mark.parametrize("status", [200, 400, 404, 409])
 @pytest.mark.parametrize("file", ["refused.json", "refused_msg.json"])
 def test_a_failure_in_band_is_one_at_any_status(status: int, file: str) -> None:
-    """Trap 8: `is_success: false` decides, under both names of the text; a 404 of the service is no missing API."""
+    """Trap 8: `is_success: false` decides, whatever the text's key; the service's own 404 is no missing API."""
     error = fault(
         Reply(status=status, body=(FOLDER / file).read_bytes()), operation="v1", now=0.0, in_band_failure=True
     )
@@ -59,7 +59,7 @@ def test_a_failure_in_band_is_one_at_any_status(status: int, file: str) -> None:
 
 
 def test_recorded_answers_hold_what_must_not_be_kept() -> None:
-    """Trap 28: the fixtures carry secrets, so that a test notices when one is read; the structs have no such field."""
+    """Trap 28: the fixtures carry secrets, so that a test notices when one is read; no struct has such a field."""
     assert "SECRET-PARAMETER" in (FOLDER / "versions.json").read_text()
     for endpoint in ENDPOINTS:
         names = {field.encode_name for field in msgspec.structs.fields(endpoint.answer)}

@@ -8,7 +8,7 @@ from exporter.cloud.endpoint import Caller, NoteUnknown
 from exporter.cloud.errors import CloudError, Gone, Refused, Unintelligible, Unreachable, Unsupported
 from exporter.cloud.v1 import listing, wire
 from exporter.cloud.v1.adapter import from_record
-from exporter.cloud.v1.endpoints import VERSION
+from exporter.cloud.v1.endpoints import VERSION, VERSIONS
 from exporter.cloud.v1.mapper import Mapper
 from exporter.cloud.v1.register import Owner, Register
 from exporter.cloud.v1.series import series
@@ -116,7 +116,7 @@ class V1Source:
             self._doubted.add(job.job_id)
             raise Gone(VERSION.name, "refused", status=refused.status, code=refused.code) from refused
         self._doubted.discard(job.job_id)
-        kind = job.accelerator if learned is None or learned.accelerator is None else learned.accelerator
+        kind = learned.accelerator or job.accelerator
         return series(answer.system_metric_list, accelerator=kind, note=self._note)
 
     def _sighting(self, walk: Walk, gone: Iterable[str]) -> Sighting:
@@ -211,15 +211,26 @@ class V1Source:
             # The overview is whole and does not name it, and no job has it. The list alone would not say so much.
             return not walk.by_list
         try:
-            _, learned = await self._read(owner, job)
+            walk.listed[job.job_id] = await self._ask_after(owner, job)
         except Refused:  # not listed, and not to be had: how v1 says "gone" is not documented
             return True
         except CloudError as error:
             self._fail(error, job, walk)
-        else:
-            if learned is not None:
-                walk.listed[job.job_id] = learned
         return False
+
+    async def _ask_after(self, owner: Owner, job: Job) -> Job:
+        try:
+            return (await self._read(owner, job))[1]
+        except Unsupported:
+            if self._detail_works:
+                raise
+        found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+        for answer in found.records:
+            learned = from_record(answer, name=found.job_name, workspace_id=job.workspace_id, note=self._note)
+            if learned is not None and learned.job_id == job.job_id:
+                self._register.learn(learned)
+                return learned
+        raise Gone(VERSIONS.name, "the job's versions do not name it")
 
     def _fail(self, error: CloudError, job: Job, walk: Walk) -> None:
         """Take in that a version could not be asked about, and whether the next one would fare better.
@@ -239,15 +250,17 @@ class V1Source:
     def _is_late(self, known: Known) -> bool:
         return known.answer_by is not None and self._clock.monotonic() >= known.answer_by
 
-    async def _read(self, owner: Owner, job: Job) -> tuple[wire.VersionRecord, Job | None]:
+    async def _read(self, owner: Owner, job: Job) -> tuple[wire.VersionRecord, Job]:
         path = {"job_id": owner.job_id, "version_id": job.job_id}
         answer = await self._caller.call(VERSION, path=path)
         self._detail_works = True
-        if answer is None:
-            answer = wire.VersionRecord()
-        learned = from_record(answer, name=owner.name, workspace_id=job.workspace_id, note=self._note)
-        if learned is None or learned.job_id != job.job_id:
-            return answer, None
+        learned = (
+            from_record(answer, name=owner.name, workspace_id=job.workspace_id, note=self._note)
+            if answer is not None
+            else None
+        )
+        if answer is None or learned is None or learned.job_id != job.job_id:
+            raise Unintelligible(VERSION.name, "the answer is not the version that was asked for")
         self._register.learn(learned)
         return answer, learned
 

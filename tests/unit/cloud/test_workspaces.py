@@ -78,7 +78,7 @@ async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> Non
 async def test_without_a_list_the_default_workspace_stands_alone(
     clock: ManualClock, answer: bytes | CloudError | None
 ) -> None:
-    """Without workspaces, or without the right to list them, there is the default one; that holds for the hour too."""
+    """Without workspaces, or without the right to list them, there is the default one, for the hour too."""
     caller = Scripted(answer)
     workspaces = AllWorkspaces(caller, clock, Notes())
 
@@ -92,7 +92,9 @@ async def test_both_generations_ask_once(clock: ManualClock) -> None:
     caller = Scripted(RECORDED)
     workspaces = AllWorkspaces(caller, clock, Notes())
 
-    assert await asyncio.gather(workspaces(), workspaces()) == [("0", RESEARCH)] * 2
+    first, second = await asyncio.gather(workspaces(), workspaces())
+
+    assert first == second == ("0", RESEARCH)
     assert len(caller.asked) == 1
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.v1 import wire
@@ -431,6 +431,7 @@ def objects(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"version_id": ANYTHING | st.just(7)}, optional=dict.fromkeys(names, ANYTHING))
 
 
+@settings(max_examples=60, deadline=None)  # a shared machine pauses
 @given(
     row=objects(wire.OverviewRow),
     listed=objects(wire.JobRow),

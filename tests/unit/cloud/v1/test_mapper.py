@@ -136,3 +136,15 @@ async def test_guessing_is_limited(register: Register, clock: ManualClock) -> No
     assert first <= 5
     assert quiet == {}
     assert cloud.counts["v1_list_jobs"] == 1
+
+
+async def test_ids_that_are_no_numbers_are_not_ranked(register: Register, clock: ManualClock) -> None:
+    """Where ids do not grow any job with several versions may have the version."""
+    cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=200), Version(id=100)]))
+
+    await mapper(cloud, register, clock).find(
+        {"x-1": Told(job_id="x-1", api=Api.V1, workspace_id="0")}, sizes={"0": 2}
+    )
+
+    assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
+    assert register.owner("x-1") is None

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.v1.quality import quality
@@ -77,6 +77,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)  # a shared machine pauses
 @given(value=ANYTHING)
 def test_whatever_decodes_gives_ratios(value: Any) -> None:
     """Any JSON gives measures between 0 and 1, or none."""

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.v1.series import KILOBYTE, series
@@ -218,6 +218,7 @@ TOKEN = st.sampled_from(["0", "0.00", "5.00", "-1", "nan", "inf", "1e400", 0, -1
 NAMES = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "diskReadRate", "recvBytesRate", "interval"]
 
 
+@settings(max_examples=60, deadline=None)  # a shared machine pauses
 @given(
     value=st.dictionaries(st.sampled_from(NAMES), st.lists(TOKEN, max_size=6) | JSON) | JSON,
     accelerator=st.sampled_from([None, *Accelerator]),

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -5,7 +6,17 @@ from typing import Any, Literal
 
 import pytest
 
-from exporter.cloud.errors import Broken, CloudError, Denied, Gone, Paused, Refused, Unreachable, Unsupported
+from exporter.cloud.errors import (
+    Broken,
+    CloudError,
+    Denied,
+    Gone,
+    Paused,
+    Refused,
+    Unintelligible,
+    Unreachable,
+    Unsupported,
+)
 from exporter.cloud.v1.source import DETAILS, V1Source
 from exporter.cloud.v1.walk import OVERVIEW_RETRY_S
 from exporter.domain.job import Accelerator, Api, JobStatus
@@ -723,7 +734,172 @@ async def test_an_answer_about_another_version_is_not_believed(clock: ManualCloc
     cloud = busy(version_id=99)
     bench = Bench(cloud, clock)
 
+    sighting = await bench.look()
+
+    assert by_id(sighting)["11"].spec_nodes is None
+    assert "99" not in by_id(sighting)
+    assert [failure.outcome for failure in sighting.failures] == ["unintelligible"]
+    with pytest.raises(Unintelligible):
+        await bench.source.usage(by_id(sighting)["11"], "")
+
+
+async def test_where_there_are_no_records_the_versions_are_asked(clock: ManualClock) -> None:
+    """A 404 for the first record ever asked for is about the call: the versions call decides what became of it."""
+    cloud = FakeV1(
+        Job(id=10, name="twice", versions=[Version(id=11), Version(id=12)]),
+        Job(id=20, name="once", versions=[Version(id=21), Version(id=22)]),
+        overview=None,
+    )
+    cloud.trouble = {"v1_get_version": Unsupported("v1_get_version", "no such API", status=404)}
+    bench = Bench(cloud, clock)
+    await bench.look()
+    del cloud.job(20).versions[0]
+
+    sighting = await bench.look()
+
+    assert set(by_id(sighting)) == {"11", "12", "22"}
+    assert sighting.gone == {"21"}
+    assert sighting.failures == ()
+
+
+async def test_a_confirmation_that_fails_decides_nothing(cloud: FakeV1, clock: ManualClock) -> None:
+    """A version that is missing from the listing and cannot be asked about is neither told nor gone."""
+    bench = Bench(cloud, clock)
+    await bench.look()
+    job = by_id(await bench.look())["21"]
+    await bench.source.usage(job, "")
+    cloud.jobs.remove(cloud.job(20))
+    cloud.trouble = {"v1_get_version": Broken("v1_get_version", "down", status=502)}
+
+    sighting = await bench.look()
+
+    assert set(by_id(sighting)) == {"11"}
+    assert sighting.gone == frozenset()
+    assert "broken" in {failure.outcome for failure in sighting.failures}
+
+
+async def test_a_deleted_version_that_nobody_can_map(clock: ManualClock) -> None:
+    """The whole overview does not name it and no job has it: gone. With the job list alone that would be a guess."""
+    for overview, gone in (("total", {"99"}), (None, set[str]())):
+        cloud = busy()
+        cloud.overview = overview
+        bench = Bench(cloud, clock)
+        stranger = Told(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+        bench.known = Known(unfinished={"99": stranger}, tracked={"99": stranger}, seeding=False)
+
+        sighting = await bench.look()
+
+        assert sighting.gone == gone
+        assert sighting.failures == ()
+
+
+async def test_a_mapping_that_fails_decides_nothing(clock: ManualClock) -> None:
+    """While the job list does not answer, nothing unmapped is gone."""
+    bench = Bench(busy(), clock)
+    stranger = Told(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+    bench.known = Known(unfinished={"99": stranger}, tracked={"99": stranger}, seeding=False)
+    bench.cloud.trouble = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
+
+    sighting = await bench.look()
+
+    assert sighting.gone == frozenset()
+    assert {failure.outcome for failure in sighting.failures} == {"unreachable"}
+
+
+async def test_a_job_of_a_workspace_that_is_no_longer_listed(clock: ManualClock) -> None:
+    """It is asked about by itself as long as it lives, since nobody said that it ended."""
+    cloud = busy()
+    cloud.job(20).workspace = "w1"
+    bench = Bench(cloud, clock, workspaces=("0", "w1"))
+    await bench.look()
+    known = bench.known
+
+    fewer = Bench(cloud, clock)
+    fewer.known = known
+    sighting = await fewer.look()
+
+    assert by_id(sighting)["21"].status is JobStatus.QUEUED
+    assert by_id(sighting)["21"].workspace_id == "w1"
+    cloud.jobs.remove(cloud.job(20))
+    assert (await fewer.look()).gone == {"21"}
+
+
+async def test_bad_rows_cost_themselves(cloud: FakeV1, clock: ManualClock) -> None:
+    """Items that are no rows, or have no version or job, are skipped and noted; the rest is told."""
+    overview, jobs, versions = cloud._v1_list_overview, cloud._v1_list_jobs, cloud._v1_list_versions
+    odd = [17, {"version_id": None}, {"job_id": 1, "version_id": {}}]
+
+    def with_odd(told: dict[str, Any], name: str, count: str) -> dict[str, Any]:
+        return told | {name: [*odd, *told[name]], count: told[count] + len(odd)}
+
+    cloud._v1_list_overview = lambda asked: with_odd(overview(asked), "versions", "total_count")  # type: ignore[method-assign]
+    cloud._v1_list_jobs = lambda asked: with_odd(jobs(asked), "jobs", "job_total_count")  # type: ignore[method-assign]
+    cloud._v1_list_versions = lambda asked: with_odd(versions(asked), "versions", "version_count")  # type: ignore[method-assign]
+    bench = Bench(cloud, clock)
+
+    sighting = await bench.look()
+
+    assert set(by_id(sighting)) == {"11", "21"}
+    assert sighting.failures == ()
+    assert {"v1.versions", "v1.version_id"} & set(bench.notes.fields)
+
+
+async def test_a_row_without_a_job_is_told_without_a_record(clock: ManualClock) -> None:
+    """A version whose job has no id cannot be asked about; what its row says is told."""
+    cloud = busy()
+    cloud.overview = None
+    jobs = cloud._v1_list_jobs
+
+    def nameless(asked: Any) -> dict[str, Any]:
+        told = jobs(asked)
+        return told | {"jobs": [row | {"job_id": None} if row["job_name"] == "bert" else row for row in told["jobs"]]}
+
+    cloud._v1_list_jobs = nameless  # type: ignore[method-assign]
+    bench = Bench(cloud, clock)
+
     told = by_id(await bench.look())
 
-    assert told["11"].spec_nodes is None
-    assert "99" not in told
+    assert (told["21"].status, told["21"].spec_nodes) == (JobStatus.QUEUED, None)
+    assert told["11"].spec_nodes == 3
+    assert "v1.job_id" in bench.notes.fields
+
+
+async def test_many_rows_leave_others_their_turn(clock: ManualClock) -> None:
+    """A long listing is worked through in pieces, so that a scrape is answered meanwhile."""
+    cloud = busy()
+    cloud.history(1000)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    begun = turns
+    await Bench(cloud, clock).look()
+    task.cancel()
+
+    assert turns - begun >= 4  # 1002 rows, a pause after each 250
+
+
+async def test_a_failing_list_of_one_workspace_leaves_the_other(clock: ManualClock) -> None:
+    """Without an overview too, a refused credential ends the walk, and any other failure does not."""
+    cloud = busy()
+    cloud.overview = None
+    cloud.job(20).workspace = "w1"
+
+    def first_fails(asked: Any) -> CloudError | None:
+        return Broken("v1_list_jobs", "down", status=502) if asked["workspace_id"] == "0" else None
+
+    cloud.trouble = {"v1_list_jobs": first_fails}
+    sighting = await Bench(cloud, clock, workspaces=("0", "w1")).look()
+    assert set(by_id(sighting)) == {"21"}
+
+    cloud.trouble = {"v1_list_jobs": Denied("v1_list_jobs", "no", status=401)}
+    cloud.calls.clear()
+    with pytest.raises(Denied):
+        await Bench(cloud, clock, workspaces=("0", "w1")).look()
+    assert cloud.counts["v1_list_jobs"] == 1

@@ -1,0 +1,122 @@
+"""Both sources before a simulated cloud, over real sockets."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.cloud.retry import silence_instrumentation
+from exporter.cloud.sources import ProbedSources
+from exporter.cloud.target import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.transport import Transport
+from exporter.cloud.v1.source import V1Source
+from exporter.cloud.v2.source import V2Source
+from exporter.cloud.workspaces import AllWorkspaces
+from exporter.domain.job import Job
+from exporter.domain.source import JobSource, Known, Sighting
+from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
+from tests.clock import ManualClock
+from tests.unit.cloud.notes import Notes
+
+
+class Deaf:
+    """Hears everything, remembers nothing."""
+
+    def call_finished(self, **_: Any) -> None: ...
+    def call_retried(self, **_: Any) -> None: ...
+    def throttled(self, **_: Any) -> None: ...
+    def circuit_changed(self, **_: Any) -> None: ...
+    def credentials_changed(self, **_: Any) -> None: ...
+    def unknown_value(self, **_: Any) -> None: ...
+
+
+class Watcher:
+    """Looks again and again, as polling does: what was seen before is known, and no news."""
+
+    def __init__(self, source: JobSource, clock: ManualClock) -> None:
+        self.source = source
+        self.clock = clock
+        self.tracked: dict[str, Job] = {}
+        self.seen: set[str] = set()
+        self.looked = False
+
+    @property
+    def known(self) -> Known:
+        """What polling would pass on."""
+        return Known(
+            unfinished={job_id: job for job_id, job in self.tracked.items() if not job.status.finished},
+            tracked=dict(self.tracked),
+            is_news=lambda job: job.job_id not in self.seen,
+            seeding=not self.looked,
+        )
+
+    async def look(self) -> Sighting:
+        """Look, and track what is unfinished or ended within a day."""
+        sighting = await self.source.look(self.known)
+        self.looked = True
+        self.seen |= {job.job_id for job in sighting.jobs}
+        told = self.tracked | {job.job_id: job for job in sighting.jobs}
+        day_ago = self.clock.time() - 86_400
+        self.tracked = {
+            job_id: job
+            for job_id, job in told.items()
+            if job_id not in sighting.gone
+            and (not job.status.finished or (job.ended_at or job.submitted_at or 0) > day_ago)
+        }
+        return sighting
+
+    async def jobs(self) -> Mapping[str, Job]:
+        """Look wholly, and return the jobs by id."""
+        sighting = await self.look()
+        assert sighting.failures == ()
+        told = {job.job_id: job for job in sighting.jobs}
+        assert len(told) == len(sighting.jobs)
+        return told
+
+
+@dataclass
+class Scene:
+    """A simulated cloud and those who watch it."""
+
+    cloud: Simulator
+    clock: ManualClock
+    transport: Transport
+    notes: Notes = field(default_factory=Notes)
+
+    def __post_init__(self) -> None:
+        self.workspaces = AllWorkspaces(self.transport, self.clock, self.notes)
+        self.v1 = Watcher(self.make_v1(), self.clock)
+        self.v2 = Watcher(self.make_v2(), self.clock)
+
+    def make_v1(self) -> V1Source:
+        """A v1 source that knows nothing yet."""
+        return V1Source(
+            self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
+        )
+
+    def make_v2(self) -> V2Source:
+        """A v2 source that knows nothing yet."""
+        return V2Source(
+            self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
+        )
+
+    def probed(self) -> ProbedSources:
+        """Sources by probing."""
+        return ProbedSources(self.transport, make_v1=self.make_v1, make_v2=self.make_v2, clock=self.clock)
+
+
+@asynccontextmanager
+async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
+    """Give a scene; everything is closed at the end."""
+    silence_instrumentation()
+    async with Simulator(options, clock=clock) as cloud:
+        target = TargetOptions(
+            project="vision",
+            endpoint=cloud.url,
+            project_id=PROJECT_ID,
+            credentials=AccessKeyCredentials(access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY),
+            requests_per_second=10_000,
+            burst=10_000,
+        )
+        async with connect(target, clock=clock, observer=Deaf()) as transport:
+            yield Scene(cloud=cloud, clock=clock, transport=transport)

@@ -1,0 +1,129 @@
+"""One job, told by each generation and each way of v1, is the same `Job`."""
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+import pytest
+
+from exporter.domain.job import Accelerator, Job, JobStatus
+from exporter.domain.usage import JobUsage, combine, summarise
+from exporter.simulator import SECOND_WORKSPACE, Engine, Options
+from exporter.simulator import Job as Simulated
+from exporter.simulator.job import Api
+from tests.clock import ManualClock
+from tests.contract.simulated import Scene, Watcher, scene_of
+
+OF_THE_GENERATION = {
+    "api",
+    "job_id",  # a uuid, and a version id
+    "version",  # v1 alone has versions
+    "reason",  # each has its own words: "RUNNING" and "Running"
+    "tasks",  # v1 does not name them
+    "task_exit_codes",  # nor how they ended
+    "reported_nodes",  # nor how many nodes a job has at the moment
+    "recoveries",  # nor its restarts
+    "quality",  # v2 has no such totals
+}
+STAGES = ("initializing", "queued", "running", "completed", "failed", "terminated", "lost")
+
+
+@pytest.fixture
+async def scene(clock: ManualClock) -> AsyncIterator[Scene]:
+    async with scene_of(Options(empty=True), clock) as scene:
+        yield scene
+
+
+def essence(job: Job) -> dict[str, object]:
+    """What does not depend on who tells it."""
+    return {name: value for name, value in asdict(job).items() if name not in OF_THE_GENERATION}
+
+
+def act(scene: Scene, *, api: Api, accelerator: str, stage: str) -> Simulated:
+    """Submit a job and bring it to a stage, the same for both generations; times are whole seconds of the clock."""
+    world = scene.cloud.world
+    at = world.now
+    job = world.submit(
+        "bert",
+        api=api,
+        nodes=2,
+        accelerator=accelerator,
+        user="ada",
+        workspace=SECOND_WORKSPACE,
+        engine=Engine(name="PyTorch", version="pytorch_2.1", id="p"),
+        submitted_at=at - 600,
+    )
+    if stage == "initializing":
+        return job
+    world.enqueue(job)
+    if stage == "queued":
+        return job
+    world.start(job, at=at - 500)
+    match stage:
+        case "completed":
+            world.complete(job, at=at - 20)
+        case "failed":
+            world.fail(job, at=at - 20)
+        case "terminated":
+            world.terminate(job, at=at - 20)
+        case "lost":
+            world.lose(job, at=at - 20)
+    return job
+
+
+async def told(watcher: Watcher, job: Simulated) -> Job:
+    """The job after two looks: the first one finds it, the second one knows it."""
+    await watcher.jobs()
+    return (await watcher.jobs())[job.id]
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
+@pytest.mark.parametrize("stage", STAGES)
+async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: str) -> None:
+    """v1 by overview and records, v1 by list and versions, and v2 agree on all that both generations know."""
+    old = act(scene, api="v1", accelerator=accelerator, stage=stage)
+    new = act(scene, api="v2", accelerator=accelerator, stage=stage)
+
+    by_overview = await told(scene.v1, old)
+    scene.cloud.quirks.on("v1-overview-missing")
+    by_list = await told(Watcher(scene.make_v1(), scene.clock), old)
+    by_v2 = await told(scene.v2, new)
+
+    assert by_overview == by_list
+    assert essence(by_overview) == essence(by_v2)
+    assert by_overview.status is JobStatus(stage)
+    assert by_overview.accelerator is Accelerator(accelerator)
+    assert by_overview.spec_accelerators == (0 if accelerator == "cpu" else 16)  # 8 cards on each of 2 nodes
+    assert by_overview.user == "ada"
+    assert by_overview.workspace_id == SECOND_WORKSPACE
+    assert scene.notes.noted == []
+
+
+async def usage(watcher: Watcher, job: Job) -> JobUsage:
+    """What the tasks say of a job."""
+    readings = [await watcher.source.usage(job, task) for task in watcher.source.tasks(job)]
+    return combine(summarise(series, idle_threshold=0.05) for series in readings if series is not None)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
+async def test_usage_is_told_alike(scene: Scene, accelerator: str) -> None:
+    """The same minutes, written by each generation in its own way, are the same ratios; a CPU job has no cards."""
+    minutes = {"cpu": [10.0, 50.0], "mem": [40.0, 45.0], "acc": [80.0, 95.5], "acc_mem": [60.0, 61.0]}
+    old = act(scene, api="v1", accelerator=accelerator, stage="running")
+    new = act(scene, api="v2", accelerator=accelerator, stage="running")
+    names = {"cpu": "cpuUsage", "mem": "memUsage"}
+    if accelerator != "cpu":
+        names |= {"acc": f"{accelerator}Util", "acc_mem": f"{accelerator}MemUsage"}
+    series = {name: [-1.0, *minutes[short], -1.0] for short, name in names.items()}
+    old.series = {"": series}
+    new.series = {"worker-0": series, "worker-1": series}
+
+    by_v1 = await usage(scene.v1, await told(scene.v1, old))
+    by_v2 = await usage(scene.v2, await told(scene.v2, new))
+
+    assert (by_v1.cpu_ratio, by_v1.memory_ratio) == (by_v2.cpu_ratio, by_v2.memory_ratio) == (0.5, 0.45)
+    expected = (None, None) if accelerator == "cpu" else (0.955, 0.61)
+    assert (by_v1.accelerator_ratio, by_v1.accelerator_memory_ratio) == expected
+    assert (by_v2.accelerator_ratio, by_v2.accelerator_memory_ratio) == expected
+    mean = None if accelerator == "cpu" else pytest.approx((0.8 + 0.955) / 2)
+    assert by_v1.accelerator_mean_ratio == mean
+    assert by_v2.accelerator_mean_ratio == mean
