@@ -1,13 +1,14 @@
 """What is known of one source's jobs, and what was counted about them. Pure: time and sightings come as arguments."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.source import Known, Sighting
+from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, LedgerMemory
 
 LATE_S = 3600.0
 """How much later than its submission a job may first turn up in a listing and still be counted as new."""
@@ -42,6 +43,25 @@ class Counts:
         """Copy what has been counted so far."""
         return Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
 
+    def remember(self) -> CountsMemory:
+        """Tell the totals as plain values."""
+        return CountsMemory(
+            submitted=dict(self.submitted),
+            started=dict(self.started),
+            finished=tuple(
+                FinishedCount(pool_id=pool_id, status=status, count=count)
+                for (pool_id, status), count in self.finished.items()
+            ),
+        )
+
+    def recall(self, memory: CountsMemory) -> None:
+        """Go on from these totals."""
+        for pool_id in memory.submitted:
+            self.meet_pool(pool_id)
+        self.submitted.update(memory.submitted)
+        self.started.update(memory.started)
+        self.finished.update({(told.pool_id, told.status): told.count for told in memory.finished})
+
 
 @dataclass(slots=True)
 class Entry:
@@ -58,6 +78,8 @@ class Entry:
     """When its end was first seen, whenever that end was."""
     gone: bool = False
     """The cloud has deleted it; it is kept a little longer because its end is news."""
+    mean_ratio: float | None = None
+    """Mean accelerator utilisation that was remembered from before a restart; None: there was none."""
 
 
 class Ledger:
@@ -142,6 +164,42 @@ class Ledger:
         if not sighting.failures:
             self._swept = True
         self._expire(now=now)
+
+    def remember(self, *, means: Mapping[str, float]) -> LedgerMemory:
+        """Tell everything as plain values; `means` has the mean utilisation of jobs by id."""
+        return LedgerMemory(
+            seeded=self._seeded,
+            swept=self._swept,
+            floor=self._floor,
+            seen={job_id: None if at == _NEVER else at for job_id, at in self._seen.items()},
+            entries=tuple(
+                EntryMemory(
+                    job=entry.job,
+                    seen_at=entry.seen_at,
+                    started=entry.started,
+                    finished=entry.finished,
+                    finished_seen_at=entry.finished_seen_at,
+                    gone=entry.gone,
+                    mean_ratio=means.get(entry.job.job_id, entry.mean_ratio),
+                )
+                for entry in self._entries.values()
+            ),
+        )
+
+    def recall(self, memory: LedgerMemory) -> None:
+        """Go on from there, as if the time in between had been one long interval between two looks."""
+        self._seeded, self._swept, self._floor = memory.seeded, memory.swept, memory.floor
+        self._seen = {job_id: _NEVER if at is None else at for job_id, at in memory.seen.items()}
+        for told in memory.entries:
+            self._entries[told.job.job_id] = Entry(
+                job=told.job,
+                seen_at=told.seen_at,
+                started=told.started,
+                finished=told.finished,
+                finished_seen_at=told.finished_seen_at,
+                gone=told.gone,
+                mean_ratio=told.mean_ratio,
+            )
 
     def _meet(self, job: Job, *, now: float) -> None:
         self._counts.meet_pool(job.pool_id)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, TrackedJob
 from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
-from exporter.domain.usage import summarise
+from exporter.domain.usage import JobUsage, summarise
 from exporter.polling.ledger import Counts, Entry, Ledger
+from exporter.polling.memory import LedgerMemory, ProjectMemory
 from exporter.polling.readings import Readings, Turn
 from exporter.polling.screen import Screen
 from exporter.polling.tally import Tally, tally
@@ -87,7 +88,8 @@ class ProjectPoller:
     A cloud that fails is reported, never raised. A defect of our own is reported as a failed poll too, because a poll
     that ended in one has learned nothing, and then raised for the schedule to log.
 
-    `identity` carries the labels of the project. `on_poll` is told of each poll that is over.
+    `identity` carries the labels of the project. `on_poll` is told of each poll that is over. `origin` says which
+    project of which cloud this is, so that what was remembered of another one is not taken for its own.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class ProjectPoller:
         clock: Clock,
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
+        origin: str = "",
     ) -> None:
         self.project = identity.project
+        self._origin = origin
         self._identity = identity
         self._sources = sources
         self._plan = plan
@@ -115,6 +119,7 @@ class ProjectPoller:
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
+        self._recalled: dict[str, LedgerMemory] = {}
         self._sweep_due_at = 0.0
         self._first_over = asyncio.Event()
 
@@ -260,6 +265,9 @@ class ProjectPoller:
                     retention_s=self._plan.retention_s,
                     linger_s=self._plan.stale_after_s,
                 )
+                memory = self._recalled.pop(source.api.value, None)
+                if memory is not None:
+                    ledger.recall(memory)
                 watch = _Watch(source=source, ledger=ledger)
             watches[source.api.value] = watch
         self._watches = watches
@@ -304,6 +312,24 @@ class ProjectPoller:
             collectors=tuple(self._collectors.values()),
         )
 
+    def remember(self) -> ProjectMemory:
+        """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
+        means = {
+            job_id: tracked.usage.accelerator_mean_ratio
+            for job_id, tracked in self._tracked.items()
+            if tracked.usage is not None and tracked.usage.accelerator_mean_ratio is not None
+        }
+        ledgers = {api: watch.ledger.remember(means=means) for api, watch in self._watches.items()}
+        return ProjectMemory(
+            origin=self._origin, counts=self._counts.remember(), ledgers={**self._recalled, **ledgers}
+        )
+
+    def recall(self, memory: ProjectMemory) -> None:
+        """Go on from what another poller remembered; before the first poll. Its totals count in any case."""
+        self._counts.recall(memory.counts)
+        if memory.origin == self._origin:
+            self._recalled = dict(memory.ledgers)
+
     def _is_fresh(self, at: float | None, now: float) -> bool:
         return at is not None and now - at < self._plan.stale_after_s
 
@@ -316,13 +342,19 @@ class ProjectPoller:
         _, job, shown = judged
         last = self._tracked.get(job_id)
         usage = self._readings.usage(job_id, at=now) if job.status.active else None
-        if usage is None and last is not None and last.usage is not None:
-            usage = last.usage.ended()  # the mean over the run stays true
-            if usage == last.usage:
+        if usage is None:  # the mean over the run stays true
+            usage = (
+                last.usage.ended() if last is not None and last.usage is not None else _mean_only(entry.mean_ratio)
+            )
+            if last is not None and usage == last.usage:
                 usage = last.usage
         if last is not None and last.job is job and last.usage is usage:
             return last
         return TrackedJob(project=self.project, job=job, usage=usage, shown=shown)
+
+
+def _mean_only(ratio: float | None) -> JobUsage | None:
+    return None if ratio is None else JobUsage(accelerator_mean_ratio=ratio)
 
 
 async def _await(work: Awaitable[None]) -> None:
