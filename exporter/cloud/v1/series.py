@@ -1,6 +1,8 @@
 """How busy a version was, minute by minute: `system_metric_list` (API reference §6.1)."""
 
-from typing import Any
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -97,7 +99,7 @@ class _Minutes:
 
     __slots__ = ("said", "values")
 
-    def __init__(self, values: list[float | None], said: list[int]) -> None:
+    def __init__(self, values: Sequence[float | None], said: Iterable[int]) -> None:
         self.values = values
         self.said = said
 
@@ -105,47 +107,46 @@ class _Minutes:
     def percentages(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":
         """Read 0-100 as ratios; what is no percentage is noted, once for the series, and left out."""
         minutes = cls._read(tokens, note=note)
-        beyond = None
-        for at in minutes.said:
-            value = minutes.values[at]
-            if value is None:
-                continue
-            if value < _ROUNDED_UP:
-                minutes.values[at] = min(value / _PERCENT, 1.0)
-            else:
-                minutes.values[at] = None
-                beyond = value
-        if beyond is not None:
-            note(FIELD, beyond)
+        present = [value for value in minutes.values if value is not None]
+        highest = max(present, default=0.0)
+        if highest >= _ROUNDED_UP:
+            note(FIELD, highest)
+        if len(present) == len(minutes.values) and highest <= _PERCENT:
+            minutes.values = [value / _PERCENT for value in present]
+        else:
+            minutes.values = [
+                None if value is None or value >= _ROUNDED_UP else min(value / _PERCENT, 1.0)
+                for value in minutes.values
+            ]
         return minutes
 
     @classmethod
     def rates(cls, tokens: object, *, unit: int, note: NoteUnknown) -> "_Minutes":
         """Read rates as bytes per second."""
         minutes = cls._read(tokens, note=note)
-        for at in minutes.said:
-            value = minutes.values[at]
-            minutes.values[at] = None if value is None else value * unit
+        minutes.values = [None if value is None else value * unit for value in minutes.values]
         return minutes
 
     @classmethod
     def _read(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":
-        if tokens is not None and not isinstance(tokens, list):
+        if tokens is None:
+            return cls([], [])
+        if not isinstance(tokens, list):
             note(FIELD, type(tokens).__name__)
             return cls([], [])
+        plain = _plain(tokens)
+        if plain is not None:
+            return cls(plain, [at for at, token in enumerate(tokens) if token != "0"])  # noqa: S105 - no secret
         values: list[float | None] = []
         said: list[int] = []
         unknown: list[object] = []
-        for at, token in enumerate(tokens or ()):
-            if token == "0":  # noqa: S105 - a slot of a series, not a secret
-                values.append(0.0)
-                continue
+        for at, token in enumerate(tokens):
             value = number(token, field=FIELD, note=lambda _, value: unknown.append(value))
             if value is None or value < 0:
                 values.append(None)
                 continue
             values.append(value or 0.0)
-            if value or isinstance(token, str):
+            if value or (isinstance(token, str) and token != "0"):  # noqa: S105 - no secret
                 said.append(at)
         if unknown:
             note(FIELD, unknown[0])
@@ -155,8 +156,22 @@ class _Minutes:
         """Values of the sampled slots, None elsewhere; empty when there is no such series."""
         if not self.values:
             return []
-        padded = self.values + [None] * (len(slots) - len(self.values))
+        padded = [*self.values] + [None] * (len(slots) - len(self.values))
         return [value if sampled else None for value, sampled in zip(padded, slots, strict=False)]
+
+
+def _plain(tokens: list[object]) -> list[float] | None:
+    """Read a series as it should be, all of it numbers as text, at a tenth of the cost; None when it is not so.
+
+    Three days of a version are 35 000 slots, and a scrape may be waiting.
+    """
+    if set(map(type, tokens)) != {str}:
+        return None
+    try:
+        values = [float(token) + 0.0 for token in cast("list[str]", tokens)]  # and no negative zero
+    except ValueError:
+        return None
+    return values if min(values) >= 0 and math.isfinite(sum(values)) else None
 
 
 _SILENT = _Minutes([], [])
