@@ -174,8 +174,10 @@ class _Writer(Generic[Subject]):
                     refused[at] += 1
             count = len(told) - before
             if count > 1 and len(set(told[before:])) < count:
-                once = dict(zip(reversed(told[before:]), reversed(values[before:]), strict=True))
-                told[before:], values[before:] = [*reversed(once)], [*reversed(once.values())]
+                once: dict[str, float] = {}
+                for labels, value in zip(told[before:], values[before:], strict=True):
+                    once.setdefault(labels, value)
+                told[before:], values[before:] = once.keys(), once.values()
                 refused[at] += count - len(once)
                 count = len(once)
             before += count

@@ -14,24 +14,22 @@ from exporter.metrics.family import Family, Type
 EOF = b"# EOF\n"
 """What OpenMetrics demands at the very end, and text 0.0.4 takes for a comment."""
 
-_UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")
-_AWKWARD = re.compile('[\x00\\\\"\n\ud800-\udfff]')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_AWKWARD = re.compile('[\\\\"\n\ud800-\udfff]')
 _MOST_REMEMBERED = 4096
 _NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
 def speakable(value: str) -> str:
-    """Replace by U+FFFD what cannot be told: a job's name is text that a stranger chose.
-
-    Lone surrogates have no UTF-8, and at a NUL Prometheus' parser stops and loses the whole scrape.
-    """
-    if value.isascii() and "\0" not in value:
-        return value
-    return _UNSPEAKABLE.sub("\ufffd", value)
+    """Replace lone surrogates, which JSON can bring and UTF-8 has no bytes for, by U+FFFD."""
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
 def label_value(value: str) -> str:
-    """Escape a label value: backslash, quote and newline; any other Unicode stands as it is, see `speakable`."""
+    """Escape a label value: backslash, quote and newline.
+
+    Any other character stands as it is; Prometheus 2.42 and 3.5 were seen to take even NUL and carriage return.
+    """
     if _AWKWARD.search(value) is None:
         return value
     return speakable(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
