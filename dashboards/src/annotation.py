@@ -1,0 +1,49 @@
+"""Marks on the time axis."""
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from .palette import BLUE, RED
+from .promql import FAILED, JOB, STATUS, Scope
+from .variable import DATASOURCE
+
+
+class Mark(model.AnnotationQuery):
+    """A mark whose value is its time in milliseconds; Grafana knows more of it than the SDK's model does."""
+
+    def __init__(self, *, name: str, expr: str, colour: str, title: str, text: str) -> None:
+        super().__init__(name=name, datasource=DATASOURCE, enable=True, icon_color=colour, expr=expr)
+        self._title = title
+        self._text = text
+
+    def to_json(self) -> dict[str, object]:
+        """Add what the Prometheus data source reads beside the model's own fields."""
+        return super().to_json() | {
+            "step": "60s",
+            "useValueForTime": True,
+            "titleFormat": self._title,
+            "textFormat": self._text,
+        }
+
+
+def failures(scope: Scope) -> Mark:
+    """Mark each job that failed or was lost, at its end."""
+    ended = scope.one("modelarts_training_job_end_timestamp_seconds")
+    failed = scope.told(scope.one(STATUS, "status", status=FAILED), "job_name", "user")
+    return Mark(
+        name="Failures",
+        expr=f"{failed}\n* on ({JOB}) group_left ()\n(1000 * {ended})",
+        colour=RED,
+        title="{{job_name}} {{status}}",
+        text="of {{user}} in {{project}} ({{job_id}})",
+    )
+
+
+def restarts(scope: Scope) -> Mark:
+    """Mark each start of an exporter."""
+    return Mark(
+        name="Exporter starts",
+        expr=f"1000 * ({scope.ours('process_start_time_seconds')})",
+        colour=BLUE,
+        title="Exporter started",
+        text="{{instance}}",
+    )

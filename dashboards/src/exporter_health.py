@@ -1,0 +1,470 @@
+"""Exporter: is data coming, how old is it, how much is asked of the cloud, what refused, what does it cost."""
+
+from . import annotation, frame, link, palette
+from .board import Board, Row
+from .palette import AGE_S, NONE_IS_GOOD, PLAIN, Thresholds
+from .panel import SCREENFUL, Column, Head, Query, graph, number, rows
+from .promql import BUILD_INFO, SCRAPE_LABELS, Scope, vocabulary
+
+SCOPE = Scope(frozenset({"project"}))
+
+REQUESTS = "modelarts_exporter_api_requests_total"
+ANSWERS = ("ok", "gone", "unsupported")
+"""Outcomes that are answers; all others are trouble."""
+TROUBLE = vocabulary(REQUESTS, "outcome", without=ANSWERS)
+
+
+def _rate(name: str, *, by: str = "", outcome: tuple[str, ...] = ()) -> str:
+    """Events each second over all replicas: each spends quota, so here they add up."""
+    grouped = f" by ({by})" if by else ""
+    ranged = (
+        SCOPE.series(name, over="$__rate_interval", outcome=outcome)
+        if outcome
+        else SCOPE.series(name, over="$__rate_interval")
+    )
+    return f"sum{grouped} (rate({ranged}))"
+
+
+def _quantile(quantile: float, name: str, *, by: str = "") -> str:
+    return f"histogram_quantile({quantile}, {_rate(name, by=', '.join(filter(None, ('le', by))))})"
+
+
+NOW = Row(
+    "Now",
+    (
+        number(
+            Head(
+                title="Exporters down",
+                about="Scrape targets that were exporters of ours within a day and do not answer Prometheus now.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+                no_value="no exporter",
+            ),
+            Query(f"count(({SCOPE.ours('up')}) == 0)\nor\n0 * count({SCOPE.ours('up')})"),
+        ),
+        number(
+            Head(
+                title="Projects failing",
+                about="Projects for which the newest jobs poll of at least one exporter failed.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+            ),
+            Query(
+                f"count(min by (cluster, project) ({SCOPE.series('modelarts_up')}) == 0)\nor\n"
+                f"0 * count({SCOPE.series('modelarts_up')})"
+            ),
+        ),
+        number(
+            Head(
+                title="Oldest data",
+                about="Age of the newest complete look at the jobs, for the project that is worst off. Red from five "
+                "minutes, when job series are withdrawn by default.",
+                unit="s",
+                width=3,
+                height=4,
+                thresholds=AGE_S,
+                decimals=0,
+                no_value="never",
+            ),
+            Query(
+                "max(time() - "
+                + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs")
+                + ")"
+            ),
+        ),
+        number(
+            Head(
+                title="Circuits open",
+                about="Projects whose calls are held back because the cloud denied them, so that it does not lock "
+                "the key. The remedy is a valid credential or a missing permission.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+            ),
+            Query(f"sum({SCOPE.one('modelarts_exporter_circuit_open', 'project')})"),
+        ),
+        number(
+            Head(
+                title="Throttled in the hour",
+                about="How often the cloud told the exporters to slow down within the last hour. When it keeps "
+                "growing, lower rate_limit of the target or lengthen its intervals.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (100, palette.RED))),
+                decimals=0,
+            ),
+            Query(f"sum(increase({SCOPE.series('modelarts_exporter_throttled_total', over='1h')}))"),
+        ),
+        number(
+            Head(
+                title="Settings",
+                about="Whether the newest reload of the settings worked with every exporter. Refused: the old ones "
+                "are still in force.",
+                unit="none",
+                width=3,
+                height=4,
+            ),
+            Query(f"min({SCOPE.series('modelarts_exporter_config_last_reload_successful')})"),
+            words=palette.words({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
+        ),
+        number(
+            Head(
+                title="Series left out",
+                about="Series that were left out within the last hour because metrics.max_series_per_project was "
+                "reached. Anything but zero: jobs are missing from every other board.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+                decimals=0,
+            ),
+            Query(f"sum(increase({SCOPE.series('modelarts_exporter_series_dropped_total', over='1h')}))"),
+        ),
+        number(
+            Head(
+                title="Publish failures",
+                about="What could not be rendered within the last hour. Anything but zero is a bug: please report "
+                "it.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+                decimals=0,
+            ),
+            Query(f"sum(increase({SCOPE.series('modelarts_exporter_publish_failures_total', over='1h')}))"),
+        ),
+    ),
+)
+
+DATA = Row(
+    "Is data coming?",
+    (
+        graph(
+            Head(
+                title="Age of data",
+                about="Time since the last complete success, by project and collector. A saw-tooth as high as the "
+                "interval is healthy; a slope is a collector that fails. A sweep is rare, so its age is long: it is "
+                "not drawn.",
+                unit="s",
+                width=12,
+                height=8,
+                thresholds=AGE_S,
+                decimals=0,
+            ),
+            Query(
+                f"topk({SCREENFUL}, time() - "
+                + SCOPE.one(
+                    "modelarts_collector_last_success_timestamp_seconds", "collector", collector=("jobs", "usage")
+                )
+                + ")",
+                "{{project}} {{collector}}",
+            ),
+        ),
+        graph(
+            Head(
+                title="Poll duration",
+                about="How long the newest poll of each collector took, good or bad. Near its interval data comes "
+                "late; near collection.timeout (30 s by default) it is being cut off.",
+                unit="s",
+                width=12,
+                height=8,
+                thresholds=Thresholds(palette.GREEN, ((30, palette.RED),)),
+            ),
+            Query(
+                f"topk({SCREENFUL}, {SCOPE.one('modelarts_collector_duration_seconds', 'collector')})",
+                "{{project}} {{collector}}",
+            ),
+        ),
+        rows(
+            Head(
+                title="Collectors",
+                about="The newest poll of each collector of each project, by exporter.",
+                unit="none",
+                width=24,
+                height=8,
+            ),
+            {
+                "A": f"max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
+                + SCOPE.series("modelarts_collector_up")
+                + ")",
+                "B": f"time() - max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
+                + SCOPE.series("modelarts_collector_last_success_timestamp_seconds")
+                + ")",
+                "C": f"max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
+                + SCOPE.series("modelarts_collector_duration_seconds")
+                + ")",
+            },
+            (
+                Column(title="Project", label="project"),
+                Column(title="Collector", label="collector"),
+                Column(title="Exporter", label="instance"),
+                Column(title="Scrape job", label="job"),
+                Column(
+                    title="Newest poll",
+                    value="A",
+                    words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                ),
+                Column(title="Last success", value="B", unit="s", decimals=0),
+                Column(title="Took", value="C", unit="s"),
+            ),
+            sort_by="Newest poll",
+            descending=False,
+        ),
+    ),
+)
+
+CLOUD = Row(
+    "What is asked of the cloud",
+    (
+        graph(
+            Head(
+                title="Calls by operation",
+                about="HTTP calls each second, over all exporters: each spends quota. The ten busiest operations.",
+                unit="reqps",
+                width=8,
+                height=8,
+            ),
+            Query(f"topk(10, {_rate(REQUESTS, by='operation')} > 0)", "{{operation}}"),
+            stacked=True,
+        ),
+        graph(
+            Head(
+                title="Calls by outcome",
+                about="HTTP calls each second by how they ended. `gone` and `unsupported` are answers; every other "
+                "colour than green is trouble.",
+                unit="reqps",
+                width=8,
+                height=8,
+            ),
+            Query(f"{_rate(REQUESTS, by='outcome')} > 0", "{{outcome}}"),
+            stacked=True,
+            colours={
+                "ok": palette.GREEN,
+                "gone": "super-light-green",
+                "unsupported": "light-green",
+                "unreachable": palette.RED,
+                "throttled": palette.YELLOW,
+                "broken": "dark-red",
+                "denied": "purple",
+                "refused": palette.ORANGE,
+                "unintelligible": "dark-orange",
+                "paused": palette.GREY,
+            },
+        ),
+        graph(
+            Head(
+                title="Share of calls in trouble",
+                about="Calls that ended in trouble, calls that were repeated, and calls that were throttled, over "
+                "all calls. Repeats rise long before a poll fails.",
+                unit="percentunit",
+                width=8,
+                height=8,
+                thresholds=Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED))),
+            ),
+            Query(f"{_rate(REQUESTS, outcome=TROUBLE)}\n/\n{_rate(REQUESTS)}", "trouble"),
+            Query(f"{_rate('modelarts_exporter_api_retries_total')}\n/\n{_rate(REQUESTS)}", "repeated"),
+            Query(f"{_rate('modelarts_exporter_throttled_total')}\n/\n{_rate(REQUESTS)}", "throttled"),
+            colours={"trouble": palette.RED, "repeated": palette.BLUE, "throttled": palette.YELLOW},
+        ),
+        graph(
+            Head(
+                title="Latency of the cloud",
+                about="How long calls took, from connecting to the last byte: median, 95 % and 99 %, all outcomes.",
+                unit="s",
+                width=8,
+                height=8,
+            ),
+            *(
+                Query(_quantile(quantile, "modelarts_exporter_api_request_duration_seconds_bucket"), legend)
+                for quantile, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
+            ),
+        ),
+        graph(
+            Head(
+                title="Slowest operations",
+                about="The 95th percentile of the ten slowest operations.",
+                unit="s",
+                width=8,
+                height=8,
+            ),
+            Query(
+                "topk(10, "
+                + _quantile(0.95, "modelarts_exporter_api_request_duration_seconds_bucket", by="operation")
+                + " > 0)",
+                "{{operation}}",
+            ),
+        ),
+        graph(
+            Head(
+                title="Not understood",
+                about="Values of the cloud that the exporter does not know or that are impossible, within an hour, "
+                "by field: the ten most frequent. Growth after an update of the cloud calls for one of the exporter.",
+                unit="none",
+                width=8,
+                height=8,
+                thresholds=PLAIN,
+                decimals=0,
+                no_value="everything is understood",
+            ),
+            Query(
+                "topk(10, sum by (field) (increase("
+                + SCOPE.series("modelarts_exporter_unknown_values_total", over="1h")
+                + ")))",
+                "{{field}}",
+            ),
+        ),
+    ),
+)
+
+COST = Row(
+    "What it costs",
+    (
+        graph(
+            Head(
+                title="Series served",
+                about="Series of each project's jobs, tasks and counts, the twenty largest projects. Compare with "
+                "metrics.max_series_per_project (100 000 by default) before the limit bites.",
+                unit="short",
+                width=8,
+                height=8,
+                thresholds=Thresholds(palette.GREEN, ((80_000, palette.YELLOW), (100_000, palette.RED))),
+            ),
+            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_series', 'project')})", "{{project}}"),
+        ),
+        graph(
+            Head(
+                title="Tracked jobs",
+                about="Jobs held in memory: active ones, finished ones for the retention, and hidden ones.",
+                unit="short",
+                width=8,
+                height=8,
+            ),
+            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_tracked_jobs')})", "{{project}}"),
+        ),
+        graph(
+            Head(
+                title="Memory",
+                about="Resident memory of each exporter. Expect 70 MB and 3 kB for each tracked job; a slope that "
+                "does not follow the tracked jobs is a leak.",
+                unit="bytes",
+                width=8,
+                height=8,
+            ),
+            Query(f"topk({SCREENFUL}, {SCOPE.ours('process_resident_memory_bytes')})", "{{instance}}"),
+        ),
+        graph(
+            Head(
+                title="CPU of the process",
+                about="CPUs each exporter uses; a poll costs about a millisecond for each job that changed.",
+                unit="short",
+                width=8,
+                height=8,
+            ),
+            Query(
+                f"topk({SCREENFUL}, " + SCOPE.ours("process_cpu_seconds_total", rate_over="$__rate_interval") + ")",
+                "{{instance}}",
+            ),
+        ),
+        graph(
+            Head(
+                title="Rendering",
+                about="How long it took to render, join and compress a snapshot: median and 99 %. Scrapes never wait "
+                "for it.",
+                unit="s",
+                width=8,
+                height=8,
+            ),
+            Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "median"),
+            Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "99 %"),
+        ),
+        graph(
+            Head(
+                title="Age of the snapshot",
+                about="How long ago what is served was put together. It is renewed after every poll, good or bad: an "
+                "age well above the shortest interval means that the exporter itself stands still.",
+                unit="s",
+                width=8,
+                height=8,
+                thresholds=Thresholds(palette.GREEN, ((300, palette.RED),)),
+                decimals=0,
+            ),
+            Query(
+                f"topk({SCREENFUL}, time() - {SCOPE.series('modelarts_exporter_snapshot_timestamp_seconds')})",
+                "{{instance}}",
+            ),
+        ),
+    ),
+)
+
+WHICH = Row(
+    "Which exporters, which credentials",
+    (
+        rows(
+            Head(
+                title="Exporters",
+                about="Each exporter process that has answered, with its version.",
+                unit="none",
+                width=12,
+                height=6,
+            ),
+            {
+                "A": f"max by ({', '.join(SCRAPE_LABELS)}, version, python) ({SCOPE.series(BUILD_INFO)})",
+                "B": f"max by ({', '.join(SCRAPE_LABELS)}) (time() - ({SCOPE.ours('process_start_time_seconds')}))",
+            },
+            (
+                Column(title="Exporter", label="instance"),
+                Column(title="Scrape job", label="job"),
+                Column(title="Version", label="version"),
+                Column(title="Python", label="python"),
+                Column(title="Up for", value="B", unit="s", decimals=1),
+            ),
+            sort_by="Exporter",
+            descending=False,
+        ),
+        rows(
+            Head(
+                title="Credentials",
+                about="When the credential in use expires, for those that do. It is renewed before; a time that "
+                "comes near without moving says that renewing fails.",
+                unit="none",
+                width=12,
+                height=6,
+            ),
+            {
+                "A": "min by (cluster, job, instance, project) ("
+                + SCOPE.series("modelarts_exporter_credentials_expiry_timestamp_seconds")
+                + " - time())",
+            },
+            (
+                Column(title="Project", label="project"),
+                Column(title="Exporter", label="instance"),
+                Column(title="Scrape job", label="job"),
+                Column(
+                    title="Expires in",
+                    value="A",
+                    unit="s",
+                    decimals=1,
+                    thresholds=Thresholds(palette.RED, ((300, palette.YELLOW), (1800, palette.GREEN))),
+                ),
+            ),
+            sort_by="Expires in",
+            descending=False,
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid=link.EXPORTER,
+    title="ModelArts / Exporter",
+    about="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
+    variables=frame.variables(SCOPE, scrape_shown=True),
+    rows=(NOW, DATA, CLOUD, COST, WHICH),
+    marks=(annotation.restarts(SCOPE),),
+    time_from="now-3h",
+)

@@ -1,0 +1,330 @@
+"""Fleet: what runs, what waits, who holds what, what failed: all projects at a glance."""
+
+from . import annotation, frame, link, palette
+from .board import Board, Row
+from .palette import AGE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
+from .panel import Column, Head, Query, bars, graph, number, rows
+from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, vocabulary
+
+SCOPE = Scope(frozenset({"project", "pool"}))
+
+HELD = SCOPE.chosen(SCOPE.one("modelarts_training_job_status_accelerators", "accelerator"))
+QUEUED = SCOPE.while_in(SCOPE.chosen(SCOPE.one("modelarts_training_job_spec_accelerators", "accelerator")), "queued")
+ACTIVE_JOBS = SCOPE.one("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
+READING = SCOPE.one("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
+WAITED = f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"
+WAITING = SCOPE.while_in(SCOPE.chosen(WAITED), "queued")
+FAILED_OF_DAY = SCOPE.while_in(
+    SCOPE.chosen(
+        f"({SCOPE.one('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
+    ),
+    *FAILED,
+    over="1d",
+)
+
+
+def busy(by: str = "") -> str:
+    """Tell the utilisation, each job weighed with the accelerators it holds, over the jobs that have a reading."""
+    work = f"sum{by} (\n({HELD})\n* on ({JOB}, accelerator)\n{READING}\n)"
+    return f"{work}\n/\nsum{by} (\n{HELD}\nand on ({JOB}, accelerator)\n{READING}\n)"
+
+
+def counted(*statuses: str) -> str:
+    """Count jobs by the families of the project: also those that a filter hides."""
+    return f"sum({SCOPE.one('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
+
+
+NOW = Row(
+    "Now",
+    (
+        number(
+            Head(
+                title="Projects out of sight",
+                about="Projects whose newest poll failed with every exporter that watches them. While this is not "
+                "zero, the other numbers miss something or are about to vanish; Target health below says which.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=NONE_IS_GOOD,
+            ),
+            Query(f"count({SCOPE.one('modelarts_up')} == 0)\nor\n0 * count({SCOPE.series('modelarts_up')})"),
+        ),
+        number(
+            Head(
+                title="Running",
+                about="Jobs that hold nodes: running, scaling or terminating.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.GREEN),
+            ),
+            Query(counted("running", "scaling", "terminating")),
+        ),
+        number(
+            Head(
+                title="Waiting",
+                about="Jobs that wait: queued for resources, or being initialised.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.BLUE, ((50, palette.YELLOW), (200, palette.ORANGE))),
+            ),
+            Query(counted("initializing", "queued")),
+        ),
+        number(
+            Head(
+                title="Oldest waiting",
+                about="How long the job that is queued longest has waited since its submission. Yellow from half an "
+                "hour, orange from two hours, red from a day.",
+                unit="s",
+                width=3,
+                height=4,
+                thresholds=WAIT_S,
+                decimals=1,
+                no_value="none waits",
+            ),
+            Query(f"max({WAITING})"),
+        ),
+        number(
+            Head(
+                title="Accelerators held",
+                about="GPUs and NPUs allocated to jobs now, over all their nodes. CPU jobs have none.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.GREEN),
+            ),
+            Query(f"sum({HELD})"),
+        ),
+        number(
+            Head(
+                title="Accelerators queued",
+                about="GPUs and NPUs that queued jobs ask for: the demand that is not served.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.BLUE, ((1, palette.YELLOW),)),
+            ),
+            Query(SCOPE.or_zero(f"sum({QUEUED})")),
+        ),
+        number(
+            Head(
+                title="Utilisation while held",
+                about="How busy the held accelerators are now, each job weighed with how many it holds. Jobs without "
+                "a fresh reading are left out on both sides of the division.",
+                unit="percentunit",
+                width=3,
+                height=4,
+                thresholds=UTILISATION,
+                decimals=0,
+                no_value="no reading",
+            ),
+            Query(busy()),
+        ),
+        number(
+            Head(
+                title="Failures of the day",
+                about="Jobs that ended as failed or lost within 24 hours, those included that have been deleted "
+                "since.",
+                unit="none",
+                width=3,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
+            ),
+            Query(SCOPE.or_zero(f"count({FAILED_OF_DAY})")),
+        ),
+    ),
+)
+
+TIME = Row(
+    "Over time",
+    (
+        graph(
+            Head(
+                title="Active jobs by status",
+                about="How many jobs stand where. A growing yellow band is a queue that is not served.",
+                unit="none",
+                width=12,
+                height=8,
+                decimals=0,
+            ),
+            Query(
+                f"sum by (status) ({ACTIVE_JOBS})",
+                "{{status}}",
+            ),
+            stacked=True,
+            colours={status: palette.STATUSES[status].colour for status in ACTIVE},
+        ),
+        graph(
+            Head(
+                title="Jobs ended in the hour before",
+                about="How many jobs ended within the hour before each moment, by how. Counted from the exporter's "
+                "counters, so it begins with the exporter; failed and lost are the failures.",
+                unit="none",
+                width=12,
+                height=8,
+                decimals=0,
+            ),
+            Query(
+                "sum by (status) ("
+                + SCOPE.grown("modelarts_training_jobs_finished_total", "pool_id", "status", over="1h")
+                + ")",
+                "{{status}}",
+            ),
+            stacked=True,
+            colours={
+                status: palette.STATUSES[status].colour
+                for status in vocabulary("modelarts_training_jobs_finished_total", "status")
+            },
+        ),
+        graph(
+            Head(
+                title="Accelerators held and queued",
+                about="Held: allocated to jobs, by kind, stacked. Queued: what waiting jobs ask for, dashed and not "
+                "stacked. Held flat while queued grows: the pools are full, or something blocks the queue.",
+                unit="none",
+                width=12,
+                height=8,
+                decimals=0,
+            ),
+            Query(f"sum by (accelerator) ({HELD})", "{{accelerator}} held"),
+            Query(f"sum by (accelerator) ({QUEUED})", "{{accelerator}} queued"),
+            stacked=True,
+            dashed="/queued$/",
+            colours={
+                f"{kind} {what}": colour
+                for kind, colour in palette.ACCELERATORS.items()
+                for what in ("held", "queued")
+            },
+        ),
+        graph(
+            Head(
+                title="Utilisation while held over time",
+                about="How busy the held accelerators are, by kind, each job weighed with how many it holds. The "
+                "dashed lines are the thresholds: below a fifth is waste, above 70 % is good work.",
+                unit="percentunit",
+                width=12,
+                height=8,
+                thresholds=UTILISATION,
+                decimals=0,
+            ),
+            Query(busy(" by (accelerator)"), "{{accelerator}}"),
+            colours=palette.ACCELERATORS,
+            whole=True,
+        ),
+    ),
+)
+
+WHO = Row(
+    "Who holds, who waits",
+    (
+        bars(
+            Head(
+                title="Accelerators held by user",
+                about="The ten users who hold most. Click a bar for the user's jobs.",
+                unit="none",
+                width=8,
+                height=9,
+                links=(link.to_jobs_of_user(),),
+                no_value="nobody holds any",
+            ),
+            Query(
+                "sort_desc(topk(10, sum by (user) ("
+                + SCOPE.told(f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "user")
+                + ")))",
+                "{{user}}",
+            ),
+        ),
+        bars(
+            Head(
+                title="Accelerators held by pool",
+                about="The ten pools of which most is held; `public` is the shared pool. Capacity is not told by "
+                "jobs: the pool's own metrics will say what is free.",
+                unit="none",
+                width=8,
+                height=9,
+                no_value="nothing is held",
+            ),
+            Query(
+                "sort_desc(topk(10, sum by (project, pool_id) ("
+                + SCOPE.told(
+                    f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "pool_id"
+                )
+                + ")))",
+                "{{project}} {{pool_id}}",
+            ),
+        ),
+        bars(
+            Head(
+                title="Longest waits",
+                about="The ten queued jobs that have waited longest since their submission. Click a bar for the job.",
+                unit="s",
+                width=8,
+                height=9,
+                thresholds=WAIT_S,
+                decimals=1,
+                links=(link.to_job_of_series(),),
+                no_value="none waits",
+            ),
+            Query(
+                "sort_desc(topk(10, " + SCOPE.told(SCOPE.while_in(WAITED, "queued"), "job_name", "user") + "))",
+                "{{job_name}} ({{user}})",
+            ),
+        ),
+    ),
+)
+
+HEALTH = Row(
+    "Can this be trusted?",
+    (
+        rows(
+            Head(
+                title="Target health",
+                about="Each project the exporters watch: whether the newest poll of any exporter succeeded, how old "
+                "the newest complete look at its jobs is, and how many jobs are tracked. Details are on the board of "
+                "the exporter.",
+                unit="none",
+                width=24,
+                height=5,
+                thresholds=PLAIN,
+            ),
+            {
+                "A": SCOPE.one("modelarts_up"),
+                "B": "time() - " + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs"),
+                "C": SCOPE.one("modelarts_exporter_tracked_jobs"),
+                "D": f"sum by ({PROJECT}) ({ACTIVE_JOBS})",
+                "E": SCOPE.one("modelarts_project_info", "project_id", "region", "cloud"),
+            },
+            (
+                Column(
+                    title="Project",
+                    label="project",
+                    link=link.to_board("Exporter", link.EXPORTER, project="${__data.fields.Project}"),
+                ),
+                Column(title="Cluster", label="cluster"),
+                Column(title="Cloud", label="cloud"),
+                Column(title="Region", label="region"),
+                Column(title="Project id", label="project_id"),
+                Column(
+                    title="Seen",
+                    value="A",
+                    words=palette.words({1: ("yes", palette.GREEN), 0: ("NO", palette.RED)}),
+                ),
+                Column(title="Age of data", value="B", unit="s", decimals=0, thresholds=AGE_S),
+                Column(title="Active jobs", value="D", unit="none"),
+                Column(title="Tracked jobs", value="C", unit="none"),
+            ),
+            sort_by="Seen",
+            descending=False,
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid=link.FLEET,
+    title="ModelArts / Fleet",
+    about="What runs, what waits, who holds what and what failed, over all projects of all exporters.",
+    variables=frame.variables(SCOPE),
+    rows=(NOW, TIME, WHO, HEALTH),
+    marks=(annotation.failures(SCOPE),),
+)

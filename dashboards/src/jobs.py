@@ -1,0 +1,232 @@
+"""Jobs: each job that runs or waits, what each did over time, and the recent failures with their reasons."""
+
+from . import annotation, frame, link, palette
+from .board import Board, Row
+from .palette import IDLE_S, PLAIN, UTILISATION, WAIT_S, Thresholds
+from .panel import SCREENFUL, Column, Head, Query, number, rows, timeline
+from .promql import FAILED, HOLDING, INFO, JOB, STATUS, WAITING, Scope, status_code
+
+SCOPE = Scope(frozenset({"project", "pool", "user", "training_job"}))
+
+
+def _while(statuses: tuple[str, ...], expr: str) -> str:
+    """Only chosen jobs in one of the statuses: what the rows of one table have in common."""
+    return SCOPE.while_in(SCOPE.chosen(expr), *statuses)
+
+
+def _of_job(name: str) -> str:
+    """One value for each job, whatever its further labels."""
+    return f"sum by ({JOB}) ({SCOPE.one(name, 'accelerator')})"
+
+
+WHO = (
+    Column(title="Job", label="job_name", link=link.to_job_of_row(), width=190),
+    Column(title="User", label="user"),
+    Column(title="Project", label="project"),
+    Column(title="Pool", label="pool_id"),
+    Column(title="job_id", label="job_id", hidden=True),
+)
+"""Who it is: the first columns of each table of jobs. The id keeps its name, because the links read it."""
+
+STATUS_WORD = Column(title="Status", label="status")
+REASON = Column(title="Reason", label="reason")
+
+
+def _reason(statuses: tuple[str, ...]) -> str:
+    """The cloud's word for each job, as a label."""
+    return _while(statuses, SCOPE.one("modelarts_training_job_status_reason", "reason"))
+
+
+NOW = Row(
+    "Now",
+    tuple(
+        number(
+            Head(title=title, about=about, unit="none", width=4, height=4, thresholds=thresholds),
+            Query(SCOPE.or_zero(f"count({SCOPE.chosen(SCOPE.one(STATUS, status=statuses))})")),
+        )
+        for title, about, statuses, thresholds in (
+            (
+                "Initialising",
+                "Chosen jobs that are being created, before they queue or start.",
+                ("initializing",),
+                Thresholds(palette.BLUE),
+            ),
+            ("Queued", "Chosen jobs that wait for resources.", ("queued",), Thresholds(palette.YELLOW)),
+            (
+                "Running now",
+                "Chosen jobs that run or change their size.",
+                ("running", "scaling"),
+                Thresholds(palette.GREEN),
+            ),
+            (
+                "Terminating",
+                "Chosen jobs that are being stopped and still hold their nodes.",
+                ("terminating",),
+                Thresholds(palette.BLUE, ((1, palette.ORANGE),)),
+            ),
+            (
+                "Completed",
+                "Chosen jobs that completed, as far back as the exporter keeps finished jobs (collection.retention).",
+                ("completed",),
+                Thresholds(palette.GREEN),
+            ),
+            (
+                "Failed or lost",
+                "Chosen jobs that failed or were lost, as far back as the exporter keeps finished jobs.",
+                FAILED,
+                Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
+            ),
+        )
+    ),
+)
+
+RUNNING = Row(
+    "Running",
+    (
+        rows(
+            Head(
+                title="Running jobs",
+                about="Each job that holds nodes. Click a name for its details. Low utilisation with many "
+                "accelerators is what to ask about first; a slowest task far below the mean is a straggler; nodes "
+                "below what was asked for: it runs degraded.",
+                unit="none",
+                width=24,
+                height=11,
+            ),
+            {
+                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=HOLDING), "job_name", "user", "pool_id"),
+                "B": _while(HOLDING, f"(time() - {SCOPE.one('modelarts_training_job_start_timestamp_seconds')})"),
+                "C": _while(HOLDING, _of_job("modelarts_training_job_status_accelerators")),
+                "D": _while(HOLDING, SCOPE.one("modelarts_training_job_status_nodes")),
+                "E": _while(HOLDING, SCOPE.one("modelarts_training_job_spec_nodes")),
+                "F": _while(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_ratio")),
+                "G": _while(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_min_ratio")),
+                "H": _while(HOLDING, _of_job("modelarts_training_job_accelerator_memory_utilization_ratio")),
+                "I": _while(HOLDING, SCOPE.one("modelarts_training_job_idle_seconds")),
+            },
+            (
+                *WHO,
+                STATUS_WORD,
+                Column(title="Running for", value="B", unit="s", decimals=1),
+                Column(title="Accelerators", value="C", unit="none", thresholds=PLAIN),
+                Column(title="Nodes", value="D", unit="none"),
+                Column(title="Asked nodes", value="E", unit="none"),
+                Column(title="Utilisation", value="F", unit="percentunit", decimals=0, thresholds=UTILISATION),
+                Column(title="Slowest task", value="G", unit="percentunit", decimals=0, thresholds=UTILISATION),
+                Column(title="Memory", value="H", unit="percentunit", decimals=0, thresholds=PLAIN),
+                Column(title="Idle for", value="I", unit="s", decimals=0, thresholds=IDLE_S),
+            ),
+            sort_by="Accelerators",
+        ),
+    ),
+)
+
+QUEUE = Row(
+    "Waiting",
+    (
+        rows(
+            Head(
+                title="Waiting jobs",
+                about="Each job that is initialising or queued, the longest wait first, with what it asks for and "
+                "the cloud's word for why it waits.",
+                unit="none",
+                width=24,
+                height=8,
+            ),
+            {
+                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=WAITING), "job_name", "user", "pool_id", "flavor"),
+                "B": _while(WAITING, f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"),
+                "C": _reason(WAITING),
+                "D": _while(WAITING, _of_job("modelarts_training_job_spec_accelerators")),
+                "E": _while(WAITING, SCOPE.one("modelarts_training_job_spec_nodes")),
+            },
+            (
+                *WHO,
+                STATUS_WORD,
+                REASON,
+                Column(title="Waiting for", value="B", unit="s", decimals=1, thresholds=WAIT_S),
+                Column(title="Asked accelerators", value="D", unit="none", thresholds=PLAIN),
+                Column(title="Asked nodes", value="E", unit="none"),
+                Column(title="Flavor", label="flavor"),
+            ),
+            sort_by="Waiting for",
+        ),
+    ),
+)
+
+COURSE = Row(
+    "Course",
+    (
+        timeline(
+            Head(
+                title="Status of the newest jobs",
+                about=f"The course of the {SCREENFUL} chosen jobs that were submitted last; choose jobs above to see "
+                "others. Long yellow: they queue; red at the end: they failed. Click a strip for the job's details.",
+                unit="none",
+                width=24,
+                height=15,
+                links=(link.to_job_of_series(),),
+            ),
+            Query(
+                SCOPE.told(
+                    f"{status_code(SCOPE, palette.CODES)}\nand on ({JOB})\n"
+                    f"topk({SCREENFUL}, "
+                    f"{SCOPE.one('modelarts_training_job_submitted_timestamp_seconds', at_end=True)}\n"
+                    f"and on ({JOB})\n{SCOPE.series(INFO, at_end=True)})",
+                    "job_name",
+                    "user",
+                ),
+                "{{job_name}}",
+            ),
+        ),
+    ),
+)
+
+FAILURES = Row(
+    "Failures",
+    (
+        rows(
+            Head(
+                title="Recent failures",
+                about="Each job that failed or was lost, the newest first, as far back as the exporter keeps "
+                "finished jobs. Reason: the step at which it failed, in the cloud's words. Exit code: the largest of "
+                "the tasks that failed; 137 often means out of memory. The old generation of the API tells none.",
+                unit="none",
+                width=24,
+                height=10,
+            ),
+            {
+                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=FAILED), "job_name", "user", "pool_id"),
+                "B": _while(FAILED, f"(1000 * {SCOPE.one('modelarts_training_job_end_timestamp_seconds')})"),
+                "C": _reason(FAILED),
+                "D": _while(FAILED, SCOPE.one("modelarts_training_job_task_exit_code")),
+                "E": _while(FAILED, SCOPE.one("modelarts_training_job_run_duration_seconds")),
+                "F": _while(FAILED, _of_job("modelarts_training_job_spec_accelerators")),
+            },
+            (
+                Column(title="Ended", value="B", unit="dateTimeAsIso", width=170),
+                *WHO,
+                STATUS_WORD,
+                REASON,
+                Column(
+                    title="Exit code",
+                    value="D",
+                    unit="none",
+                    thresholds=Thresholds(palette.ORANGE, ((137, palette.RED), (138, palette.ORANGE))),
+                ),
+                Column(title="Ran for", value="E", unit="s", decimals=1),
+                Column(title="Asked accelerators", value="F", unit="none", thresholds=PLAIN),
+            ),
+            sort_by="Ended",
+        ),
+    ),
+)
+
+BOARD = Board(
+    uid=link.JOBS,
+    title="ModelArts / Jobs",
+    about="Each job that runs or waits, the course of the newest, and the recent failures with reason and exit code.",
+    variables=frame.variables(SCOPE),
+    rows=(NOW, RUNNING, QUEUE, COURSE, FAILURES),
+    marks=(annotation.failures(SCOPE),),
+)

@@ -1,0 +1,56 @@
+"""Links between boards, and from a row or a line to what stands behind it."""
+
+from grafana_foundation_sdk.builders import dashboard as builder
+from grafana_foundation_sdk.models import dashboard as model
+
+TAG = "modelarts"
+"""Every board of ours carries it; whatever carries it appears in the links at the top of each."""
+
+FLEET, JOBS, JOB, WASTE, EXPORTER = (
+    "modelarts-fleet",
+    "modelarts-jobs",
+    "modelarts-job",
+    "modelarts-waste",
+    "modelarts-exporter",
+)
+"""Board uids, which are their addresses."""
+
+_KEEP = "${datasource:queryparam}&${cluster:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+
+
+def between_boards() -> builder.DashboardLink:
+    """Lead to every other board, with the time and the variables chosen here."""
+    return (
+        builder.DashboardLink("ModelArts")
+        .type(model.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .include_vars(include_vars=True)
+        .keep_time(keep_time=True)
+    )
+
+
+def to_board(title: str, uid: str, **variables: str) -> model.DashboardLink:
+    """Lead from a cell to a board; the values of `variables` may use Grafana's `${__data.fields…}`."""
+    chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    return model.DashboardLink(
+        title=title, type_val=model.DashboardLinkType.LINK, tags=[], url=f"/d/{uid}?{_KEEP}{chosen}"
+    )
+
+
+def to_job_of_row() -> model.DashboardLink:
+    """Lead from a table's row to the detail of its job."""
+    return to_board(
+        "Details of this job", JOB, project="${__data.fields.project}", training_job="${__data.fields.job_id}"
+    )
+
+
+def to_job_of_series() -> model.DashboardLink:
+    """Lead from a line or bar to the detail of its job."""
+    return to_board(
+        "Details of this job", JOB, project="${__field.labels.project}", training_job="${__field.labels.job_id}"
+    )
+
+
+def to_jobs_of_user() -> model.DashboardLink:
+    """Lead from a bar to the jobs of its user."""
+    return to_board("Jobs of this user", JOBS, user="${__field.labels.user}")
