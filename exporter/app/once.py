@@ -47,7 +47,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
     if error is not None:
         raise error
     return Once(
-        text=b"".join(output.exposition.body(openmetrics=False, gzip=False).chunks),
+        text=b"".join(output.body(openmetrics=False, gzip=False).chunks),
         calls=counted.calls,
         series=output.series,
         up=all(project.up for project in store.current.projects),

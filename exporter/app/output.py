@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
-from exporter.metrics.exposition import Exposition
+from exporter.metrics.exposition import Body, Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Renderer
 from exporter.settings import Metrics
@@ -26,9 +26,26 @@ class Output:
         self.latest = initial
         self.series = 0
         """Series of the projects in what is served; our own are not counted."""
+        self._registry = registry
         self._own = own
         self._clock = clock
-        self.exposition = Exposition(
+        self._metrics = metrics
+        self._exposition = self._made_for(metrics)
+
+    def body(self, *, openmetrics: bool, gzip: bool) -> Body:
+        """Answer a scrape, at once."""
+        return self._exposition.body(openmetrics=openmetrics, gzip=gzip)
+
+    def change(self, metrics: Metrics) -> None:
+        """Render by other settings from now on. Called in a thread: what is served is rendered anew before."""
+        if metrics == self._metrics:
+            return
+        exposition = self._made_for(metrics)
+        exposition.publish(self.latest)
+        self._metrics, self._exposition = metrics, exposition
+
+    def _made_for(self, metrics: Metrics) -> Exposition:
+        return Exposition(
             Renderer(
                 JOB_FAMILIES,
                 PROJECT_FAMILIES,
@@ -38,8 +55,8 @@ class Output:
             ),
             live_families=LIVE_FAMILIES,
             newest=lambda: self.latest,
-            registry=registry,
-            monotonic=clock.monotonic,
+            registry=self._registry,
+            monotonic=self._clock.monotonic,
         )
 
     def publish(self, snapshot: Snapshot) -> Exception | None:
@@ -49,7 +66,7 @@ class Output:
         """
         begun_at = self._clock.monotonic()
         try:
-            rendered = self.exposition.publish(snapshot)
+            rendered = self._exposition.publish(snapshot)
         except Exception as error:  # noqa: BLE001 - a snapshot that will not render is refused, whatever the defect
             self.latest = snapshot
             self._own.publish_refused()

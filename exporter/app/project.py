@@ -1,9 +1,10 @@
 """Opens one target of the settings: its transport, its sources, its poller."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.app.report import Observed, Unknowns, polled
@@ -33,11 +34,28 @@ _POD_URL = "HC_CONTAINER_CREDENTIALS_FULL_URI"
 _POD_TOKEN_FILE = "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a target finds around itself on the machine it runs on; the defaults are this machine's."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """Where CCE says how a pod gets its keys."""
+    metadata_url: str = "http://169.254.169.254"
+    """The node's metadata service."""
+    jitter: Callable[[], float] = random.random
+    """Part of the longest pause, from 0 to 1, that a retry waits."""
+
+
 def identity(target: Target) -> ProjectSnapshot:
     """A target before its first poll."""
     return ProjectSnapshot(
         project=target.project, project_id=target.project_id, region=target.region, cloud=target.cloud
     )
+
+
+def origin(target: Target) -> str:
+    """Which project of which cloud a target is about: what is remembered of one is true of no other."""
+    return f"{target.endpoint}/{target.project_id or target.project_name}"
 
 
 @asynccontextmanager
@@ -48,10 +66,13 @@ async def watching(
     clock: Clock,
     own: Observed,
     on_change: Callable[[ProjectSnapshot], None],
+    place: Place | None = None,
 ) -> AsyncIterator[ProjectPoller]:
     """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
     own.declare_project(target.project)
-    async with connect(_reach(target, settings), clock=clock, observer=own) as transport:
+    place = place or Place()
+    reach = _reach(target, settings, place)
+    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
         sources = _Identified(_sources(target, transport, clock=clock, own=own), transport)
         yield ProjectPoller(
             identity=identity(target),
@@ -63,6 +84,7 @@ async def watching(
                 replace(snapshot, project_id=sources.project_id or target.project_id)
             ),
             on_poll=polled,
+            origin=origin(target),
         )
 
 
@@ -128,14 +150,14 @@ def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observe
             return ProbedSources(transport, make_v1=v1, make_v2=v2, clock=clock)
 
 
-def _reach(target: Target, settings: Settings) -> TargetOptions:
+def _reach(target: Target, settings: Settings, place: Place) -> TargetOptions:
     return TargetOptions(
         project=target.project,
         endpoint=target.endpoint,
         iam_endpoint=target.iam_endpoint,
         project_id=target.project_id,
         project_name=target.project_name,
-        credentials=_credentials(target),
+        credentials=_credentials(target, place),
         requests_per_second=target.rate_limit.requests_per_second,
         burst=target.rate_limit.burst,
         concurrency=target.rate_limit.concurrency,
@@ -146,7 +168,7 @@ def _reach(target: Target, settings: Settings) -> TargetOptions:
     )
 
 
-def _credentials(target: Target) -> Credentials:
+def _credentials(target: Target, place: Place) -> Credentials:
     match target.credentials:
         case AkSk(access_key=access, secret_key=secret, security_token=token):
             return AccessKeyCredentials(
@@ -157,9 +179,9 @@ def _credentials(target: Target) -> Credentials:
                 username=username.reveal, password=password.reveal, domain_name=domain_name.reveal
             )
         case Metadata():
-            return MetadataCredentials()
+            return MetadataCredentials(base_url=place.metadata_url)
         case PodIdentity():
-            token_file = Path(os.environ.get(_POD_TOKEN_FILE, ""))
+            token_file = Path(place.environ.get(_POD_TOKEN_FILE, ""))
             return PodIdentityCredentials(
-                url=os.environ.get(_POD_URL, ""), token=lambda: token_file.read_text(encoding="utf-8").strip()
+                url=place.environ.get(_POD_URL, ""), token=lambda: token_file.read_text(encoding="utf-8").strip()
             )

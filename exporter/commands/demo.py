@@ -1,13 +1,12 @@
 """`modelarts-exporter demo`."""
 
-import asyncio
 import json
 
 import click
 
 from exporter import app, log
 from exporter.commands.flags import AddressType, flag, logging
-from exporter.commands.run import run, until_stopped
+from exporter.commands.run import run, wishes
 from exporter.commands.simulate import EVERYWHERE, cloud_address, world
 from exporter.settings import Settings, load
 from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, Project, Simulator
@@ -64,12 +63,13 @@ def demo(
     options = Options(jobs=jobs, history=history, seed=seed, pace=pace, projects=(VISION, SPEECH))
 
     async def serve() -> None:
-        stop: asyncio.Event = until_stopped()
+        told = wishes()
         async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:
             web = app.WebOptions(
                 listen_addresses=(web_listen_address,), on_listening=lambda bound: _greet(bound, cloud.url)
             )
-            await app.serve(settings_for(cloud.url), web=web, stop=stop, clock=app.RealClock())
+            settings = settings_for(cloud.url)
+            await app.serve(settings, load=lambda: settings, web=web, wishes=told, clock=app.RealClock())
 
     run(serve)
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import click
 
+from exporter.app import Wishes
+
 Result = TypeVar("Result")
 
 FAILED = 1
@@ -28,19 +30,20 @@ def run(work: Callable[[], Awaitable[Result]]) -> Result:
         raise Failure(str(error)) from error
 
 
-def until_stopped() -> asyncio.Event:
-    """Return an event that SIGTERM or SIGINT sets; the second signal ends the process at once."""
-    stop = asyncio.Event()
+def wishes() -> Wishes:
+    """Listen to signals: SIGTERM or SIGINT stops, a second one ends the process at once; SIGHUP reloads."""
+    told = Wishes()
     loop = asyncio.get_running_loop()
 
-    def on_signal(number: int) -> None:
-        if stop.is_set():
+    def on_stop(number: int) -> None:
+        if told.stop.is_set():
             os._exit(128 + number)
-        stop.set()
+        told.stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
+        loop.add_signal_handler(number, on_stop, number)
+    loop.add_signal_handler(signal.SIGHUP, told.reload.set)
+    return told
 
 
 class Failure(click.ClickException):

@@ -1,12 +1,14 @@
 """`modelarts-exporter serve`."""
 
+import os
 from pathlib import Path
 
 import click
 
 from exporter import app, log
 from exporter.commands.flags import AddressType, config_file, flag, logging, settings_of
-from exporter.commands.run import run, until_stopped
+from exporter.commands.run import run, wishes
+from exporter.settings import load
 from exporter.web.address import Address
 
 _EXAMPLES = """\b
@@ -26,16 +28,30 @@ Examples:
     help="Address to serve on; may be given several times.",
 )
 @flag("web.telemetry-path", default="/metrics", help="Path of the exposition.")
+@flag("web.enable-lifecycle", is_flag=True, help="Serve POST /-/reload; SIGHUP reloads in any case.")
 @logging()
 def serve(
     config_file: Path,
     web_listen_address: tuple[Address, ...],
     web_telemetry_path: str,
+    web_enable_lifecycle: bool,
     log_level: log.Level,
     log_format: log.Format,
 ) -> None:
-    """Poll the targets of the settings file and serve /metrics, until SIGTERM."""
+    """Poll the targets of the settings file and serve /metrics, until SIGTERM; SIGHUP reloads the file."""
     settings = settings_of(config_file)
     log.configure(log_level, format=log_format)
-    web = app.WebOptions(listen_addresses=web_listen_address, telemetry_path=web_telemetry_path)
-    run(lambda: app.serve(settings, web=web, stop=until_stopped(), clock=app.RealClock()))
+    web = app.WebOptions(
+        listen_addresses=web_listen_address,
+        telemetry_path=web_telemetry_path,
+        enable_lifecycle=web_enable_lifecycle,
+    )
+    run(
+        lambda: app.serve(
+            settings,
+            load=lambda: load(config_file, environ=os.environ),
+            web=web,
+            wishes=wishes(),
+            clock=app.RealClock(),
+        )
+    )

@@ -1,13 +1,12 @@
 """`modelarts-exporter simulate`."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from exporter.commands.flags import AddressType
-from exporter.commands.run import run, until_stopped
+from exporter.commands.run import run, wishes
 from exporter.simulator import (
     ACCESS_KEY,
     DOMAIN,
@@ -114,11 +113,6 @@ def simulate(
             click.echo(f"  project_id {PROJECT_ID}, project_name {PROJECT_NAME}")
             click.echo(f"  access_key {ACCESS_KEY}, secret_key {SECRET_KEY}")
             click.echo(f"  username {USER}, password {PASSWORD}, domain_name {DOMAIN}")
-            await _stopped()
+            await wishes().stop.wait()
 
     run(serve)
-
-
-async def _stopped() -> None:
-    stop: asyncio.Event = until_stopped()
-    await stop.wait()

@@ -156,6 +156,26 @@ CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     source="own: loading of the settings",
 )
 
+STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
+    name="modelarts_exporter_state_last_write_successful",
+    help=(
+        "1 when the newest write of the state file worked; 0 when not: polls go on, but a restart would forget "
+        "what was counted since the last good write. Absent without state.file and before the first write."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the state file",
+)
+
+STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
+    name="modelarts_exporter_state_last_write_timestamp_seconds",
+    help="When the state file was last written well. Absent without state.file and before the first good write.",
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own clock",
+    unit="seconds",
+)
+
 SNAPSHOT_TIMESTAMP: Family[None] = Family(
     name="modelarts_exporter_snapshot_timestamp_seconds",
     help=(
@@ -212,6 +232,8 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
     SERIES_DROPPED,
     UNKNOWN_VALUES,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
+    STATE_LAST_WRITE_SUCCESSFUL,
+    STATE_LAST_WRITE_TIMESTAMP,
     SNAPSHOT_TIMESTAMP,
     RENDER_DURATION,
     PUBLISH_FAILURES,
@@ -238,6 +260,8 @@ class OwnMetrics:
         self._series_dropped = _counter(SERIES_DROPPED)
         self._unknown_values = _counter(UNKNOWN_VALUES)
         self._config_last_reload_successful = _gauge(CONFIG_LAST_RELOAD_SUCCESSFUL)
+        self._state_last_write_successful = _gauge(STATE_LAST_WRITE_SUCCESSFUL)
+        self._state_last_write_timestamp = _gauge(STATE_LAST_WRITE_TIMESTAMP)
         self._snapshot_timestamp = _gauge(SNAPSHOT_TIMESTAMP)
         self._render_duration = _histogram(RENDER_DURATION)
         self._publish_failures = _counter(PUBLISH_FAILURES)
@@ -246,7 +270,8 @@ class OwnMetrics:
         self._declared: set[tuple[str, str]] = set()
 
         self._config_last_reload_successful.set(1)  # a first load that fails ends the program
-        self._snapshot_timestamp.set(_NOT_YET)
+        for gauge in (self._state_last_write_successful, self._state_last_write_timestamp, self._snapshot_timestamp):
+            gauge.set(_NOT_YET)
         registry.register(
             _Tidied(
                 (
@@ -260,6 +285,8 @@ class OwnMetrics:
                     self._series_dropped,
                     self._unknown_values,
                     self._config_last_reload_successful,
+                    self._state_last_write_successful,
+                    self._state_last_write_timestamp,
                     self._snapshot_timestamp,
                     self._render_duration,
                     self._publish_failures,
@@ -282,6 +309,22 @@ class OwnMetrics:
         self._series_dropped.labels(project=project)
         for operation in operations:
             self._declare_operation(project, operation)
+
+    def forget_project(self, project: str) -> None:
+        """Withdraw the series of a project that is no longer watched."""
+        for instrument in (
+            self._requests,
+            self._request_duration,
+            self._retries,
+            self._throttled,
+            self._circuit_open,
+            self._credentials_expiry,
+            self._series,
+            self._series_dropped,
+            self._unknown_values,
+        ):
+            instrument.remove_by_labels({"project": project})
+        self._declared = {declared for declared in self._declared if declared[0] != project}
 
     def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
         """Count one HTTP exchange."""
@@ -335,6 +378,15 @@ class OwnMetrics:
     def config_reloaded(self, *, successful: bool) -> None:
         """Show whether the newest load of the settings worked."""
         self._config_last_reload_successful.set(successful)
+
+    def state_written(self, *, at: float) -> None:
+        """Show that the state file was written."""
+        self._state_last_write_successful.set(1)
+        self._state_last_write_timestamp.set(at)
+
+    def state_not_written(self) -> None:
+        """Show that the state file could not be written."""
+        self._state_last_write_successful.set(0)
 
     def _declare_operation(self, project: str, operation: str) -> None:
         if (project, operation) in self._declared:

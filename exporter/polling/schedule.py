@@ -7,7 +7,7 @@ logs a job's exception and tells nobody, and on shutdown cancels running corouti
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from apscheduler.executors.asyncio import AsyncIOExecutor
@@ -52,23 +52,29 @@ class Schedule:
             next_run_time=dt.datetime.now(dt.UTC),
         )
 
-    def cancel(self, name: str) -> None:
-        """Plan no further run of `name`; one that is under way goes on."""
-        self._scheduler.remove_job(name)
+    async def end(self, *names: str) -> None:
+        """Plan no further run of these; give the ones under way `grace_s` to end, then cancel them, and wait."""
+        for name in names:
+            self._scheduler.remove_job(name)
+        await self._over([task for name in names if (task := self._running.get(name)) is not None])
 
     async def stop(self) -> None:
         """Plan nothing more, let running work end for `grace_s`, cancel what is left, and wait until it is over."""
         if not self._scheduler.running:
             return
         self._scheduler.pause()
-        if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=self._grace_s)
-            for task in late:
-                task.cancel()
-            for task in late:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await self._over(list(self._running.values()))
         self._scheduler.shutdown(wait=False)
+
+    async def _over(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=self._grace_s)
+        for task in late:
+            task.cancel()
+        for task in late:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     async def _run(self, name: str, work: Work) -> None:
         # A task of our own: APScheduler cancels the ones it makes as soon as it shuts down.

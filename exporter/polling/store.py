@@ -1,7 +1,7 @@
 """Holds what is published: the newest snapshot of each project, and one publication at a time."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.domain.source import Clock
@@ -30,15 +30,34 @@ class SnapshotStore:
         self._current = self._assemble()
         self._changed.set()
 
-    async def publishing(self, publish: Callable[[Snapshot], None]) -> None:
-        """Publish each change, in a thread and one at a time, until cancelled.
+    def arrange(self, projects: Iterable[ProjectSnapshot]) -> frozenset[str]:
+        """Go over to another set of projects, in their order; what is known of one that stays stays too.
+
+        `projects` are unpolled. One that is about another project of the cloud than before starts anew. Returns the
+        names of those that are no longer there.
+        """
+        arranged = {project.project: self._kept(project) for project in projects}
+        left = frozenset(self._projects.keys() - arranged.keys())
+        self._projects = arranged
+        self._current = self._assemble()
+        self._changed.set()
+        return left
+
+    def _kept(self, project: ProjectSnapshot) -> ProjectSnapshot:
+        known = self._projects.get(project.project)
+        if known is None or (project.project_id and known.project_id != project.project_id):
+            return project
+        return known
+
+    async def publishing(self, publish: Callable[[Snapshot], Awaitable[None]]) -> None:
+        """Publish each change, one at a time, until cancelled.
 
         Changes that come while one is being published are published together. `publish` must not raise.
         """
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await asyncio.to_thread(publish, self._current)
+            await publish(self._current)
 
     def _assemble(self) -> Snapshot:
         return Snapshot(taken_at=self._clock.time(), projects=tuple(self._projects.values()))

@@ -19,11 +19,13 @@ from exporter.web.page import Link, Page
 
 HEALTHY = "/-/healthy"
 READY = "/-/ready"
+RELOAD = "/-/reload"
 
 _SLICE_BYTES = 1024 * 1024
 _AT_ONCE_BYTES = 64 * 1024  # up to here one write of headers and body together beats not copying the body
 _PLAIN = "text/plain; charset=utf-8"
-_ALLOW = "GET, HEAD"
+_READING = ("GET", "HEAD")
+_CHANGING = ("POST", "PUT")  # as Prometheus takes them for its own reload
 
 
 class Body(Protocol):
@@ -64,6 +66,16 @@ class Limits:
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Reload = Callable[[], Awaitable[Sequence[str]]]
+"""Reads the settings again; the sentences that say why they were refused, none when they are in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers on a path, and to which methods."""
+
+    handler: Handler
+    methods: tuple[str, ...] = _READING
 
 
 @asynccontextmanager
@@ -77,11 +89,13 @@ async def serving(
     version: str,
     telemetry_path: str = "/metrics",
     docs_url: str = "",
+    reload: Reload | None = None,
     limits: Limits = Limits(),
 ) -> AsyncIterator[tuple[Address, ...]]:
     """Serve until the block ends; gives the addresses really bound, in the order asked for.
 
     `ready` says whether each target's first poll is over; `snapshot` is what the page tells, None before the first.
+    `reload` answers POST on /-/reload; None: there is no such path.
     Raises OSError when an address cannot be bound, and ValueError when the telemetry path is relative or taken.
     """
     routes = _routes(
@@ -91,6 +105,7 @@ async def serving(
         clock=clock,
         page=Page(version=version, links=_links(telemetry_path, docs_url=docs_url)),
         telemetry_path=telemetry_path,
+        reload=reload,
         limits=limits,
     )
     server = _Server(
@@ -122,8 +137,9 @@ def _routes(
     clock: Clock,
     page: Page,
     telemetry_path: str,
+    reload: Reload | None,
     limits: Limits,
-) -> Mapping[str, Handler]:
+) -> Mapping[str, Route]:
     choose = lru_cache(maxsize=256)(negotiate)  # a few clients ask all the time, with the same headers
 
     async def metrics(request: web.BaseRequest) -> web.StreamResponse:
@@ -151,12 +167,19 @@ def _routes(
         headers["Cache-Control"] = "no-store"
         return web.Response(body=html.encode(errors="replace"), headers=headers)
 
-    probes = {HEALTHY: healthy, READY: settled}
-    if not telemetry_path.startswith("/") or telemetry_path in probes:
-        raise ValueError(
-            f"the telemetry path must begin with a slash and not be {' or '.join(probes)}: {telemetry_path!r}"
-        )
-    return {"/": people, **probes, telemetry_path: metrics}
+    own = {HEALTHY: Route(healthy), READY: Route(settled)}
+    if reload is not None:
+        own[RELOAD] = Route(partial(_reloaded, reload), _CHANGING)
+    if not telemetry_path.startswith("/") or telemetry_path in (*own, RELOAD):
+        raise ValueError(f"the telemetry path must begin with a slash and not be one of ours: {telemetry_path!r}")
+    return {"/": Route(people), **own, telemetry_path: Route(metrics)}
+
+
+async def _reloaded(reload: Reload, _: web.BaseRequest) -> web.StreamResponse:
+    mistakes = await reload()
+    if mistakes:
+        return _told("\n".join(mistakes), status=HTTPStatus.BAD_REQUEST)
+    return _told("reloaded")
 
 
 def _links(telemetry_path: str, *, docs_url: str) -> tuple[Link, ...]:
@@ -170,15 +193,15 @@ def _links(telemetry_path: str, *, docs_url: str) -> tuple[Link, ...]:
     return tuple(links)
 
 
-async def _answer(routes: Mapping[str, Handler], request: web.BaseRequest) -> web.StreamResponse:
-    handler = routes.get(request.path)
-    if handler is None:
+async def _answer(routes: Mapping[str, Route], request: web.BaseRequest) -> web.StreamResponse:
+    route = routes.get(request.path)
+    if route is None:
         return _told("not found", status=HTTPStatus.NOT_FOUND)
-    if request.method not in ("GET", "HEAD"):
-        refusal = _told("only GET and HEAD", status=HTTPStatus.METHOD_NOT_ALLOWED)
-        refusal.headers["Allow"] = _ALLOW
+    if request.method not in route.methods:
+        refusal = _told(f"only {' and '.join(route.methods)}", status=HTTPStatus.METHOD_NOT_ALLOWED)
+        refusal.headers["Allow"] = ", ".join(route.methods)
         return refusal
-    return await handler(request)
+    return await route.handler(request)
 
 
 async def _send(

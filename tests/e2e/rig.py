@@ -82,7 +82,7 @@ class Rig:
         self.clock.turn(1)  # past the quarter of a second for which the live part is used again
         error = self.output.publish(self.store.current)
         assert error is None, error
-        return b"".join(self.output.exposition.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        return b"".join(self.output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Samples of one name with these labels: the other labels, sorted, to the value."""

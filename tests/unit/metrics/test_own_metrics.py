@@ -43,6 +43,8 @@ def everything_happened(own: OwnMetrics) -> None:
     own.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
     own.publish_refused()
     own.config_reloaded(successful=False)
+    own.state_written(at=1640.0)
+    own.state_not_written()
 
 
 def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegistry) -> None:
@@ -69,6 +71,8 @@ def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegis
     assert read("modelarts_exporter_render_duration_seconds_sum") == 0.02
     assert read("modelarts_exporter_publish_failures_total") == 3  # 2 parts, then a whole snapshot
     assert read("modelarts_exporter_config_last_reload_successful") == 0
+    assert read("modelarts_exporter_state_last_write_successful") == 0
+    assert read("modelarts_exporter_state_last_write_timestamp_seconds") == 1640
 
 
 def test_before_anything_happened_only_what_is_known_is_told(own: OwnMetrics, registry: CollectorRegistry) -> None:
@@ -231,3 +235,18 @@ def test_the_process_is_told_beside(own: OwnMetrics, registry: CollectorRegistry
     """The families every Python program has are on the same registry."""
     del own
     assert name in {sample.name for family in registry.collect() for sample in family.samples}
+
+
+def test_a_project_that_is_no_longer_watched_is_forgotten(own: OwnMetrics, registry: CollectorRegistry) -> None:
+    """After a reload that drops a project none of its series stays; those of the others do, and it may come back."""
+    everything_happened(own)
+    own.declare_project("speech")
+    own.forget_project("vision")
+
+    assert not [
+        sample for family in registry.collect() for sample in family.samples if sample.labels.get("project") == "vision"
+    ]
+    assert registry.get_sample_value("modelarts_exporter_circuit_open", {"project": "speech"}) == 0
+    own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
+    call = {"project": "vision", "operation": "show_job"}
+    assert registry.get_sample_value("modelarts_exporter_api_requests_total", call | {"outcome": "ok"}) == 1

@@ -111,8 +111,8 @@ async def test_leaving_cancels_what_does_not_end(log: Log) -> None:
     assert cleaned.is_set()
 
 
-async def test_cancelled_work_is_not_run_again(log: Log) -> None:
-    """After `cancel` no further run of that work starts; other work goes on."""
+async def test_ended_work_is_not_run_again(log: Log) -> None:
+    """After `end` no further run of that work starts; other work goes on."""
     runs = 0
     first, other = asyncio.Event(), asyncio.Event()
 
@@ -127,12 +127,30 @@ async def test_cancelled_work_is_not_run_again(log: Log) -> None:
     async with Schedule(grace_s=1.0, on_error=log) as schedule:
         schedule.every(0.05, work, name="work")
         await asyncio.wait_for(first.wait(), 5)
-        schedule.cancel("work")
+        await schedule.end("work")
         counted = runs
         schedule.every(0.05, later, name="later")
         await asyncio.wait_for(other.wait(), 5)
 
     assert runs == counted
+
+
+async def test_ending_work_waits_for_its_run(log: Log) -> None:
+    """When `end` returns, nothing of that work is under way any more, whether it came to an end or was cancelled."""
+    started, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    async with Schedule(grace_s=0.01, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        await started.wait()
+        await schedule.end("work")
+        assert cleaned.is_set()
 
 
 async def test_stopping_twice_is_harmless(log: Log) -> None:

@@ -1,7 +1,6 @@
 """The store: one assignment publishes, one publication at a time."""
 
 import asyncio
-import threading
 
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Snapshot
 from exporter.polling.store import SnapshotStore
@@ -40,19 +39,37 @@ def test_an_update_replaces_one_project(clock: ManualClock) -> None:
     assert before.projects[0].jobs is None
 
 
+def test_rearranging_keeps_what_is_known(clock: ManualClock) -> None:
+    """After a change of the settings a project that stayed keeps its jobs, one that left is named and gone."""
+    store = SnapshotStore([ProjectSnapshot(project="a", project_id="1"), ProjectSnapshot(project="b")], clock=clock)
+    store.update(ProjectSnapshot(project="a", project_id="1", jobs={}))
+    left = store.arrange([ProjectSnapshot(project="c"), ProjectSnapshot(project="a", project_id="1")])
+
+    assert left == {"b"}
+    assert [(project.project, project.jobs) for project in store.current.projects] == [("c", None), ("a", {})]
+
+
+def test_another_project_under_the_same_name_starts_anew(clock: ManualClock) -> None:
+    """The jobs of one project are not shown as those of another that took over its name."""
+    store = SnapshotStore([ProjectSnapshot(project="a", project_id="1")], clock=clock)
+    store.update(ProjectSnapshot(project="a", project_id="1", jobs={}))
+    store.arrange([ProjectSnapshot(project="a", project_id="2")])
+
+    assert [project.jobs for project in store.current.projects] == [None]
+
+
 async def test_publications_do_not_overlap_and_the_newest_wins(clock: ManualClock) -> None:
     """While one snapshot is being published, further ones gather; the next publication shows the newest of them."""
     store = SnapshotStore([ProjectSnapshot(project="a")], clock=clock)
     seen: list[int] = []
-    begun, go_on, done = asyncio.Event(), threading.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
+    begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    def publish(snapshot: Snapshot) -> None:
+    async def publish(snapshot: Snapshot) -> None:
         seen.append(len(snapshot.projects[0].collectors))
-        loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(5)
+        begun.set()
+        await go_on.wait()
         if len(seen) == 2:
-            loop.call_soon_threadsafe(done.set)
+            done.set()
 
     publishing = asyncio.create_task(store.publishing(publish))
     store.update(ProjectSnapshot(project="a", collectors=(POLLED,)))
