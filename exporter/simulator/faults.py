@@ -51,6 +51,10 @@ FAULTS: Mapping[str, Kind] = MappingProxyType(
         "slow": Kind(help="the answer comes `delay` seconds late", parameters={"delay": 2.0}),
         "slow-body": Kind(help="the body comes in ten pieces over `delay` seconds", parameters={"delay": 2.0}),
         "huge": Kind(help="an endless-looking answer of `size_mb` megabytes", parameters={"size_mb": 200}),
+        "echo": Kind(
+            help="a refusal whose message repeats the request's headers and body, as some gateways do",
+            parameters={"status": 400, "code": "ModelArts.2764"},
+        ),
         "redirect": Kind(help="302 to another place", parameters={"location": "http://127.0.0.1:9/"}),
         "token-expired": Kind(help="every token issued so far expires at this call", parameters={"count": 1}),
         "keys-expired": Kind(

@@ -35,8 +35,8 @@ async def play(
         return _refusal(fault, now=now)
     if fault.name in _FINISHED:
         return _FINISHED[fault.name](fault)
-    if fault.name == "huge":
-        return await _flood(fault, request, closing=closing)
+    if fault.name in {"echo", "huge"}:
+        return await (_echo(fault, request) if fault.name == "echo" else _flood(fault, request, closing=closing))
     if fault.name == "reset" or (fault.name in {"hang", "slow"} and not await _over(fault, closing)):
         return _cut(request, web.Response(status=500))
     normal = await answer()
@@ -70,6 +70,11 @@ _BENT: dict[str, Callable[[web.Response], web.Response]] = {
     "wrong-types": lambda normal: _with_body(normal, json.dumps(wrong_types(_json(normal))).encode()),
     "bad-item": lambda normal: _with_body(normal, json.dumps(bad_item(_json(normal))).encode()),
 }
+
+
+async def _echo(fault: Fault, request: web.Request) -> web.Response:
+    said = f"{dict(request.headers)} {await request.text()}"
+    return web.json_response({"error_msg": said, "error_code": fault.code}, status=fault.status or 400)
 
 
 async def _break(

@@ -15,6 +15,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "v1-overview-as-job": 'the overview is routed as the job called "versions": 400',
         "v1-overview-gpu-per-node": "the overview's gpu_num and npu_num are for one node; normally for the whole job",
         "v1-overview-offset-pages": "the overview's offset counts pages; normally records",
+        "v1-pages-repeat": "offset and page have no effect in v1: every page is the first one",
         "v1-overview-no-limit-0": "the overview refuses limit=0; normally it means everything",
         "v1-page-clamped": "per_page of the v1 job list is silently cut to 100",
         "v1-metrics-text": "v1 metric lists are JSON text everywhere; normally the version's detail has objects",

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
@@ -163,6 +164,8 @@ class Simulator:
         else:
             entry.fault = fault.name
             response = await self._struck(fault, route, request, body)
+        if not response.prepared:
+            response.headers["Date"] = formatdate(cloud.time(), usegmt=True)  # the cloud's clock, not this machine's
         entry.status = response.status
         return response
 

@@ -59,7 +59,7 @@ def overview(call: Call) -> Reply:
     ]
     if sort_by != "create_time":
         found.sort(key=_VERSION_SORTS[sort_by], reverse=order == "desc")
-    skip = offset * limit if "v1-overview-offset-pages" in quirks else offset
+    skip = 0 if "v1-pages-repeat" in quirks else offset * limit if "v1-overview-offset-pages" in quirks else offset
     page = found[skip : skip + limit] if limit else found[skip:]
     per_node = "v1-overview-gpu-per-node" in quirks
     return Reply(
@@ -95,7 +95,7 @@ def jobs(call: Call) -> Reply:
         and text in lineage.name
         and (wanted is None or str(status(lineage.versions[-1])) == wanted)
     ]
-    start = (page - 1) * per_page
+    start = 0 if "v1-pages-repeat" in quirks else (page - 1) * per_page
     return Reply(
         body={
             "is_success": True,

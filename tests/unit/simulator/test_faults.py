@@ -164,6 +164,21 @@ async def test_no_body(visitor: Visitor, fault: str, status: int) -> None:
     assert (answer.status, answer.body) == (status, "")
 
 
+async def test_echo(visitor: Visitor) -> None:
+    """An echo repeats the request's headers and body in its message, at a status of choice."""
+    answer = await struck(visitor, "echo:status=403")
+
+    assert (answer.status, answer.body["error_code"]) == (403, "ModelArts.2764")
+    assert "Host" in answer.body["error_msg"]
+
+
+async def test_the_date_is_the_clouds_own(visitor: Visitor) -> None:
+    """The Date header goes by the cloud's clock, skew included, not by the machine's."""
+    answer = await struck(visitor, "clock-skew:skew=1200")
+
+    assert parsedate_to_datetime(answer.headers["Date"]) == datetime.fromtimestamp(1_700_001_200, UTC)
+
+
 async def test_redirect(visitor: Visitor) -> None:
     """A redirect points to another place."""
     answer = await struck(visitor, "redirect:location=http://elsewhere.invalid/")

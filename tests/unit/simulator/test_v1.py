@@ -533,3 +533,15 @@ async def test_body_is_not_json(visitor: Visitor) -> None:
 
     assert answer.status == 400
     assert json.loads(json.dumps(answer.body))["error_code"] == "ModelArts.2787"
+
+
+async def test_pages_that_repeat(visitor: Visitor, cloud: Simulator) -> None:
+    """With the quirk the second page is the first one again, of the overview and of the job list."""
+    cloud.quirks.on("v1-pages-repeat")
+    for _ in range(3):
+        cloud.world.submit(api="v1")
+
+    first = (await visitor.get(f"{JOBS}/versions?limit=2")).body["versions"]
+    assert (await visitor.get(f"{JOBS}/versions?limit=2&offset=2")).body["versions"] == first
+    listed = (await visitor.get(f"{JOBS}?per_page=2&page=1")).body["jobs"]
+    assert (await visitor.get(f"{JOBS}?per_page=2&page=2")).body["jobs"] == listed
