@@ -7,6 +7,9 @@ from typing import Protocol
 from exporter.cloud.errors import Denied
 from exporter.settings.secret import SecretUnreadable
 
+CREDENTIALS = "credentials"
+"""Operation of a failure that is ours alone: no credential to be had, so nothing was sent."""
+
 Secret = Callable[[], str]
 """Gives a secret as it is now: asked at each use, so that a rotated file counts from the next call on."""
 
@@ -74,7 +77,7 @@ def revealed(secret: Secret, *, what: str) -> str:
     except Exception as error:  # noqa: BLE001 - whatever keeps a secret from being read, the call is denied
         text, reason = "", type(error).__name__  # a stranger's text may quote the secret
     if not text:
-        raise Denied("credentials", f"{what} cannot be read: {reason}")
+        raise Denied(CREDENTIALS, f"{what} cannot be read: {reason}")
     return text
 
 
@@ -82,5 +85,5 @@ def header_text(secret: Secret, *, what: str) -> str:
     """Read a secret that travels in a header, without the white space around it. Raises Denied."""
     text = revealed(secret, what=what).strip()
     if not text or not (text.isascii() and text.isprintable()):
-        raise Denied("credentials", f"{what} is empty or holds characters no key has")
+        raise Denied(CREDENTIALS, f"{what} is empty or holds characters no key has")
     return text

@@ -10,6 +10,10 @@ class Observer(Protocol):
         """One HTTP exchange is over; `outcome` is one of `errors.OUTCOMES`. Retries are exchanges of their own."""
         ...
 
+    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+        """A call was not sent: the circuit is open, the cloud asked to wait, or a secret cannot be read."""
+        ...
+
     def call_retried(self, *, project: str, operation: str) -> None:
         """A further attempt of the same call is about to be made."""
         ...

@@ -11,6 +11,7 @@ from exporter.cloud import answer
 from exporter.cloud.answer import refused_credential
 from exporter.cloud.auth import Auth, Grant
 from exporter.cloud.circuit import LOCKOUT, Circuit, CircuitPolicy, Ticket
+from exporter.cloud.credentials import CREDENTIALS
 from exporter.cloud.endpoint import Answer, Endpoint
 from exporter.cloud.errors import Broken, CloudError, Paused, Throttled, Unreachable
 from exporter.cloud.exchange import Exchange
@@ -108,7 +109,8 @@ class Transport:
         self._check_held(endpoint.name)  # before queueing; and again when it is our turn
         hold_s = self._hold_until.get(endpoint.name, 0.0) - self._clock.monotonic()
         if hold_s > _A_MOMENT_S:
-            raise Throttled(endpoint.name, "not sent: the cloud asked to wait longer", retry_after_s=hold_s)
+            detail = "not sent: the cloud asked to wait longer"
+            raise self._withheld(Throttled(endpoint.name, detail, retry_after_s=hold_s), endpoint.name)
         async with self._limits.slot(endpoint.name), self._vanguard.turn() as leads:
             with self._passage(endpoint.name) as passage:
                 project_id = await self._auth.project_id()
@@ -165,6 +167,8 @@ class Transport:
             yield passage
         except CloudError as error:
             self._learn(error, passage, circuit, operation)
+            if error.operation == CREDENTIALS:
+                self._withheld(error, operation)
             raise
         except BaseException:
             self._lockout.abandoned(passage.lockout)
@@ -210,7 +214,12 @@ class Transport:
         held_s = self._held_s(operation)
         if held_s is not None:
             reason = "the credential was refused" if self._lockout.is_open else "too many calls failed in a row"
-            raise Paused(operation, f"not sent: {reason}; the next trial may start in {held_s:.0f} s")
+            detail = f"not sent: {reason}; the next trial may start in {held_s:.0f} s"
+            raise self._withheld(Paused(operation, detail), operation)
+
+    def _withheld(self, error: CloudError, operation: str) -> CloudError:
+        self._observer.call_withheld(project=self._project, operation=operation, outcome=error.outcome)
+        return error
 
     def _tell_circuits(self) -> None:
         is_open = self._lockout.is_open or any(circuit.is_open for circuit in self._circuits.values())

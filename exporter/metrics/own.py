@@ -43,8 +43,9 @@ OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint ta
 API_REQUESTS: Family[None] = Family(
     name="modelarts_exporter_api_requests",
     help=(
-        "HTTP calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
-        "not faults; paused ones were never sent, because the circuit was open."
+        "Calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
+        "not faults; paused ones were never sent, because the circuit was open, nor was what is denied by a secret "
+        "that cannot be read."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -331,6 +332,11 @@ class OwnMetrics:
         self._declare_operation(project, operation)
         self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
         self._request_duration.labels(project=project, operation=operation).observe(duration_s)
+
+    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+        """Count a call that was not sent; it took no time, so the durations do not hear of it."""
+        self._declare_operation(project, operation)
+        self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
 
     def call_retried(self, *, project: str, operation: str) -> None:
         """Count a further attempt of the same call."""

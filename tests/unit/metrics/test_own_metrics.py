@@ -35,6 +35,7 @@ def everything_happened(own: OwnMetrics) -> None:
     """Report each kind of event once."""
     own.declare_project("vision", operations=["show_job"])
     own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
+    own.call_withheld(project="vision", operation="show_job", outcome="paused")
     own.call_retried(project="vision", operation="show_job")
     own.throttled(project="vision")
     own.circuit_changed(project="vision", is_open=True)
@@ -55,6 +56,7 @@ def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegis
     call = vision | {"operation": "show_job"}
     read = registry.get_sample_value
     assert read("modelarts_exporter_api_requests_total", call | {"outcome": "ok"}) == 1
+    assert read("modelarts_exporter_api_requests_total", call | {"outcome": "paused"}) == 1
     assert read("modelarts_exporter_api_requests_total", call | {"outcome": "denied"}) == 0
     assert read("modelarts_exporter_api_request_duration_seconds_count", call) == 1
     assert read("modelarts_exporter_api_request_duration_seconds_sum", call) == 0.2

@@ -77,6 +77,7 @@ class RecordingObserver:
 
     calls: list[tuple[str, str]] = field(default_factory=list)
     durations_s: list[float] = field(default_factory=list)
+    withheld: list[tuple[str, str]] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
     throttles: int = 0
     circuit: list[bool] = field(default_factory=list)
@@ -95,6 +96,11 @@ class RecordingObserver:
         self.calls.append((operation, outcome))
         self.durations_s.append(duration_s)
         self._told.set()
+
+    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+        """Remember the operation with its outcome."""
+        assert project == "vision"
+        self.withheld.append((operation, outcome))
 
     def call_retried(self, *, project: str, operation: str) -> None:
         """Remember the operation."""

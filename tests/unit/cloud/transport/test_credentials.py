@@ -129,6 +129,7 @@ async def test_an_unreadable_secret_sends_nothing_and_recovers(
         assert await transport.call(JOBS)
 
     assert observer.circuit == [False]  # nothing was refused, so nothing is held back
+    assert observer.withheld == [("list_jobs", "denied")] * 10
 
 
 async def test_trap_34_a_key_refused_for_ever_is_used_twice_and_then_every_five_minutes(
@@ -159,6 +160,7 @@ async def test_trap_34_a_key_refused_for_ever_is_used_twice_and_then_every_five_
         assert await transport.call(JOBS)
 
     assert observer.circuit == [False, True, False]
+    assert observer.withheld == [(endpoint.name, "paused") for endpoint in (JOBS, METRICS, JOBS, JOBS, JOBS)]
 
 
 async def test_trap_34_twenty_calls_at_once_with_a_wrong_key_are_two_refusals(

@@ -292,6 +292,7 @@ async def test_a_long_retry_after_fails_at_once_and_is_kept_by_later_calls(
     assert first.value.retry_after_s == 60.0
     assert second.value.retry_after_s == 30.0
     assert [outcome for _, outcome in observer.calls] == ["throttled", "ok", "ok"]
+    assert observer.withheld == [("list_jobs", "throttled")]
 
 
 async def test_the_circuit_opens_tries_and_closes(
