@@ -46,7 +46,7 @@ def settings_for(url: str) -> Settings:
 @flag("web.listen-address", default="127.0.0.1:10310", type=AddressType(), help="Address of the exporter.")
 @cloud_address("Address of the simulated cloud.")
 @world(jobs=40, history=400)
-@click.option("--pace", default=20.0, show_default=True, help="How much shorter than in life everything takes.")
+@click.option("--pace", default=10.0, show_default=True, help="How much shorter than in life everything takes.")
 @logging(default="console")
 def demo(
     web_listen_address: Address,

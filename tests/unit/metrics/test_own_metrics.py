@@ -245,9 +245,8 @@ def test_a_project_that_is_no_longer_watched_is_forgotten(own: OwnMetrics, regis
     own.declare_project("speech")
     own.forget_project("vision")
 
-    assert not [
-        sample for family in registry.collect() for sample in family.samples if sample.labels.get("project") == "vision"
-    ]
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert not [sample for sample in samples if sample.labels.get("project") == "vision"]
     assert registry.get_sample_value("modelarts_exporter_circuit_open", {"project": "speech"}) == 0
     own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
     call = {"project": "vision", "operation": "show_job"}
