@@ -13,6 +13,8 @@ ANSWERS = ("ok", "gone", "unsupported")
 """Outcomes that are answers; all others are trouble."""
 TROUBLE = vocabulary(REQUESTS, "outcome", without=ANSWERS)
 
+_EXPORTER = ", ".join(SCRAPE_LABELS)
+
 
 def _rate(name: str, *, by: str = "", outcome: tuple[str, ...] = ()) -> str:
     """Events each second over all replicas: each spends quota, so here they add up."""
@@ -190,13 +192,11 @@ DATA = Row(
                 height=8,
             ),
             {
-                "A": f"max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
-                + SCOPE.series("modelarts_collector_up")
-                + ")",
-                "B": f"time() - max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
+                "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.series("modelarts_collector_up") + ")",
+                "B": f"time() - max by ({_EXPORTER}, project, collector) ("
                 + SCOPE.series("modelarts_collector_last_success_timestamp_seconds")
                 + ")",
-                "C": f"max by ({', '.join(SCRAPE_LABELS)}, project, collector) ("
+                "C": f"max by ({_EXPORTER}, project, collector) ("
                 + SCOPE.series("modelarts_collector_duration_seconds")
                 + ")",
             },
@@ -408,14 +408,19 @@ WHICH = Row(
         rows(
             Head(
                 title="Exporters",
-                about="Each exporter process that has answered, with its version.",
+                about="Each exporter process that has answered, with its version, and whether and how long ago the "
+                "state file was written that carries its counters over a restart; without state.file there is none.",
                 unit="none",
                 width=12,
                 height=6,
             ),
             {
-                "A": f"max by ({', '.join(SCRAPE_LABELS)}, version, python) ({SCOPE.series(BUILD_INFO)})",
-                "B": f"max by ({', '.join(SCRAPE_LABELS)}) (time() - ({SCOPE.ours('process_start_time_seconds')}))",
+                "A": f"max by ({_EXPORTER}, version, python) ({SCOPE.series(BUILD_INFO)})",
+                "B": f"max by ({_EXPORTER}) (time() - ({SCOPE.ours('process_start_time_seconds')}))",
+                "C": f"min by ({_EXPORTER}) ({SCOPE.series('modelarts_exporter_state_last_write_successful')})",
+                "D": f"max by ({_EXPORTER}) (time() - "
+                + SCOPE.series("modelarts_exporter_state_last_write_timestamp_seconds")
+                + ")",
             },
             (
                 Column(title="Exporter", label="instance"),
@@ -423,6 +428,12 @@ WHICH = Row(
                 Column(title="Version", label="version"),
                 Column(title="Python", label="python"),
                 Column(title="Up for", value="B", unit="s", decimals=1),
+                Column(
+                    title="State file",
+                    value="C",
+                    words=palette.words({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                ),
+                Column(title="Written", value="D", unit="s", decimals=0),
             ),
             sort_by="Exporter",
             descending=False,

@@ -34,6 +34,11 @@ def counted(*statuses: str) -> str:
     return f"sum({SCOPE.one('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
 
 
+def _in_hour(counter: str, *labels: str, by: str = "") -> str:
+    """Tell by how much a counter grew within the hour before each moment."""
+    return f"sum{f' by ({by})' if by else ''} ({SCOPE.grown(counter, *labels, over='1h')})"
+
+
 NOW = Row(
     "Now",
     (
@@ -144,33 +149,40 @@ TIME = Row(
                 title="Active jobs by status",
                 about="How many jobs stand where. A growing yellow band is a queue that is not served.",
                 unit="none",
-                width=12,
+                width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(
-                f"sum by (status) ({ACTIVE_JOBS})",
-                "{{status}}",
-            ),
+            Query(f"sum by (status) ({ACTIVE_JOBS})", "{{status}}"),
             stacked=True,
             colours={status: palette.STATUSES[status].colour for status in ACTIVE},
         ),
         graph(
             Head(
-                title="Jobs ended in the hour before",
-                about="How many jobs ended within the hour before each moment, by how. Counted from the exporter's "
-                "counters, so it begins with the exporter; failed and lost are the failures.",
+                title="Coming and going, in the hour before",
+                about="How many jobs were submitted, started and ended within the hour before each moment. Submitted "
+                "above started: the queue grows. Counted from the exporter's counters, so it begins with the "
+                "exporter.",
                 unit="none",
-                width=12,
+                width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(
-                "sum by (status) ("
-                + SCOPE.grown("modelarts_training_jobs_finished_total", "pool_id", "status", over="1h")
-                + ")",
-                "{{status}}",
+            Query(_in_hour("modelarts_training_jobs_submitted_total", "pool_id"), "submitted"),
+            Query(_in_hour("modelarts_training_jobs_started_total", "pool_id"), "started"),
+            Query(_in_hour("modelarts_training_jobs_finished_total", "pool_id", "status"), "ended"),
+            colours={"submitted": palette.YELLOW, "started": palette.GREEN, "ended": palette.BLUE},
+        ),
+        graph(
+            Head(
+                title="Jobs ended in the hour before",
+                about="How many jobs ended within the hour before each moment, by how. Failed and lost are failures.",
+                unit="none",
+                width=8,
+                height=8,
+                decimals=0,
             ),
+            Query(_in_hour("modelarts_training_jobs_finished_total", "pool_id", "status", by="status"), "{{status}}"),
             stacked=True,
             colours={
                 status: palette.STATUSES[status].colour

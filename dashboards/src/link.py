@@ -40,7 +40,7 @@ def to_board(title: str, uid: str, **variables: str) -> model.DashboardLink:
 def to_job_of_row() -> model.DashboardLink:
     """Lead from a table's row to the detail of its job."""
     return to_board(
-        "Details of this job", JOB, project="${__data.fields.project}", training_job="${__data.fields.job_id}"
+        "Details of this job", JOB, project="${__data.fields.Project}", training_job="${__data.fields.job_id}"
     )
 
 
