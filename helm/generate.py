@@ -221,7 +221,7 @@ def _alerts() -> Schema:
 def _alert(rule: Mapping[str, Any]) -> Schema:
     texts = {"type": "object", "additionalProperties": {"type": "string"}}
     token = rule["annotations"]["threshold"]
-    waits = {} if token == rule.get("for") else {"for": {"description": "How long it must hold."} | _PROMETHEUS_DURATION}
+    waits = {"description": "How long it must hold."} | _PROMETHEUS_DURATION
     properties: Schema = {
         "enabled": {"description": "Whether the alert is installed.", "type": "boolean", "default": True},
         "threshold": {"description": "The number to turn, in the unit of its metric."} | _threshold(token),
@@ -231,7 +231,7 @@ def _alert(rule: Mapping[str, Any]) -> Schema:
             "minLength": 1,
             "default": rule["labels"]["severity"],
         },
-        **waits,
+        **({} if token == rule.get("for") else {"for": waits}),
         "keepFiringFor": {"description": "How long it goes on firing."} | _PROMETHEUS_DURATION,
         "labels": {"description": "Further labels."} | texts,
         "annotations": {"description": "Further annotations."} | texts,
@@ -258,11 +258,15 @@ def _tables() -> Iterator[str]:
 
 def _table(rows: tuple[Value, ...]) -> str:
     lines = [
-        f"| `{row.path}` | `{json.dumps(row.default, ensure_ascii=False)}` | {row.meaning} |".replace("||", "\\|\\|")
+        f"| `{row.path}` | `{_cell(json.dumps(row.default, ensure_ascii=False))}` | {_cell(row.meaning)} |\n"
         for row in _walk(rows)
         if not row.inner
     ]
-    return "\n".join(["| value | default | meaning |", "|---|---|---|", *lines, ""])
+    return "".join(["| value | default | meaning |\n", "|---|---|---|\n", *lines])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":
