@@ -21,6 +21,10 @@ _SWEEP_TICK_S = 60.0
 """How often a sweep asks itself whether it is due."""
 
 
+class ShutdownError(OSError):
+    """Changed settings came when the program was about to end."""
+
+
 @dataclass(slots=True)
 class _Watched:
     """One project that is polled, and what it was made of."""
@@ -57,6 +61,7 @@ class Daemon:
         self._own = own
         self._watched: dict[str, _Watched] = {}
         self._changing = asyncio.Lock()
+        self._closed = False
 
     def remember(self) -> dict[str, ProjectMemory]:
         """Tell what must survive, of all projects ever watched."""
@@ -68,23 +73,29 @@ class Daemon:
         await self.change(self._settings)
 
     async def close(self) -> None:
-        """Close all connections; the schedule has stopped before."""
-        for watched in self._watched.values():
-            await watched.connections.aclose()
+        """Close all connections; the schedule has stopped before. No change is taken over any more."""
+        async with self._changing:
+            self._closed = True
+            for watched in self._watched.values():
+                await watched.connections.aclose()
 
     async def change(self, settings: Settings) -> None:
         """Go over to other settings: what did not change is not touched, what did goes on from what it remembers.
 
-        Everything that can fail comes first. Raises OSError when a file of the new settings cannot be read; then the
-        old ones stay in force.
+        Everything that can fail comes first. Raises OSError when a file of the new settings cannot be read, or when
+        this daemon is closed; then the old ones stay in force.
         """
         async with self._changing:
+            if self._closed:
+                raise ShutdownError("the exporter is stopping")
             opened = await self._opened(settings)
-            kept = {target.project for target in settings.targets} - opened.keys()
-            for project in self._watched.keys() - kept:
-                await self._end(self._watched.pop(project))
-            for project in self._store.arrange([identity(target) for target in settings.targets]):
-                self._own.forget_project(project)
+            try:
+                kept = {target.project for target in settings.targets} - opened.keys()
+                await asyncio.gather(*(self._end(project) for project in self._watched.keys() - kept))
+            except asyncio.CancelledError:
+                await self._discard(opened)
+                raise
+            self._store.arrange([identity(target) for target in settings.targets])
             for project, watched in opened.items():
                 self._begin(project, watched, settings.collection)
             self._settings = settings
@@ -103,15 +114,24 @@ class Daemon:
                     watching(target, settings, clock=self._clock, own=self._own, on_change=self._store.update)
                 )
                 opened[target.project] = _Watched(target, made_of, poller, connections)
-        except OSError:
-            for watched in opened.values():
-                await watched.connections.aclose()
+        except BaseException:
+            await self._discard(opened)
+            for target in settings.targets:
+                if target.project not in self._watched:
+                    self._own.forget_project(target.project)
             raise
         return opened
 
-    async def _end(self, watched: _Watched) -> None:
+    async def _discard(self, opened: Mapping[str, _Watched]) -> None:
+        for watched in opened.values():
+            await watched.connections.aclose()
+
+    async def _end(self, project: str) -> None:
+        watched = self._watched[project]
         await self._schedule.end(*watched.works)
-        self._memory[watched.target.project] = watched.poller.remember()
+        # In one step: there is no moment at which a state is written that knows nothing of this project.
+        self._memory[project] = watched.poller.remember()
+        del self._watched[project]
         await watched.connections.aclose()
 
     def _begin(self, project: str, watched: _Watched, collection: Collection) -> None:

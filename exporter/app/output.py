@@ -1,5 +1,7 @@
 """Puts the families together with the settings, and publishes snapshots."""
 
+from threading import Lock
+
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -31,6 +33,7 @@ class Output:
         self._clock = clock
         self._metrics = metrics
         self._exposition = self._made_for(metrics)
+        self._serving_anew = Lock()
 
     def body(self, *, openmetrics: bool, gzip: bool) -> Body:
         """Answer a scrape, at once."""
@@ -41,8 +44,9 @@ class Output:
         if metrics == self._metrics:
             return
         exposition = self._made_for(metrics)
-        exposition.publish(self.latest)
-        self._metrics, self._exposition = metrics, exposition
+        with self._serving_anew:  # or a snapshot published meanwhile would give way to the one before it
+            exposition.publish(self.latest)
+            self._metrics, self._exposition = metrics, exposition
 
     def _made_for(self, metrics: Metrics) -> Exposition:
         return Exposition(
@@ -63,7 +67,16 @@ class Output:
         """Serve this snapshot from now on. Called in a thread; never raises, because scrapes must go on.
 
         The error when it would not render: then the jobs of the one before are served on, and a metric counts it.
+        Our own series of projects that are no longer in it are withdrawn.
         """
+        with self._serving_anew:
+            left = _names(self.latest) - _names(snapshot)
+            error = self._publish(snapshot)
+            for project in left:
+                self._own.forget_project(project)
+        return error
+
+    def _publish(self, snapshot: Snapshot) -> Exception | None:
         begun_at = self._clock.monotonic()
         try:
             rendered = self._exposition.publish(snapshot)
@@ -83,3 +96,7 @@ class Output:
         )
         _log.debug("snapshot.published", series=self.series, duration_s=duration_s)
         return None
+
+
+def _names(snapshot: Snapshot) -> set[str]:
+    return {project.project for project in snapshot.projects}

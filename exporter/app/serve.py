@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,13 +13,11 @@ from exporter import __version__
 from exporter.app.daemon import Daemon
 from exporter.app.output import Output
 from exporter.app.project import identity
+from exporter.app.publication import Publication, State
 from exporter.app.report import Observed, defect
 from exporter.cloud.retry import silence_instrumentation
-from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
-from exporter.polling.memory import ProjectMemory
 from exporter.polling.schedule import Schedule
-from exporter.polling.statefile import StateFile
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, SettingsError
 from exporter.web.address import Address
@@ -30,8 +27,9 @@ _log = structlog.get_logger()
 
 _DOCS_URL = "https://github.com/modelarts-exporter/modelarts-exporter/tree/main/docs"
 
-_GRACE_S = 5.0
-"""How long a running poll may go on after the request to stop; Kubernetes kills after thirty seconds."""
+_GRACE_S = 4.0
+"""How long a running poll may go on after the request to stop. Answers under way get five seconds after that, and
+both together stay within ten; Kubernetes kills after thirty."""
 
 
 class RealClock:
@@ -77,7 +75,7 @@ async def serve(
     silence_instrumentation()
     registry = CollectorRegistry()
     own = Observed(registry)
-    state = _State(settings.state.file, own=own, clock=clock)
+    state = State(settings.state.file, own=own, clock=clock)
     memory = await asyncio.to_thread(state.load)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
     output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
@@ -85,13 +83,8 @@ async def serve(
     async with AsyncExitStack() as up:
         schedule = Schedule(grace_s=_GRACE_S, on_error=defect)
         daemon = Daemon(settings, memory=memory, schedule=schedule, store=store, clock=clock, own=own)
-        reloading = _Reloading(load, daemon=daemon, output=output, state=settings.state.file, own=own)
-
-        async def publish(snapshot: Snapshot) -> None:
-            # Captured in one step with the snapshot, and written before it is shown: after a crash the totals go on
-            # from what was last seen of them, or from a little more, never from less.
-            remembered = daemon.remember() if state.kept else {}
-            await asyncio.to_thread(_published, snapshot, remembered, output=output, state=state)
+        publication = Publication(store, remember=daemon.remember, output=output, state=state)
+        reloading = _Reloading(load, daemon=daemon, output=output, publication=publication, state=state, own=own)
 
         bound = await up.enter_async_context(
             serving(
@@ -107,10 +100,10 @@ async def serve(
             )
         )
         up.push_async_callback(daemon.close)
-        await up.enter_async_context(_publishing(store, publish))
+        await up.enter_async_context(publication.going_on())
         await up.enter_async_context(schedule)
         await daemon.start()
-        up.callback(asyncio.create_task(reloading.on_wish(wishes.reload), name="reloading").cancel)
+        await up.enter_async_context(reloading.on_wish(wishes.reload))
         _log.info(
             "exporter.started",
             version=__version__,
@@ -123,91 +116,56 @@ async def serve(
     _log.info("exporter.stopped")
 
 
-@asynccontextmanager
-async def _publishing(store: SnapshotStore, publish: Callable[[Snapshot], Awaitable[None]]) -> AsyncIterator[None]:
-    """Publish in the background; at the end once more, so that the last poll is neither lost nor left unwritten."""
-    task = asyncio.create_task(store.publishing(publish), name="publishing")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await publish(store.current)
-
-
-def _published(snapshot: Snapshot, memory: Mapping[str, ProjectMemory], *, output: Output, state: "_State") -> None:
-    """Write and show, in a thread."""
-    state.save(memory)
-    error = output.publish(snapshot)
-    if error is not None:
-        defect("publish", error)
-
-
-class _State:
-    """The state file, if the settings name one; that it cannot be written is logged and counted, and work goes on."""
-
-    def __init__(self, path: str, *, own: Observed, clock: Clock) -> None:
-        self._file = StateFile(Path(path)) if path else None
-        self._own = own
-        self._clock = clock
-        self._failing = False
-
-    @property
-    def kept(self) -> bool:
-        """Whether there is a state file."""
-        return self._file is not None
-
-    def load(self) -> Mapping[str, ProjectMemory]:
-        """Read what was remembered. Raises OSError when the file is there and cannot be read."""
-        if self._file is None:
-            return {}
-        memory, warning = self._file.load()
-        if warning:
-            _log.warning("state.set_aside", reason=warning)
-        return memory
-
-    def save(self, memory: Mapping[str, ProjectMemory]) -> None:
-        """Write what is remembered; the first failure in a row is logged."""
-        if self._file is None:
-            return
-        try:
-            self._file.save(memory)
-        except OSError as error:
-            self._own.state_not_written()
-            if not self._failing:
-                _log.error("state.not_written", error=str(error))
-            self._failing = True
-        else:
-            self._own.state_written(at=self._clock.time())
-            if self._failing:
-                _log.info("state.written_again")
-            self._failing = False
-
-
 class _Reloading:
-    """Takes over changed settings; bad ones change nothing."""
+    """Takes over changed settings, one reload at a time; bad ones change nothing."""
 
     def __init__(
-        self, load: Callable[[], Settings], *, daemon: Daemon, output: Output, state: str, own: Observed
+        self,
+        load: Callable[[], Settings],
+        *,
+        daemon: Daemon,
+        output: Output,
+        publication: Publication,
+        state: State,
+        own: Observed,
     ) -> None:
         self._load = load
         self._daemon = daemon
         self._output = output
+        self._publication = publication
         self._state = state
         self._own = own
+        self._turn = asyncio.Lock()
 
-    async def on_wish(self, wish: asyncio.Event) -> None:
-        """Reload each time it is wished for, until cancelled."""
+    @asynccontextmanager
+    async def on_wish(self, wish: asyncio.Event) -> AsyncIterator[None]:
+        """Reload each time it is wished for; at the end one under way is given up."""
+        task = asyncio.create_task(self._whenever(wish), name="reloading")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _whenever(self, wish: asyncio.Event) -> None:
         while True:
             await wish.wait()
             wish.clear()
             await self.reload()
 
     async def reload(self) -> tuple[str, ...]:
-        """Read the settings and go over to them; the mistakes, if any, and then nothing changed."""
-        mistakes = await self._change()
-        self._own.config_reloaded(successful=not mistakes)
+        """Read the settings and go over to them; the mistakes, if any, and then nothing changed.
+
+        What the new settings change is served when this returns.
+        """
+        async with self._turn:  # or settings that were read earlier could be taken over later
+            try:
+                mistakes = await self._change()
+            except Exception as error:  # noqa: BLE001 - a defect must not end the watch for the next wish
+                defect("reload", error)
+                mistakes = ("the settings could not be taken over; the log tells why",)
+            self._own.config_reloaded(successful=not mistakes)
         if mistakes:
             _log.error("config.refused", mistakes=list(mistakes))
         else:
@@ -219,11 +177,12 @@ class _Reloading:
             settings = await asyncio.to_thread(self._load)
         except SettingsError as error:
             return error.mistakes
-        if settings.state.file != self._state:
+        if settings.state.file != self._state.path:
             return ("state.file: cannot be changed by a reload; restart the exporter",)
         try:
             await self._daemon.change(settings)
         except OSError as error:
             return (str(error),)
         await asyncio.to_thread(self._output.change, settings.metrics)
+        await self._publication.publish()
         return ()

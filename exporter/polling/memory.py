@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from exporter.domain.job import Job, JobStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryMemory:
-    """One tracked job, and what was counted about it."""
+class EntryMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One tracked job, and what was counted about it.
+
+    A struct, not a dataclass: one is made of every tracked job at each publication, while the event loop waits.
+    """
 
     job: Job
     seen_at: float

@@ -254,9 +254,16 @@ class ProjectPoller:
         self._readings.asked(turn, usage, at=self._clock.monotonic())
 
     async def _watching(self) -> tuple[_Watch, ...]:
-        """Match the ledgers with the sources of today; a generation the cloud no longer has takes its jobs along."""
+        """Match the ledgers with the sources of today.
+
+        A generation the cloud no longer has takes its jobs along; should it come back, it goes on from what is
+        remembered of it, for what happened meanwhile is news.
+        """
         sources = await self._sources.current()
         watches = {}
+        for api, left in self._watches.items():
+            if left.source not in sources:
+                self._recalled[api] = left.ledger.remember(means=self._means())
         for source in sources:
             watch = self._watches.get(source.api)
             if watch is None or watch.source is not source:
@@ -314,11 +321,7 @@ class ProjectPoller:
 
     def remember(self) -> ProjectMemory:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
-        means = {
-            job_id: tracked.usage.accelerator_mean_ratio
-            for job_id, tracked in self._tracked.items()
-            if tracked.usage is not None and tracked.usage.accelerator_mean_ratio is not None
-        }
+        means = self._means()
         ledgers = {api: watch.ledger.remember(means=means) for api, watch in self._watches.items()}
         return ProjectMemory(
             origin=self._origin, counts=self._counts.remember(), ledgers={**self._recalled, **ledgers}
@@ -329,6 +332,13 @@ class ProjectPoller:
         self._counts.recall(memory.counts)
         if memory.origin == self._origin:
             self._recalled = dict(memory.ledgers)
+
+    def _means(self) -> dict[str, float]:
+        return {
+            job_id: tracked.usage.accelerator_mean_ratio
+            for job_id, tracked in self._tracked.items()
+            if tracked.usage is not None and tracked.usage.accelerator_mean_ratio is not None
+        }
 
     def _is_fresh(self, at: float | None, now: float) -> bool:
         return at is not None and now - at < self._plan.stale_after_s

@@ -82,7 +82,7 @@ class Schedule:
         try:
             await asyncio.shield(task)
         finally:
-            if task.done():
+            if task.done() and self._running.get(name) is task:  # other work may have taken over the name
                 del self._running[name]
 
     async def _guard(self, name: str, work: Work) -> None:

@@ -2,16 +2,19 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from exporter.polling.memory import ProjectMemory
+from exporter.polling.memory import EntryMemory, LedgerMemory, ProjectMemory
 
 VERSION = 1
 """Of the format; a file with a higher one was written by a newer exporter."""
+
+_PIECE = 250
+"""Tracked jobs encoded in one go. The encoder never gives way to other threads, and the event loop is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +64,9 @@ class StateFile:
 
     def save(self, projects: Mapping[str, ProjectMemory]) -> None:
         """Replace the file: a reader finds the old document or the new one, at any moment. Raises OSError."""
-        content = msgspec.json.encode(State(projects=projects))
         draft = self._path.with_name(f".{self._path.name}.draft")
         with open(draft, "wb", opener=_private) as file:
-            file.write(content)
+            file.writelines(_pieces(projects))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
@@ -73,6 +75,50 @@ class StateFile:
             os.fsync(folder)  # the new name, too, must survive a power cut
         finally:
             os.close(folder)
+
+
+def _pieces(projects: Mapping[str, ProjectMemory]) -> Iterator[bytes]:
+    """Write a `State`, a little at a time."""
+    told = _object((name, _project(memory)) for name, memory in projects.items())
+    return _object([("version", [b"%d" % VERSION]), ("projects", told)])
+
+
+def _project(memory: ProjectMemory) -> Iterator[bytes]:
+    ledgers = _object((api, _ledger(ledger)) for api, ledger in memory.ledgers.items())
+    return _object([("origin", _whole(memory.origin)), ("counts", _whole(memory.counts)), ("ledgers", ledgers)])
+
+
+def _ledger(memory: LedgerMemory) -> Iterator[bytes]:
+    return _object(
+        [
+            ("seeded", _whole(memory.seeded)),
+            ("swept", _whole(memory.swept)),
+            ("floor", _whole(memory.floor)),
+            ("seen", _whole(memory.seen)),
+            ("entries", _array(memory.entries)),
+        ]
+    )
+
+
+def _object(fields: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
+    before = b"{"
+    for name, pieces in fields:
+        yield before + msgspec.json.encode(name) + b":"
+        yield from pieces
+        before = b","
+    yield b"{}" if before == b"{" else b"}"
+
+
+def _array(entries: Sequence[EntryMemory]) -> Iterator[bytes]:
+    before = b"["
+    for start in range(0, len(entries), _PIECE):
+        yield before + msgspec.json.encode(entries[start : start + _PIECE])[1:-1]
+        before = b","
+    yield b"[]" if before == b"[" else b"]"
+
+
+def _whole(value: object) -> Iterator[bytes]:
+    yield msgspec.json.encode(value)
 
 
 def _private(path: str, flags: int) -> int:

@@ -30,18 +30,14 @@ class SnapshotStore:
         self._current = self._assemble()
         self._changed.set()
 
-    def arrange(self, projects: Iterable[ProjectSnapshot]) -> frozenset[str]:
+    def arrange(self, projects: Iterable[ProjectSnapshot]) -> None:
         """Go over to another set of projects, in their order; what is known of one that stays stays too.
 
-        `projects` are unpolled. One that is about another project of the cloud than before starts anew. Returns the
-        names of those that are no longer there.
+        `projects` are unpolled. One that is about another project of the cloud than before starts anew.
         """
-        arranged = {project.project: self._kept(project) for project in projects}
-        left = frozenset(self._projects.keys() - arranged.keys())
-        self._projects = arranged
+        self._projects = {project.project: self._kept(project) for project in projects}
         self._current = self._assemble()
         self._changed.set()
-        return left
 
     def _kept(self, project: ProjectSnapshot) -> ProjectSnapshot:
         known = self._projects.get(project.project)
