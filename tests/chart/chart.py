@@ -1,7 +1,7 @@
 """The chart, through Helm itself as a library: no helm program and no cluster is needed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,10 @@ Json = dict[str, Any]
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, as Kubernetes' own strict decoding does."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Json:  # noqa: FBT001, FBT002 - PyYAML's
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value]
         assert len(keys) == len(set(keys)), f"a key stands twice: {keys}, {node.start_mark}"
-        return dict(super().construct_mapping(node, deep=deep))
+        return super().construct_mapping(node, deep=deep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def render(
         manifest
         for path, text in texts.items()
         if not path.endswith(".txt")
-        for manifest in yaml.load_all(text, _Loader)  # noqa: S506 - a SafeLoader
+        for manifest in yaml.load_all(text, _Loader)
         if manifest
     )
     return Rendered(texts=texts, manifests=manifests)

@@ -1,0 +1,141 @@
+"""Values that make no sense are refused, each with a sentence that says what to do."""
+
+from typing import Any
+
+import helm_python as helm
+import pytest
+
+from tests.chart import chart
+from tests.chart.chart import PATH, Json
+
+MOUNT = "/var/run/secrets/modelarts-exporter"
+AKSK = {"type": "aksk", "access_key": f"${{file:{MOUNT}/ak}}", "secret_key": f"${{file:{MOUNT}/sk}}"}
+
+
+def with_target(**changes: Any) -> Json:
+    """Values with one target and an existing Secret."""
+    return chart.merged(
+        chart.watching(chart.target(**changes)), {"credentials": {"existingSecret": "modelarts-credentials"}}
+    )
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        pytest.param({}, "Nothing to watch: set config.targets", id="no-targets"),
+        pytest.param(
+            chart.merged(chart.watching(), {"demo": {"enabled": True}}),
+            "demo.enabled and config.targets contradict each other",
+            id="demo-and-targets",
+        ),
+        pytest.param(
+            chart.merged(chart.watching(), {"credentials": {"existingSecret": "a", "data": {"b": "c"}}}),
+            "credentials.existingSecret and credentials.data contradict each other",
+            id="two-secrets",
+        ),
+        pytest.param(
+            chart.merged(chart.watching(), {"credentials": {"env": {"OS_PASSWORD": "password"}}}),
+            "credentials.env takes variables from a Secret, but there is none",
+            id="variables-of-no-secret",
+        ),
+        pytest.param(
+            chart.merged(chart.watching(), {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}),
+            "would scrape everything twice",
+            id="two-monitors",
+        ),
+        pytest.param(
+            chart.merged(chart.watching(), {"podDisruptionBudget": {"enabled": True}}),
+            "podDisruptionBudget.enabled needs replicas of 2 or more",
+            id="budget-for-one",
+        ),
+        pytest.param(
+            with_target(credentials={**AKSK, "secret_key": "an-invented-secret-key"}),
+            r"config.targets\[0\].credentials.secret_key would stand in a ConfigMap",
+            id="secret-key-in-settings",
+        ),
+        pytest.param(
+            with_target(credentials={**AKSK, "security_token": "an-invented-token"}),
+            r"config.targets\[0\].credentials.security_token would stand in a ConfigMap",
+            id="token-in-settings",
+        ),
+        pytest.param(
+            with_target(
+                credentials={"type": "password", "username": "u", "password": "invented", "domain_name": "d"}
+            ),
+            r"config.targets\[0\].credentials.password would stand in a ConfigMap",
+            id="password-in-settings",
+        ),
+        pytest.param(
+            with_target(proxy="http://user:invented@proxy.example:3128"),
+            r"config.targets\[0\].proxy holds a password",
+            id="password-in-proxy",
+        ),
+        pytest.param(
+            chart.watching(chart.target(credentials=AKSK)), "but no Secret has a key", id="file-of-no-secret"
+        ),
+        pytest.param(
+            chart.merged(chart.watching(chart.target(credentials=AKSK)), {"credentials": {"data": {"ak": "a"}}}),
+            rf"config refers to \${{file:{MOUNT}/sk}}, but no Secret has a key \"sk\"",
+            id="file-of-another-key",
+        ),
+    ],
+)
+def test_contradiction_is_refused(values: Json, sentence: str) -> None:
+    """What the schema cannot see is refused when rendering, before anything reaches the cluster."""
+    with pytest.raises(helm.HelmError, match=sentence):
+        chart.render(values)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        pytest.param("http://proxy.example:3128", id="nobody"),
+        pytest.param("http://user@proxy.example:3128", id="user-only"),
+        pytest.param(f"http://user:${{file:{MOUNT}/proxy}}@proxy.example:3128", id="reference"),
+        pytest.param(f"${{file:{MOUNT}/proxy}}", id="whole-reference"),
+    ],
+)
+def test_proxy_without_a_password_is_taken(proxy: str) -> None:
+    """A proxy's URL is no secret as long as it holds no password."""
+    assert chart.render(with_target(proxy=proxy)).manifests
+
+
+@pytest.mark.parametrize(
+    "values, path",
+    [
+        pytest.param({"relicas": 2}, "relicas", id="top"),
+        pytest.param({"image": {"repo": "x"}}, "/image", id="nested"),
+        pytest.param({"config": {"target": []}}, "/config", id="settings"),
+        pytest.param(chart.watching(chart.target(regoin="eu-de")), "/config/targets/0", id="target"),
+        pytest.param(chart.watching(chart.target(project_id="short")), "project_id", id="project-id"),
+        pytest.param({"config": {"collection": {"jobs_interval": "30"}}}, "jobs_interval", id="duration"),
+        pytest.param({"prometheusRule": {"alerts": {"ModelArtsJobFailed": {}}}}, "ModelArtsJobFailed", id="alert"),
+        pytest.param({"prometheusRule": {"groups": {"training": {}}}}, "training", id="group"),
+        pytest.param(
+            {"prometheusRule": {"alerts": {"ModelArtsTrainingJobFailed": {"threshold": "30m"}}}},
+            "ModelArtsTrainingJobFailed/threshold",
+            id="threshold-of-another-kind",
+        ),
+        pytest.param(
+            {"prometheusRule": {"alerts": {"ModelArtsTargetDown": {"for": "1m"}}}},
+            "ModelArtsTargetDown",
+            id="for-is-the-threshold",
+        ),
+        pytest.param({"replicas": "two"}, "/replicas", id="type"),
+        pytest.param({"image": {"digest": "latest"}}, "/image/digest", id="digest"),
+        pytest.param({"log": {"level": "loud"}}, "/log/level", id="vocabulary"),
+        pytest.param({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval", id="interval"),
+        pytest.param({"networkPolicy": {"cloudCidrs": []}}, "/networkPolicy/cloudCidrs", id="empty-means-anywhere"),
+    ],
+)
+def test_schema_refuses(values: Json, path: str) -> None:
+    """An unknown key or an impossible value is refused by its path, in the exporter's own settings too."""
+    with pytest.raises(helm.HelmValuesError, match=path):
+        chart.render(chart.merged({"demo": {"enabled": True}}, values))
+    report = helm.lint(PATH, values, strict=True)
+    assert any(message["severity"] == 3 for message in report["messages"])
+
+
+def test_parent_chart_may_share() -> None:
+    """`global`, which Helm hands to every subchart, is not taken for a mistake."""
+    assert chart.render(chart.merged(chart.watching(), {"global": {"cluster": "blue"}})).manifests
