@@ -1,0 +1,397 @@
+"""Every question of every board put to a real Prometheus, which scrapes the real exporter before a simulated cloud.
+
+The exporter is scraped under three names: as two replicas in one cluster and as the only exporter of another.
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
+from tests.dashboards.reading import (
+    BOARDS,
+    Json,
+    Question,
+    everything,
+    filled,
+    panels,
+    questions,
+    selection,
+    variables,
+)
+
+PATIENCE_S = 45.0
+"""How long the world may take until there is something to see in every panel; it is waited for, not slept."""
+CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95"}
+"""The least demanding choice where the default asks for rare jobs; both are offered on the board."""
+MAY_BE_EMPTY: Mapping[str, str] = {}
+"""Questions without an answer in this world, and why each."""
+
+Sample = tuple[Mapping[str, str], float]
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+@contextmanager
+def running(*command: str, log: Path) -> Iterator[None]:
+    """Run a program until the block ends."""
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def until(met: Callable[[], bool], *, what: str) -> None:
+    """Wait for a condition, or fail and name it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not met():
+        assert time.monotonic() < deadline, f"still waiting for {what}"
+        time.sleep(0.2)
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a server says that it is ready."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, question: Question, choices: Mapping[str, str]) -> int:
+        """Count the series of an answer. Raises AssertionError when Prometheus refuses the question."""
+        expr, now = filled(question.expr, choices), time.time()
+        if question.instant:
+            return len(self.query(expr))
+        found = self._get("query_range", {"query": expr, "start": now - 30, "end": now, "step": 5})
+        return len(found["result"])
+
+    def query(self, expr: str, *, at: float | None = None) -> list[Sample]:
+        """Ask for now, or for one moment where answers are to be compared."""
+        found = self._get("query", {"query": expr, "time": at or time.time()})
+        return [(series["metric"], float(series["value"][1])) for series in found["result"]]
+
+    def value(self, expr: str, *, at: float | None = None) -> float:
+        """Ask for the one number that an expression gives."""
+        ((_, value),) = self.query(expr, at=at)
+        return value
+
+    def label_values(self, label: str, series: str) -> list[str]:
+        """Ask what values a label has, among some series."""
+        found = self._get(f"label/{label}/values", {"match[]": series} if series else {})
+        assert isinstance(found, list)
+        return found
+
+    def _get(self, path: str, parameters: Mapping[str, Any]) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        assert answer["status"] == "success", (parameters, answer.get("error"))
+        return answer["data"]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that sees a small living world through the exporter; missing it is an error in CI only."""
+    program = shutil.which("prometheus")
+    if program is None:
+        assert os.environ.get("CI") != "true", "CI needs prometheus"
+        pytest.skip("prometheus is not installed: the boards were not asked against a real one")
+    folder = tmp_path_factory.mktemp("live")
+    cloud, exporter, own = free_port(), free_port(), free_port()
+    (folder / "exporter.yaml").write_text(yaml.safe_dump(_settings(cloud, folder)), encoding="utf-8")
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(_scraping(exporter)), encoding="utf-8")
+    us = (sys.executable, "-m", "exporter")
+    with ExitStack() as up:
+        up.enter_context(
+            running(
+                *us,
+                "simulate",
+                f"--listen-address=127.0.0.1:{cloud}",
+                "--jobs=40",
+                "--history=200",
+                "--pace=20",
+                "--quirk=unknown-values",
+                "--fault=429:retry_after=0,probability=0.05",
+                log=folder / "cloud.log",
+            )
+        )
+        until(lambda: answers(cloud, "/simulator/"), what="the simulated cloud")
+        _submit(cloud, "lazy", nodes=1, usage={"worker-0": [80.0, 1.0, 2.0, 1.0, 0.0, 1.0]})
+        _submit(cloud, "limping", nodes=2, usage={"worker-0": [90.0] * 6, "worker-1": [30.0] * 6})
+        up.enter_context(
+            running(
+                *us,
+                "serve",
+                f"--config.file={folder / 'exporter.yaml'}",
+                f"--web.listen-address=127.0.0.1:{exporter}",
+                log=folder / "exporter.log",
+            )
+        )
+        up.enter_context(
+            running(
+                program,
+                f"--config.file={folder / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{own}",
+                log=folder / "prometheus.log",
+            )
+        )
+        until(lambda: answers(exporter, "/-/ready"), what="the exporter's first poll")
+        until(lambda: answers(own, "/-/ready"), what="Prometheus")
+        prometheus = Prometheus(own)
+        until(lambda: prometheus.query("modelarts_exporter_unknown_values_total") != [], what="unknown values")
+        _post(cloud, "/simulator/quirks", {"off": ["unknown-values"]})  # it may strike the two jobs put there by hand
+        until(lambda: _full(prometheus), what="usage of jobs under all three names")
+        yield prometheus
+
+
+def _full(prometheus: Prometheus) -> bool:
+    """Whether each of the three scrapes has brought the usage of the jobs put there by hand, and more than once."""
+    seen = prometheus.query(
+        "count by (instance) (count_over_time(modelarts_training_job_accelerator_utilization_ratio[1m]) > 2"
+        ' and on (job_id) modelarts_training_job_info{job_name=~"lazy|limping"})'
+    )
+    return [value for _, value in seen] == [2.0, 2.0, 2.0]
+
+
+def _submit(cloud: int, name: str, *, nodes: int, usage: Mapping[str, Sequence[float]]) -> None:
+    """Put a running job into the world that is sure to be rare: the world's own jobs idle and limp by chance."""
+    steps: list[tuple[str, Mapping[str, Any]]] = [("", {"name": name, "nodes": nodes, "user": "robotics"})]
+    steps.append((f"/{name}/start", {}))
+    steps += [
+        (f"/{name}/usage", {"task": task, "gpu": [-1, -1, *minutes], "cpu": [-1, -1, *[50.0] * len(minutes)]})
+        for task, minutes in usage.items()
+    ]
+    for path, body in steps:
+        _post(cloud, f"/simulator/jobs{path}", body)
+
+
+def _post(cloud: int, path: str, body: Mapping[str, Any]) -> None:
+    """Ask something of the simulator's control API."""
+    connection = http.client.HTTPConnection("127.0.0.1", cloud, timeout=5)
+    try:
+        connection.request("POST", path, json.dumps(body))
+        answer = connection.getresponse()
+        assert answer.status in {200, 201}, answer.read()
+    finally:
+        connection.close()
+
+
+def _settings(cloud: int, folder: Path) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{cloud}"
+    return {
+        "targets": [
+            {
+                "project": "vision",
+                "project_name": PROJECT_NAME,
+                "region": "eu-de",
+                "endpoint": url,
+                "iam_endpoint": url,
+                "rate_limit": {"requests_per_second": 200, "burst": 200, "concurrency": 8},
+                "credentials": {"type": "password", "username": USER, "password": PASSWORD, "domain_name": DOMAIN},
+            }
+        ],
+        "collection": {"jobs_interval": "1s", "usage_interval": "2s"},
+        "metrics": {"per_task": True},
+        "state": {"file": str(folder / "state.json")},
+    }
+
+
+def _scraping(exporter: int) -> dict[str, Any]:
+    """Three names for one exporter. What it says is the same under each, so a number that doubles is a mistake."""
+    target = f"127.0.0.1:{exporter}"
+    return {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [
+            {
+                "job_name": "modelarts-exporter",
+                "static_configs": [
+                    {"targets": [target], "labels": {"instance": instance, "cluster": cluster}}
+                    for instance, cluster in (("blue-0", "blue"), ("blue-1", "blue"), ("green-0", "green"))
+                ],
+            }
+        ],
+    }
+
+
+def choices(of: Json, **chosen: str) -> Mapping[str, str]:
+    """Choose All everywhere but for what is given."""
+    return {**everything(of), **{name: CHOICES[name] for name in CHOICES if name in variables(of)}, **chosen}
+
+
+def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
+    """Each expression of each panel, mark and variable returns data; those that may not are named with a reason."""
+    open_questions = [
+        (question, choices(of))
+        for of in BOARDS.values()
+        for question in questions(of)
+        if question.where not in MAY_BE_EMPTY
+    ]
+
+    def all_answered() -> bool:
+        open_questions[:] = [(asked, chosen) for asked, chosen in open_questions if not prometheus.ask(asked, chosen)]
+        return not open_questions
+
+    try:
+        until(all_answered, what="answers")
+    except AssertionError:
+        pytest.fail("without an answer: " + "; ".join(question.where for question, _ in open_questions))
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Projects out of sight",
+        "Running",
+        "Waiting",
+        "Accelerators held",
+        "Accelerators queued",
+        "Failures of the day",
+        "Utilisation while held",
+    ],
+)
+def test_replicas_count_once(prometheus: Prometheus, title: str) -> None:
+    """With both replicas of a cluster chosen a number is as with one, bar what changed between two scrapes."""
+    of = BOARDS["modelarts-fleet"]
+    (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == title)
+    now = time.time()
+
+    both = prometheus.value(filled(expr, choices(of, cluster="blue")), at=now)
+    one = prometheus.value(filled(expr, choices(of, cluster="blue", instance="blue-0")), at=now)
+
+    assert both == pytest.approx(one, rel=0.25)  # counted twice it would be 100 % more
+
+
+def test_clusters_add_up(prometheus: Prometheus) -> None:
+    """Projects of one name in two clusters are two projects, and choosing a cluster leaves one."""
+    of = BOARDS["modelarts-fleet"]
+    (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == "Running")
+    now = time.time()
+
+    every, blue, green = (
+        prometheus.value(filled(expr, choices(of, cluster=cluster)), at=now) for cluster in (".*", "blue", "green")
+    )
+
+    assert every == blue + green
+    assert blue > 0
+
+
+def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
+    """Its label is empty, so its choice is a pattern: it finds the jobs without a pool, and only those."""
+    of = BOARDS["modelarts-jobs"]
+    variable = variables(of)["pool"]
+    _, _, query = selection(variable["query"])
+    offered = {tuple(sorted(labels.items())) for labels, _ in prometheus.query(filled(query, choices(of)))}
+    assert (("text", "public"), ("value", "^")) in offered
+    dedicated = next(dict(labels)["value"] for labels in offered if dict(labels)["text"] != "public")
+
+    def pools(chosen: str) -> set[str]:
+        info = f'count by (pool_id) (modelarts_training_job_info{{pool_id=~"{chosen}"}})'
+        return {labels.get("pool_id", "") for labels, _ in prometheus.query(info)}
+
+    assert pools("^") == {""}
+    assert pools(f"^|{dedicated}") == {"", dedicated}
+
+
+@pytest.mark.parametrize("name", ["pool", "training_job"])
+def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, name: str) -> None:
+    """Grafana writes each answer as text; the pattern finds what to show and what to put into queries."""
+    of = BOARDS["modelarts-jobs"]
+    variable = variables(of)[name]
+    _, _, query = selection(variable["query"])
+    pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
+
+    for labels, value in prometheus.query(filled(query, choices(of))):
+        pairs = ",".join(f'{key}="{labels[key]}"' for key in sorted(labels))
+        found = pattern.search(f"{{{pairs}}} {value:.0f} 1700000000000")
+        assert found is not None, pairs
+        assert (found["text"], found["value"]) == (labels["text"], labels.get("value") or labels["job_id"])
+
+
+@pytest.mark.parametrize("name", ["cluster", "job", "instance", "project", "user"])
+def test_listed_choices_exist(prometheus: Prometheus, name: str) -> None:
+    """A label offered for choosing has values."""
+    of = BOARDS["modelarts-jobs"]
+    series, label, _ = selection(variables(of)[name]["query"])
+
+    assert prometheus.label_values(label, filled(series, choices(of)) if series != label else "")
+
+
+def test_one_user_leaves_the_jobs_of_one_user(prometheus: Prometheus) -> None:
+    """The tables of jobs obey the choice of a user."""
+    of = BOARDS["modelarts-jobs"]
+    user = prometheus.query("topk(1, count by (user) (modelarts_training_job_info{user!=''}))")[0][0]["user"]
+    tables = [panel for panel in panels(of) if panel["type"] == "table"]
+
+    for panel in tables:
+        rows = prometheus.query(filled(panel["targets"][0]["expr"], choices(of, user=user)))
+        assert {labels["user"] for labels, _ in rows} <= {user}, panel["title"]
+
+
+def test_queries_of_one_table_agree_about_its_rows(prometheus: Prometheus) -> None:
+    """Only the first query makes rows: the others know no job that it does not know, and name it alike."""
+    now = time.time()
+    for uid in ("modelarts-jobs", "modelarts-waste"):
+        of = BOARDS[uid]
+        for panel in (panel for panel in panels(of) if panel["type"] == "table"):
+            known, *others = (
+                {
+                    (labels["cluster"], labels["project"], labels["job_id"])
+                    for labels, _ in prometheus.query(filled(target["expr"], choices(of)), at=now)
+                }
+                for target in panel["targets"]
+            )
+            for other in others:
+                assert other <= known, panel["title"]
+
+
+def test_waste_names_who_wastes(prometheus: Prometheus) -> None:
+    """A job of eight idle accelerators is idle for five minutes so far; one task at 30 % beside one at 90 % limps."""
+    of = BOARDS["modelarts-waste"]
+    table = {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in panels(of)}
+
+    def row(title: str, column: int, job_name: str) -> float:
+        of_job = f'and on (job_id) modelarts_training_job_info{{job_name="{job_name}"}}'
+        return prometheus.value(f"({filled(table[title][column], choices(of, cluster='green'))}) {of_job}")
+
+    assert row("Idle jobs", 1, "lazy") == 5 * 60
+    assert row("Idle jobs", 2, "lazy") == 8
+    assert row("Idle jobs", 0, "lazy") == pytest.approx(8 * 300 / 3600)
+    # 30 over the mean of 90 and 30
+    assert row("Straggling now", 0, "limping") == pytest.approx(30 / 60)
