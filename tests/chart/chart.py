@@ -66,8 +66,8 @@ class Rendered:
 
 
 @cache
-def _loaded() -> helm.Chart:
-    return helm.Chart.load(PATH)
+def _loaded(path: Path) -> helm.Chart:
+    return helm.Chart.load(path)
 
 
 def render(
@@ -77,6 +77,7 @@ def render(
     namespace: str = "monitoring",
     kubernetes: str = NEWEST,
     operator: bool = True,
+    path: Path = PATH,
 ) -> Rendered:
     """Render as `helm template` does. `operator` says whether the cluster knows the Prometheus Operator's kinds.
 
@@ -89,7 +90,7 @@ def render(
         "api_versions": ["monitoring.coreos.com/v1"] if operator else [],
     }
     # The library's own wrapper passes neither the version nor the kinds on; what it wraps takes both.
-    answer = _native.call_string("helm_render", _loaded()._raw(), json.dumps(dict(values)), json.dumps(options))
+    answer = _native.call_string("helm_render", _loaded(path)._raw(), json.dumps(dict(values)), json.dumps(options))
     texts = json.loads(answer)
     manifests = tuple(
         manifest

@@ -1,0 +1,254 @@
+"""The PrometheusRule: the shipped alerts, and exactly those changes that the values ask for."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart import chart
+from tests.chart.abridged import shipped
+from tests.chart.chart import PATH, ROOT, Json
+
+ALERTS = {alert: rule for alert, (_, rule) in shipped().items()}
+OTHERS = {"duration": "77m", "whole": 77, "ratio": 0.077}
+
+
+def rendered(**values: Any) -> list[Json]:
+    """Groups of the PrometheusRule that these values make; none when there is no PrometheusRule."""
+    whole = chart.merged(chart.watching(), {"prometheusRule": {"enabled": True, **values}})
+    return [group for rule in chart.render(whole).of("PrometheusRule") for group in rule["spec"]["groups"]]
+
+
+def alerts(**values: Any) -> dict[str, Json]:
+    """Rendered alerts by name."""
+    return {rule["alert"]: rule for group in rendered(**values) for rule in group["rules"]}
+
+
+def other(token: str) -> Any:
+    """Another threshold of the same kind."""
+    if re.fullmatch(r"[0-9]+[smhd]", token):
+        return OTHERS["duration"]
+    return OTHERS["ratio"] if "." in token else OTHERS["whole"]
+
+
+def by_hand(rule: Json, new: str) -> Json:
+    """The rule with its threshold set in the way that docs/alerts.md describes: by replacing the token throughout."""
+    token = re.compile(rf"(?<![\w.]){re.escape(rule['annotations']['threshold'])}(?=s?(?:\W|$))(?!\.\w)")
+    texts: Json = {key: token.sub(new, rule[key]) for key in ("expr", "for") if key in rule}
+    return {**rule, **texts, "annotations": {key: token.sub(new, text) for key, text in rule["annotations"].items()}}
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Callable[..., str]:
+    """Runs promtool, which may be missing on a laptop and never in CI; gives what it says."""
+    program = shutil.which("promtool")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("promtool is not installed, and CI must have it")
+        pytest.skip("promtool is not installed: THE CHART'S ALERTS ARE NOT TESTED")
+
+    def run(*arguments: str | Path) -> str:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def written(groups: list[Json], folder: Path) -> Path:
+    """A rule file as the operator writes it from a PrometheusRule."""
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+    return path
+
+
+def test_untouched_values_change_nothing() -> None:
+    """By default the PrometheusRule holds the shipped groups and rules, whole, in their order."""
+    sources = [
+        group
+        for path in sorted((ROOT / "alerts").glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    ]
+    assert rendered() == sources
+
+
+@pytest.fixture(scope="module")
+def retuned() -> dict[str, Json]:
+    """Every alert with another threshold."""
+    return alerts(alerts={name: {"threshold": other(r["annotations"]["threshold"])} for name, r in ALERTS.items()})
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_threshold_is_set_throughout(alert: str, retuned: dict[str, Json]) -> None:
+    """A threshold replaces its token in the expression, the windows, the `for` and the texts, and nothing else."""
+    source = ALERTS[alert]
+    new = str(other(source["annotations"]["threshold"]))
+    assert retuned[alert] == by_hand(source, new)
+    assert retuned[alert]["annotations"]["threshold"] == new
+    changed = retuned[alert]["expr"] + retuned[alert].get("for", "")
+    assert changed != source["expr"] + source.get("for", "")
+
+
+def test_prometheus_takes_other_thresholds(
+    retuned: dict[str, Json], promtool: Callable[..., str], tmp_path: Path
+) -> None:
+    """Prometheus finds no fault with the alerts when each has another threshold."""
+    path = written([{"name": "retuned", "rules": list(retuned.values())}], tmp_path)
+    assert f"{len(ALERTS)} rules found" in promtool("check", "rules", path)
+
+
+@pytest.mark.parametrize("install", ["kube-prometheus-stack", "tuned-alerts", "demo"])
+def test_prometheus_takes_what_is_rendered(install: str, promtool: Callable[..., str], tmp_path: Path) -> None:
+    """Prometheus finds no fault with the rules that a supported way to install makes."""
+    rule = chart.rendered(PATH / f"ci/{install}-values.yaml").one("PrometheusRule")
+    assert "SUCCESS" in promtool("check", "rules", written(rule["spec"]["groups"], tmp_path))
+
+
+def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tmp_path: Path) -> None:
+    """A job that waits is paged after the time the values say, with their severity and labels."""
+    own = {"threshold": 600, "for": "2m", "severity": "page", "labels": {"route": "night"}}
+    groups = rendered(ruleLabels={"team": "ml"}, alerts={"ModelArtsTrainingJobQueuedTooLong": own})
+    labels = {"project": "vision", "job_id": "j1"}
+    said = "{" + ",".join(f'{key}="{text}"' for key, text in labels.items())
+    # Submitted at 0 s: more than 600 s ago from the evaluation at 11m on, and for 2m at that of 13m.
+    story = {
+        "rule_files": [str(written(groups, tmp_path))],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{said}}}", "values": "0x20"},
+                    {"series": f'modelarts_training_job_status{said},status="queued"}}', "values": "1x20"},
+                    {
+                        "series": f'modelarts_training_job_info{said},job_name="bert",user="ada",pool_id="p"}}',
+                        "values": "1x20",
+                    },
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="{state}"}})',
+                        "eval_time": at,
+                        "exp_samples": found,
+                    }
+                    for alert in ["ModelArtsTrainingJobQueuedTooLong"]
+                    for at, state, found in [
+                        ("12m", "pending", [{"labels": "{}", "value": 1}]),
+                        ("12m", "firing", []),
+                        ("13m", "firing", [{"labels": "{}", "value": 1}]),
+                    ]
+                ]
+                + [
+                    {
+                        "expr": 'count(ALERTS{severity="page",team="ml",route="night",user="ada"})',
+                        "eval_time": "13m",
+                        "exp_samples": [{"labels": "{}", "value": 1}],
+                    }
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "story.yaml"
+    path.write_text(yaml.safe_dump(story), encoding="utf-8")
+    assert "SUCCESS" in promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_single_alert_is_switched_off(alert: str) -> None:
+    """Any alert can be left out; all others stay."""
+    assert alerts(alerts={alert: {"enabled": False}}).keys() == ALERTS.keys() - {alert}
+
+
+def test_group_is_switched_off() -> None:
+    """A whole group can be left out; without any there is no PrometheusRule, unless there are rules of one's own."""
+    names = [group["name"] for group in rendered()]
+    for name in names:
+        left = [group["name"] for group in rendered(groups={name: {"enabled": False}})]
+        assert left == [other_name for other_name in names if other_name != name]
+    everything = {name: {"enabled": False} for name in names}
+    assert rendered(groups=everything) == []
+    own = {"name": "ours", "rules": [{"record": "a:b:c", "expr": "vector(1)"}]}
+    assert rendered(groups=everything, extraGroups=[own]) == [own]
+
+
+def test_group_of_switched_off_alerts_disappears() -> None:
+    """A group of which every alert is off is not left behind empty."""
+    first = rendered()[0]
+    left = rendered(alerts={rule["alert"]: {"enabled": False} for rule in first["rules"]})
+    assert first["name"] not in [group["name"] for group in left]
+
+
+def test_labels_win_in_order() -> None:
+    """The rule's own labels yield to those for every alert, these to the alert's severity, that to its labels."""
+    name = "ModelArtsTrainingJobFailed"
+
+    def labels(**own: Any) -> Json:
+        found = alerts(ruleLabels={"severity": "all", "team": "ml"}, alerts={name: own})[name]["labels"]
+        assert isinstance(found, dict)
+        return found
+
+    assert alerts()[name]["labels"] == {"severity": "critical"}
+    assert labels() == {"severity": "all", "team": "ml"}
+    assert labels(severity="page") == {"severity": "page", "team": "ml"}
+    assert labels(severity="page", labels={"severity": "own", "a": "b"}) == {
+        "severity": "own",
+        "team": "ml",
+        "a": "b",
+    }
+
+
+def test_annotations_and_times_are_set() -> None:
+    """An alert takes annotations, another `for` and `keep_firing_for`; the interval goes to each shipped group."""
+    name = "ModelArtsTrainingJobFailed"
+    own = {"for": "1m", "keepFiringFor": "1h", "annotations": {"summary": "short", "board": "url"}}
+    groups = rendered(interval="20s", alerts={name: own})
+    assert {group["interval"] for group in groups} == {"20s"}
+    (rule,) = [rule for group in groups for rule in group["rules"] if rule["alert"] == name]
+    changed = {
+        "for": "1m",
+        "keep_firing_for": "1h",
+        "annotations": {**ALERTS[name]["annotations"], "summary": "short", "board": "url"},
+    }
+    assert rule == {**ALERTS[name], **changed}
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        pytest.param("1800", "900", id="alone"),
+        pytest.param("> 1800 and [1800s] offset 1800s", "> 900 and [900s] offset 900s", id="windows"),
+        pytest.param("1800 1800 1800", "900 900 900", id="neighbours"),
+        pytest.param("for 1800. Then", "for 900. Then", id="end-of-a-sentence"),
+        pytest.param("1800.", "900.", id="end-of-the-text"),
+        pytest.param("18000 11800 1800.5 0.1800 x1800 1800m 1800sec 1800_", None, id="other-tokens"),
+        pytest.param("$1800 ${1} 1800", "$900 ${1} 900", id="dollars"),
+    ],
+)
+def test_token_stands_alone(text: str, expected: str | None, tmp_path: Path) -> None:
+    """Only the token itself is replaced, wherever it stands, and never a part of another number or word."""
+    copy = tmp_path / "modelarts-exporter"
+    shutil.copytree(PATH, copy)
+    for path in (copy / "files/alerts").glob("*.yaml"):
+        path.unlink()
+    rule = {"alert": "ModelArtsTrainingJobFailed", "expr": text, "labels": {}, "annotations": {"threshold": "1800"}}
+    groups = {"groups": [{"name": "g", "rules": [rule]}]}
+    (copy / "files/alerts/only.yaml").write_text(yaml.safe_dump(groups), encoding="utf-8")
+    values = {"prometheusRule": {"enabled": True, "alerts": {"ModelArtsTrainingJobFailed": {"threshold": 900}}}}
+    made = chart.render(chart.merged(chart.watching(), values), path=copy).one("PrometheusRule")
+    assert made["spec"]["groups"][0]["rules"][0]["expr"] == (text if expected is None else expected)
+
+
+def test_recording_rules_pass_unchanged(tmp_path: Path) -> None:
+    """A shipped rule that records instead of alerting is installed as it is."""
+    copy = tmp_path / "modelarts-exporter"
+    shutil.copytree(PATH, copy)
+    group = {"name": "recorded", "rules": [{"record": "a:b:c", "expr": "vector(1)"}]}
+    (copy / "files/alerts/z.yaml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
+    values = chart.merged(chart.watching(), {"prometheusRule": {"enabled": True, "ruleLabels": {"team": "ml"}}})
+    assert chart.render(values, path=copy).one("PrometheusRule")["spec"]["groups"][-1] == group
