@@ -1,0 +1,99 @@
+"""What `helm test` runs in the cluster, run here against the real exporter and against what only looks like it."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.chart import chart
+from tests.chart.chart import Rendered
+from tests.programs import Service, free_port
+
+OWN = 'modelarts_exporter_build_info{version="0.1.0"} 1'
+
+
+@pytest.fixture(scope="module")
+def release() -> Rendered:
+    """The demo, as the chart installs it."""
+    return chart.render({"demo": {"enabled": True}})
+
+
+async def checked(release: Rendered, *, at: str) -> tuple[int | None, str]:
+    """Run the test pod's command against an address: its status, and all that it says."""
+    python, flag, script, base, path = release.one("Pod")["spec"]["containers"][0]["command"]
+    assert (python, flag) == ("python3", "-c")
+    assert base == "http://modelarts-exporter.monitoring:10310"
+    run = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", script, at, path, stdout=PIPE, stderr=PIPE)
+    out, err = await run.communicate()
+    return run.returncode, (out + err).decode()
+
+
+async def looks_like(lines: Sequence[str], *, refusals: int = 0) -> TestServer:
+    """Start a server that is ready after some refusals and exposes these lines."""
+    left = iter(range(refusals))
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.Response(status=200 if next(left, None) is None else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text="".join(f"{line}\n" for line in lines))
+
+    app = web.Application()
+    app.add_routes([web.get("/-/ready", ready), web.get("/metrics", metrics)])
+    server = TestServer(app)
+    await server.start_server()
+    return server
+
+
+async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
+    """The container's own arguments start an exporter whose probes answer, and which `helm test` accepts."""
+    container = release.container()
+    port = free_port()
+    arguments = [argument.replace(":10310", f"127.0.0.1:{port}") for argument in container["args"]]
+    assert arguments != container["args"]
+    simulator = f"--listen-address=127.0.0.1:{free_port()}"
+    command = (sys.executable, "-m", "exporter", *arguments, simulator)
+    async with Service("exporter", command, folder=tmp_path, port=port) as exporter:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            answer, _ = await exporter.get(container[probe]["httpGet"]["path"])
+            assert answer == 200, probe
+        result = await checked(release, at=exporter.url)
+    assert (status, said.split()) == (
+        0,
+        ['modelarts_up{project="vision"}', "1", 'modelarts_up{project="speech"}', "1"],
+    )
+
+
+@pytest.mark.parametrize(
+    "lines, complaint",
+    [
+        pytest.param(
+            [OWN, 'modelarts_up{project="a"} 1', 'modelarts_up{project="b"} 0'], "not every project", id="blind"
+        ),
+        pytest.param(["up 1"], "is no exposition of modelarts-exporter", id="something-else"),
+    ],
+)
+async def test_test_fails(lines: Sequence[str], complaint: str, release: Rendered) -> None:
+    """`helm test` fails, with a sentence, where a project cannot be read or something else answers."""
+    server = await looks_like(lines)
+    try:
+        status, said = await checked(release, at=str(server.make_url("")))
+    finally:
+        await server.close()
+    assert status == 1
+    assert complaint in said
+
+
+async def test_test_waits_until_ready(release: Rendered) -> None:
+    """An exporter whose first polls are still under way is waited for."""
+    server = await looks_like([OWN, 'modelarts_up{project="a"} 1'], refusals=1)
+    try:
+        status, said = await checked(release, at=str(server.make_url("")))
+    finally:
+        await server.close()
+    assert (status, said) == (0, 'modelarts_up{project="a"} 1\n')
