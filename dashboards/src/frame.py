@@ -1,8 +1,18 @@
-"""What all boards share: which variables stand at the top, in which order."""
+"""What boards share: which variables stand at the top in which order, and how a table names a job."""
 
-from . import variable
+from . import link, variable
+from .panel import Column
 from .promql import Scope
 from .variable import Variable
+
+WHO = (
+    Column(title="Job", label="job_name", link=link.to_job_of_row(), width=190),
+    Column(title="User", label="user"),
+    Column(title="Project", label="project"),
+    Column(title="Pool", label="pool_id"),
+    Column(title="job_id", label="job_id", hidden=True),
+)
+"""The columns of a table of jobs that say which job a row is. The id keeps its name, because the links read it."""
 
 
 def variables(scope: Scope, *, scrape_shown: bool = False, one_job: bool = False) -> list[Variable]:

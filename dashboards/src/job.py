@@ -13,6 +13,20 @@ ONE = Scope(frozenset({"project", "training_job"}))
 
 _SAME = ("cluster", "project", "job_id")
 """Labels that every row has in common: there is one job."""
+THE_INFO = ONE.one(
+    INFO,
+    "job_name",
+    "version",
+    "user",
+    "workspace_id",
+    "pool_id",
+    "flavor",
+    "accelerator",
+    "accelerator_model",
+    "engine",
+    "kind",
+    "api",
+)
 
 
 def _by_kind(metric: str) -> str:
@@ -37,22 +51,7 @@ WHAT = Row(
                 height=3,
             ),
             {
-                "A": f"topk by ({JOB}) (1, "
-                + ONE.one(
-                    INFO,
-                    "job_name",
-                    "version",
-                    "user",
-                    "workspace_id",
-                    "pool_id",
-                    "flavor",
-                    "accelerator",
-                    "accelerator_model",
-                    "engine",
-                    "kind",
-                    "api",
-                )
-                + ")",
+                "A": f'label_replace(topk by ({JOB}) (1, {THE_INFO}), "pool_id", "public", "pool_id", "")',
             },
             (
                 Column(title="Name", label="job_name"),

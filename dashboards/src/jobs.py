@@ -19,15 +19,6 @@ def _of_job(name: str) -> str:
     return f"sum by ({JOB}) ({SCOPE.one(name, 'accelerator')})"
 
 
-WHO = (
-    Column(title="Job", label="job_name", link=link.to_job_of_row(), width=190),
-    Column(title="User", label="user"),
-    Column(title="Project", label="project"),
-    Column(title="Pool", label="pool_id"),
-    Column(title="job_id", label="job_id", hidden=True),
-)
-"""Who it is: the first columns of each table of jobs. The id keeps its name, because the links read it."""
-
 STATUS_WORD = Column(title="Status", label="status")
 REASON = Column(title="Reason", label="reason")
 
@@ -105,7 +96,7 @@ RUNNING = Row(
                 "I": _while(HOLDING, SCOPE.one("modelarts_training_job_idle_seconds")),
             },
             (
-                *WHO,
+                *frame.WHO,
                 STATUS_WORD,
                 Column(title="Running for", value="B", unit="s", decimals=1),
                 Column(title="Accelerators", value="C", unit="none", thresholds=PLAIN),
@@ -141,7 +132,7 @@ QUEUE = Row(
                 "E": _while(WAITING, SCOPE.one("modelarts_training_job_spec_nodes")),
             },
             (
-                *WHO,
+                *frame.WHO,
                 STATUS_WORD,
                 REASON,
                 Column(title="Waiting for", value="B", unit="s", decimals=1, thresholds=WAIT_S),
@@ -205,7 +196,7 @@ FAILURES = Row(
             },
             (
                 Column(title="Ended", value="B", unit="dateTimeAsIso", width=170),
-                *WHO,
+                *frame.WHO,
                 STATUS_WORD,
                 REASON,
                 Column(

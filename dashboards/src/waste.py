@@ -35,14 +35,6 @@ def _of(name: str, *, among: str) -> str:
     return SCOPE.chosen(f"sum by ({JOB}) ({SCOPE.one(name, 'accelerator')})\nand on ({JOB})\n{among}")
 
 
-WHO = (
-    Column(title="Job", label="job_name", link=link.to_job_of_row(), width=190),
-    Column(title="User", label="user"),
-    Column(title="Project", label="project"),
-    Column(title="Pool", label="pool_id"),
-    Column(title="job_id", label="job_id", hidden=True),
-)
-
 NOW = Row(
     "Now",
     (
@@ -180,7 +172,7 @@ IDLE_ROW = Row(
                 "D": _of("modelarts_training_job_accelerator_utilization_mean_ratio", among=IDLE_SINCE),
             },
             (
-                *WHO,
+                *frame.WHO,
                 Column(title="Idle for", value="B", unit="s", decimals=1, thresholds=IDLE_S),
                 Column(title="Accelerators", value="C", unit="none", thresholds=palette.PLAIN),
                 Column(title="Wasted so far (h)", value="A", unit="none", decimals=1, thresholds=palette.PLAIN),
@@ -212,7 +204,7 @@ STRAGGLERS = Row(
                 "D": _of("modelarts_training_job_status_accelerators", among=STRAGGLING),
             },
             (
-                *WHO,
+                *frame.WHO,
                 Column(title="Mean", value="B", unit="percentunit", decimals=0, thresholds=UTILISATION),
                 Column(title="Slowest task", value="C", unit="percentunit", decimals=0, thresholds=UTILISATION),
                 Column(
@@ -245,7 +237,7 @@ PAST = Row(
             ),
             {"A": f"sort_desc(topk(50, {SCOPE.told(ENDED_UNUSED, 'job_name', 'user', 'pool_id', 'flavor')}))"},
             (
-                *WHO,
+                *frame.WHO,
                 Column(title="Flavor", label="flavor"),
                 Column(
                     title="Unused accelerator hours",
