@@ -62,7 +62,7 @@ async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             answer, _ = await exporter.get(container[probe]["httpGet"]["path"])
             assert answer == 200, probe
-        result = await checked(release, at=exporter.url)
+        status, said = await checked(release, at=exporter.url)
     assert (status, said.split()) == (
         0,
         ['modelarts_up{project="vision"}', "1", 'modelarts_up{project="speech"}', "1"],
