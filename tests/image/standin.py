@@ -1,0 +1,135 @@
+"""A stand-in for the slim Python image, made of this machine's own files, for where no registry can be reached.
+
+It holds what the real one holds and the Dockerfile counts on: a Python with pip but without bytecode under
+/usr/local, the C libraries that wheels link to, a shell, certificates, and /tmp. The real one is Debian; this is
+whatever we run on.
+"""
+
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+PROGRAMS = ("/bin/sh", "/usr/bin/env", "/bin/mkdir", "/bin/rm", "/bin/cp", "/bin/ls", "/bin/cat")
+SHARED = (  # no program here needs them, some wheels do; the real image has them all
+    *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1"),
+    *("libgcc_s.so.1", "libstdc++.so.6"),
+)
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+LEFT_OUT = re.compile(r"/(__pycache__|test|tests|idlelib|turtledemo|ensurepip|config-[^/]*|EXTERNALLY-MANAGED)(/|$)")
+SETTINGS = ("ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV LANG=C.UTF-8", 'CMD ["python3"]')  # those of the real one
+PIP = "#!/usr/local/bin/python\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
+PASSWD = "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+
+
+def write(path: Path) -> None:
+    """Write the root file system as a tar archive."""
+    with tarfile.open(path, "w") as archive:
+        image = _Image(archive)
+        for folder in ("bin", "sbin", "lib", "lib64"):
+            if Path("/", folder).is_symlink():  # merged into /usr, as the programs' own paths then expect
+                image.link(f"/{folder}", str(Path("/", folder).readlink()))
+        image.folder("/tmp", mode=0o1777)  # noqa: S108 - a folder inside the image
+        image.text("/etc/passwd", PASSWD)
+        if Path(CERTIFICATES).exists():
+            image.file(CERTIFICATES, Path(CERTIFICATES))
+        _python(image)
+        for needed in sorted(_needed(PROGRAMS)):
+            image.file(needed, Path(needed))
+        for program in PROGRAMS:
+            image.file(program, Path(program))
+
+
+class _Image:
+    """A root file system in the making. Every file belongs to root and can be read by all."""
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+        self._known: set[str] = set()
+
+    def file(self, where: str, source: Path) -> None:
+        """Put a file there, its folders made, links followed."""
+        entry = tarfile.TarInfo(_name(where))
+        entry.size = source.stat().st_size
+        entry.mtime = int(source.stat().st_mtime)
+        entry.mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        with source.open("rb") as content:
+            self._add(entry, content)
+
+    def text(self, where: str, content: str, *, mode: int = 0o644) -> None:
+        """Put a small file there."""
+        data = content.encode()
+        entry = tarfile.TarInfo(_name(where))
+        entry.size = len(data)
+        entry.mode = mode
+        self._add(entry, io.BytesIO(data))
+
+    def folder(self, where: str, *, mode: int) -> None:
+        """Put an empty folder there."""
+        entry = tarfile.TarInfo(_name(where))
+        entry.type = tarfile.DIRTYPE
+        entry.mode = mode
+        self._add(entry, None)
+
+    def link(self, where: str, target: str) -> None:
+        """Put a symbolic link there."""
+        entry = tarfile.TarInfo(_name(where))
+        entry.type = tarfile.SYMTYPE
+        entry.linkname = target
+        self._add(entry, None)
+
+    def _add(self, entry: tarfile.TarInfo, content: io.BufferedReader | io.BytesIO | None) -> None:
+        if entry.name not in self._known:
+            self._known.add(entry.name)
+            self._archive.addfile(entry, content)
+
+
+def _name(where: str) -> str:
+    """Name inside the archive; what a merged folder holds goes to where it leads."""
+    top, _, rest = where.lstrip("/").partition("/")
+    folder = Path("/", top)
+    return f"{folder.readlink()}/{rest}".lstrip("/") if rest and folder.is_symlink() else f"{top}/{rest}".rstrip("/")
+
+
+def _python(image: _Image) -> None:
+    """Put Python and pip under /usr/local."""
+    binary = Path(sys.executable).resolve()
+    image.file(f"/usr/local/bin/python{VERSION}", binary)
+    for name in ("python", "python3"):
+        image.link(f"/usr/local/bin/{name}", f"python{VERSION}")
+    library = Path(sysconfig.get_path("stdlib"))
+    for source in _files(library):
+        image.file(f"/usr/local/lib/python{VERSION}/{source.relative_to(library)}", source)
+    pip = importlib.util.find_spec("pip")
+    assert pip is not None
+    assert pip.origin is not None, "every environment that make builds has pip"
+    packages = Path(pip.origin).parent.parent
+    for source in _files(packages / "pip"):
+        image.file(f"/usr/local/lib/python{VERSION}/site-packages/{source.relative_to(packages)}", source)
+    image.text("/usr/local/bin/pip", PIP, mode=0o755)
+    modules = (str(each) for each in _files(library) if each.suffix == ".so")
+    for needed in sorted(_needed((str(binary), *modules))):
+        image.file(needed, Path(needed))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below, without tests, bytecode and what is installed for this machine."""
+    for path in sorted(folder.rglob("*")):
+        below = f"/{path.relative_to(folder)}"
+        if path.is_file() and not LEFT_OUT.search(below) and not below.startswith("/site-packages/"):
+            yield path
+
+
+def _needed(programs: Iterable[str]) -> set[str]:
+    """Paths of the shared libraries, the loader among them, as the loader of this machine finds them."""
+    told = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
+    cached = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
+    shared = {line.split(" => ")[1] for line in cached.splitlines() if line.strip().startswith(SHARED)}
+    return {match[1] for match in re.finditer(r"(/\S+) \(0x", told)} | shared
