@@ -1,0 +1,294 @@
+"""The compose file and what it mounts, as far as this can be proven without pulling an image."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+import pytest
+import yaml
+
+from exporter.commands import main
+from tests.image.composition import Composition, Datasources, Mount, Providers, composition, replaceable
+from tests.image.conftest import ROOT
+from tests.programs import Alertmanager, Prometheus, Service, found, free_port, until
+
+FILE = ROOT / "compose.yaml"
+PROMETHEUS = ROOT / "compose/prometheus/prometheus.yml"
+ALERTMANAGER = ROOT / "compose/alertmanager/alertmanager.yml"
+
+
+@pytest.fixture(scope="module")
+def composed() -> Composition:
+    return composition(FILE)
+
+
+def outside(mounts: list[Mount], inside: str) -> Path:
+    """Where a path inside a container comes from."""
+    for mount in mounts:
+        if mount.type == "bind" and (inside == mount.target or inside.startswith(mount.target + "/")):
+            return ROOT / (mount.source + inside.removeprefix(mount.target))
+    raise AssertionError(f"{inside} is not mounted")
+
+
+def port_of(composed: Composition, address: str) -> str:
+    """Port of `service:port`, if the service listens there; each publishes what it listens on."""
+    name, _, port = address.partition(":")
+    assert port in {published.rpartition(":")[2] for published in composed.services[name].ports}, address
+    return port
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    """`docker compose config` finds nothing wrong; where it is not installed, the typed reading has to do."""
+    candidates = [["docker", "compose"], ["docker-compose"]]
+    for command in candidates:
+        known = shutil.which(command[0]) and subprocess.run([*command, "version"], check=False, capture_output=True)
+        if known and known.returncode == 0:
+            checked = subprocess.run(
+                [*command, "--file", str(FILE), "config", "--quiet"], check=False, capture_output=True, text=True
+            )
+            assert (checked.returncode, checked.stderr) == (0, "")
+            return
+    pytest.skip("docker compose is not installed: ONLY OUR OWN READING OF ITS SPECIFICATION IS TESTED")
+
+
+def test_images_are_pinned_and_can_be_pinned_harder(composed: Composition) -> None:
+    """Each image has a full version as its tag, and a variable of its own that may carry a digest instead."""
+    defaults = replaceable(FILE)
+
+    for name, service in composed.services.items():
+        assert defaults[f"{name.upper()}_IMAGE"] == service.image
+        if service.build is None:
+            assert re.fullmatch(r"docker\.io/[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service.image)
+
+
+def test_it_builds_on_the_base_of_the_dockerfile(composed: Composition) -> None:
+    """The base image named here and the one named there are one."""
+    build = composed.services["exporter"].build
+    assert build is not None
+    assert build.args["PYTHON_IMAGE"] in re.findall(
+        r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+
+
+def test_nothing_is_published_beyond_loopback(composed: Composition) -> None:
+    """Every port is bound to 127.0.0.1, each to one of its own."""
+    ports = [port for service in composed.services.values() for port in service.ports]
+
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in ports)
+    assert len(set(ports)) == len(ports)
+
+
+def test_whatever_is_mounted_is_there_and_cannot_be_written(composed: Composition) -> None:
+    """Each bind mount is read-only and names what is in the repository; each volume is declared."""
+    for service in composed.services.values():
+        for mount in service.volumes:
+            if mount.type == "bind":
+                assert mount.read_only
+                assert (ROOT / mount.source).exists()
+            else:
+                assert mount.source in composed.volumes
+
+
+def test_each_waits_for_what_it_asks(composed: Composition) -> None:
+    """Services wait for services that there are, and nobody for himself in the end."""
+    started: list[str] = []
+    while len(started) < len(composed.services):
+        ready = [
+            name
+            for name, service in composed.services.items()
+            if name not in started and set(service.depends_on) <= set(started)
+        ]
+        assert ready, f"these wait for each other: {set(composed.services) - set(started)}"
+        started += ready
+
+    assert started[-1] == "grafana"
+
+
+def test_the_exporter_accepts_its_command(composed: Composition) -> None:
+    """The command line of the exporter is one it has, on the ports that are published."""
+    name, *flags = composed.services["exporter"].command
+    parsed = main.commands[name].make_context(name, flags).params
+
+    assert str(parsed["web_listen_address"].port) == port_of(composed, "exporter:10310")
+    assert str(parsed["listen_address"].port) == port_of(composed, "exporter:10311")
+
+
+def test_promtool_accepts_the_configuration_and_all_rules(composed: Composition, tmp_path: Path) -> None:
+    """With everything mounted where the compose file says, Prometheus finds its configuration and all our rules."""
+    service = composed.services["prometheus"]
+    (flag,) = (word for word in service.command if word.startswith("--config.file="))
+    inside = Path(flag.removeprefix("--config.file="))
+    for mount in service.volumes:
+        if mount.type == "bind":
+            place = tmp_path / mount.target.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(ROOT / mount.source)
+    checked = subprocess.run(
+        [found("promtool"), "check", "config", str(tmp_path / str(inside).lstrip("/"))],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    rules = [
+        rule
+        for path in (ROOT / "alerts").glob("*.yaml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert sum(int(count) for count in re.findall(r"SUCCESS: (\d+) rules found", checked.stdout)) == len(rules) > 0
+
+
+def test_prometheus_asks_services_that_listen(composed: Composition) -> None:
+    """Every scrape target and Alertmanager is a service at a port of its own."""
+    config = yaml.safe_load(
+        outside(composed.services["prometheus"].volumes, "/etc/prometheus/prometheus.yml").read_text()
+    )
+    asked = [
+        each for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]] for each in targets(job)
+    ]
+
+    assert {port_of(composed, address.replace("localhost", "prometheus")) for address in asked} == {
+        *("10310", "9090", "9093")
+    }
+
+
+def test_amtool_accepts_the_configuration(composed: Composition) -> None:
+    """Alertmanager's own checker accepts the mounted file, and the page of a failed job goes to the pager."""
+    path = str(outside(composed.services["alertmanager"].volumes, "/etc/alertmanager/alertmanager.yml"))
+    amtool = found("amtool")
+    checked = subprocess.run([amtool, "check-config", path], check=False, capture_output=True, text=True)
+    routed = {
+        severity: subprocess.run(
+            [amtool, "config", "routes", "test", f"--config.file={path}", f"severity={severity}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for severity in ("critical", "warning")
+    }
+
+    assert checked.returncode == 0, checked.stderr
+    assert routed == {"critical": "pager", "warning": "nobody"}
+
+
+def test_grafana_finds_its_data_sources(composed: Composition) -> None:
+    """The provisioned data sources have the documented shape, and are services at a port of their own."""
+    path = outside(composed.services["grafana"].volumes, "/etc/grafana/provisioning/datasources/datasources.yaml")
+    sources = msgspec.yaml.decode(path.read_bytes(), type=Datasources).datasources
+
+    assert [source.type for source in sources if source.isDefault] == ["prometheus"]
+    for source in sources:
+        assert port_of(composed, source.url.removeprefix("http://"))
+        assert source.url.startswith(f"http://{source.type}:")
+
+
+def test_grafana_finds_every_dashboard(composed: Composition) -> None:
+    """The provider has the documented shape and leads to all rendered dashboards; the first page is one of them."""
+    grafana = composed.services["grafana"]
+    path = outside(grafana.volumes, "/etc/grafana/provisioning/dashboards/providers.yaml")
+    (provider,) = msgspec.yaml.decode(path.read_bytes(), type=Providers).providers
+    folder = outside(grafana.volumes, provider.options.path)
+    uids = [json.loads(board.read_text(encoding="utf-8"))["uid"] for board in folder.glob("*.json")]
+
+    assert folder == ROOT / "dashboards"
+    assert len(set(uids)) == len(uids) > 0
+    assert outside(grafana.volumes, grafana.environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).exists()
+
+
+class Running(NamedTuple):
+    """The composed programs as real ones beside the test, but for Grafana."""
+
+    exporter: Service
+    simulator: str
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+
+
+@pytest.fixture
+async def running(composed: Composition, tmp_path: Path) -> AsyncIterator[Running]:
+    """Prometheus, Alertmanager and the demo with the compose file's own settings, at addresses of this machine."""
+    (tmp_path / "alerts").symlink_to(ROOT / "alerts")
+    cloud = free_port()
+    port = free_port()
+    command = (
+        *(sys.executable, "-m", "exporter", composed.services["exporter"].command[0]),
+        *(f"--web.listen-address=127.0.0.1:{port}", f"--listen-address=127.0.0.1:{cloud}"),
+    )
+    async with AsyncExitStack() as up:
+        exporter = await up.enter_async_context(Service("exporter", command, folder=tmp_path, port=port))
+        routing = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))
+        alertmanager = await up.enter_async_context(Alertmanager(routing, folder=tmp_path))
+        text = PROMETHEUS.read_text(encoding="utf-8").replace("exporter:10310", exporter.address)
+        config = yaml.safe_load(text.replace("alertmanager:9093", alertmanager.address))
+        config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] != "prometheus"]
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}  # nobody waits for 15 s here
+        prometheus = await up.enter_async_context(Prometheus(config, folder=tmp_path))
+        yield Running(exporter, f"http://127.0.0.1:{cloud}/simulator", prometheus, alertmanager)
+
+
+async def test_a_job_made_to_fail_is_paged(running: Running) -> None:
+    """What docs/docker.md walks through: all targets are up, all rules healthy, and the canary's failure is paged."""
+
+    async def all_up() -> bool:
+        answer = await running.prometheus.json("/api/v1/targets", state="active")
+        return [target["health"] for target in answer["data"]["activeTargets"]] == ["up", "up"]
+
+    async def all_evaluated() -> bool:
+        answer = await running.prometheus.json("/api/v1/rules")
+        return {rule["health"] for group in answer["data"]["groups"] for rule in group["rules"]} == {"ok"}
+
+    async def paged() -> bool:
+        alerts: list[dict[str, Any]] = await running.alertmanager.json("/api/v2/alerts", receiver="pager")
+        return any(
+            alert["labels"].get("job_name") == "canary"
+            and alert["labels"]["alertname"] == "ModelArtsTrainingJobFailed"
+            for alert in alerts
+        )
+
+    await until(all_up, "the exporter and Alertmanager are up")
+    await until(all_evaluated, "every rule has been evaluated without an error")
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        for step, body in (("", {"name": "canary"}), ("/canary/start", {}), ("/canary/fail", {"exit_code": 137})):
+            async with session.post(f"{running.simulator}/jobs{step}", json=body):
+                pass
+    await until(paged, "Alertmanager has the page for the canary")
+
+
+async def test_health_checks_tell_the_living_from_the_dead(composed: Composition, running: Running) -> None:
+    """Each health check succeeds against the program that it is for, and fails where nothing listens."""
+    addresses = {
+        "exporter": ("127.0.0.1:10310", running.exporter.address),
+        "prometheus": ("127.0.0.1:9090", running.prometheus.address),
+        "alertmanager": ("127.0.0.1:9093", running.alertmanager.address),
+    }
+    nobody = f"127.0.0.1:{free_port()}"
+    for name, (written, address) in addresses.items():
+        kind, *command = composed.services[name].healthcheck.test
+        assert kind == "CMD", "a shell may not be there"
+        assert any(written in word for word in command), f"{name}: asks something else"
+        succeeded = {
+            asked: subprocess.run(  # noqa: ASYNC221 - what it asks are other processes
+                [found(command[0]), *(word.replace(written, asked) for word in command[1:])],
+                check=False,
+                capture_output=True,
+                timeout=30,
+            ).returncode
+            == 0
+            for asked in (address, nobody)
+        }
+        assert succeeded == {address: True, nobody: False}, name
+
+
+def targets(job: dict[str, Any]) -> list[str]:
+    """Addresses that a part of Prometheus' configuration names."""
+    return [address for each in job["static_configs"] for address in each["targets"]]
