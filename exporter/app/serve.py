@@ -21,6 +21,8 @@ from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, SettingsError
 from exporter.web.address import Address
+from exporter.web.config import WebConfig
+from exporter.web.guard import Guard
 from exporter.web.server import serving
 
 _log = structlog.get_logger()
@@ -52,6 +54,8 @@ class WebOptions:
     telemetry_path: str = "/metrics"
     enable_lifecycle: bool = False
     """Whether POST /-/reload is served."""
+    config: WebConfig | None = None
+    """TLS and who is let in; None: plain HTTP for anybody."""
     on_listening: Callable[[tuple[Address, ...]], None] = field(default=lambda _: None)
     """Told the addresses really bound, in the order asked for."""
 
@@ -97,6 +101,7 @@ async def serve(
                 telemetry_path=web.telemetry_path,
                 docs_url=_DOCS_URL,
                 reload=reloading.reload if web.enable_lifecycle else None,
+                guard=None if web.config is None else Guard(web.config, clock=clock),
             )
         )
         up.push_async_callback(daemon.close)

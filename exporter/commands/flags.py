@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -11,8 +12,10 @@ from exporter import log
 from exporter.commands.run import WRONG_USAGE
 from exporter.settings import Settings, SettingsError, load
 from exporter.web.address import Address, parse_address
+from exporter.web.config import WebConfig, load_web_config
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Read = TypeVar("Read")
 
 _PREFIX = "MODELARTS_EXPORTER_"
 
@@ -63,10 +66,29 @@ def logging(*, default: str = "logfmt") -> Decorator:
     return decorate
 
 
+def web_config_file() -> Decorator:
+    """`--web.config.file`."""
+    return flag(
+        "web.config.file",
+        default=None,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TLS and basic auth (YAML, as of Prometheus' exporters); see docs/security.md.",
+    )
+
+
+def web_config_of(path: Path | None) -> WebConfig | None:
+    """Load the web configuration, if there is one, or end with 2 and one sentence for each mistake."""
+    return None if path is None else _tried(path, load_web_config)
+
+
 def settings_of(path: Path) -> Settings:
     """Load the settings, or end with 2 and one sentence for each mistake."""
+    return _tried(path, partial(load, environ=os.environ))
+
+
+def _tried(path: Path, read: Callable[[Path], Read]) -> Read:
     try:
-        return load(path, environ=os.environ)
+        return read(path)
     except SettingsError as error:
         for mistake in error.mistakes:
             click.echo(f"{path}: {mistake}", err=True)

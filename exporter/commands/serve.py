@@ -6,7 +6,15 @@ from pathlib import Path
 import click
 
 from exporter import app, log
-from exporter.commands.flags import AddressType, config_file, flag, logging, settings_of
+from exporter.commands.flags import (
+    AddressType,
+    config_file,
+    flag,
+    logging,
+    settings_of,
+    web_config_file,
+    web_config_of,
+)
 from exporter.commands.run import run, wishes
 from exporter.settings import load
 from exporter.web.address import Address
@@ -27,12 +35,14 @@ Examples:
     default=(":10310",),
     help="Address to serve on; may be given several times.",
 )
+@web_config_file()
 @flag("web.telemetry-path", default="/metrics", help="Path of the exposition.")
 @flag("web.enable-lifecycle", is_flag=True, help="Serve POST /-/reload; SIGHUP reloads in any case.")
 @logging()
 def serve(
     config_file: Path,
     web_listen_address: tuple[Address, ...],
+    web_config_file: Path | None,
     web_telemetry_path: str,
     web_enable_lifecycle: bool,
     log_level: log.Level,
@@ -40,11 +50,13 @@ def serve(
 ) -> None:
     """Poll the targets of the settings file and serve /metrics, until SIGTERM; SIGHUP reloads the file."""
     settings = settings_of(config_file)
+    web_config = web_config_of(web_config_file)
     log.configure(log_level, format=log_format)
     web = app.WebOptions(
         listen_addresses=web_listen_address,
         telemetry_path=web_telemetry_path,
         enable_lifecycle=web_enable_lifecycle,
+        config=web_config,
     )
     run(
         lambda: app.serve(

@@ -45,8 +45,13 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})\Z"), list(_first))
 
 
-def parse(source: str | bytes, faults: Faults) -> yaml.Node | None:
-    """Read one YAML document. None when there is none, or when it is not YAML, which is then noted with its line."""
+def parse(
+    source: str | bytes, faults: Faults, *, when_empty: str = "the file is empty; at least `targets` must be given"
+) -> yaml.Node | None:
+    """Read one YAML document. None when there is none, or when it is not YAML, which is then noted with its line.
+
+    `when_empty` is noted when there is none; empty: a file without a document is no mistake.
+    """
     try:
         loader = _Loader(source)
         node: yaml.Node | None = loader.get_single_node()
@@ -60,8 +65,8 @@ def parse(source: str | bytes, faults: Faults) -> yaml.Node | None:
     except RecursionError:
         faults.add("", "not usable: nested too deeply")
     else:
-        if node is None:
-            faults.add("", "the file is empty; at least `targets` must be given")
+        if node is None and when_empty:
+            faults.add("", when_empty)
         return node
     return None
 

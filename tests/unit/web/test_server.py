@@ -13,7 +13,8 @@ import pytest
 
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.web.address import Address
-from exporter.web.server import Limits, serving
+from exporter.web.limits import Limits
+from exporter.web.server import serving
 from tests.clock import ManualClock
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
