@@ -2,6 +2,7 @@
 
 import asyncio
 
+from exporter.cloud.answer import refused_credential
 from exporter.cloud.endpoint import Caller, NoteUnknown
 from exporter.cloud.errors import Denied, Refused
 from exporter.cloud.v1 import wire
@@ -34,8 +35,8 @@ class FixedWorkspaces:
 class AllWorkspaces:
     """Every workspace of the project, asked for once an hour.
 
-    Where the call does not exist or is not permitted, the default workspace stands alone. Any other failure leaves
-    the last answer standing, and is raised (SourceError) only when there is none.
+    Where the call does not exist or is not permitted, and never was, the default workspace stands alone. Any other
+    failure leaves the last answer standing, and is raised (SourceError) only when there is none.
     """
 
     def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
@@ -52,12 +53,13 @@ class AllWorkspaces:
             if self._clock.monotonic() - self._asked_at >= REFRESH_S:
                 try:
                     self._ids = await self._ask() or (DEFAULT,)
-                except (Refused, Denied):
-                    self._ids = (DEFAULT,)
-                except SourceError:
-                    if not self._ids:
+                except SourceError as error:
+                    if _is_no(error):
+                        self._ids = self._ids or (DEFAULT,)
+                    elif self._ids:
+                        return self._ids  # asked again next time: the hour runs from an answer
+                    else:
                         raise
-                    return self._ids  # asked again next time: the hour runs from an answer
                 self._asked_at = self._clock.monotonic()
             return self._ids
 
@@ -81,3 +83,10 @@ class AllWorkspaces:
             if len(ids) == known or len(ids) >= (total or 0):
                 break
         return tuple(ids)
+
+
+def _is_no(error: SourceError) -> bool:
+    """Whether the cloud knows who asks, and does not list workspaces to them; a refused credential says nothing."""
+    if isinstance(error, Denied):
+        return error.status is not None and not refused_credential(error)
+    return isinstance(error, Refused)

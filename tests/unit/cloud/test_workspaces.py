@@ -109,6 +109,33 @@ async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> 
     assert await workspaces() == ("0",)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(Denied("v1_list_workspaces", "no", status=403), id="forbidden"),
+        pytest.param(Refused("v1_list_workspaces", "no", status=400), id="refused"),
+        pytest.param(Denied("v1_list_workspaces", "no", status=401), id="unauthenticated"),
+        pytest.param(Denied("credentials", "the secret key cannot be read"), id="no-secret"),
+    ],
+)
+async def test_no_refusal_makes_workspaces_vanish(clock: ManualClock, refusal: CloudError) -> None:
+    """Workspaces that were listed once are not forgotten because they may not be listed now."""
+    workspaces = AllWorkspaces(Scripted(RECORDED, refusal), clock, Notes())
+    await workspaces()
+    clock.turn(REFRESH_S)
+
+    assert await workspaces() == ("0", RESEARCH)
+
+
+async def test_a_refused_credential_is_no_list(clock: ManualClock) -> None:
+    """A 401 says nothing of workspaces: with the default one alone the others' jobs would be hidden for an hour."""
+    workspaces = AllWorkspaces(Scripted(Denied("v1_list_workspaces", "no", status=401), RECORDED), clock, Notes())
+
+    with pytest.raises(Denied):
+        await workspaces()
+    assert await workspaces() == ("0", RESEARCH)
+
+
 async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None:
     """Guessing "only the default one" would hide the others' jobs."""
     workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no answer")), clock, Notes())
