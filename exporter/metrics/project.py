@@ -24,7 +24,7 @@ def known_pools(totals: Totals) -> set[str]:
 
 
 def _jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
-    if snapshot.jobs is None:
+    if snapshot.jobs is None or not snapshot.complete:
         return
     counts = Counter((tracked.job.pool_id, tracked.job.status) for tracked in snapshot.jobs.values())
     for pool in sorted(known_pools(snapshot.totals).union(pool for pool, _ in counts)):
@@ -56,7 +56,7 @@ JOBS: Family[ProjectSnapshot] = Family(
     help=(
         "Jobs by status, those hidden by a filter included, finished ones for as long as the retention keeps them; "
         "0 for every other status of a known pool. "
-        "Absent while no poll has succeeded, or for too long: then nobody knows, see modelarts_up."
+        "Absent while no poll has succeeded wholly, or for too long: then nobody knows, see modelarts_up."
     ),
     type=Type.GAUGE,
     subject="project",

@@ -65,6 +65,11 @@ def test_withdrawn_jobs_are_not_counted_as_none() -> None:
     assert told(project.JOBS, jobs=None, totals=Totals(submitted={"pool-a": 3})) == []
 
 
+def test_sums_that_may_be_short_are_withdrawn() -> None:
+    """When some of the jobs may be missing there is no count, though the others are shown (docs/adr/0003)."""
+    assert told(project.JOBS, jobs=jobs(("", JobStatus.RUNNING)), complete=False) == []
+
+
 COUNTED = Totals(
     submitted={"": 5, "pool-a": 2},
     started={"": 4},
