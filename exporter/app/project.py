@@ -27,11 +27,20 @@ from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, Sources
 from exporter.polling.poller import Plan, ProjectPoller
 from exporter.polling.screen import Screen
-from exporter.settings import AkSk, Metadata, Password, PodIdentity, Settings, Target
+from exporter.settings import (
+    POD_TOKEN_FILE,
+    POD_URL,
+    AkSk,
+    Metadata,
+    Password,
+    PodIdentity,
+    Secret,
+    SecretFile,
+    Settings,
+    Target,
+)
 
 _CALLS_A_DEADLINE = 3  # a call may take a third of a poll's deadline, so that a retry still fits in
-_POD_URL = "HC_CONTAINER_CREDENTIALS_FULL_URI"
-_POD_TOKEN_FILE = "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +190,6 @@ def _credentials(target: Target, place: Place) -> Credentials:
         case Metadata():
             return MetadataCredentials(base_url=place.metadata_url)
         case PodIdentity():
-            token_file = Path(place.environ.get(_POD_TOKEN_FILE, ""))
-            return PodIdentityCredentials(
-                url=place.environ.get(_POD_URL, ""), token=lambda: token_file.read_text(encoding="utf-8").strip()
-            )
+            # The settings saw to it that both are there.
+            token = Secret(SecretFile(Path(place.environ[POD_TOKEN_FILE])), key=POD_TOKEN_FILE)
+            return PodIdentityCredentials(url=place.environ[POD_URL], token=token.reveal)

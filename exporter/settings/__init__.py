@@ -20,9 +20,12 @@ from exporter.settings.model import (
     Tls,
 )
 from exporter.settings.regex import Regex
+from exporter.settings.rules import POD_TOKEN_FILE, POD_URL
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
 
 __all__ = [
+    "POD_TOKEN_FILE",
+    "POD_URL",
     "AkSk",
     "Collection",
     "Credentials",

@@ -5,19 +5,24 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from exporter.settings.fault import Faults
-from exporter.settings.model import Password, Settings, Target
+from exporter.settings.model import Password, PodIdentity, Settings, Target
 from exporter.settings.presets import preset
-from exporter.settings.secret import SecretUnreadable
+from exporter.settings.secret import SecretFile, SecretUnreadable
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", re.ASCII)
 _ID = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 _ID_NAMES = ("HUAWEICLOUD_SDK_PROJECT_ID", "OS_PROJECT_ID")
 _NAME_NAME = "OS_PROJECT_NAME"
+POD_URL = "HC_CONTAINER_CREDENTIALS_FULL_URI"
+"""Variable by which CCE says where a pod gets its keys (API reference §9.3)."""
+POD_TOKEN_FILE = "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
+"""Variable by which CCE says where the pod's own token is mounted."""
 
 
 def apply(settings: Settings, *, environ: Mapping[str, str], faults: Faults) -> Settings:
@@ -37,7 +42,11 @@ def apply(settings: Settings, *, environ: Mapping[str, str], faults: Faults) -> 
         target and _target(target, f"targets[{index}]", environ=shared, faults=faults)
         for index, target in enumerate(targets)
     )
-    return replace(settings, targets=tuple(settled))
+    settings = replace(settings, targets=tuple(settled))
+    for index, target in enumerate(targets):
+        if target is not None and not faults.spoils(f"targets[{index}].credentials"):
+            _check_pod(target, f"targets[{index}].credentials", environ=environ, faults=faults)
+    return settings
 
 
 def _collection(settings: Settings, faults: Faults) -> None:
@@ -166,6 +175,27 @@ def _check_proxy(target: Target, path: str, *, faults: Faults) -> None:
         good = False
     if not good:
         faults.add(f"{path}.proxy", "must be a URL such as http://host:3128")
+
+
+def _check_pod(target: Target, path: str, *, environ: Mapping[str, str], faults: Faults) -> None:
+    """A pod's identity is a secret like others: it must be there at the start."""
+    if not isinstance(target.credentials, PodIdentity):
+        return
+    missing = [name for name in (POD_URL, POD_TOKEN_FILE) if not environ.get(name)]
+    if missing:
+        faults.add(path, f"pod_identity needs {' and '.join(missing)} in the environment, which CCE sets")
+        return
+    try:
+        parts = urlsplit(environ[POD_URL])
+        good = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        faults.add(path, f"{POD_URL} of the environment is not a URL")
+    try:
+        SecretFile(Path(environ[POD_TOKEN_FILE])).read()
+    except ValueError as error:
+        faults.add(path, f"{POD_TOKEN_FILE}: {environ[POD_TOKEN_FILE]}: {error}")
 
 
 def _check_authorities(target: Target, path: str, *, faults: Faults) -> None:

@@ -1,8 +1,10 @@
 """Names the vendor's SDK and OpenStack's tools use, consulted when the file is silent."""
 
+from pathlib import Path
+
 import pytest
 
-from exporter.settings import AkSk, Password, SettingsError, Target, load
+from exporter.settings import AkSk, Password, PodIdentity, SettingsError, Target, load
 
 PROJECT_ID = "0123456789abcdef0123456789abcdef"
 KEYS = {"HUAWEICLOUD_SDK_AK": "ENVAK", "HUAWEICLOUD_SDK_SK": "env-secret"}
@@ -155,3 +157,55 @@ def test_with_several_targets_the_environment_names_no_project() -> None:
         load(f"targets: [{one % 'a'}, {one % 'b'}]", environ={"OS_PROJECT_ID": PROJECT_ID})
 
     assert caught.value.mistakes == ("targets[0].project_id: missing", "targets[1].project_id: missing")
+
+
+POD_URL, POD_FILE = "HC_CONTAINER_CREDENTIALS_FULL_URI", "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+URL = "http://127.0.0.1:8099/credentials"
+
+
+def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
+    """With the two variables of CCE and a token in the file there is nothing else to give."""
+    token = tmp_path / "token"
+    token.write_text("invented-token\n")
+
+    found = target("type: pod_identity", {POD_URL: URL, POD_FILE: str(token)})
+
+    assert found.credentials == PodIdentity()
+
+
+@pytest.mark.parametrize(
+    "environ, sentences",
+    [
+        pytest.param(
+            {}, [f"pod_identity needs {POD_URL} and {POD_FILE} in the environment, which CCE sets"], id="none"
+        ),
+        pytest.param(
+            {POD_URL: URL}, [f"pod_identity needs {POD_FILE} in the environment, which CCE sets"], id="no-file"
+        ),
+        pytest.param(
+            {POD_URL: URL, POD_FILE: "/does/not/exist"},
+            [f"{POD_FILE}: /does/not/exist: No such file or directory"],
+            id="no-such-file",
+        ),
+        pytest.param(
+            {POD_URL: "http://[", POD_FILE: "/dev/null"},
+            [f"{POD_URL} of the environment is not a URL", f"{POD_FILE}: /dev/null: is not a regular file"],
+            id="both-wrong",
+        ),
+        pytest.param(
+            {POD_URL: "metadata", POD_FILE: "/does/not/exist"},
+            [
+                f"{POD_URL} of the environment is not a URL",
+                f"{POD_FILE}: /does/not/exist: No such file or directory",
+            ],
+            id="no-scheme",
+        ),
+    ],
+)
+def test_a_pod_without_an_identity_is_one_sentence(environ: dict[str, str], sentences: list[str]) -> None:
+    """What CCE did not mount is missed at the start, not at the first poll; with several targets as well."""
+    assert mistakes("type: pod_identity", environ) == tuple(f"targets[0].credentials: {each}" for each in sentences)
+    one = f"region: eu-de, cloud: otc, project_id: {PROJECT_ID}, credentials: {{type: pod_identity}}"
+    with pytest.raises(SettingsError) as caught:
+        load(f"targets: [{{project: a, {one}}}, {{project: b, {one}}}]", environ=environ)
+    assert len(caught.value.mistakes) == 2 * len(sentences)

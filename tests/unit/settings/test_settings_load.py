@@ -13,7 +13,6 @@ from exporter.settings import (
     Metadata,
     Metrics,
     Password,
-    PodIdentity,
     RateLimit,
     Regex,
     Secret,
@@ -618,7 +617,6 @@ def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> Non
     "credentials, expected",
     [
         pytest.param("{type: metadata}", Metadata(), id="metadata"),
-        pytest.param("{type: pod_identity}", PodIdentity(), id="pod-identity"),
         pytest.param(
             "{type: aksk, access_key: a, secret_key: s}",
             AkSk(access_key=Secret("a"), secret_key=Secret("s")),
