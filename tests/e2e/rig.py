@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.output import Output
-from exporter.app.project import identity, watching
+from exporter.app.project import Place, identity, watching
 from exporter.app.report import Observed
 from exporter.polling.poller import ProjectPoller
 from exporter.polling.store import SnapshotStore
@@ -52,6 +52,10 @@ def settings_for(
 
 NAMED: Mapping[str, Any] = {"project_name": PROJECT_NAME, "credentials": BY_PASSWORD}
 """A target by project name and password."""
+
+
+HERE = Place(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
+"""A machine that offers no credentials, and whose retries do not wait."""
 
 
 class Rig:
@@ -108,11 +112,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig_for(settings: Settings, clock: ManualClock) -> AsyncIterator[Rig]:
+async def rig_for(settings: Settings, clock: ManualClock, *, place: Place = HERE) -> AsyncIterator[Rig]:
     """Give a rig for these settings; its connections close at the end."""
     rig = Rig(settings, clock)
     async with AsyncExitStack() as up:
         for target in settings.targets:
-            poller = watching(target, settings, clock=clock, own=rig.own, on_change=rig.store.update)
+            poller = watching(target, settings, clock=clock, own=rig.own, on_change=rig.store.update, place=place)
             rig.pollers.append(await up.enter_async_context(poller))
         yield rig
