@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter import log
+from exporter import __version__, log
 from exporter.settings.schema import json_schema
 from helm import generate
 from tests.chart import chart
@@ -112,6 +112,15 @@ def test_vocabularies_are_the_exporters_own() -> None:
     known = generate.values_schema()["properties"]["log"]["properties"]
     assert known["level"]["enum"] == list(log.LEVELS)
     assert known["format"]["enum"] == list(log.FORMATS)
+
+
+def test_version_is_the_exporters() -> None:
+    """Chart.yaml gets the exporter's version as its appVersion and as the image's tag, and keeps the rest."""
+    before = (
+        'version: 9.9.9\nappVersion: "9.9.8"\nannotations:\n  images: |\n    - image: registry.example/name:9.9.8\n'
+    )
+    after = before.replace("9.9.8", __version__)
+    assert generate.chart_yaml(before) == after
 
 
 def test_readme_needs_its_markers() -> None:

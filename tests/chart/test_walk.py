@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.chart import chart
-from tests.chart.chart import CI, PATH, ROOT, Rendered
+from tests.chart.chart import CI, PATH, Rendered
 from tests.chart.cluster import CURL, HELM, OTHERS, Cluster
 from tests.chart.walk import PAGE, Call, blocks, walked
 from tests.programs import Prometheus, Service, free_port, until
@@ -144,13 +144,6 @@ def test_every_way_to_install_is_listed() -> None:
     listed = re.findall(r"^\| \[`([\w-]+)`\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert {(PAGE.parent / link).resolve() for _, link in listed} == set(CI)
     assert all(link.endswith(f"/{name}-values.yaml") for name, link in listed)
-
-
-def test_links_lead_somewhere() -> None:
-    """Every relative link of the page and of the chart's README has a file at its other end."""
-    for page in (PAGE, PATH / "README.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).resolve().exists(), f"{page.relative_to(ROOT)}: {link}"
 
 
 def test_named_values_exist() -> None:
