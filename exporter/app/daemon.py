@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.app.project import identity, plan, watching
 from exporter.app.report import Observed
+from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock
 from exporter.polling.memory import ProjectMemory
 from exporter.polling.poller import ProjectPoller
@@ -95,9 +96,9 @@ class Daemon:
             except asyncio.CancelledError:
                 await self._discard(opened)
                 raise
-            self._store.arrange([identity(target) for target in settings.targets])
             for project, watched in opened.items():
                 self._begin(project, watched, settings.collection)
+            self._store.arrange([self._unpolled(target) for target in settings.targets])
             self._settings = settings
 
     async def _opened(self, settings: Settings) -> dict[str, _Watched]:
@@ -121,6 +122,10 @@ class Daemon:
                     self._own.forget_project(target.project)
             raise
         return opened
+
+    def _unpolled(self, target: Target) -> ProjectSnapshot:
+        """A project before its first poll; its totals go on at once, for a 0 shown now would be a counter reset."""
+        return replace(identity(target), totals=self._watched[target.project].poller.totals)
 
     async def _discard(self, opened: Mapping[str, _Watched]) -> None:
         for watched in opened.values():

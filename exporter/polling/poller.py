@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
-from exporter.domain.snapshot import CollectorState, ProjectSnapshot, TrackedJob
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
 from exporter.domain.usage import JobUsage, summarise
 from exporter.polling.ledger import Counts, Entry, Ledger
@@ -315,9 +315,14 @@ class ProjectPoller:
             cloud=self._identity.cloud,
             jobs=tracked if answering else None,
             complete=complete,
-            totals=self._counts.freeze(),
+            totals=self.totals,
             collectors=tuple(self._collectors.values()),
         )
+
+    @property
+    def totals(self) -> Totals:
+        """What has been counted so far."""
+        return self._counts.freeze()
 
     def remember(self) -> ProjectMemory:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""

@@ -41,7 +41,7 @@ class SnapshotStore:
 
     def _kept(self, project: ProjectSnapshot) -> ProjectSnapshot:
         known = self._projects.get(project.project)
-        if known is None or (project.project_id and known.project_id != project.project_id):
+        if known is None or not known.collectors or (project.project_id and known.project_id != project.project_id):
             return project
         return known
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Snapshot
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Snapshot, Totals
 from exporter.polling.store import SnapshotStore
 from tests.clock import ManualClock
 
@@ -42,10 +42,18 @@ def test_an_update_replaces_one_project(clock: ManualClock) -> None:
 def test_rearranging_keeps_what_is_known(clock: ManualClock) -> None:
     """After a change of the settings a project that stayed keeps its jobs, one that left is gone."""
     store = SnapshotStore([ProjectSnapshot(project="a", project_id="1"), ProjectSnapshot(project="b")], clock=clock)
-    store.update(ProjectSnapshot(project="a", project_id="1", jobs={}))
+    store.update(ProjectSnapshot(project="a", project_id="1", jobs={}, collectors=(POLLED,)))
     store.arrange([ProjectSnapshot(project="c"), ProjectSnapshot(project="a", project_id="1")])
 
     assert [(project.project, project.jobs) for project in store.current.projects] == [("c", None), ("a", {})]
+
+
+def test_rearranging_takes_the_totals_of_a_project_that_was_not_polled(clock: ManualClock) -> None:
+    """What is remembered from before a restart is shown at once: totals of 0 would look like a counter reset."""
+    store = SnapshotStore([ProjectSnapshot(project="a")], clock=clock)
+    store.arrange([ProjectSnapshot(project="a", totals=Totals(submitted={"": 7}))])
+
+    assert [project.totals.submitted for project in store.current.projects] == [{"": 7}]
 
 
 def test_another_project_under_the_same_name_starts_anew(clock: ManualClock) -> None:
