@@ -179,11 +179,12 @@ class V1Source:
             return False
         if job.job_id in known.tracked:
             return True
-        return known.is_news(job) and (not known.seeding or (walk.by_list and self._is_recent(job)))
+        return known.is_news(job) and (not known.seeding or self._is_recent(job))
 
     def _is_recent(self, job: Job) -> bool:
-        """Whether a finished version of the job list, whose end is not told, can have ended lately."""
-        return (job.submitted_at or 0.0) + (job.run_duration_s or 0.0) >= self._clock.time() - RECENT_S
+        """Whether a finished version ended lately, or can have, where the job list does not tell its end."""
+        ended_at = job.ended_at or (job.submitted_at or 0.0) + (job.run_duration_s or 0.0)
+        return ended_at >= self._clock.time() - RECENT_S
 
     async def _confirm(self, jobs: Sequence[Job], walk: Walk, known: Known, *, workers: int) -> list[str]:
         """Ask one by one after versions the listing does not name; return those that are gone.

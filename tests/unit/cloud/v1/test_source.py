@@ -484,9 +484,10 @@ async def test_an_older_version_finds_its_job_by_the_versions_call(clock: Manual
     """Trap 27: the overview names version 11, which is not the newest of its job: the job's versions map it."""
     cloud = busy()
     cloud.job(10).versions.append(Version(id=12, status=7, start=None))
+    long_ago = NOW_MS - 3 * 86_400_000
     cloud.jobs += [
-        Job(id=40, name="other", versions=[Version(id=41, status=10), Version(id=42, status=10)]),
-        Job(id=5, name="earlier", versions=[Version(id=6, status=10), Version(id=7, status=10)]),
+        Job(id=job_id, name=name, versions=[Version(id=job_id + n, status=10, start=long_ago) for n in (1, 2)])
+        for job_id, name in ((40, "other"), (5, "earlier"))
     ]
     bench = Bench(cloud, clock)
 
@@ -903,3 +904,18 @@ async def test_a_failing_list_of_one_workspace_leaves_the_other(clock: ManualClo
     with pytest.raises(Denied):
         await Bench(cloud, clock, workspaces=("0", "w1")).look()
     assert cloud.counts["v1_list_jobs"] == 1
+
+
+@pytest.mark.parametrize(
+    "hours_ago, user", [pytest.param(1, "ada", id="lately"), pytest.param(48, "", id="long-ago")]
+)
+async def test_the_first_look_names_who_failed_lately(clock: ManualClock, hours_ago: int, user: str) -> None:
+    """A version that ended shortly before the start has its user, for it may page; old history is not asked."""
+    cloud = busy()
+    ended_ms = NOW_MS - hours_ago * 3_600_000
+    version = Version(id=91, status=11, create=ended_ms - 60_000, start=ended_ms - 50_000, duration=50_000)
+    cloud.jobs.append(Job(id=90, name="failed", versions=[version]))
+
+    told = by_id(await Bench(cloud, clock).look())
+
+    assert told["91"].user == user
