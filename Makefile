@@ -37,6 +37,8 @@ contracts: $(READY) ## who may import whom
 
 drift: $(READY) ## generated files are what their sources say
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python dashboards/generate.py --check
+	$(BIN)/python helm/generate.py --check
 
 coverage: $(READY) ## every test, and how much of the code they reach
 	$(BIN)/coverage erase
@@ -46,10 +48,12 @@ coverage: $(READY) ## every test, and how much of the code they reach
 
 generate: $(READY) ## write all generated files
 	$(BIN)/python docs/generate.py
+	$(BIN)/python dashboards/generate.py
+	$(BIN)/python helm/generate.py
 
 bench: $(READY) ## ratios against prometheus-client and nginx
-	$(BIN)/python bench/render.py
-	$(BIN)/python bench/serve.py
+	PYTHONPATH=. $(BIN)/python bench/render.py
+	PYTHONPATH=. $(BIN)/python bench/serve.py
 
 lock: $(READY) ## bring the lock files up to date with pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
