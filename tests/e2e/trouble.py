@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import Settings
-from exporter.simulator import Fault, Simulator
+from exporter.simulator import Fault, Simulator, parse_fault
 from tests.e2e.rig import Rig
 
 Labels = frozenset[tuple[str, str]]
@@ -37,6 +37,15 @@ class Trouble:
         """Outcome for one generation."""
         return self.v2_outcome if api == "v2" and self.v2_outcome else self.outcome
 
+    def made(self, cloud: Simulator, *, path: str = "*") -> Fault:
+        """Make the simulator's fault, aimed at paths; not for "down"."""
+        if self.fault == "429-date":
+            date = formatdate(cloud.cloud.time() + 3600, usegmt=True)
+            return Fault("429", path=path, retry_after=date)
+        fault = parse_fault(self.fault)
+        fault.path = path
+        return fault
+
     def at(self, cloud: Simulator) -> "_Going":
         """Go on for as long as the context is open."""
         return _Going(self, cloud)
@@ -50,11 +59,8 @@ class _Going:
     async def __aenter__(self) -> Self:
         if self._trouble.fault == "down":
             await self._cloud.go_down()
-        elif self._trouble.fault == "429-date":
-            date = formatdate(self._cloud.cloud.time() + 3600, usegmt=True)
-            self._cloud.faults.add(Fault("429", retry_after=date))
         else:
-            self._cloud.faults.add(self._trouble.fault)
+            self._cloud.faults.add(self._trouble.made(self._cloud))
         return self
 
     async def __aexit__(
