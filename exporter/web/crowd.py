@@ -13,8 +13,10 @@ class Visit:
     """Its neighbourhood: see below."""
     end: Callable[[], object] = lambda: None
     """Ends it at once, whatever is under way."""
+    fresh: bool = True
+    """Whether it has not sent a whole request yet."""
     leaving: bool = False
-    """Whether it has to go once the answer under way is out."""
+    """Whether it has to go after its next answer."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Crowd:
 
     def begun(self, visit: Visit) -> None:
         """Note that a visit has sent a whole request."""
+        visit.fresh = False
         party = self._parties.get(visit.host)
         if party is not None and visit in party.idle:
             del party.idle[visit]
@@ -87,10 +90,10 @@ class Crowd:
             party.idle[visit] = None
 
     def retire(self) -> None:
-        """Let everybody go who is in now: the idle at once, the busy after their answer."""
+        """Let everybody go who is in now: whoever has had an answer at once, the others after theirs."""
         for visit in tuple(self._all()):
-            if visit in self._parties[visit.host].busy:
-                visit.leaving = True
+            if visit.fresh or visit in self._parties[visit.host].busy:
+                visit.leaving = True  # ended in the midst of it, a client would take us for broken
             else:
                 self.exit(visit)
                 visit.end()

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,7 +60,14 @@ class Passwords:
     who try passwords; wrong ones are not remembered.
     """
 
-    def __init__(self, *, most: int = 32, most_of_one_host: int = 8) -> None:
+    def __init__(
+        self,
+        *,
+        compare: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
+        most: int = 32,
+        most_of_one_host: int = 8,
+    ) -> None:
+        self._compare = compare
         self._most = most
         self._most_of_one_host = most_of_one_host
         self._key = secrets.token_bytes(32)
@@ -82,7 +89,7 @@ class Passwords:
             if len(self._looking) >= self._most or self._hosts[host] >= self._most_of_one_host:
                 return Verdict.BUSY
             looking = asyncio.get_running_loop().run_in_executor(
-                self._thread, bcrypt.checkpw, login.password[:_LONGEST], hashed or self._nobody(login.user, users)
+                self._thread, self._compare, login.password[:_LONGEST], hashed or self._nobody(login.user, users)
             )
             self._looking[digest] = looking
             self._hosts[host] += 1

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.settings.wording import meant
 from exporter.web.section import Section
 
 KEYS: Final = (
@@ -183,13 +182,12 @@ def _clients(section: Section, files: Files, context: ssl.SSLContext, seen: "has
         context.verify_mode = _ASKING[section.choice("client_auth_type", tuple(_ASKING), default="NoClientCert")]
     authorities = _authorities(section, files)
     if authorities:
-        seen.update(hashlib.sha256(authorities.encode(errors="replace")).digest())
-        context.verify_flags |= (
-            ssl.VERIFY_X509_PARTIAL_CHAIN
-        )  # as in Go, each certificate given is trusted for itself
+        seen.update(hashlib.sha256(authorities.encode()).digest())
+        # As in Go, each certificate given is trusted for itself.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             context.load_verify_locations(cadata=authorities)
-        except (ssl.SSLError, ValueError):  # ValueError: not ASCII
+        except ssl.SSLError:
             section.wrong(
                 "client_ca_file" if "client_ca_file" in section else "client_ca", "holds no usable PEM certificates"
             )
@@ -204,8 +202,13 @@ def _authorities(section: Section, files: Files) -> str:
         section.wrong("client_ca", "must not be given beside client_ca_file")
     found = files.read(section, "client_ca_file")
     if found is None:
-        return section.text("client_ca", hide=True)
-    return found[1].decode("ascii", "replace") or " "
+        return _ascii(section.text("client_ca", hide=True).encode(errors="replace"))
+    return _ascii(found[1]) or " "
+
+
+def _ascii(pem: bytes) -> str:
+    """PEM without the letters its comments may hold beside ASCII, which `ssl` does not take."""
+    return pem.decode("ascii", "ignore")
 
 
 def _versions(section: Section, context: ssl.SSLContext) -> None:
@@ -228,8 +231,7 @@ def _suites(section: Section, context: ssl.SSLContext) -> None:
     names = section.texts("cipher_suites")
     for name in names:
         if name not in _SUITES and name not in _ALWAYS_ON:
-            near = meant(name.upper(), (*_SUITES, *_ALWAYS_ON))
-            section.wrong("cipher_suites", f"{name!r} is none of the suites Go calls secure{near}")
+            section.wrong("cipher_suites", f"{name!r} is none of the suites that Go calls secure")
             return
     chosen = [_SUITES[name] for name in names if name in _SUITES]
     if chosen:
