@@ -171,7 +171,5 @@ class Server(web.Server):
 
 
 async def _handled(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
-    connection = request.protocol
-    if isinstance(connection, Connection):
-        connection.begin()
+    cast(Connection, request.protocol).begin()
     return await handler(request)

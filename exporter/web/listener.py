@@ -1,11 +1,13 @@
 """Takes connections in, each with the TLS that is in force at that moment, so that certificates can change."""
 
 import asyncio
-import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+
+import structlog
 
 from exporter.web.address import Address, bind
 from exporter.web.connection import Server
@@ -13,9 +15,11 @@ from exporter.web.crowd import Visit, neighbourhood
 from exporter.web.limits import Limits
 from exporter.web.tls import Tls
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
-_PAUSE_S = 0.1
+_PAUSE_S = 0.01
+"""Until the file of somebody who had to go is free."""
+_SILENCE_S = 60.0
 _GOODBYE_S = 5.0
 """How long a client may take to say goodbye in TLS; meanwhile it counts as connected."""
 
@@ -61,6 +65,7 @@ class _Door:
         self._loop = asyncio.get_running_loop()
         self.arriving: set[asyncio.Task[None]] = set()
         self._waiting: set[socket.socket] = set()
+        self._warned_at = -math.inf
 
     async def accept(self, listener: socket.socket) -> None:
         """Let clients in until cancelled."""
@@ -70,8 +75,10 @@ class _Door:
             except ConnectionError:
                 continue  # gone before we looked
             except OSError as error:
-                # Files or memory are short: somebody else must go, or nobody ever gets in again.
-                _log.warning("A connection could not be accepted: %s", error.strerror)
+                # Files or memory are short, which shows before anybody knocks. When somebody does, somebody else must
+                # go, or nobody ever gets in again.
+                self._warn(error)
+                await _knock(listener)
                 self._server.crowd.evict()
                 await asyncio.sleep(_PAUSE_S)
                 continue
@@ -95,7 +102,7 @@ class _Door:
                 ssl_shutdown_timeout=None if tls is None else _GOODBYE_S,
             )
         except OSError as error:  # of TLS too
-            _log.debug("A client was not let in: %s", error)
+            _log.debug("web.client_refused", error=str(error))
             self._server.crowd.exit(visit)
 
     def _arrived(self, client: socket.socket, visit: Visit, task: asyncio.Task[None]) -> None:
@@ -105,6 +112,23 @@ class _Door:
         if client in self._waiting:  # cancelled before it began
             self._waiting.discard(client)
             client.close()
+
+    def _warn(self, error: OSError) -> None:
+        now = self._loop.time()
+        if now - self._warned_at >= _SILENCE_S:
+            self._warned_at = now
+            _log.warning("web.resources_exhausted", error=error.strerror, connections=len(self._server.crowd))
+
+
+async def _knock(listener: socket.socket) -> None:
+    """Wait until somebody wants to come in."""
+    loop = asyncio.get_running_loop()
+    knocked = asyncio.Event()
+    loop.add_reader(listener, knocked.set)
+    try:
+        await knocked.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 def _anybody(_: object) -> bool:

@@ -210,6 +210,26 @@ async def test_connections_of_before_are_ended(folder: Path, authority: Authorit
     assert with_end == b""
 
 
+async def test_answer_of_before_is_finished(folder: Path, authority: Authority) -> None:
+    """An answer under way while the rules change arrives whole; then its connection ends."""
+    renewed = authority.issue("meanwhile", "IP:127.0.0.1")
+    path = folder / "web.yml"
+    path.write_text(TLS, encoding="utf-8")
+    guard = Guard(load_web_config(path), clock=ManualClock(), interval_s=0.01)
+    async with Served(FakeExposition(large=LARGE)).serving(guard=guard) as (address,):
+        context = client_of(authority)
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, limit=4096)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        put(folder, renewed)
+        await until_presented(address, authority, der(renewed))
+        async with asyncio.timeout(10):
+            body = await reader.read()
+        writer.transport.abort()
+    assert b"keep-alive" not in head.lower()
+    assert body == b"".join(LARGE)
+
+
 async def _read_to_the_end(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.read()
