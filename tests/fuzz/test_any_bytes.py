@@ -1,0 +1,182 @@
+"""Whatever bytes come back from the API, from IAM or from the node's services, a call ends with one of our errors."""
+
+import asyncio
+import json
+import math
+
+import msgspec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from exporter.cloud.answer import Reply, expiry, fault, retry_after_s
+from exporter.cloud.errors import OUTCOMES, CloudError
+from exporter.cloud.retry import RetryPolicy
+from exporter.cloud.target import Credentials, MetadataCredentials, PodIdentityCredentials, connect
+from exporter.cloud.temporary import lease_of
+from tests.clock import ManualClock
+from tests.fuzz.mutation import odd
+from tests.unit.cloud.transport.account import (
+    JOBS_V1,
+    KEYS,
+    LOGIN,
+    PASSWORD,
+    SECRET,
+    RecordingObserver,
+    asked,
+    options,
+)
+from tests.unit.cloud.transport.scripted import ScriptedServer, written
+
+NOW = 1_700_000_000.0
+
+header_values = st.one_of(
+    st.sampled_from(
+        [
+            "0",
+            "5",
+            "-1",
+            "1e9",
+            "99999999999999999999",
+            "gzip",
+            "deflate",
+            "chunked",
+            "Wed, 21 Oct 2026 07:28:00 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Mon, 99 Foo 99999 99:99:99 GMT",
+            "application/json",
+            "text/html",
+            "http://127.0.0.1:9/",
+        ]
+    ),
+    st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=30),
+)
+header_names = st.sampled_from(
+    [
+        "Retry-After",
+        "Date",
+        "Content-Type",
+        "Content-Length",
+        "Content-Encoding",
+        "Transfer-Encoding",
+        "Location",
+        "Set-Cookie",
+        "X-Subject-Token",
+        "X-Odd",
+    ]
+)
+SAID = ("is_success", "error_code", "error_msg", "error_message", "error", "jobs", "token", "credential")
+refusals = st.fixed_dictionaries({}, optional=dict.fromkeys(SAID, odd))
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    """The bytes of an answer: mostly a head and a body of sorts, sometimes no HTTP at all."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=200))
+    status = draw(st.sampled_from([200, 200, 201, 204, 302, 400, 401, 403, 404, 408, 429, 500, 502, 503, 600, 99]))
+    body = draw(
+        st.binary(max_size=60) | refusals.map(lambda told: str(told).replace("'", '"').encode(errors="replace"))
+    )
+    lines = draw(st.lists(st.tuples(header_names, header_values), max_size=4))
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines)
+    if draw(st.booleans()):
+        head += f"Content-Length: {len(body)}\r\n"
+    return f"HTTP/1.1 {status} Odd\r\n{head}\r\n".encode("latin-1") + body
+
+
+CREDENTIALS = ("keys", "password", "metadata", "pod")
+
+
+def credentials(kind: str, url: str) -> Credentials:
+    """Credentials of one kind, served by the same odd server."""
+    if kind == "metadata":
+        return MetadataCredentials(base_url=url)
+    if kind == "pod":
+        return PodIdentityCredentials(url=f"{url}/pod", token=lambda: "invented-pod-token")
+    return KEYS if kind == "keys" else LOGIN
+
+
+@given(body=answers(), kind=st.sampled_from(CREDENTIALS), then=st.sampled_from(["close", "close", "reset"]))
+@settings(deadline=None)
+def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
+    """One call, answered with these bytes wherever it asks: a page or a CloudError in one line without a secret."""
+
+    async def call() -> tuple[CloudError | None, RecordingObserver]:
+        observer = RecordingObserver()
+        async with ScriptedServer() as server:
+            server.on("/", written(body, then=then))
+            given = options(
+                server.url,
+                credentials=credentials(kind, server.url),
+                timeout_s=0.5,
+                max_answer_bytes=10_000,
+                retry=RetryPolicy(attempts=1),
+            )
+            async with connect(given, clock=ManualClock(), observer=observer) as transport:
+                try:
+                    await asked(transport, JOBS_V1)
+                except CloudError as error:
+                    return error, observer
+        return None, observer
+
+    with capture_logs():
+        error, observer = asyncio.run(call())
+    text = str(error or "")
+    assert error is None or error.outcome in OUTCOMES
+    assert text.isprintable()
+    assert not any(secret in text for secret in (SECRET, PASSWORD, "invented-pod-token"))
+    assert {outcome for _, outcome in observer.calls} <= set(OUTCOMES)
+
+
+@given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())
+@settings(deadline=None)
+def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band: bool) -> None:
+    """Any status with any error body is a success or one CloudError, whose text is one line of bounded length."""
+    reply = Reply(status=status, headers={}, body=msgspec.json.encode(told))
+    error = fault(reply, operation="op", now=NOW, in_band_failure=in_band)
+    assert (error is None) <= (200 <= status < 300)
+    if error is not None:
+        assert len(str(error)) < 400
+        assert str(error).isprintable()
+
+
+@given(value=header_values, date=header_values)
+@example(value="Fri, 31 Dec 9999 23:59:59 -2359", date="")
+@example(value="Mon, 01 Jan 0001 00:00:00 +2359", date="Mon, 01 Jan 0001 00:00:00 GMT")
+def test_any_retry_after_is_absent_or_within_bounds(value: str, date: str) -> None:
+    """Whatever stands in Retry-After and Date, the pause is none or from 0 to 60 s."""
+    wait_s = retry_after_s({"Retry-After": value, "Date": date}, now=NOW)
+    assert wait_s is None or 0 <= wait_s <= 60
+
+
+@given(text=st.text(max_size=40) | st.datetimes().map(str) | st.datetimes().map(lambda at: f"{at.isoformat()}+23:59"))
+@example(text="0001-01-01T00:00:00+23:59")
+@example(text="9999-12-31T23:59:59.999999-23:59")
+def test_any_expiry_is_a_moment_or_none(text: str) -> None:
+    """Whatever stands where a credential's end should, it is a finite moment or none."""
+    at = expiry(text)
+    assert at is None or math.isfinite(at)
+
+
+@given(
+    told=st.dictionaries(
+        st.sampled_from(
+            ["credential", "access", "secret", "securitytoken", "expires_at", "accessKeyId", "expiration"]
+        ),
+        odd
+        | st.just("2023-11-14T23:13:20Z")
+        | st.dictionaries(st.sampled_from(["access", "secret", "securitytoken", "expires_at"]), odd),
+    )
+)
+def test_any_credential_is_a_key_or_one_sentence(told: dict[str, object]) -> None:
+    """Whatever a node's service gives, it is a whole key fit for headers, or a CloudError."""
+    reply = Reply(status=200, body=json.dumps(told).encode())
+    try:
+        lease = lease_of(reply, operation="op", now=NOW)
+    except CloudError:
+        return
+    assert math.isfinite(lease.expires_at)
+    for part in (lease.value.access, lease.value.secret, lease.value.security_token):
+        assert part.isascii()
+        assert part.isprintable()
