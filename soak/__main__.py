@@ -1,0 +1,97 @@
+"""`python -m soak`: run it, print what came of it, and exit with 1 where it is not what is promised."""
+
+import asyncio
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import click
+import uvloop
+
+from exporter import log
+from exporter.cloud.retry import silence_instrumentation
+from soak.cloud import Churn
+from soak.measure import mean
+from soak.week import DAY_S, Course, Report, Week
+
+GROWTH = 0.02
+"""How much larger memory may be on the last day than on the second."""
+
+
+@click.command()
+@click.option("--days", default=7.0, show_default=True, help="Simulated days; memory is compared from 3 on.")
+@click.option("--jobs-a-day", default=20_000.0, show_default=True, help="Jobs submitted each day.")
+@click.option("--seed", default=1, show_default=True, help="Of the world and of the mishaps.")
+@click.option("--trace", is_flag=True, help="Count Python's memory by tracemalloc too; takes three times as long.")
+def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
+    """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
+    log.configure("error")
+    silence_instrumentation()
+    warnings.simplefilter("error")
+    forgotten: list[str] = []
+    sys.unraisablehook = lambda told: forgotten.append(f"{told.err_msg or ''} {told.exc_value!r}")
+    if trace:
+        tracemalloc.start()
+    course = Course(duration_s=days * DAY_S, seed=seed, churn=Churn(jobs_a_day=jobs_a_day, seed=seed))
+    begun_at = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        week = Week(course, folder=Path(folder), tell=click.echo)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the program itself does
+            report = runner.run(week.run())
+    report.complaints += forgotten
+    wrong = _wrong(report, days=int(days))
+    _tell(report, days=int(days), minutes=(time.monotonic() - begun_at) / 60)
+    for sentence in wrong:
+        click.echo(f"WRONG: {sentence}")
+    sys.exit(bool(wrong))
+
+
+def _wrong(report: Report, *, days: int) -> list[str]:
+    wrong = [f"a counter went back: {told}" for told in report.backward[:10]]
+    wrong += [f"left behind: {told}" for told in report.complaints[:10]]
+    if not report.exact:
+        wrong.append(f"totals: counted {report.counted}, true {report.true}")
+    if report.files_left or report.tasks_left:
+        wrong.append(f"{report.files_left} files and {report.tasks_left} tasks are left")
+    wrong += [
+        f"{what} grew by {growth:.1%}" for what, growth in _growth(report, days=days).items() if growth > GROWTH
+    ]
+    return wrong
+
+
+def _growth(report: Report, *, days: int) -> dict[str, float]:
+    """How much each quantity grew from the second day to the last."""
+    if days <= 2:  # noqa: PLR2004 - there is no day to compare with
+        return {}
+    then, now = mean(report.readings, day=2), mean(report.readings, day=days)
+    return {
+        "resident memory": now.resident_bytes / then.resident_bytes - 1,
+        "allocated blocks": now.blocks / then.blocks - 1,
+        "traced memory": now.traced_bytes / then.traced_bytes - 1 if then.traced_bytes else 0.0,
+        "open files": now.files / then.files - 1,
+        "tasks": now.tasks / then.tasks - 1,
+    }
+
+
+def _tell(report: Report, *, days: int, minutes: float) -> None:
+    click.echo(
+        f"{sum(report.counted.submitted.values())} jobs submitted, {sum(report.counted.finished.values())} finished;"
+        f" {report.polls} polls, {report.polls_failed} of them failed; {report.restarts} restarts, {report.kills} of"
+        f" them kills; {sum(report.faults.values())} faults of {len(report.faults)} kinds; {minutes:.1f} minutes"
+    )
+    click.echo(f"totals {'equal' if report.exact else 'differ from'} the cloud's books")
+    for day in range(1, days + 1):
+        average = mean(report.readings, day=day)
+        click.echo(
+            f"day {day}: resident {average.resident_bytes / 2**20:.1f} MiB, {average.blocks:.0f} blocks, traced"
+            f" {average.traced_bytes / 2**20:.2f} MiB, {average.files:.1f} files, {average.tasks:.1f} tasks"
+        )
+    for what, growth in _growth(report, days=days).items():
+        click.echo(f"{what}: {growth:+.2%} from day 2 to day {days}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""One life of an exporter: what `serve` puts together, with its work done by hand instead of on a schedule."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from exporter.app.output import Output
+from exporter.app.project import Place, identity, watching
+from exporter.app.publication import Publication, State
+from exporter.app.report import Observed
+from exporter.polling.poller import ProjectPoller
+from exporter.polling.store import SnapshotStore
+from exporter.settings import Settings, load
+from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
+from exporter.web.address import Address
+from exporter.web.server import serving
+from soak.hand import Hand
+from soak.remote import Books
+
+_TOTAL = re.compile(
+    rb'^modelarts_training_jobs_(submitted|started|finished)_total\{project="[^"]*",pool_id="([^"]*)"'
+    rb'(?:,status="([^"]*)")?\} (\S+)$',
+    re.MULTILINE,
+)
+
+
+def settings(url: str, *, state: Path) -> Settings:
+    """Settings for the simulated cloud: a password, whose tokens last a day, and time-outs that cost little."""
+    return load(
+        json.dumps(
+            {
+                "targets": [
+                    {
+                        "project": "vision",
+                        "endpoint": url,
+                        "iam_endpoint": url,
+                        "project_name": PROJECT_NAME,
+                        "credentials": {
+                            "type": "password",
+                            "username": USER,
+                            "password": PASSWORD,
+                            "domain_name": DOMAIN,
+                        },
+                        "rate_limit": {"requests_per_second": 100_000, "burst": 100_000, "concurrency": 8},
+                    }
+                ],
+                "collection": {"timeout": "3s", "retention": "1h", "stale_after": "20m"},
+                "state": {"file": str(state)},
+            }
+        ),
+        environ={},
+    )
+
+
+class Life:
+    """One process's worth of an exporter; nothing of it is left when its context ends, but the state file."""
+
+    def __init__(self, poller: ProjectPoller, publication: Publication, store: SnapshotStore, url: str) -> None:
+        self._poller = poller
+        self._publication = publication
+        self._store = store
+        self._url = url
+
+    @property
+    def up(self) -> bool:
+        """Whether the newest jobs poll succeeded wholly."""
+        return self._store.current.projects[0].up
+
+    async def poll(self, *, usage: bool) -> None:
+        """Poll the jobs, the usage if that is due, sweep if that is due, write the state and publish."""
+        await self._poller.poll_jobs()
+        await self._publication.publish()
+        if usage:
+            await self._poller.poll_usage()
+            await self._publication.publish()
+        await self._poller.sweep()
+
+    async def scrape(self, session: aiohttp.ClientSession) -> Books:
+        """Scrape over HTTP, as Prometheus does: the totals."""
+        async with session.get(self._url) as answer:
+            text = await answer.read()
+        told: dict[bytes, dict[tuple[str, str], int]] = {b"submitted": {}, b"started": {}, b"finished": {}}
+        for match in _TOTAL.finditer(text):
+            if number := int(float(match[4])):
+                told[match[1]][match[2].decode(), (match[3] or b"").decode()] = number
+        return Books(
+            {pool: number for (pool, _), number in told[b"submitted"].items()},
+            {pool: number for (pool, _), number in told[b"started"].items()},
+            told[b"finished"],
+        )
+
+
+@asynccontextmanager
+async def life(settings: Settings, *, clock: Hand) -> AsyncIterator[Life]:
+    """Give a new exporter that goes on from the state file."""
+    registry = CollectorRegistry()
+    own = Observed(registry)
+    state = State(settings.state.file, own=own, clock=clock)
+    memory = state.load()
+    target = settings.targets[0]
+    store = SnapshotStore([identity(target)], clock=clock)
+    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
+    async with AsyncExitStack() as up:
+        place = Place(jitter=lambda: 0.0)  # pauses between attempts would be in earnest
+        poller = await up.enter_async_context(
+            watching(target, settings, clock=clock, own=own, on_change=store.update, place=place)
+        )
+        if target.project in memory:
+            poller.recall(memory[target.project])
+        store.update(poller.snapshot())
+        publication = Publication(
+            store, remember=lambda: {target.project: poller.remember()}, output=output, state=state
+        )
+        bound = await up.enter_async_context(
+            serving(
+                (Address("127.0.0.1", 0),),
+                output,
+                ready=lambda: True,
+                snapshot=lambda: output.latest,
+                clock=clock,
+                version="soak",
+            )
+        )
+        yield Life(poller, publication, store, f"http://{bound[0]}/metrics")
