@@ -123,7 +123,7 @@ class Job:
         if self.submitted_at is None or self.started_at is None:
             return None
         waited_s = round(self.started_at - self.submitted_at, 3)  # the cloud's times are milliseconds
-        return max(0.0, waited_s)  # documentation samples start before they are made
+        return 0.0 if waited_s < 0 else waited_s  # documentation samples start before they are made
 
     @property
     def status_nodes(self) -> int | None:
@@ -146,5 +146,6 @@ class Job:
     @property
     def _holds(self) -> bool:
         """Whether nodes are allocated; a job that was cancelled while it waited has none to release."""
-        waits = self.status is JobStatus.TERMINATING and self.started_at is None and self.reported_nodes is None
-        return self.status.holds_nodes and not waits
+        if self.started_at is None and self.reported_nodes is None and self.status is JobStatus.TERMINATING:
+            return False
+        return self.status.holds_nodes

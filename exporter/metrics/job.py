@@ -1,11 +1,12 @@
 """The families of one job: what it is, where it stands, when it got there, and what it asks for and holds."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.metrics.family import Family, Label, Sample, Stability, Type
+from exporter.metrics.single import Single
 
 UNKNOWN_ACCELERATOR = "unknown"
 """The kind of an accelerator that certainly exists although nothing tells whether it is a GPU or an NPU.
@@ -24,14 +25,20 @@ MEASURES = ("precision", "recall", "accuracy", "f1")
 MOST_EXIT_CODES = 8
 """A large job fails on every node at once; the first few tasks tell the story, the rest would only be series."""
 
+_BY_ACCELERATOR: Mapping[Accelerator | None, Mapping[str, str]] = {
+    kind: {ACCELERATOR.name: UNKNOWN_ACCELERATOR if kind is None else kind.value}
+    for kind in (Accelerator.GPU, Accelerator.NPU, None)
+}
+_BY_STATUS: Mapping[JobStatus, Mapping[str, str]] = {status: {"status": status.value} for status in JobStatus}
 _DIGITS = re.compile(r"(\d+)")
 
 
-def accelerator_of(job: Job) -> str | None:
-    """Value of the label `accelerator` on what is counted or measured; None for a job known to hold none."""
+def accelerator_labels(tracked: TrackedJob) -> Mapping[str, str] | None:
+    """Labels of what is counted or measured by kind of accelerator; None for a job known to hold none."""
+    job = tracked.job
     if job.accelerator is Accelerator.CPU or job.spec_accelerators == 0:
         return None
-    return UNKNOWN_ACCELERATOR if job.accelerator is None else job.accelerator.value
+    return _BY_ACCELERATOR[job.accelerator]
 
 
 def natural_order(task: str) -> list[str | int]:
@@ -39,64 +46,68 @@ def natural_order(task: str) -> list[str | int]:
     return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(task))]
 
 
-def _one(value: Callable[[Job], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
+def _the_job(tracked: TrackedJob) -> Job:
+    return tracked.job
+
+
+def _one(value: Callable[[Job], float | None]) -> Single[TrackedJob, Job]:
     """Build one sample without labels, or none."""
-
-    def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        read = value(tracked.job)
-        return () if read is None else (({}, float(read)),)
-
-    return samples
+    return Single(part=_the_job, value=value)
 
 
-def _by_accelerator(value: Callable[[Job], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
+def _by_accelerator(value: Callable[[Job], float | None]) -> Single[TrackedJob, Job]:
     """Build one sample with the kind of accelerator, or none."""
-
-    def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        read, accelerator = value(tracked.job), accelerator_of(tracked.job)
-        return () if read is None or accelerator is None else (({ACCELERATOR.name: accelerator}, float(read)),)
-
-    return samples
+    return Single(part=_the_job, value=value, labels=accelerator_labels)
 
 
-def _info(tracked: TrackedJob) -> Iterable[Sample]:
+def _told(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> Single[TrackedJob, Job]:
+    """Build one sample that is always 1, or none: what it says is in its labels."""
+    return Single(part=_the_job, value=lambda _: 1.0, labels=labels)
+
+
+def _info(tracked: TrackedJob) -> Mapping[str, str]:
     job = tracked.job
-    labels = {
+    return {
         "job_name": job.name,
         "version": job.version,
         "user": job.user,
         "workspace_id": job.workspace_id,
         "pool_id": job.pool_id,
         "flavor": job.flavor,
-        "accelerator": "" if job.accelerator is None else job.accelerator.value,
+        "accelerator": job.accelerator or "",
         "accelerator_model": job.accelerator_model,
         "engine": job.engine,
-        "api": job.api.value,
+        "api": job.api,
         "kind": job.kind,
     }
-    return ((labels, 1.0),)
 
 
-def _status(tracked: TrackedJob) -> Iterable[Sample]:
-    return (({"status": tracked.job.status.value}, 1.0),)
+def _status(tracked: TrackedJob) -> Mapping[str, str]:
+    return _BY_STATUS[tracked.job.status]
 
 
-def _status_reason(tracked: TrackedJob) -> Iterable[Sample]:
-    return (({"reason": tracked.job.reason}, 1.0),) if tracked.job.reason else ()
+def _status_reason(tracked: TrackedJob) -> Mapping[str, str] | None:
+    return {"reason": tracked.job.reason} if tracked.job.reason else None
 
 
 def _quality(tracked: TrackedJob) -> Iterable[Sample]:
     quality = tracked.job.quality
+    if not quality:
+        return ()
     return (({"measure": measure}, quality[measure]) for measure in MEASURES if measure in quality)
 
 
 def _recoveries(tracked: TrackedJob) -> Iterable[Sample]:
-    recoveries = tracked.job.recoveries or {}
+    recoveries = tracked.job.recoveries
+    if not recoveries:
+        return ()
     return (({"policy": policy}, float(recoveries[policy])) for policy in sorted(recoveries))
 
 
 def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
     codes = tracked.job.task_exit_codes
+    if not codes:
+        return ()
     shown = sorted(codes, key=natural_order)[:MOST_EXIT_CODES]
     return (({"task": task}, float(codes[task])) for task in shown)
 
@@ -130,7 +141,7 @@ INFO: Family[TrackedJob] = Family(
         Label(name="api", help="API generation that tells of the job.", values=tuple(api.value for api in Api)),
         Label(name="kind", help="v2 kind of job (`unknown` for one that is not documented); v1 is always `job`."),
     ),
-    samples=_info,
+    samples=_told(_info),
 )
 
 STATUS: Family[TrackedJob] = Family(
@@ -149,7 +160,7 @@ STATUS: Family[TrackedJob] = Family(
             values=tuple(status.value for status in JobStatus),
         ),
     ),
-    samples=_status,
+    samples=_told(_status),
 )
 
 STATUS_REASON: Family[TrackedJob] = Family(
@@ -164,7 +175,7 @@ STATUS_REASON: Family[TrackedJob] = Family(
     labels=(
         Label(name="reason", help="v1 status name or v2 secondary phase; `other` for one that is not documented."),
     ),
-    samples=_status_reason,
+    samples=_told(_status_reason),
 )
 
 SUBMITTED: Family[TrackedJob] = Family(

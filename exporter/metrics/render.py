@@ -9,7 +9,9 @@ from exporter.metrics.family import Family, Type
 from exporter.metrics.identity import JOB_ID, PROJECT
 from exporter.metrics.limit import Share, Weight, shares
 from exporter.metrics.table import Column, Table
-from exporter.metrics.text import head_openmetrics, head_text, labels, speakable
+from exporter.metrics.text import head_openmetrics, head_text, label_value, labels, speakable
+
+_PROJECT, _JOB_ID = PROJECT.name, JOB_ID.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ def _columns(
 
 
 def _job_identity_alone(tracked: TrackedJob) -> str:
-    return labels(((PROJECT.name, tracked.project), (JOB_ID.name, tracked.job.job_id)))
+    return f'{_PROJECT}="{label_value(tracked.project)}",{_JOB_ID}="{label_value(tracked.job.job_id)}"'
 
 
 def _job_identity(info: Family[TrackedJob], names: Sequence[str]) -> Callable[[TrackedJob], str]:

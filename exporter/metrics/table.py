@@ -1,13 +1,14 @@
 """Families by subjects as finished bytes, of which only the rows of changed subjects are made anew."""
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import add, is_
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from exporter.metrics.family import Family, Type
+from exporter.metrics.single import Single
 from exporter.metrics.text import numbers, teller
 
 Subject = TypeVar("Subject")
@@ -27,21 +28,25 @@ class Column(Generic[Subject]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Keep:
-    """Rows that stay, by where they stood."""
+class _Rows:
+    """The lines of some subjects, one after the other in each column."""
 
-    start: int
-    stop: int
+    bodies: Sequence[bytes]
+    """By column."""
+    lengths: Sequence["array[int]"]
+    """Bytes of each row's part, by column."""
+    series: "array[int]"
+    """Lines of each row."""
+    refused: "array[int]"
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """New rows: for each column the bytes of all of them, and the length of each one's part."""
+class _Run:
+    """Rows that are to stand together as they stand in `rows`."""
 
-    pieces: list[bytes]
-    lengths: list["array[int]"]
-    series: "array[int]"
-    refused: "array[int]"
+    rows: _Rows
+    start: int
+    stop: int
 
 
 class Table(Generic[Subject]):
@@ -56,29 +61,29 @@ class Table(Generic[Subject]):
 
     def __init__(self, columns: Iterable[Column[Subject]]) -> None:
         columns = tuple(columns)
-        self._identities = list(dict.fromkeys(column.identity for column in columns))
-        self._writers = [_Writer(column.family) for column in columns]
-        self._named_by = [self._identities.index(column.identity) for column in columns]
+        self._identities = tuple(dict.fromkeys(column.identity for column in columns))
+        self._writers = [_Writer(column) for column in columns]
         self._subjects: Sequence[Subject] = ()
-        self._lengths: list[array[int]] = [array("I") for _ in columns]
-        self._series = array("I")
-        self._refused = array("I")
-        self.bodies: list[bytes] = [b""] * len(columns)
+        self._rows = _Rows([b""] * len(columns), [array("I") for _ in columns], array("I"), array("I"))
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
         """The lines of each column. A body that did not change is the same object as before."""
+        return self._rows.bodies
 
     @property
     def series(self) -> Sequence[int]:
         """Lines of each subject, in their order."""
-        return self._series
+        return self._rows.series
 
     @property
     def refused(self) -> int:
         """Families that raised, over all subjects, and samples left out."""
-        return sum(self._refused)
+        return sum(self._rows.refused)
 
     def weights(self) -> Mapping[int, int]:
         """Lines by the `id` of their subject."""
-        return {id(subject): series for subject, series in zip(self._subjects, self._series, strict=True)}
+        return {id(subject): series for subject, series in zip(self._subjects, self.series, strict=True)}
 
     def weigh(self, subject: Subject) -> int:
         """How many lines a subject would have; nothing is kept."""
@@ -89,86 +94,134 @@ class Table(Generic[Subject]):
         if len(subjects) == len(self._subjects) and all(map(is_, subjects, self._subjects)):
             return
         plan = self._plan(subjects)
-        for at, body in enumerate(self.bodies):
-            self.bodies[at], self._lengths[at] = _splice(plan, at, body=body, lengths=self._lengths[at])
+        columns = [_splice(plan, at, body=body) for at, body in enumerate(self._rows.bodies)]
         series, refused = array("I"), array("I")
-        for step in plan:
-            if isinstance(step, _Made):
-                series.extend(step.series)
-                refused.extend(step.refused)
-            else:
-                series.extend(self._series[step.start : step.stop])
-                refused.extend(self._refused[step.start : step.stop])
-        self._subjects, self._series, self._refused = subjects, series, refused
+        for run in plan:
+            series.extend(run.rows.series[run.start : run.stop])
+            refused.extend(run.rows.refused[run.start : run.stop])
+        bodies, lengths = [body for body, _ in columns], [own for _, own in columns]
+        self._subjects, self._rows = subjects, _Rows(bodies, lengths, series, refused)
 
-    def _plan(self, subjects: Sequence[Subject]) -> list[_Keep | _Made]:
-        """What the new rows consist of: runs of those that stood together before, and batches of new ones."""
+    def _plan(self, subjects: Sequence[Subject]) -> list[_Run]:
+        """What the new rows consist of: runs of those that stood together before, and runs of new ones."""
         known = {id(subject): at for at, subject in enumerate(self._subjects)}
-        plan: list[_Keep | _Made] = []
-        fresh: list[Subject] = []
-        start = stop = 0
-        for subject in subjects:
-            at = known.get(id(subject))
-            if at is not None and at == stop and stop > start:
-                stop += 1
-                continue
-            if stop > start:
-                plan.append(_Keep(start, stop))
-                start = stop = 0
-            if fresh and (at is not None or len(fresh) == _BATCH):
-                plan.append(self._make(fresh))
-                fresh = []
-            if at is None:
-                fresh.append(subject)
+        places = list(map(known.get, map(id, subjects)))
+        fresh = [subject for subject, at in zip(subjects, places, strict=True) if at is None]
+        batches = [self._make(fresh[start : start + _BATCH]) for start in range(0, len(fresh), _BATCH)]
+        moved = [None if was is None else was - at for at, was in enumerate(places)]
+        plan: list[_Run] = []
+        at = made = 0
+        for by, together in groupby(moved):
+            stop = at + len(list(together))
+            if by is None:
+                plan.extend(_runs(batches, made, made := made + stop - at))
             else:
-                start, stop = at, at + 1
-        if stop > start:
-            plan.append(_Keep(start, stop))
-        if fresh:
-            plan.append(self._make(fresh))
+                plan.append(_Run(self._rows, at + by, stop + by))
+            at = stop
         return plan
 
-    def _make(self, subjects: Sequence[Subject]) -> _Made:
-        refused = array("I", bytes(array("I").itemsize * len(subjects)))
-        named = [_names(identity, subjects, refused=refused) for identity in self._identities]
-        series = [0] * len(subjects)
-        pieces: list[bytes] = []
+    def _make(self, subjects: Sequence[Subject]) -> _Rows:
+        batch = _Batch(subjects, self._identities)
+        series = batch.zeros
+        everywhere = 0
+        bodies: list[bytes] = []
         lengths: list[array[int]] = []
-        for writer, which in zip(self._writers, self._named_by, strict=True):
-            piece, counts, told = writer.write(subjects, named[which], refused=refused)
-            pieces.append(piece)
-            lengths.append(array("I", told))
-            series = list(map(add, series, counts))
-        return _Made(pieces, lengths, array("I", series), refused)
+        for writer in self._writers:
+            piece, counts, sizes = writer.write(batch)
+            bodies.append(piece)
+            lengths.append(array("I", sizes))
+            if counts is batch.ones:
+                everywhere += 1
+            elif counts is not batch.zeros:
+                series = list(map(add, series, counts))
+        return _Rows(bodies, lengths, array("I", [count + everywhere for count in series]), batch.refused)
+
+
+class _Batch(Generic[Subject]):
+    """Some subjects, and what several families ask of them, told once."""
+
+    def __init__(self, subjects: Sequence[Subject], identities: Iterable[Callable[[Subject], str]]) -> None:
+        self.subjects = subjects
+        self.refused = array("I", [0] * len(subjects))
+        self.zeros = [0] * len(subjects)
+        self.ones = [1] * len(subjects)
+        self.identities = {identity: _names(identity, subjects, refused=self.refused) for identity in identities}
+        self._parts: dict[Callable[[Subject], Any], list[Any]] = {}
+        self._heads: dict[tuple[Any, ...], list[str | None]] = {}
+
+    def parts(self, part: Callable[[Subject], Any]) -> list[Any]:
+        """What the function gives for each subject. Raises what it raises for any."""
+        if part not in self._parts:
+            self._parts[part] = [part(subject) for subject in self.subjects]
+        return self._parts[part]
+
+    def heads(
+        self, column: Column[Subject], labels: Callable[[Subject], Mapping[str, str] | None]
+    ) -> list[str | None]:
+        """What stands between the name and the number, by subject; None for no sample. Raises as `parts` does."""
+        names = tuple(label.name for label in column.family.labels)
+        key = (column.identity, labels, names)
+        if key not in self._heads:
+            tell = teller(names)
+            self._heads[key] = [
+                None if identity is None or own is None else f"{{{identity}{tell(own) if names or own else ''}}} "
+                for identity, own in zip(self.identities[column.identity], self.parts(labels), strict=True)
+            ]
+        return self._heads[key]
 
 
 class _Writer(Generic[Subject]):
     """Writes the lines of one family."""
 
-    def __init__(self, family: Family[Subject]) -> None:
+    def __init__(self, column: Column[Subject]) -> None:
+        family = column.family
         if family.samples is None or family.type is Type.HISTOGRAM:
             raise ValueError(f"{family.name}: cannot be rendered from a subject")
+        self._column = column
+        self._name = family.exposed_name
         self._samples = family.samples
-        self._start = family.exposed_name + "{"
-        self._labelled = bool(family.labels)
         self._tell = teller([label.name for label in family.labels])
 
-    def write(
-        self, subjects: Sequence[Subject], identities: Sequence[str | None], *, refused: "array[int]"
-    ) -> tuple[bytes, list[int], list[int]]:
+    def write(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write the lines of some subjects; how many lines each has, and how many bytes."""
-        samples, tell, labelled = self._samples, self._tell, self._labelled
+        if isinstance(self._samples, Single):
+            try:
+                return self._write_single(batch, self._samples)
+            except Exception:  # noqa: BLE001, S110 - one of the subjects; asked one by one they tell which
+                pass
+        return self._write_any(batch)
+
+    def _write_single(
+        self, batch: _Batch[Subject], single: Single[Subject, Any]
+    ) -> tuple[bytes, list[int], list[int]]:
+        """Write a line or none for each subject, all together; raises when that cannot be done for any of them."""
+        heads, value = batch.heads(self._column, single.labels), single.value
+        values = [
+            None if head is None or part is None else value(part)
+            for head, part in zip(heads, batch.parts(single.part), strict=True)
+        ]
+        if all(value is None for value in values):
+            return b"", batch.zeros, batch.zeros
+        name = self._name
+        lines = [
+            f"{name}{head}{number}\n" if number else "" for head, number in zip(heads, numbers(values), strict=True)
+        ]
+        data, sizes = _measured(lines)
+        return data, batch.ones if all(lines) else list(map(bool, lines)), sizes
+
+    def _write_any(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
+        """Write any number of lines for each subject, asked one by one."""
+        samples, tell, refused = self._samples, self._tell, batch.refused
         told: list[str] = []
         values: list[float] = []
         counts: list[int] = []
         before = 0
-        for at, subject in enumerate(subjects):
-            identity = identities[at]
+        for at, identity in enumerate(batch.identities[self._column.identity]):
             if identity is not None:
                 try:
-                    for own, value in samples(subject):
+                    for own, value in samples(batch.subjects[at]):
                         values.append(float(value))
-                        told.append(identity + tell(own) if labelled or own else identity)
+                        told.append(identity + tell(own))
                 except Exception:  # noqa: BLE001 - whatever a family makes of one subject must not cost the others
                     del told[before:], values[before:]
                     refused[at] += 1
@@ -182,9 +235,22 @@ class _Writer(Generic[Subject]):
                 count = len(once)
             before += count
             counts.append(count)
-        start = self._start
-        lines = [f"{start}{labels}}} {number}\n" for labels, number in zip(told, numbers(values), strict=True)]
-        return _joined(lines, counts)
+        if not told:
+            return b"", batch.zeros, batch.zeros
+        name = self._name
+        lines = [f"{name}{{{labels}}} {number}\n" for labels, number in zip(told, numbers(values), strict=True)]
+        data, sizes = _measured(lines)
+        marks = list(accumulate(sizes, initial=0))
+        return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
+
+
+def _runs(batches: Sequence[_Rows], start: int, stop: int) -> Iterator[_Run]:
+    """Where the new rows of these numbers stand, when there are `_BATCH` in each batch."""
+    while start < stop:
+        which, at = divmod(start, _BATCH)
+        count = min(stop - start, _BATCH - at)
+        yield _Run(batches[which], at, at + count)
+        start += count
 
 
 def _names(
@@ -201,34 +267,25 @@ def _names(
     return told
 
 
-def _joined(lines: Sequence[str], counts: list[int]) -> tuple[bytes, list[int], list[int]]:
-    """Put lines together and measure them: the bytes, the lines of each subject, and their bytes."""
-    if not lines:
-        return b"", counts, counts
+def _measured(lines: Sequence[str]) -> tuple[bytes, list[int]]:
+    """Put lines together: the bytes, and how many each line has."""
     text = "".join(lines)
     data = text.encode()
-    sizes = list(map(len, lines)) if len(data) == len(text) else [len(line.encode()) for line in lines]
-    if len(sizes) == len(counts) and min(counts):
-        return data, counts, sizes  # one line each
-    marks = list(accumulate(sizes, initial=0))
-    return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
+    return data, list(map(len, lines)) if len(data) == len(text) else [len(line.encode()) for line in lines]
 
 
-def _splice(
-    plan: Sequence[_Keep | _Made], column: int, *, body: bytes, lengths: "array[int]"
-) -> tuple[bytes, "array[int]"]:
-    """Put a column together from what it was and what was made; the old body when nothing in it changed."""
-    ends = list(accumulate(lengths, initial=0)) if body else []
-    view = memoryview(body)
-    parts: list[bytes | memoryview] = []
+def _splice(plan: Sequence[_Run], column: int, *, body: bytes) -> tuple[bytes, "array[int]"]:
+    """Put a column together; the body it had when nothing in it changed, and the length of each row's part."""
+    ends: dict[int, list[int]] = {}
+    parts: list[memoryview] = []
     told = array("I")
-    for step in plan:
-        if isinstance(step, _Made):
-            parts.append(step.pieces[column])
-            told.extend(step.lengths[column])
-        else:
-            told.extend(lengths[step.start : step.stop])
-            if ends:
-                parts.append(view[ends[step.start] : ends[step.stop]])
+    for run in plan:
+        rows, lengths = run.rows, run.rows.lengths[column]
+        told.extend(lengths[run.start : run.stop])
+        if rows.bodies[column]:
+            if id(rows) not in ends:
+                ends[id(rows)] = list(accumulate(lengths, initial=0))
+            own = ends[id(rows)]
+            parts.append(memoryview(rows.bodies[column])[own[run.start] : own[run.stop]])
     joined = b"".join(parts)
     return (body if joined == body else joined), told

@@ -6,7 +6,8 @@ from exporter.domain.job import JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.family import Family, Label, Sample, Stability, Type
-from exporter.metrics.job import ACCELERATOR, accelerator_of, natural_order
+from exporter.metrics.job import ACCELERATOR, accelerator_labels, natural_order
+from exporter.metrics.single import Single
 
 TASK = Label(name="task", help="Task id such as worker-0.")
 
@@ -16,30 +17,23 @@ def current_usage(tracked: TrackedJob) -> JobUsage | None:
     return tracked.usage if tracked.job.status.holds_nodes else None
 
 
-def _one(value: Callable[[JobUsage], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
+def _one(value: Callable[[JobUsage], float | None]) -> Single[TrackedJob, JobUsage]:
     """Build one sample without labels, or none."""
-
-    def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        usage = current_usage(tracked)
-        read = None if usage is None else value(usage)
-        return () if read is None else (({}, read),)
-
-    return samples
+    return Single(part=current_usage, value=value)
 
 
 def _by_accelerator(
     value: Callable[[JobUsage], float | None],
     *,
     of: Callable[[TrackedJob], JobUsage | None] = current_usage,
-) -> Callable[[TrackedJob], Iterable[Sample]]:
+) -> Single[TrackedJob, JobUsage]:
     """Build one sample with the kind of accelerator, or none: the series of a CPU job hold padding (trap 20)."""
+    return Single(part=of, value=value, labels=accelerator_labels)
 
-    def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        usage, accelerator = of(tracked), accelerator_of(tracked.job)
-        read = None if usage is None else value(usage)
-        return () if read is None or accelerator is None else (({ACCELERATOR.name: accelerator}, read),)
 
-    return samples
+def _of_a_running_job(tracked: TrackedJob) -> JobUsage | None:
+    running = tracked.job.status is JobStatus.RUNNING and accelerator_labels(tracked) is not None
+    return tracked.usage if running else None
 
 
 def _named_tasks(tracked: TrackedJob) -> list[TaskUsage]:
@@ -66,19 +60,12 @@ def _each_task_by_accelerator(value: Callable[[TaskUsage], float | None]) -> Cal
     each = _each_task(value)
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        accelerator = accelerator_of(tracked.job)
+        accelerator = accelerator_labels(tracked)
         if accelerator is not None:
             for labels, read in each(tracked):
-                yield {**labels, ACCELERATOR.name: accelerator}, read
+                yield {**labels, **accelerator}, read
 
     return samples
-
-
-def _idle(tracked: TrackedJob) -> Iterable[Sample]:
-    running = tracked.job.status is JobStatus.RUNNING and accelerator_of(tracked.job) is not None
-    if not running or tracked.usage is None or tracked.usage.idle_s is None:
-        return ()
-    return (({}, tracked.usage.idle_s),)
 
 
 CPU_UTILIZATION: Family[TrackedJob] = Family(
@@ -222,7 +209,7 @@ IDLE: Family[TrackedJob] = Family(
     subject="job",
     source="v1: `system_metric_list.gpuUtil` or `npuUtil`; v2: task metric `gpuUtil` or `npuUtil`, by minutes",
     unit="seconds",
-    samples=_idle,
+    samples=Single(part=_of_a_running_job, value=lambda usage: usage.idle_s),
 )
 
 TASK_CPU_UTILIZATION: Family[TrackedJob] = Family(

@@ -21,6 +21,7 @@ from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
 from exporter.metrics.family import Family, Label, Sample, Type
 from exporter.metrics.render import Rendered, Renderer
+from exporter.metrics.single import Single
 from exporter.metrics.text import EOF, speakable
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -302,6 +303,81 @@ def test_impossible_sample_is_refused(sample: Any) -> None:
     rendered = Renderer([family("modelarts_x", lambda _: (sample,), "task")], ()).render(snapshot(job()))
 
     assert (rendered.text, rendered.failed) == (b"", 1)
+
+
+@given(snapshots)
+@settings(max_examples=40, deadline=None)
+def test_asking_all_at_once_tells_what_asking_one_by_one_tells(newest: Snapshot) -> None:
+    """A family told in parts is written as if its function were called for each job by itself."""
+
+    def plain(declared: Family[TrackedJob]) -> Family[TrackedJob]:
+        samples = declared.samples
+        assert samples is not None
+        return dataclasses.replace(declared, samples=lambda tracked: iter(samples(tracked)))
+
+    assert any(isinstance(declared.samples, Single) for declared in JOB_FAMILIES)
+    assert Renderer(JOB_FAMILIES, ()).render(newest) == Renderer(list(map(plain, JOB_FAMILIES)), ()).render(newest)
+
+
+def unless_bad(good: Any, bad: Any = None) -> Any:
+    """A function of a job that gives `good`, and `bad` for the job of that name; None: it raises for that one."""
+
+    def give(tracked: TrackedJob) -> Any:
+        if tracked.job.job_id != "bad":
+            return good
+        if bad is None:
+            raise ZeroDivisionError
+        return bad
+
+    return give
+
+
+def itself(tracked: TrackedJob) -> TrackedJob:
+    """The whole subject as the part a value is read from."""
+    return tracked
+
+
+A_TASK = {"task": "a"}
+
+
+@pytest.mark.parametrize(
+    "part, value, labels",
+    [
+        pytest.param(unless_bad(1), lambda _: True, unless_bad(A_TASK, A_TASK), id="part"),
+        pytest.param(itself, unless_bad(1), unless_bad(A_TASK, A_TASK), id="value"),
+        pytest.param(itself, unless_bad(1, "x"), unless_bad(A_TASK, A_TASK), id="text as value"),
+        pytest.param(itself, unless_bad(1, 1), unless_bad(A_TASK), id="labels"),
+        pytest.param(itself, unless_bad(1, 1), unless_bad(A_TASK, {"other": "a"}), id="undeclared label"),
+    ],
+)
+def test_impossible_job_costs_a_family_told_in_parts_only_its_own_sample(part: Any, value: Any, labels: Any) -> None:
+    """When some of the jobs asked at once cannot be told, the others are, and the failures are counted."""
+    single: Single[TrackedJob, Any] = Single(part=part, value=value, labels=labels)
+    refusing = family("modelarts_x", single, "task")
+
+    rendered = Renderer([refusing, family("modelarts_yy", one(2.0))], ()).render(snapshot(job("bad"), job("good")))
+
+    assert lines(rendered) == [
+        'modelarts_x{project="vision",job_id="good",task="a"} 1',
+        'modelarts_yy{project="vision",job_id="bad"} 2',
+        'modelarts_yy{project="vision",job_id="good"} 2',
+    ]
+    assert (rendered.failed, rendered.series) == (1, {"vision": 3})
+
+
+def test_parts_are_asked_once_for_all_families() -> None:
+    """Families that share a part and labels have each job looked at once, however many they are."""
+    asked: list[str] = []
+
+    def part(tracked: TrackedJob) -> TrackedJob:
+        asked.append(tracked.job.job_id)
+        return tracked
+
+    single = Single(part=part, value=lambda _: 1.0)
+
+    Renderer([family(f"modelarts_x{letter}", single) for letter in "abc"], ()).render(snapshot(job("j1"), job("j2")))
+
+    assert asked == ["j1", "j2"]
 
 
 def test_repeated_labels_are_told_once() -> None:

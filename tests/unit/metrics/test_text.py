@@ -1,6 +1,7 @@
 """Exposition text, piece by piece: what stands above the samples, and how values and labels are written."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,11 +72,22 @@ def test_numbers_read_back(values: list[float]) -> None:
         pytest.param(math.inf, "+Inf", id="infinite"),
         pytest.param(-math.inf, "-Inf", id="infinitely negative"),
         pytest.param(math.nan, "NaN", id="not a number"),
+        pytest.param(7, "7", id="integer"),
+        pytest.param(True, "1", id="true"),
+        pytest.param(False, "0", id="false"),
+        pytest.param(None, "", id="absent"),
     ],
 )
-def test_number_is_written_without_noise(value: float, expected: str) -> None:
+def test_number_is_written_without_noise(value: float | None, expected: str) -> None:
     """Whole numbers have no fraction and non-finite ones are spelled as Go spells them, whatever stands beside."""
     assert numbers([0.5, value, 2.0]) == ["0.5", expected, "2"]
+
+
+@pytest.mark.parametrize("value", [pytest.param(v, id=type(v).__name__) for v in ("1", [1.0], {"1": 1.0}, b"1")])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    """Anything else raises, so that it never stands where a number belongs."""
+    with pytest.raises(TypeError, match="not all are numbers"):
+        numbers([0.5, value])
 
 
 def test_no_numbers() -> None:
