@@ -1,0 +1,232 @@
+"""`--web.config.file` as an operator meets it: the real command, real certificates, a real Prometheus."""
+
+import asyncio
+import os
+import signal
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import bcrypt
+import pytest
+
+from exporter.simulator import Options, Simulator
+from tests.certificates import Authority, Pair, client_of
+from tests.e2e.living import Living, document, living, write
+from tests.e2e.test_commands import finished
+from tests.programs import Prometheus, until
+
+PASSWORD = "invented-password"
+HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(6)).decode()
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Simulator]:
+    """A small living cloud."""
+    async with Simulator(Options(jobs=3, history=3)) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that server and client trust."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def scraper(authority: Authority) -> Pair:
+    """The certificate of the one who may scrape."""
+    return authority.issue("scraper", "DNS:prometheus.example")
+
+
+@pytest.fixture
+def web_config(tmp_path: Path, authority: Authority) -> Path:
+    """A web configuration with all there is: a certificate, the client's too, its name, a user, and headers."""
+    put(tmp_path, authority.issue("server", "IP:127.0.0.1"))
+    path = tmp_path / "web.yml"
+    path.write_text(
+        f"""
+tls_server_config:
+  cert_file: tls.crt
+  key_file: tls.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: {authority.certificate}
+  client_allowed_sans: [prometheus.example]
+http_server_config:
+  headers: {{Strict-Transport-Security: max-age=31536000}}
+basic_auth_users:
+  prometheus: {HASH}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def put(folder: Path, pair: Pair) -> None:
+    """Put a certificate and its key in place, each from one moment to the next."""
+    for name, source in (("tls.crt", pair.certificate), ("tls.key", pair.key)):
+        (folder / f"{name}.new").write_bytes(source.read_bytes())
+        (folder / f"{name}.new").rename(folder / name)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace some text of a file."""
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+async def asked(
+    exporter: Living, path: str, context: ssl.SSLContext, *, password: str | None = PASSWORD, method: str = "GET"
+) -> tuple[int, str]:
+    """Ask over TLS: status and text. Raises aiohttp.ClientError when there is no answer."""
+    login = {} if password is None else {"Authorization": f"Basic {encoded(password)}"}
+    url = exporter.url.replace("http://", "https://") + path
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, ssl=context, headers=login) as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+def encoded(password: str) -> str:
+    """A login as it is sent."""
+    return b64encode(f"prometheus:{password}".encode()).decode()
+
+
+async def presented(exporter: Living, context: ssl.SSLContext) -> object:
+    """Serial number of the certificate that a new connection is shown."""
+    host, _, port = exporter.url.removeprefix("http://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    shown = writer.get_extra_info("peercert")
+    writer.transport.abort()
+    return shown["serialNumber"]
+
+
+async def test_only_the_one_with_certificate_and_password_is_served(
+    cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
+) -> None:
+    """With client certificates and users both are asked for, on every path; what is sent is in no log."""
+    config = write(tmp_path / "config.yaml", document(cloud))
+    known = client_of(authority, scraper)
+    others = (client_of(authority), client_of(authority, authority.issue("other", "DNS:other.example")))
+    async with living(config, f"--web.config.file={web_config}", "--web.enable-lifecycle") as exporter:
+        await exporter.showed(r"poll\.finished.*collector=jobs")
+        status, text = await asked(exporter, "/metrics", known)
+        assert status == 200
+        assert 'modelarts_up{project="vision"} 1' in text
+        for path in ("/metrics", "/", "/-/healthy", "/-/ready"):
+            assert (await asked(exporter, path, known))[0] == 200
+            assert (await asked(exporter, path, known, password=None))[0] == 401
+            assert (await asked(exporter, path, known, password="guess"))[0] == 401
+        assert (await asked(exporter, "/-/reload", known, password=None, method="POST"))[0] == 401
+        assert (await asked(exporter, "/-/reload", known, method="POST"))[0] == 200
+        for context in others:
+            with pytest.raises(aiohttp.ClientError):
+                await asked(exporter, "/metrics", context)
+        exporter.process.send_signal(signal.SIGTERM)
+        assert await exporter.ended() == 0
+        said = "".join(exporter.lines)
+    assert "Traceback" not in said
+    for secret in (
+        PASSWORD,
+        HASH,
+        encoded(PASSWORD),
+        encoded("guess"),
+        scraper.key.read_text(encoding="utf-8")[40:80],
+    ):
+        assert secret not in said
+
+
+async def test_certificate_and_password_change_without_a_restart(
+    cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
+) -> None:
+    """A running process shows a renewed certificate and takes a new password; a broken file changes nothing."""
+    config = write(tmp_path / "config.yaml", document(cloud))
+    context = client_of(authority, scraper)
+    async with living(config, f"--web.config.file={web_config}") as exporter:
+        before = await presented(exporter, context)
+        put(tmp_path, authority.issue("renewed", "IP:127.0.0.1"))
+        await exporter.said(r"web_config\.reloaded")
+        assert await presented(exporter, context) != before
+
+        heard = len(exporter.lines)
+        edit(web_config, "tls_server_config", "tls_server_conf")
+        refused = await exporter.said(r"web_config\.refused", since=heard)
+        assert "tls_server_conf: unknown key; did you mean tls_server_config?" in refused.string
+        assert (await asked(exporter, "/-/healthy", context))[0] == 200
+
+        changed = bcrypt.hashpw(b"next", bcrypt.gensalt(4)).decode()
+        edit(web_config, "tls_server_conf", "tls_server_config")
+        edit(web_config, HASH, changed)
+        async with asyncio.timeout(20):
+            while (await asked(exporter, "/-/healthy", context, password="next"))[0] != 200:
+                pass
+        assert (await asked(exporter, "/-/healthy", context))[0] == 401
+
+
+async def test_prometheus_scrapes_it(
+    cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
+) -> None:
+    """Prometheus itself, configured as docs/security.md says, gets in, and its target is up."""
+    (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
+    config = write(tmp_path / "config.yaml", document(cloud))
+    async with living(config, f"--web.config.file={web_config}") as exporter:
+        scraping = {
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+            "scrape_configs": [
+                {
+                    "job_name": "modelarts-exporter",
+                    "scheme": "https",
+                    "basic_auth": {"username": "prometheus", "password_file": str(tmp_path / "password")},
+                    "tls_config": {
+                        "ca_file": str(authority.certificate),
+                        "cert_file": str(scraper.certificate),
+                        "key_file": str(scraper.key),
+                    },
+                    "static_configs": [{"targets": [exporter.url.removeprefix("http://")]}],
+                }
+            ],
+        }
+        async with Prometheus(scraping, folder=tmp_path) as prometheus:
+
+            async def seen() -> bool:
+                return [each["value"][1] for each in await prometheus.query("up")] == ["1"]
+
+            await until(seen, "Prometheus sees the exporter up")
+
+
+async def test_mistakes_stop_the_start(cloud: Simulator, tmp_path: Path) -> None:
+    """A web configuration that cannot be used: exit 2 and all sentences at once, before the cloud is asked."""
+    config = write(tmp_path / "config.yaml", document(cloud))
+    path = tmp_path / "web.yml"
+    path.write_text(
+        "tls_server_config: {cert_file: none.crt, key_file: none.key, min_version: TLS10}\n"
+        f"basic_auth_users: {{prometheus: {PASSWORD}}}\n",
+        encoding="utf-8",
+    )
+    for command in ("serve", "check-config"):
+        code, out, err = await finished(
+            command, f"--config.file={config}", env={**os.environ, "MODELARTS_EXPORTER_WEB_CONFIG_FILE": str(path)}
+        )
+        assert (code, out) == (2, "")
+        assert err.splitlines() == [
+            f"{path}: tls_server_config.cert_file: {tmp_path}/none.crt: cannot be read: No such file or directory",
+            f"{path}: tls_server_config.key_file: {tmp_path}/none.key: cannot be read: No such file or directory",
+            (
+                f"{path}: tls_server_config.min_version: TLS 1.0 and 1.1 are retired (RFC 8996) and not offered; "
+                "use TLS12 or TLS13"
+            ),
+            f"{path}: basic_auth_users.prometheus: must be a bcrypt hash, as of `htpasswd -nBC 10 USER`",
+        ]
+    assert len(cloud.requests) == 0
+
+
+async def test_check_config_is_quiet_about_a_good_one(cloud: Simulator, tmp_path: Path, web_config: Path) -> None:
+    """Two valid files: exit 0, and a line for each."""
+    config = write(tmp_path / "config.yaml", document(cloud))
+    assert await finished("check-config", f"--config.file={config}", f"--web.config.file={web_config}") == (
+        0,
+        f"{config}: valid, 1 target\n{web_config}: valid\n",
+        "",
+    )
