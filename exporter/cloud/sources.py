@@ -14,7 +14,7 @@ PROBE_S = 3600.0
 """How long the answer of a probe holds: generations come and go with releases of the cloud."""
 
 DOUBT_S = 60.0
-"""How soon a probe that was not answered, or found nothing, is repeated."""
+"""How soon a probe is repeated that was not answered, found nothing, or missed a generation that was there."""
 
 
 class FixedSources:
@@ -31,9 +31,10 @@ class FixedSources:
 class ProbedSources:
     """The generations that exist here, by one small listing call each, repeated every hour.
 
-    A generation is off only when the cloud says that there is no such call. Any other failure says nothing: the last
-    answer stands, and a generation that was never heard of is taken along as long as the other one is there, so that
-    its silence shows as failed polls rather than as an absence of jobs.
+    A generation is off only when the cloud says that there is no such call. One that was there must be missed twice,
+    because a gateway that is being changed says so too, and its jobs would be hidden for an hour while all is green.
+    Any other failure says nothing: the last answer stands, and a generation that was never heard of is taken along as
+    long as the other one is there, so that its silence shows as failed polls rather than as an absence of jobs.
 
     `make_v1` and `make_v2` are called at most once each.
     """
@@ -51,6 +52,7 @@ class ProbedSources:
         self._clock = clock
         self._made: dict[Api, JobSource] = {}
         self._exists: dict[Api, bool] = {}
+        self._missed: set[Api] = set()
         self._sources: tuple[JobSource, ...] = ()
         self._probe_at = float("-inf")
 
@@ -66,22 +68,28 @@ class ProbedSources:
 
     async def _probe(self) -> tuple[JobSource, ...]:
         failures: dict[Api, CloudError] = {}
+        missed: set[Api] = set()
         for api, ask in ((Api.V1, self._probe_v1), (Api.V2, self._probe_v2)):
             try:
                 await ask()
             except Unsupported:
-                self._exists[api] = False
+                if self._exists.get(api) and api not in self._missed:
+                    missed.add(api)
+                else:
+                    self._exists[api] = False
             except Refused:
                 self._exists[api] = True  # it is there, and did not like the question
             except CloudError as error:
                 failures[api] = error
+                missed |= self._missed & {api}  # it said nothing, so the doubt stands
             else:
                 self._exists[api] = True
+        self._missed = missed
         if not any(self._exists.values()):
             if failures:
                 raise next(iter(failures.values()))
             raise Unsupported("probe", "neither the v1 nor the v2 training API exists at this endpoint")
-        self._probe_at = self._clock.monotonic() + (DOUBT_S if failures else PROBE_S)
+        self._probe_at = self._clock.monotonic() + (DOUBT_S if failures or missed else PROBE_S)
         return tuple(self._source(api) for api in Api if self._exists.get(api, True))
 
     def _source(self, api: Api) -> JobSource:

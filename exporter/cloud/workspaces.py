@@ -73,13 +73,14 @@ class AllWorkspaces:
             if page is None:
                 break
             known = len(ids)
-            for _raw, row in wire.rows(page.workspaces, wire.WorkspaceRow, field="v1.workspaces", note=self._note):
+            total = count(page.total_count, field="v1.workspaces.total_count", note=self._note)
+            raws = wire.listed(page.workspaces, total=total, operation=WORKSPACES.name)
+            for _raw, row in wire.rows(raws, wire.WorkspaceRow, field="v1.workspaces", note=self._note):
                 workspace_id = identity(row.id)
                 if workspace_id:
                     ids[workspace_id] = None
                 else:
                     self._note("v1.workspaces.id", row.id)
-            total = count(page.total_count, field="v1.workspaces.total_count", note=self._note)
             if len(ids) == known or len(ids) >= (total or 0):
                 break
         return tuple(ids)

@@ -40,12 +40,12 @@ async def jobs(
     for page in range(1, _LAST_PAGE + 1):
         query = {"workspace_id": workspace_id, "per_page": str(PAGE_SIZE), "page": str(page)}
         answer = await caller.call(JOB_LIST, query=query)
-        raws = (answer.jobs if answer is not None else None) or []
+        total = None if answer is None else count(answer.job_total_count, field="v1.job_total_count", note=note)
+        raws = [] if answer is None else wire.listed(answer.jobs, total=total, operation=JOB_LIST.name)
         rows = list(wire.rows(raws, wire.JobRow, field="v1.jobs", note=note))
         new = [(raw, row) for raw, row in rows if identity(row.job_id) not in seen]
         seen.update(identity(row.job_id) for _, row in new)
         found += new
-        total = None if answer is None else count(answer.job_total_count, field="v1.job_total_count", note=note)
         last = len(raws) < PAGE_SIZE and (total is None or len(seen) >= total)
         satisfied = enough(new)  # asked of every page, the last one too: it may learn from what it is shown
         if satisfied or last or not new:
@@ -62,7 +62,7 @@ async def named(caller: Caller, *, workspace_id: str, name: str, note: NoteUnkno
         "search_content": name[:_LONGEST_SEARCH],
     }
     answer = await caller.call(JOB_LIST, query=query)
-    return list(wire.rows(answer.jobs if answer is not None else None, wire.JobRow, field="v1.jobs", note=note))
+    return list(wire.rows((answer and answer.jobs) or (), wire.JobRow, field="v1.jobs", note=note))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,9 @@ async def versions(caller: Caller, *, job_id: str, note: NoteUnknown) -> Version
     answer = await caller.call(VERSIONS, path={"job_id": job_id})
     if answer is None:
         return Versions(job_name="", records=())
-    raws = answer.versions or []
-    total = count(answer.version_count, field="v1.version_count", note=note) or 0
+    told = count(answer.version_count, field="v1.version_count", note=note)
+    raws = wire.listed(answer.versions, total=told, operation=VERSIONS.name)
+    total = told or 0
     found = {identity(record.version_id): record for record in _records(raws, note=note)}
     page = 0
     while len(raws) < total and page < _LAST_PAGE and len(found) < total:
@@ -87,7 +88,7 @@ async def versions(caller: Caller, *, job_id: str, note: NoteUnknown) -> Version
         query = {"per_page": str(PAGE_SIZE), "page": str(page)}
         paged = await caller.call(VERSIONS, path={"job_id": job_id}, query=query)
         known = len(found)
-        more = (paged.versions if paged is not None else None) or []
+        more = (paged and paged.versions) or []
         found |= {identity(record.version_id): record for record in _records(more, note=note)}
         if len(more) < PAGE_SIZE or (page > 1 and len(found) == known):
             break

@@ -59,14 +59,15 @@ class Overview:
 
     async def _ask(
         self, workspace_id: str, *, limit: str = str(PAGE_SIZE), offset: int | None = None
-    ) -> tuple[list[msgspec.Raw], int | None]:
+    ) -> tuple[Sequence[msgspec.Raw], int | None]:
         query = {"workspace_id": workspace_id, "limit": limit}
         if offset is not None:
             query["offset"] = str(offset)
         answer = await self._caller.call(OVERVIEW, query=query)
         if answer is None:
             return [], None
-        return answer.versions or [], count(answer.total_count, field="v1.total_count", note=self._note)
+        total = count(answer.total_count, field="v1.total_count", note=self._note)
+        return wire.listed(answer.versions, total=total, operation=OVERVIEW.name), total
 
     async def _paged(self, workspace_id: str) -> Sequence[msgspec.Raw]:
         for attempt in (1, 2):

@@ -4,14 +4,18 @@ Scalars are left as they came, because any of them may be a number, its text, nu
 `exporter.cloud.values` reads them. Lists hold raw items, so that one bad item is skipped and its list kept.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.errors import Unintelligible
 
 NOTHING = msgspec.Raw(b"null")
+
+Rows = list[msgspec.Raw] | msgspec.UnsetType | None
+"""The items of a listing; null is an empty one, unset means that the answer does not speak of any."""
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 
@@ -20,7 +24,7 @@ class OverviewPage(msgspec.Struct, kw_only=True):
     """The versions of all jobs of a workspace (API reference §2.1)."""
 
     total_count: Any = None
-    versions: list[msgspec.Raw] | None = None
+    versions: Rows = msgspec.UNSET
 
 
 class OverviewRow(msgspec.Struct, kw_only=True, gc=False):
@@ -44,7 +48,7 @@ class JobPage(msgspec.Struct, kw_only=True):
     """One page of the job list (§2.2). The count is a hint only."""
 
     job_total_count: Any = None
-    jobs: list[msgspec.Raw] | None = None
+    jobs: Rows = msgspec.UNSET
 
 
 class JobRow(msgspec.Struct, kw_only=True, gc=False):
@@ -66,7 +70,7 @@ class VersionPage(msgspec.Struct, kw_only=True):
 
     job_name: Any = None
     version_count: Any = None
-    versions: list[msgspec.Raw] | None = None
+    versions: Rows = msgspec.UNSET
 
 
 class VersionRecord(msgspec.Struct, kw_only=True):
@@ -102,7 +106,7 @@ class WorkspacePage(msgspec.Struct, kw_only=True):
     """The workspaces of a project; both generations use them."""
 
     total_count: Any = None
-    workspaces: list[msgspec.Raw] | None = None
+    workspaces: Rows = msgspec.UNSET
 
 
 class WorkspaceRow(msgspec.Struct, kw_only=True):
@@ -120,8 +124,19 @@ def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -
         return None
 
 
+def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec.Raw]:
+    """The items of a listing, as they came.
+
+    Raises Unintelligible when the answer has neither items nor a total: it is no listing, and must not pass for an
+    empty one.
+    """
+    if rows is msgspec.UNSET and total is None:
+        raise Unintelligible(operation, "neither rows nor a total: this is no listing")
+    return rows or []
+
+
 def rows(
-    raws: Iterable[msgspec.Raw] | None, kind: type[Item], *, field: str, note: NoteUnknown
+    raws: Iterable[msgspec.Raw] | msgspec.UnsetType | None, kind: type[Item], *, field: str, note: NoteUnknown
 ) -> Iterator[tuple[msgspec.Raw, Item]]:
     """Decode the items of a list, leaving out the bad ones; each comes with its raw text."""
     for raw in raws or ():

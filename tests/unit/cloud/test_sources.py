@@ -134,18 +134,51 @@ async def test_the_answer_holds_for_an_hour(clock: ManualClock) -> None:
 
 
 async def test_a_generation_that_is_switched_off_leaves(clock: ManualClock) -> None:
-    """And one that comes back comes back as the same object."""
+    """Missed twice, a minute apart; and one that comes back comes back as the same object."""
     cloud = Cloud()
     sources = probed(cloud, clock)
     first = await sources.current()
     cloud.v1 = MISSING
     clock.turn(PROBE_S)
+    assert await sources.current() == first
+    clock.turn(DOUBT_S)
     without = await sources.current()
     cloud.v1 = None
     clock.turn(PROBE_S)
 
     assert apis(without) == ["v2"]
     assert [one is other for one, other in zip(await sources.current(), first, strict=True)] == [True, True]
+
+
+async def test_a_gateway_that_misses_once_hides_nothing(clock: ManualClock) -> None:
+    """A generation that was there stays through one 404, its polls failing in the open; then the hour runs anew."""
+    cloud = Cloud()
+    sources = probed(cloud, clock)
+    await sources.current()
+    cloud.v2 = MISSING
+    clock.turn(PROBE_S)
+    during = await sources.current()
+    cloud.v2 = None
+    clock.turn(DOUBT_S)
+    after = await sources.current()
+    cloud.v2 = MISSING
+    clock.turn(PROBE_S)  # an hour later it is missed once more: that is the first time again
+
+    assert apis(during) == apis(after) == apis(await sources.current()) == ["v1", "v2"]
+
+
+async def test_a_doubt_outlasts_silence(clock: ManualClock) -> None:
+    """404, then no answer, then 404 again: it was missed twice, and nothing it said in between spoke for it."""
+    cloud = Cloud()
+    sources = probed(cloud, clock)
+    await sources.current()
+    told = []
+    for answer, wait_s in ((MISSING, PROBE_S), (Unreachable("probe", "no answer"), DOUBT_S), (MISSING, DOUBT_S)):
+        cloud.v2 = answer
+        clock.turn(wait_s)
+        told.append(apis(await sources.current()))
+
+    assert told == [["v1", "v2"], ["v1", "v2"], ["v1"]]
 
 
 SILENCE = [

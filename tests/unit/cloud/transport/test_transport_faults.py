@@ -237,7 +237,7 @@ async def test_a_retry_is_signed_anew(
 async def test_a_short_retry_after_is_waited_for(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """The second attempt comes no sooner than the cloud asked: 0.2 s after the first."""
+    """Trap 35: the second attempt comes no sooner than the cloud asked, 0.2 s after the first."""
     loop = asyncio.get_running_loop()
     at: list[float] = []
 

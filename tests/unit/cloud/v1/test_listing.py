@@ -1,10 +1,15 @@
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
 from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.errors import Unintelligible
 from exporter.cloud.v1 import listing
+from exporter.cloud.v1.overview import Overview
+from exporter.cloud.workspaces import AllWorkspaces
+from tests.clock import ManualClock
 from tests.unit.cloud.notes import Notes
 from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
 
@@ -155,3 +160,66 @@ async def test_no_answer_is_nothing() -> None:
         assert await listing.jobs(Null(told), workspace_id="0", note=Notes()) == []
         assert await listing.named(Null(told), workspace_id="0", name="x", note=Notes()) == []
         assert list((await listing.versions(Null(told), job_id="1", note=Notes())).records) == []
+
+
+class Mute:
+    """Answers every call with the same text."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    async def call(
+        self,
+        endpoint: Endpoint[Any],
+        *,
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        query: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        body: object = None,  # noqa: ARG002 - the protocol's
+    ) -> Any:
+        """Answer."""
+        return msgspec.json.decode(self.text, type=endpoint.answer)
+
+
+async def overview(caller: Mute) -> object:
+    return list(await Overview(caller, clock=ManualClock(), note=Notes()).rows("0"))
+
+
+async def job_list(caller: Mute) -> object:
+    return await listing.jobs(caller, workspace_id="0", note=Notes())
+
+
+async def versions(caller: Mute) -> object:
+    return list((await listing.versions(caller, job_id="1", note=Notes())).records)
+
+
+async def workspaces(caller: Mute) -> object:
+    return await AllWorkspaces(caller, ManualClock(), Notes())()
+
+
+LISTINGS = pytest.mark.parametrize(
+    "listed", [overview, job_list, versions, workspaces], ids=["overview", "job list", "versions", "workspaces"]
+)
+
+
+@LISTINGS
+async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
+    """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
+    with pytest.raises(Unintelligible, match="this is no listing"):
+        await listed(Mute(b'{"is_success": true}'))
+
+
+@LISTINGS
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"jobs": null, "versions": null, "workspaces": null}',
+        b'{"jobs": [], "versions": [], "workspaces": []}',
+        b'{"total_count": 0, "job_total_count": "0", "version_count": 0}',
+    ],
+    ids=["null", "no rows", "a total of 0"],
+)
+async def test_an_empty_listing_may_be_told_in_several_ways(
+    listed: Callable[[Mute], Awaitable[object]], text: bytes
+) -> None:
+    """null, an empty list, or a total of 0 without a list; of workspaces the default one always remains."""
+    assert await listed(Mute(text)) == (("0",) if listed is workspaces else [])
