@@ -81,8 +81,8 @@ NOW = Row(
         number(
             Head(
                 title="Circuits open",
-                about="Projects whose calls are held back because the cloud denied them, so that it does not lock "
-                "the key. The remedy is a valid credential or a missing permission.",
+                about="Projects of which calls are held back: after refused credentials, so that the key is not "
+                "locked, or after failures in a row. The outcomes of the calls say why.",
                 unit="none",
                 width=3,
                 height=4,

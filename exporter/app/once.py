@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
 from exporter.app.report import Observed
+from exporter.cloud.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.store import SnapshotStore
 from exporter.polling.tally import tally
@@ -31,6 +32,7 @@ class Once:
 
 async def scrape(settings: Settings, *, clock: Clock) -> Once:
     """Poll jobs and usage of every target once and render the result."""
+    silence_instrumentation()
     registry = CollectorRegistry()
     own = Observed(registry)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)

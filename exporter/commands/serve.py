@@ -26,6 +26,12 @@ Examples:
 """
 
 
+def _path(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not value.startswith("/") or value == "/" or value.startswith("/-/"):
+        raise click.BadParameter(f"{value!r} must begin with a slash; / and /-/… have their own use")
+    return value
+
+
 @click.command(epilog=_EXAMPLES)
 @config_file()
 @flag(
@@ -36,7 +42,7 @@ Examples:
     help="Address to serve on; may be given several times.",
 )
 @web_config_file()
-@flag("web.telemetry-path", default="/metrics", help="Path of the exposition.")
+@flag("web.telemetry-path", default="/metrics", callback=_path, help="Path of the exposition.")
 @flag("web.enable-lifecycle", is_flag=True, help="Serve POST /-/reload; SIGHUP reloads in any case.")
 @logging()
 def serve(

@@ -91,8 +91,8 @@ THROTTLED: Family[None] = Family(
 CIRCUIT_OPEN: Family[None] = Family(
     name="modelarts_exporter_circuit_open",
     help=(
-        "1 while calls of the target are held back after the cloud denied them, so that it does not lock the key; "
-        "0 otherwise. The remedy is a valid credential or a missing permission."
+        "1 while calls of the target, or those of one operation, are held back: after refused credentials, so that "
+        "the key is not locked, or after failures in a row. 0 otherwise. The other outcomes of the calls say why."
     ),
     type=Type.GAUGE,
     subject="exporter",

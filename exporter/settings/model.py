@@ -103,7 +103,7 @@ class RateLimit(Section, frozen=True, kw_only=True):
 
     requests_per_second: Annotated[float, Meta(gt=0)] = 5.0
     """Calls a second in the long run. 5 leaves most of the account's quota, which people and pipelines share,
-    and is still enough to read 300 tasks a minute."""
+    and with the defaults below is still enough to read some 120 tasks in each usage poll."""
     burst: Annotated[int, Meta(ge=1)] = 10
     """Calls that may be made at once after a pause. 10 lets a poll of a mid-sized project start without waiting."""
     concurrency: Annotated[int, Meta(ge=1)] = 4

@@ -236,6 +236,15 @@ async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
         assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("path", ["metrics", "/", "/-/ready"], ids=["relative", "the page's", "one of ours"])
+async def test_a_path_that_cannot_be_served_stops_the_start(cloud: Simulator, tmp_path: Path, path: str) -> None:
+    """One sentence that names the flag, and exit code 2, before anything listens."""
+    code, out, err = await finished(*serve(written(tmp_path, cloud)), f"--web.telemetry-path={path}")
+    assert (code, out) == (2, "")
+    assert f"'--web.telemetry-path' (env var: 'MODELARTS_EXPORTER_WEB_TELEMETRY_PATH'): '{path}' must begin" in err
+    assert "Traceback" not in err
+
+
 async def test_check_config_is_quiet_about_good_settings(cloud: Simulator, tmp_path: Path) -> None:
     """A valid file: exit 0, one line, and the cloud is not asked."""
     config = written(tmp_path, cloud)
@@ -262,6 +271,7 @@ async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path)
     assert code == 1
     assert 'modelarts_up{project="vision"} 0' in out
     assert "unreachable" in err
+    assert "stamina" not in err  # the retries are in the metrics, and a poll has one line
 
 
 async def test_metrics_prints_the_catalogue() -> None:

@@ -304,14 +304,14 @@ async def test_many_endings_at_once_are_taken_in(cloud: Simulator, clock: Manual
 
 async def test_a_filter_hides_series_and_keeps_sums(cloud: Simulator, clock: ManualClock) -> None:
     """A filtered job has no series of its own and still counts in the project's totals."""
-    for name in ("open-a", "open-b", "secret"):
+    for name in ("open-a", "open-b", "veiled-c"):
         cloud.world.start(cloud.world.submit(name))
-    settings = settings_for(cloud, filters={"exclude_names": "secret.*"})
+    settings = settings_for(cloud, filters={"exclude_names": "veiled.*"})
     async with rig_for(settings, clock) as rig:
         await rig.poll()
         assert len(rig.statuses()) == 2
         assert rig.value("modelarts_training_jobs", status="running", pool_id="") == 3
-        assert "secret" not in rig.text()
+        assert "veiled-c" not in rig.text()
 
 
 def all_text(rig: Rig) -> str:
