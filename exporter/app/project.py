@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.app.report import Observed, Unknowns, polled
+from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.sources import FixedSources, ProbedSources
 from exporter.cloud.target import (
     AccessKeyCredentials,
@@ -41,6 +42,7 @@ from exporter.settings import (
 )
 
 _CALLS_A_DEADLINE = 3  # a call may take a third of a poll's deadline, so that a retry still fits in
+_LAST_ATTEMPT = 0.6  # of the deadline: an attempt begun later would be cut off by it, and the poll not learn why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,7 @@ def _reach(target: Target, settings: Settings, place: Place) -> TargetOptions:
         burst=target.rate_limit.burst,
         concurrency=target.rate_limit.concurrency,
         timeout_s=settings.collection.timeout_s / _CALLS_A_DEADLINE,
+        retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
         ca_file=target.tls.ca_file,
         insecure_skip_verify=target.tls.insecure_skip_verify,
         proxy=target.proxy.reveal if target.proxy else None,

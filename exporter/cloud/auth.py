@@ -108,7 +108,7 @@ class SigningAuth:
             self._lasting = key
             self._changed(None)
         headers = sign(request, key, at=self._clock.time())
-        unsaid = (key.secret, key.security_token, headers["Authorization"].rpartition("=")[2])
+        unsaid = (key.access, key.secret, key.security_token, headers["Authorization"].rpartition("=")[2])
         return Grant(headers=headers, unsaid=unsaid, credential=key)
 
     async def _looked_up(self) -> str:

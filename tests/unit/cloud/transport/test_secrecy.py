@@ -20,16 +20,17 @@ from tests.clock import ManualClock
 from tests.unit.cloud.transport.account import JOBS_V1, PAGE, RecordingObserver, asked, options
 from tests.unit.cloud.transport.scripted import Received, ScriptedServer, Step, answer, written
 
+ACCESS_KEY = "INVENTEDKEYNOBODYSEES"
 SECRET_KEY = "InventedSecretThatNobodyMaySee"
 SECURITY_TOKEN = "InventedSecurityTokenNobodySees"
 PASSWORD = "InventedPasswordNobodySees"
 TOKEN = "InventedTokenNobodySees"
 BODY = "InventedBodyNobodySees"
-SECRETS = (SECRET_KEY, SECURITY_TOKEN, PASSWORD, TOKEN, BODY)
+SECRETS = (ACCESS_KEY, SECRET_KEY, SECURITY_TOKEN, PASSWORD, TOKEN, BODY)
 
 CREDENTIALS: dict[str, Credentials] = {
     "aksk": AccessKeyCredentials(
-        access_key=lambda: "AK1", secret_key=lambda: SECRET_KEY, security_token=lambda: SECURITY_TOKEN
+        access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY, security_token=lambda: SECURITY_TOKEN
     ),
     "password": PasswordCredentials(
         username=lambda: "ivy", password=lambda: PASSWORD, domain_name=lambda: "INVENTED-DOMAIN"
@@ -96,7 +97,7 @@ def prepared(server: ScriptedServer, kind: str) -> TargetOptions:
     credentials = CREDENTIALS[kind]
     if kind == "metadata":
         credentials = MetadataCredentials(base_url=server.url)
-        key = {"access": "AK1", "secret": SECRET_KEY, "securitytoken": SECURITY_TOKEN}
+        key = {"access": ACCESS_KEY, "secret": SECRET_KEY, "securitytoken": SECURITY_TOKEN}
         server.on("/meta-data/", answer(200, TOKEN.encode()))
         server.on("/openstack/", answer(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
     if kind == "password":
