@@ -72,10 +72,10 @@ async def test_a_rotated_key_is_used_from_the_next_call(
         assert calls(rig, outcome="denied") == 0
 
 
-async def test_a_rotation_that_is_late_heals_in_the_same_poll(
+async def test_a_rotation_that_is_late_heals_after_the_pause(
     cloud: Simulator, clock: ManualClock, secret_file: Path
 ) -> None:
-    """Until the file follows the cloud polls are denied, in sum twice; the new file ends it at the next trial."""
+    """Until the file follows the cloud, two calls are refused and no more; the new file ends it at the next trial."""
     credentials = {**AKSK, "secret_key": f"${{file:{secret_file}}}"}
     async with rig_for(settings_for(cloud, api="v2", credentials=credentials), clock) as rig:
         assert await polled(rig, clock) == 1
