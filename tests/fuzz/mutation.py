@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def mutated(draw: st.DrawFn, endpoint: Endpoint[Any]) -> bytes:
         container, key = draw(st.sampled_from(places))
         match draw(st.sampled_from(["replace", "replace", "replace", "drop", "text", "wrap", "repeat"])):
             case "replace":
-                container[key] = draw(odd)
+                container[key] = deepcopy(draw(odd))  # what is sampled is shared, and may be bent again
             case "drop":
                 del container[key]
             case "text":
