@@ -27,6 +27,8 @@ _STEP_S = 5.0
 _LAID_OUT_S = HOUR_S
 """No job is deleted sooner than this after its end: how one ended that nobody could look at is not to be known."""
 
+_ROOM = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Churn:
@@ -47,11 +49,12 @@ class Host:
         self._dice = random.Random(churn.seed)  # noqa: S311 - a seeded world is meant to be predictable
         self._due_s = 0.0
         self._arriving = True
-        # About as many unfinished jobs as there are arrivals in a mean life of 110 minutes, made shorter by the pace.
+        # In a mean life, 110 minutes made shorter by the pace, so many arrive. The pools are made for more, because a
+        # queue that grows from day to day would be taken for a leak.
         at_once = round(churn.jobs_a_day * 6_600 / churn.pace / 86_400)
         self.simulator = Simulator(
             Options(
-                jobs=at_once,
+                jobs=_ROOM * at_once,
                 history=500,
                 arrivals=0,
                 pace=churn.pace,

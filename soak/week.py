@@ -32,7 +32,7 @@ class Course:
     duration_s: float = 7 * DAY_S
     poll_s: float = 300.0
     """Between two polls. The default of the settings is 30 s; what grows with events grows all the same."""
-    usage_s: float = 1_800.0
+    usage_s: float = 3_600.0
     fault_probability: float = 0.25
     """That a fault begins in an hour; it lasts for one to six polls."""
     restart_s: float = 6 * HOUR_S
