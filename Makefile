@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts drift coverage generate bench lock wheel clean
+.PHONY: help demo test check lint types contracts drift coverage generate bench fuzz lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ generate: $(READY) ## write all generated files
 bench: $(READY) ## ratios against prometheus-client and nginx
 	PYTHONPATH=. $(BIN)/python bench/render.py
 	PYTHONPATH=. $(BIN)/python bench/serve.py
+
+fuzz: $(READY) ## thousands of odd answers, where a normal run tries a hundred
+	$(BIN)/pytest tests/fuzz --quiet --hypothesis-profile=long --timeout=7200
 
 lock: $(READY) ## bring the lock files up to date with pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
