@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import structlog
+
 from exporter.app.report import Observed, Unknowns, polled
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.sources import FixedSources, ProbedSources
@@ -40,6 +42,8 @@ from exporter.settings import (
     Settings,
     Target,
 )
+
+_log = structlog.get_logger()
 
 _CALLS_A_DEADLINE = 3  # a call may take a third of a poll's deadline, so that a retry still fits in
 _LAST_ATTEMPT = 0.6  # of the deadline: an attempt begun later would be cut off by it, and the poll not learn why
@@ -84,7 +88,7 @@ async def watching(
     place = place or Place()
     reach = _reach(target, settings, place)
     async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
-        sources = _Identified(_sources(target, transport, clock=clock, own=own), transport)
+        sources = _Identified(_sources(target, transport, clock=clock, own=own), transport, project=target.project)
         yield ProjectPoller(
             identity=identity(target),
             sources=sources,
@@ -104,6 +108,7 @@ def plan(target: Target, settings: Settings) -> Plan:
     collection = settings.collection
     return Plan(
         timeout_s=collection.timeout_s,
+        usage_timeout_s=max(collection.timeout_s, collection.usage_interval_s),
         sweep_timeout_s=max(collection.sweep_interval_s, collection.timeout_s),
         sweep_interval_s=collection.sweep_interval_s,
         stale_after_s=collection.stale_after_s,
@@ -123,17 +128,27 @@ def screen(target: Target, settings: Settings) -> Screen:
 
 
 class _Identified:
-    """Sources that also learn the project's id, which IAM tells where the settings give a name only."""
+    """Sources that also learn the project's id, which IAM tells where the settings give a name only.
 
-    def __init__(self, sources: Sources, transport: Transport) -> None:
+    Which generations are asked is logged whenever it changes: one that is not asked shows in no metric.
+    """
+
+    def __init__(self, sources: Sources, transport: Transport, *, project: str) -> None:
         self._sources = sources
         self._transport = transport
+        self._project = project
+        self._asked: tuple[str, ...] = ()
         self.project_id = ""
 
     async def current(self) -> tuple[JobSource, ...]:
         """The sources to ask now. Raises SourceError."""
         self.project_id = await self._transport.project_id()
-        return await self._sources.current()
+        sources = await self._sources.current()
+        asked = tuple(source.api.value for source in sources)
+        if asked != self._asked:
+            self._asked = asked
+            _log.info("sources.changed", project=self._project, api=",".join(asked))
+        return sources
 
 
 def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observed) -> Sources:

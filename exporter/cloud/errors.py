@@ -16,6 +16,8 @@ Texts name the operation and the cloud's error code. They hold at most 200 chara
 control characters escaped; never a header, a request body or a credential.
 """
 
+from http import HTTPStatus
+
 from exporter.domain.source import SourceError
 
 
@@ -71,6 +73,11 @@ class Denied(CloudError):
 
     outcome = "denied"
 
+    @property
+    def is_final(self) -> bool:
+        """Five refused signatures lock a key (trap 34); a 403 may be about one job or one workspace alone."""
+        return self.status != HTTPStatus.FORBIDDEN
+
 
 class Refused(CloudError):
     """Any other 4xx, or `is_success: false`: asking again in the same words cannot help."""
@@ -100,6 +107,11 @@ class Paused(CloudError):
     """Not sent at all: the circuit of this target is open."""
 
     outcome = "paused"
+
+    @property
+    def is_final(self) -> bool:
+        """The circuit holds back every other call of the kind too."""
+        return True
 
 
 OUTCOMES = (

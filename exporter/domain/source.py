@@ -14,6 +14,11 @@ class SourceError(Exception):
     outcome = "failed"
     """Bounded label value that says why."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether asking this source anything else now would fare no better."""
+        return False
+
 
 class Clock(Protocol):
     """Time, passed in so that tests can turn it."""

@@ -13,6 +13,12 @@ from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, Le
 LATE_S = 3600.0
 """How much later than its submission a job may first turn up in a listing and still be counted as new."""
 
+_PATIENCE_S = 6 * LATE_S
+"""The same, while a part of the source does not answer: it may come back with jobs nobody has seen."""
+
+_SEED_LOOKS = 3
+"""Looks after which the seeding ends although a part of the source still does not answer."""
+
 _UNKNOWN_ASKED = 5
 """Jobs of unknown status asked one by one in each look: enough to see them end, too few to cost much."""
 
@@ -76,6 +82,8 @@ class Entry:
     """Its end was counted, or lies before the first look."""
     finished_seen_at: float | None = None
     """When its end was first seen, whenever that end was."""
+    confirmed_at: float | None = None
+    """When a look last had word of it, by the monotonic clock; None: not since the start of this process."""
     gone: bool = False
     """The cloud has deleted it; it is kept a little longer because its end is news."""
     mean_ratio: float | None = None
@@ -88,8 +96,10 @@ class Ledger:
     `retention_s`: how long a finished job stays. `linger_s`: how long a job that was deleted right after its end
     stays, so that a slow scraper still sees how it ended.
 
-    The first wholly good look seeds: it counts nothing. After that a job counts as submitted when it was submitted
-    after everything the seed had seen; each job counts at most once as submitted, started and finished. "Now" is our
+    The first wholly good look seeds: it counts nothing. When a part of the source fails in three looks on end, the
+    third one seeds without it, for a workspace that may never be read must not keep the others from being counted.
+    After that a job counts as submitted when it was submitted after everything the seed had seen; each job counts at
+    most once as submitted, started and finished. "Now" is our
     clock; which job is new is decided by the cloud's own submission times alone, so that skew between the clocks
     cannot make history count.
     """
@@ -102,6 +112,7 @@ class Ledger:
         self._seeded = False
         self._floor = 0.0  # submission time at or below which nothing is news
         self._seen: dict[str, float] = {}  # submission times of accounted jobs above the floor; inf: has no such time
+        self._lost: dict[str, float] = {}  # jobs that were dropped because they were gone, and when
         self._swept = False
         self._looks = 0
 
@@ -142,15 +153,22 @@ class Ledger:
             return False
         return job.submitted_at is None or job.submitted_at > self._floor
 
-    def look(self, sighting: Sighting, *, now: float) -> None:
-        """Take in one look. What did not answer changes nothing: no job disappears for a failure."""
+    @property
+    def seeded(self) -> bool:
+        """Whether what is new from now on counts."""
+        return self._seeded
+
+    def look(self, sighting: Sighting, *, now: float, at: float) -> None:
+        """Take in one look, `at` by the monotonic clock. What did not answer changes nothing: no job disappears."""
         self._looks += 1
         for job in sighting.jobs:
             self._meet(job, now=now)
+            if entry := self._entries.get(job.job_id):
+                entry.confirmed_at = at
         for job_id in sighting.gone:
             self._lose(job_id)
-        if not sighting.failures:
-            self._raise_floor()
+        if self._seeded or not sighting.failures or self._looks >= _SEED_LOOKS:
+            self._raise_floor(late_s=_PATIENCE_S if sighting.failures else LATE_S)
             self._seeded = True
         self._expire(now=now)
 
@@ -235,7 +253,13 @@ class Ledger:
             self._seen[job.job_id] = job.submitted_at
         if forgotten or (not news and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
             return
-        entry = Entry(job=job, seen_at=now, started=_has_started(job), finished=job.status.finished)
+        ended_before = job.job_id in self._lost  # it was reported gone, and turns up again
+        entry = Entry(
+            job=job,
+            seen_at=now,
+            started=ended_before or _has_started(job),
+            finished=ended_before or job.status.finished,
+        )
         self._entries[job.job_id] = entry
         if job.status.finished:
             entry.finished_seen_at = now
@@ -258,18 +282,20 @@ class Ledger:
             self._counts.finished[entry.job.pool_id, JobStatus.UNKNOWN] += 1
         entry.gone = True
 
-    def _raise_floor(self) -> None:
+    def _raise_floor(self, *, late_s: float) -> None:
         newest = max((at for at in self._seen.values() if at < _NEVER), default=0.0)
         # The seed saw one page of the newest jobs only, so nothing below its newest job may count later.
-        self._floor = max(self._floor, newest - LATE_S if self._seeded else newest)
+        self._floor = max(self._floor, newest - late_s if self._seeded else newest)
         self._seen = {job_id: at for job_id, at in self._seen.items() if at > self._floor}
 
     def _expire(self, *, now: float) -> None:
+        self._lost = {job_id: at for job_id, at in self._lost.items() if now - at < _PATIENCE_S}
         for job_id, entry in list(self._entries.items()):
             if entry.gone:
                 seen = entry.finished_seen_at
                 if seen is None or now - seen >= self._linger_s:
                     del self._entries[job_id]
+                    self._lost[job_id] = now
             elif not entry.job.status.active:
                 ended = entry.job.ended_at or entry.finished_seen_at or entry.seen_at
                 if self._is_past(entry.job, since=ended, now=now):

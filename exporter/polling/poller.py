@@ -15,7 +15,6 @@ from exporter.polling.screen import Screen
 from exporter.polling.tally import Tally, tally
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
-_HOPELESS = frozenset({"denied", "paused"})  # outcomes after which the next task would fare no better
 _LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
 
@@ -24,12 +23,14 @@ class Plan:
     """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
 
     timeout_s: float = 30.0
-    """Deadline of one jobs or usage poll."""
+    """Deadline of one jobs poll."""
+    usage_timeout_s: float = 60.0
+    """Deadline of one usage poll: a whole interval, for every running task is a call."""
     sweep_timeout_s: float = 3600.0
     """Deadline of a sweep, which walks the whole history one call at a time."""
     sweep_interval_s: float = 21600.0
     sweep_retry_s: float = 600.0
-    """How soon a sweep that failed is tried again."""
+    """How soon a sweep that failed is tried again, at first; each further failure doubles it."""
     stale_after_s: float = 300.0
     retention_s: float = 86400.0
     idle_threshold: float = 0.05
@@ -68,6 +69,12 @@ class DeadlineError(SourceError):
     """A poll did not end in time; the cloud answered too slowly for all of it."""
 
     outcome = "unreachable"
+
+
+class OverdueError(SourceError):
+    """The rate limit leaves too few calls to read every running task in time: some utilisation is missing."""
+
+    outcome = "overdue"
 
 
 class DefectError(SourceError):
@@ -121,6 +128,7 @@ class ProjectPoller:
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
         self._recalled: dict[str, LedgerMemory] = {}
         self._sweep_due_at = 0.0
+        self._failed_sweeps = 0
         self._first_over = asyncio.Event()
 
     async def poll_jobs(self) -> None:
@@ -134,16 +142,18 @@ class ProjectPoller:
         """
         await self._first_over.wait()
         if self._watches:
-            await self._poll("usage", self._ask_usage, timeout_s=self._plan.timeout_s)
+            await self._poll("usage", self._ask_usage, timeout_s=self._plan.usage_timeout_s)
 
     async def sweep(self) -> None:
-        """Walk the whole listing if that is due; before the first good look it is not, and it waits for the first."""
+        """Walk the whole listing if that is due; before the seeding it is not, and it waits for the first look."""
         await self._first_over.wait()
-        seeded = self._watches and all(watch.whole_at is not None for watch in self._watches.values())
+        seeded = self._watches and all(watch.ledger.seeded for watch in self._watches.values())
         if seeded and self._clock.monotonic() >= self._sweep_due_at:
             await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
-            ok = self._collectors["sweep"].ok
-            wait_s = self._plan.sweep_interval_s if ok else min(self._plan.sweep_retry_s, self._plan.sweep_interval_s)
+            self._failed_sweeps = 0 if self._collectors["sweep"].ok else self._failed_sweeps + 1
+            wait_s = self._plan.sweep_interval_s
+            if self._failed_sweeps:
+                wait_s = min(wait_s, self._plan.sweep_retry_s * 2.0 ** (self._failed_sweeps - 1))
             self._sweep_due_at = self._clock.monotonic() + wait_s
 
     async def _poll(self, collector: str, work: Callable[[_Result], Awaitable[None]], *, timeout_s: float) -> None:
@@ -200,8 +210,8 @@ class ProjectPoller:
         except SourceError as error:
             result.failures.append(error)
             return
-        watch.ledger.look(sighting, now=self._clock.time())
         watch.answered_at = self._clock.monotonic()
+        watch.ledger.look(sighting, now=self._clock.time(), at=watch.answered_at)
         if not sighting.failures:
             watch.whole_at = watch.answered_at
         result.failures.extend(sighting.failures)
@@ -226,13 +236,13 @@ class ProjectPoller:
                 if entry.job.status in _ASKING:
                     running[entry.job.job_id] = watch.source.tasks(entry.job)
                     owners[entry.job.job_id] = (watch.source, entry.job)
-        queue = self._readings.turns(running)
+        queue = self._readings.turns(running, at=self._clock.monotonic())
         queue.reverse()  # the next turn is the last one: popping there is cheap
-        last_start = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
+        last_start = self._clock.monotonic() + self._plan.usage_timeout_s * _LAST_START
 
         async def work() -> None:
             while queue and self._clock.monotonic() < last_start:
-                if any(error.outcome in _HOPELESS for error in result.failures):
+                if any(error.is_final for error in result.failures):
                     break
                 turn = queue.pop()
                 await self._ask(turn, *owners[turn.job_id], result)
@@ -241,6 +251,13 @@ class ProjectPoller:
             for _ in range(max(1, self._plan.usage_workers)):
                 group.create_task(work())
         result.deferred = len(queue)
+        overdue = self._readings.overdue(at=self._clock.monotonic())
+        if overdue and not result.failures:
+            result.failures.append(
+                OverdueError(
+                    f"usage: {overdue} tasks had no turn for {self._plan.stale_after_s:g} s; raise rate_limit"
+                )
+            )
 
     async def _ask(self, turn: Turn, source: JobSource, job: Job, result: _Result) -> None:
         try:
@@ -301,9 +318,8 @@ class ProjectPoller:
             if not self._is_fresh(watch.answered_at, now):
                 continue
             answering = True
-            oldest_seen_at = self._clock.time() - self._plan.stale_after_s
             for entry in watch.ledger.entries:
-                if entry.job.status.active and entry.seen_at <= oldest_seen_at:
+                if entry.job.status.active and not self._is_fresh(entry.confirmed_at, now):
                     continue
                 tracked[entry.job.job_id] = self._track(entry, now)
         self._tracked = tracked

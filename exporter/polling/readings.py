@@ -16,7 +16,8 @@ class Turn:
 
 @dataclass(slots=True)
 class _Reading:
-    asked_at: float
+    known_at: float
+    asked_at: float = float("-inf")
     read_at: float | None = None
     usage: TaskUsage | None = None
 
@@ -32,26 +33,34 @@ class Readings:
         self._readings: dict[str, dict[str, _Reading]] = {}
         self._shown: dict[str, tuple[tuple[TaskUsage, ...], JobUsage]] = {}
 
-    def turns(self, tasks: Mapping[str, Iterable[str]]) -> list[Turn]:
+    def turns(self, tasks: Mapping[str, Iterable[str]], *, at: float) -> list[Turn]:
         """Put every task of the running jobs in order, the one asked longest ago first; forget all other jobs."""
         for job_id in self._readings.keys() - tasks.keys():
             del self._readings[job_id]
             self._shown.pop(job_id, None)
         queue = []
         for job_id, names in tasks.items():
-            known = self._readings.get(job_id, {})
+            known = self._readings.setdefault(job_id, {})
             for name in names:
-                reading = known.get(name)
-                queue.append((reading.asked_at if reading else float("-inf"), job_id, name))
+                reading = known.setdefault(name, _Reading(known_at=at))
+                queue.append((reading.asked_at, job_id, name))
         queue.sort(key=lambda turn: turn[0])
         return [Turn(job_id=job_id, task=name) for _, job_id, name in queue]
 
     def asked(self, turn: Turn, usage: TaskUsage | None, *, at: float) -> None:
         """Note an answer; None (no data yet, or a failure) leaves the last reading to grow old."""
-        reading = self._readings.setdefault(turn.job_id, {}).setdefault(turn.task, _Reading(asked_at=at))
+        reading = self._readings[turn.job_id][turn.task]
         reading.asked_at = at
         if usage is not None:
             reading.read_at, reading.usage = at, usage
+
+    def overdue(self, *, at: float) -> int:
+        """How many tasks have been waiting for their turn longer than a reading may grow old."""
+        return sum(
+            at - max(reading.asked_at, reading.known_at) >= self._keep_s
+            for readings in self._readings.values()
+            for reading in readings.values()
+        )
 
     def usage(self, job_id: str, *, at: float) -> JobUsage | None:
         """What is known now about a job from readings that are fresh enough; None when there are none.

@@ -30,7 +30,7 @@ class Bench:
 
     def look(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
         failures = (SourceError("list: no answer"),) if failed else ()
-        self.ledger.look(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
+        self.ledger.look(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at, at=at)
 
     def sweep(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
         failures = (SourceError("list: no answer"),) if failed else ()
@@ -70,6 +70,39 @@ def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
 
     assert bench.counted == (0, 0, {})
     assert not bench.ledger.known().seeding
+
+
+def test_a_part_that_never_answers_ends_the_seeding_all_the_same(bench: Bench) -> None:
+    """A workspace that may not be read must not keep the others from being counted for ever: the third look seeds."""
+    for at in (0, 30, 60):
+        assert not bench.ledger.seeded
+        bench.look(a_job("old"), at=T0 + at, failed=True)
+    assert bench.ledger.seeded
+    bench.look(a_job("old"), a_job("new", submitted_at=T0 + 70), at=T0 + 90, failed=True)
+
+    assert bench.counted == (1, 1, {})
+
+
+def test_what_is_remembered_stays_bounded_while_a_part_fails(bench: Bench) -> None:
+    """Ids are remembered for six hours while a part fails, because it may come back with jobs nobody has seen."""
+    bench.look()
+    for hour in range(1, 30):
+        job = a_job(f"j{hour}", JobStatus.COMPLETED, submitted_at=T0 + hour * 3600, ended_at=T0 + hour * 3600)
+        bench.look(job, at=T0 + hour * 3600, failed=True)
+    assert len(bench.ledger.remember(means={}).seen) == 6
+    assert bench.ledger.is_news(a_job("late", submitted_at=T0 + 24 * 3600))
+    assert bench.counted == (29, 29, {"completed": 29})
+
+
+def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> None:
+    """The cloud may say of a job that it is gone and list it later: its end has been counted already."""
+    bench.look(a_job())
+    bench.look(at=T0 + 30, gone=["a"])
+    bench.look(a_job(), at=T0 + 60)
+    bench.look(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
+
+    assert bench.tracked == {"a": JobStatus.COMPLETED}
+    assert bench.counted == (0, 0, {"unknown": 1})
 
 
 def test_a_life_is_counted_once(bench: Bench) -> None:

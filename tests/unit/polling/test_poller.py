@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from exporter.cloud.errors import Denied as CloudDenied
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import JobSource, Known, Sighting, SourceError
@@ -20,6 +21,10 @@ PLAN = Plan(timeout_s=30.0, stale_after_s=300.0, retention_s=86400.0, sweep_inte
 
 class Denied(SourceError):
     outcome = "denied"
+
+    @property
+    def is_final(self) -> bool:
+        return True
 
 
 class Gone(SourceError):
@@ -370,6 +375,18 @@ async def test_a_refused_credential_ends_the_asking(clock: ManualClock) -> None:
     assert bench.reports[-1].deferred == 19
 
 
+async def test_one_forbidden_task_does_not_end_the_asking(clock: ManualClock) -> None:
+    """A 403 may be about one job alone: the other tasks are asked all the same."""
+    forbidden = CloudDenied("metrics", "no permission", status=403)
+    source = FakeSource(jobs=[a_job("forbidden"), a_job("open")], usage_errors={"forbidden": forbidden})
+    bench = Bench(clock, source, plan=replace(PLAN, usage_workers=1))
+    await bench.poller.poll_jobs()
+    await bench.poller.poll_usage()
+
+    assert len(source.asked) == 2
+    assert not bench.collector("usage").ok
+
+
 async def test_a_task_that_is_gone_is_no_failure(bench: Bench, source: FakeSource) -> None:
     """A job may end between the jobs poll and the usage poll; the next jobs poll tells."""
     await bench.poller.poll_jobs()
@@ -393,7 +410,9 @@ async def test_no_data_yet_is_no_failure(bench: Bench, source: FakeSource) -> No
 async def test_the_most_stale_task_is_asked_first(clock: ManualClock) -> None:
     """With more tasks than a deadline has room for, each gets its turn before any gets a second one."""
     source = FakeSource(jobs=[a_job(str(n)) for n in range(6)], on_usage=lambda: clock.turn(10))
-    bench = Bench(clock, source, plan=replace(PLAN, timeout_s=25.0, usage_workers=1))  # 0.8 * 25 s: two turns of 10 s
+    bench = Bench(
+        clock, source, plan=replace(PLAN, usage_timeout_s=25.0, usage_workers=1)
+    )  # 0.8 * 25 s: two turns of 10 s
     await bench.poller.poll_jobs()
     for _ in range(3):
         await bench.poller.poll_usage()
@@ -401,6 +420,46 @@ async def test_the_most_stale_task_is_asked_first(clock: ManualClock) -> None:
     assert sorted(job_id for job_id, _ in source.asked) == ["0", "1", "2", "3", "4", "5"]
     assert [report.deferred for report in bench.reports if report.collector == "usage"] == [4, 4, 4]
     assert bench.collector("usage").ok
+
+
+async def test_too_few_calls_for_all_tasks_is_no_success(clock: ManualClock) -> None:
+    """When tasks wait longer for their turn than a reading may grow old, the usage collector says so."""
+    source = FakeSource(jobs=[a_job(str(n)) for n in range(40)], on_usage=lambda: clock.turn(10))
+    plan = replace(PLAN, usage_timeout_s=25.0, usage_workers=1)  # two turns a poll, 40 tasks: a round takes 400 s
+    bench = Bench(clock, source, plan=plan)
+    await bench.poller.poll_jobs()
+    for _ in range(14):
+        await bench.poller.poll_usage()
+    assert bench.collector("usage").ok  # 280 s: nobody has waited for 300 s yet
+    for _ in range(2):
+        await bench.poller.poll_usage()
+
+    assert not bench.collector("usage").ok
+    assert bench.reports[-1].failures[0].outcome == "overdue"
+
+
+async def test_a_step_of_the_wall_clock_withdraws_nothing(bench: Bench) -> None:
+    """Freshness is measured by the monotonic clock: correcting the machine's time must not hide running jobs."""
+    await bench.poller.poll_jobs()
+    bench.clock.step(3600)
+    await bench.poller.poll_usage()
+
+    assert bench.shown() == {"a"}
+
+
+async def test_failing_sweeps_are_tried_less_and_less_often(bench: Bench, source: FakeSource) -> None:
+    """A sweep that cannot succeed walks the whole history each time: each failure doubles the pause."""
+    await bench.poller.poll_jobs()
+    source.error = SourceError("list: no answer")
+    at = []
+    for minute in range(0, 120, 10):
+        before = source.swept
+        await bench.poller.sweep()
+        if source.swept > before:
+            at.append(minute)
+        bench.clock.turn(600)
+
+    assert at == [0, 10, 30, 70]  # pauses of 10, 20, 40 minutes
 
 
 async def test_nothing_changed_is_the_same_object(bench: Bench, source: FakeSource) -> None:
@@ -493,6 +552,6 @@ async def test_a_failed_sweep_is_tried_again_soon(bench: Bench, source: FakeSour
     assert not bench.collector("sweep").ok
 
     source.failures, source.error = [], None
-    bench.clock.turn(600)
+    bench.clock.turn(1200)
     await bench.poller.sweep()
     assert bench.collector("sweep").ok
