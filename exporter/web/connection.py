@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -34,7 +35,7 @@ def basic_headers(content_type: str) -> dict[str, str]:
 class Connection(web.RequestHandler):
     """Waits for a whole request for so long and so many bytes, and for the client to take its answer for so long."""
 
-    __slots__ = ("_admits", "_crowd", "_head_bytes", "_limits", "_timer", "_visit", "_whole")
+    __slots__ = ("_admits", "_crowd", "_head_bytes", "_limits", "_visit", "_whole")
 
     def __init__(
         self,
@@ -51,7 +52,6 @@ class Connection(web.RequestHandler):
         self._visit = visit
         self._admits = admits
         self._limits = limits
-        self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._whole = False
 
@@ -66,7 +66,6 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
-        self._rest()
         self._crowd.exit(self._visit)
         super().connection_lost(exc)
 
@@ -85,24 +84,20 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send what is to be sent; a client that does not take it is cut off."""
+        self._wait(self._limits.answer_s)
         try:
-            async with asyncio.timeout(self._limits.answer_s):
-                return await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            self._visit.end()
-            raise ConnectionError("the client did not take its answer") from None
+            return await super().finish_response(request, resp, start_time)
         finally:
             self._head_bytes = 0
             self._whole = bool(self._messages)
             self._crowd.ended(self._visit)
+            self._wait(self._limits.idle_s + _GRACE_S)
             if self._visit.leaving:
                 self.close()
-            if self.transport is not None:
-                self._wait(self._limits.idle_s + _GRACE_S)
 
     def begin(self) -> None:
         """Note that a whole request is here; from now on the client waits for us."""
-        self._rest()
+        self._visit.until = math.inf
         self._crowd.begun(self._visit)
 
     def handle_error(
@@ -125,13 +120,7 @@ class Connection(web.RequestHandler):
         return response
 
     def _wait(self, for_s: float) -> None:
-        self._rest()
-        self._timer = self._loop.call_later(for_s, self._visit.end)
-
-    def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._visit.until = self._loop.time() + for_s
 
     def _refuse(self) -> None:
         if self.transport is not None:

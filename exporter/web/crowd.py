@@ -1,6 +1,7 @@
 """Who is connected, and who has to go when there are too many: no host can crowd out another."""
 
 import ipaddress
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ class Visit:
     """Its neighbourhood: see below."""
     end: Callable[[], object] = lambda: None
     """Ends it at once, whatever is under way."""
+    until: float = math.inf
+    """When its patience is over, by the clock of the event loop."""
     fresh: bool = True
     """Whether it has not sent a whole request yet."""
     leaving: bool = False
@@ -88,6 +91,13 @@ class Crowd:
         if party is not None and visit in party.busy:
             del party.busy[visit]
             party.idle[visit] = None
+
+    def sweep(self, now: float) -> None:
+        """End the visits whose time is over; a look at all now and then costs less than a timer for each request."""
+        for visit in tuple(self._all()):
+            if visit.until <= now:
+                self.exit(visit)
+                visit.end()
 
     def retire(self) -> None:
         """Let everybody go who is in now: whoever has had an answer at once, the others after theirs."""

@@ -11,7 +11,7 @@ import structlog
 
 from exporter.web.address import Address, bind
 from exporter.web.connection import Server
-from exporter.web.crowd import Visit, neighbourhood
+from exporter.web.crowd import Crowd, Visit, neighbourhood
 from exporter.web.limits import Limits
 from exporter.web.tls import Tls
 
@@ -33,22 +33,23 @@ async def listening(
     `tls` is asked at each connection; None: plain HTTP. Raises OSError when an address cannot be bound.
     """
     sockets: list[socket.socket] = []
-    accepting: list[asyncio.Task[None]] = []
+    working: list[asyncio.Task[None]] = []
     door = _Door(server, tls=tls, limits=limits)
     try:
         for address in addresses:
             listener = await asyncio.to_thread(bind, address)
             sockets.append(listener)
             listener.setblocking(False)
-        accepting += [asyncio.create_task(door.accept(listener), name="accepting") for listener in sockets]
+        working.append(asyncio.create_task(_sweep(server.crowd, limits), name="sweeping"))
+        working += [asyncio.create_task(door.accept(listener), name="accepting") for listener in sockets]
         yield tuple(
             Address(address.host, listener.getsockname()[1])
             for address, listener in zip(addresses, sockets, strict=True)
         )
     finally:
-        for task in (*accepting, *door.arriving):
+        for task in (*working, *door.arriving):
             task.cancel()
-        await asyncio.gather(*accepting, *door.arriving, return_exceptions=True)
+        await asyncio.gather(*working, *door.arriving, return_exceptions=True)
         for listener in sockets:
             listener.close()
         server.pre_shutdown()
@@ -118,6 +119,15 @@ class _Door:
         if now - self._warned_at >= _SILENCE_S:
             self._warned_at = now
             _log.warning("web.resources_exhausted", error=error.strerror, connections=len(self._server.crowd))
+
+
+async def _sweep(crowd: Crowd, limits: Limits) -> None:
+    """Look once a second, or oftener where the times are shorter, for those whose time is over."""
+    loop = asyncio.get_running_loop()
+    pause_s = max(_PAUSE_S, min(1.0, limits.head_s / 4, limits.idle_s / 4, limits.answer_s / 4))
+    while True:
+        await asyncio.sleep(pause_s)
+        crowd.sweep(loop.time())
 
 
 async def _knock(listener: socket.socket) -> None:

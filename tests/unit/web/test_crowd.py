@@ -67,6 +67,18 @@ def test_nobody_to_evict() -> None:
     Crowd(most=1).evict()
 
 
+def test_sweeping() -> None:
+    """Whose time is over has to go, busy or idle; the others stay."""
+    guests = Guests(most=9)
+    guests.come("a1", "a2", "b1", "b2")
+    guests.crowd.begun(guests.visits["b1"])
+    for name, until in (("a1", 10.0), ("a2", 10.1), ("b1", 9.0)):
+        guests.visits[name].until = until
+    guests.crowd.sweep(10.0)
+    assert sorted(guests.left) == ["a1", "b1"]
+    assert len(guests.crowd) == 2
+
+
 def test_retiring() -> None:
     """When the rules change the idle go at once, and those who wait for an answer, or are about to ask, after it."""
     guests = Guests(most=9)
