@@ -103,7 +103,7 @@ class RateLimit(Section, frozen=True, kw_only=True):
 
     requests_per_second: Annotated[float, Meta(gt=0)] = 5.0
     """Calls a second in the long run. 5 leaves most of the account's quota, which people and pipelines share,
-    and with the defaults below is still enough to read some 120 tasks in each usage poll."""
+    and with the defaults below is still enough to read some 240 tasks in each usage poll."""
     burst: Annotated[int, Meta(ge=1)] = 10
     """Calls that may be made at once after a pause. 10 lets a poll of a mid-sized project start without waiting."""
     concurrency: Annotated[int, Meta(ge=1)] = 4
@@ -186,7 +186,8 @@ class Collection(Section, frozen=True, kw_only=True):
     24h: whoever comes in the morning still sees what failed at night."""
     timeout_s: AtLeastOneSecond = field(name="timeout", default=Duration(30))
     """The deadline of one poll, connecting, waiting for the rate limit and reading the body included. It may exceed
-    the intervals: a poll that overruns delays the next and never overlaps it. 30s, one `jobs_interval`."""
+    the intervals: a poll that overruns delays the next and never overlaps it. A usage poll may take a whole
+    `usage_interval` where that is longer, for every running task is a call. 30s, one `jobs_interval`."""
 
 
 class Metrics(Section, frozen=True, kw_only=True):
