@@ -12,27 +12,47 @@ INVENTED = "invented"
 _FILE = re.compile(r"\$\{file:([^}]+)\}")
 
 
-def files(rendered: Rendered, *, folder: Path) -> Path:
+Secrets = Mapping[str, Mapping[str, str]]
+"""Secrets that somebody else makes, by name, with their keys."""
+
+
+def files(rendered: Rendered, *, folder: Path, secrets: Secrets | None = None) -> Path:
     """Lay the pod's volumes out below a folder, and give the settings file, its paths changed to match."""
-    container, spec = rendered.container(), rendered.pod()["spec"]
-    volumes = {volume["name"]: volume for volume in spec["volumes"]}
-    places = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
-    for place, volume in places.items():
-        path = folder / place.lstrip("/")
-        path.mkdir(parents=True)
-        for name, text in _content(rendered, volume).items():
-            (path / name).write_text(text, encoding="utf-8")
+    places = lay_out(rendered, rendered.pod()["spec"], folder=folder, secrets=secrets or {})
     config = folder / "etc/modelarts-exporter/config.yaml"
-    text = config.read_text(encoding="utf-8")
-    for reference in _FILE.findall(text):
+    for reference in _FILE.findall(config.read_text(encoding="utf-8")):
         path = folder / reference.lstrip("/")
         assert str(Path(reference).parent) in places, f"{reference} is in no volume"
         if not path.exists():
             path.write_text(INVENTED, encoding="utf-8")
-    for place in places:
-        text = text.replace(place, str(folder / place.lstrip("/")))
-    config.write_text(text, encoding="utf-8")
+    paths = re.compile("|".join(re.escape(place) for place in sorted(places, key=len, reverse=True)))
+    for path in (config, web_config(folder)):
+        if path.exists():
+            text = paths.sub(lambda place: moved(place[0], folder=folder), path.read_text(encoding="utf-8"))
+            path.write_text(text, encoding="utf-8")
     return config
+
+
+def web_config(folder: Path) -> Path:
+    """Where the web configuration lies after the layout, if there is one."""
+    return folder / "etc/modelarts-exporter-web/config/web-config.yaml"
+
+
+def moved(place: str, *, folder: Path) -> str:
+    """A path of the pod, below the folder."""
+    return str(folder / place.lstrip("/"))
+
+
+def lay_out(rendered: Rendered, spec: Json, *, folder: Path, secrets: Secrets) -> list[str]:
+    """Lay the volumes of the first container of a pod out below a folder; gives the directories of the pod."""
+    volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0].get("volumeMounts", [])}
+    for place, volume in mounts.items():
+        path = folder / place.lstrip("/")
+        path.mkdir(parents=True)
+        for name, text in _content(rendered, volume, secrets).items():
+            (path / name).write_text(text, encoding="utf-8")
+    return list(mounts)
 
 
 def variables(rendered: Rendered) -> dict[str, str]:
@@ -50,10 +70,15 @@ def variables(rendered: Rendered) -> dict[str, str]:
     return found
 
 
-def _content(rendered: Rendered, volume: Json) -> Mapping[str, str]:
+def _content(rendered: Rendered, volume: Json, secrets: Secrets) -> Mapping[str, str]:
     if "configMap" in volume:
         return _data(rendered, "ConfigMap", volume["configMap"]["name"])
-    return _data(rendered, "Secret", volume["secret"]["secretName"])
+    if "secret" not in volume:
+        return {}
+    name = volume["secret"]["secretName"]
+    found = secrets.get(name) or _data(rendered, "Secret", name)
+    items = volume["secret"].get("items")
+    return found if items is None else {item["path"]: found[item["key"]] for item in items}
 
 
 def _data(rendered: Rendered, kind: str, name: str) -> dict[str, str]:

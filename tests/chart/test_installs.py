@@ -106,18 +106,22 @@ def test_no_golden_file_is_left_over() -> None:
 
 
 @each_install
-def test_settings_are_accepted(path: Path, tmp_path: Path) -> None:
-    """`check-config` accepts the settings file in the pod, with the pod's files and variables."""
+def test_settings_are_accepted(path: Path, tmp_path: Path, secrets: pod.Secrets) -> None:
+    """`check-config` accepts settings and web configuration in the pod, with the pod's files and variables."""
     rendered = chart.rendered(path)
     if rendered.container()["args"][0] == "demo":
         assert not any("config.yaml" in made.get("data", {}) for made in rendered.of("ConfigMap"))
         return
-    config = pod.files(rendered, folder=tmp_path)
+    config = pod.files(rendered, folder=tmp_path, secrets=secrets)
     token = tmp_path / "token"
     token.write_text(pod.INVENTED)
     environment = {**INJECTED, "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token), **pod.variables(rendered)}
-    result = CliRunner().invoke(main, ["check-config", f"--config.file={config}"], env=environment)
-    assert (result.exit_code, result.output) == (0, f"{config}: valid, 1 target\n")
+    flags = [argument.partition("=") for argument in rendered.container()["args"]]
+    web = [pod.moved(value, folder=tmp_path) for flag, _, value in flags if flag == "--web.config.file"]
+    arguments = ["check-config", f"--config.file={config}", *(f"--web.config.file={path}" for path in web)]
+    result = CliRunner().invoke(main, arguments, env=environment)
+    said = f"{config}: valid, 1 target\n" + "".join(f"{path}: valid\n" for path in web)
+    assert (result.exit_code, result.output) == (0, said)
 
 
 @each_install

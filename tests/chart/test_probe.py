@@ -25,10 +25,11 @@ def release() -> Rendered:
 
 async def checked(release: Rendered, *, at: str) -> tuple[int | None, str]:
     """Run the test pod's command against an address: its status, and all that it says."""
-    python, flag, script, base, path = release.one("Pod")["spec"]["containers"][0]["command"]
+    python, flag, script, base, path, *secrets = release.one("Pod")["spec"]["containers"][0]["command"]
     assert (python, flag) == ("python3", "-c")
     assert base == "http://modelarts-exporter.monitoring:10310"
-    run = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", script, at, path, stdout=PIPE, stderr=PIPE)
+    command = (sys.executable, "-I", "-c", script, at, path, *secrets)
+    run = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     out, err = await run.communicate()
     return run.returncode, (out + err).decode()
 

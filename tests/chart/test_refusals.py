@@ -11,6 +11,44 @@ from tests.chart.chart import PATH, Json
 MOUNT = "/var/run/secrets/modelarts-exporter"
 AKSK = {"type": "aksk", "access_key": f"${{file:{MOUNT}/ak}}", "secret_key": f"${{file:{MOUNT}/sk}}"}
 
+HASH = "$2b$04$JPfshvThf/oxXTEBldw5eOV276R9j13TC64Ev6ilV1SymXj3O11aS"
+MORE: list[tuple[str, Json, str]] = [
+    (
+        "claim-unused",
+        {"persistence": {"existingClaim": "c"}},
+        "existingClaim is not used without persistence.enabled",
+    ),
+    (
+        "claim-stays-empty",
+        {"persistence": {"enabled": True}, "config": {"state": {"file": "/elsewhere/state.json"}}},
+        'a volume that stays empty: config.state.file is "/elsewhere/state.json"',
+    ),
+    (
+        "claim-for-several",
+        {"persistence": {"enabled": True}, "replicas": 2},
+        "each would overwrite what the others counted",
+    ),
+    (
+        "state-in-no-volume",
+        {"config": {"state": {"file": "/nowhere/state.json"}}},
+        "where no volume is and nothing can be written",
+    ),
+    (
+        "users-twice",
+        {"web": {"configSecret": "w", "basicAuth": {"users": {"u": HASH}, "clientSecret": "l"}}},
+        "web.configSecret and web.basicAuth.users contradict each other",
+    ),
+    ("users-lock-out", {"web": {"basicAuth": {"users": {"u": HASH}}}}, "would lock out Prometheus and the probes"),
+    ("login-for-nothing", {"web": {"basicAuth": {"clientSecret": "l"}}}, "logs in where nobody is asked to"),
+    ("certificate-without-tls", {"web": {"tls": {"clientSecret": "c"}}}, "mean nothing without TLS"),
+    (
+        "certificates-lock-out",
+        {"web": {"tls": {"existingSecret": "t", "clientAuthType": "RequireAndVerifyClientCert"}}},
+        "RequireAndVerifyClientCert would lock out",
+    ),
+]
+"""Values over those that watch one target, and what is said to them, by a name."""
+
 
 def with_target(**changes: Any) -> Json:
     """Values with one target and an existing Secret."""
@@ -23,6 +61,16 @@ def with_target(**changes: Any) -> Json:
     "values, sentence",
     [
         pytest.param({}, "Nothing to watch: set config.targets", id="no-targets"),
+        pytest.param(
+            {"demo": {"enabled": True}, "persistence": {"enabled": True}},
+            "the demo keeps no state",
+            id="claim-for-demo",
+        ),
+        pytest.param(
+            {"demo": {"enabled": True}, "web": {"tls": {"existingSecret": "t"}}},
+            "The demo serves plain HTTP to anybody",
+            id="tls-for-demo",
+        ),
         pytest.param(
             chart.merged(chart.watching(), {"demo": {"enabled": True}}),
             "demo.enabled and config.targets contradict each other",
@@ -78,6 +126,7 @@ def with_target(**changes: Any) -> Json:
             rf"config refers to \${{file:{MOUNT}/sk}}, but no Secret has a key \"sk\"",
             id="file-of-another-key",
         ),
+        *(pytest.param(chart.merged(chart.watching(), values), sentence, id=id_) for id_, values, sentence in MORE),
     ],
 )
 def test_contradiction_is_refused(values: Json, sentence: str) -> None:
@@ -125,6 +174,11 @@ def test_proxy_without_a_password_is_taken(proxy: str) -> None:
         pytest.param({"image": {"digest": "latest"}}, "/image/digest", id="digest"),
         pytest.param({"log": {"level": "loud"}}, "/log/level", id="vocabulary"),
         pytest.param({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval", id="interval"),
+        pytest.param(
+            {"web": {"basicAuth": {"users": {"u": "an-invented-password"}}}}, "/users/u", id="password-for-hash"
+        ),
+        pytest.param({"web": {"basicAuth": {"users": {"u:v": HASH}}}}, "u:v", id="colon-in-user"),
+        pytest.param({"persistence": {"accessModes": ["ReadOnlyMany"]}}, "/accessModes/0", id="read-only"),
         pytest.param({"networkPolicy": {"cloudCidrs": []}}, "/networkPolicy/cloudCidrs", id="empty-means-anywhere"),
     ],
 )

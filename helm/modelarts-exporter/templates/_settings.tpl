@@ -7,6 +7,26 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Path of the state file; empty without one. */}}
+{{- define "modelarts-exporter.stateFile" -}}
+{{- if not .Values.demo.enabled -}}
+{{- $state := .Values.config.state | default dict -}}
+{{- if hasKey $state "file" -}}{{- $state.file -}}{{- else -}}{{- .Values.persistence.mountPath }}/state.json{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" when the state file lies in the volume that the chart brings for it. */}}
+{{- define "modelarts-exporter.hasStateVolume" -}}
+{{- if hasPrefix (printf "%s/" .Values.persistence.mountPath) (include "modelarts-exporter.stateFile" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The settings file: `config`, and the state file. JSON, which is YAML with all texts quoted: a writer's and a reader's
+idea of what needs quotes can differ (12e34567). */}}
+{{- define "modelarts-exporter.config" -}}
+{{- $state := dict "state" (dict "file" (include "modelarts-exporter.stateFile" .)) -}}
+{{- mergeOverwrite (deepCopy .Values.config) $state | toPrettyJson -}}
+{{- end -}}
+
 {{/*
 One sentence for what the schema cannot see: values that contradict each other, and secrets in the wrong place.
 Nothing is rendered. `helm lint` passes over it, so that the chart's defaults, which watch nothing, are clean.
@@ -34,6 +54,51 @@ Nothing is rendered. `helm lint` passes over it, so that the chart's defaults, w
 {{- if not .demo.enabled -}}
 {{- include "modelarts-exporter.checkSecrets" . -}}
 {{- end -}}
+{{- end -}}
+{{- include "modelarts-exporter.checkState" . -}}
+{{- include "modelarts-exporter.checkWeb" .Values -}}
+{{- end -}}
+
+{{- define "modelarts-exporter.checkState" -}}
+{{- $file := include "modelarts-exporter.stateFile" . -}}
+{{- $here := include "modelarts-exporter.hasStateVolume" . -}}
+{{- with .Values.persistence -}}
+{{- if and .existingClaim (not .enabled) -}}
+{{- fail "persistence.existingClaim is not used without persistence.enabled=true. Set that too, or unset the claim." -}}
+{{- end -}}
+{{- if and .enabled (not $here) -}}
+{{- fail (printf "persistence.enabled would make a volume that stays empty: %s. Unset one of them." (ternary (printf "config.state.file is %q, not below persistence.mountPath" $file) "the demo keeps no state" (not $.Values.demo.enabled))) -}}
+{{- end -}}
+{{- if and .enabled (gt (int $.Values.replicas) 1) -}}
+{{- fail "persistence.enabled with several replicas: each would overwrite what the others counted. Use one replica, or the volumes that each pod has of its own." -}}
+{{- end -}}
+{{- if and $file (not $here) (not $.Values.extraVolumeMounts) (not (contains "${" $file)) -}}
+{{- fail (printf "config.state.file is %q, where no volume is and nothing can be written. Leave it out, put it below %s, or mount a volume there with extraVolumes and extraVolumeMounts." $file .mountPath) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes the values. */}}
+{{- define "modelarts-exporter.checkWeb" -}}
+{{- $tls := .web.tls -}}
+{{- $auth := .web.basicAuth -}}
+{{- if and .demo.enabled (or .web.configSecret $tls.existingSecret $auth.users) -}}
+{{- fail "The demo serves plain HTTP to anybody: web.configSecret, web.tls and web.basicAuth are for a real exporter. Unset them, or demo.enabled." -}}
+{{- end -}}
+{{- if and .web.configSecret $auth.users -}}
+{{- fail "web.configSecret and web.basicAuth.users contradict each other: the Secret is the whole web configuration, its users included. Unset one of them." -}}
+{{- end -}}
+{{- if and $auth.users (not $auth.clientSecret) -}}
+{{- fail "web.basicAuth.users would lock out Prometheus and the probes: set web.basicAuth.clientSecret to a Secret with the username and the password of one of them." -}}
+{{- end -}}
+{{- if and $auth.clientSecret (not (or $auth.users .web.configSecret)) -}}
+{{- fail "web.basicAuth.clientSecret logs in where nobody is asked to: set web.basicAuth.users, or web.configSecret." -}}
+{{- end -}}
+{{- if and (not $tls.existingSecret) (or $tls.clientSecret (ne $tls.clientAuthType "NoClientCert")) -}}
+{{- fail "web.tls.clientAuthType and web.tls.clientSecret mean nothing without TLS: set web.tls.existingSecret to a Secret with a certificate." -}}
+{{- end -}}
+{{- if and (eq $tls.clientAuthType "RequireAndVerifyClientCert") (not $tls.clientSecret) -}}
+{{- fail "web.tls.clientAuthType RequireAndVerifyClientCert would lock out Prometheus and the probes: set web.tls.clientSecret to a Secret with a client's certificate." -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,235 @@
+"""The exporter behind TLS and passwords, as the chart sets it up: run for real, with its probes and `helm test`."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
+from tests.chart import chart, pod
+from tests.chart.chart import Json, Rendered
+from tests.programs import Service, free_port
+
+GUARDED = ["tls-basic-auth", "mutual-tls", "web-config-secret"]
+"""Ways to install in which whoever asks must say who it is."""
+NO_SERVICE: Json = {"serviceMonitor": {"enabled": False}}
+each_guarded = pytest.mark.parametrize("install", GUARDED)
+
+
+async def run(command: Sequence[str], *, port: int, folder: Path) -> tuple[int | None, str]:
+    """Run a pod's command with its files below a folder, against a port of this machine: status, and what it says."""
+    python, *flags, script, url, path, name, web = command
+    assert python == "python3"
+    assert flags[-1] == "-c"
+    here = f"{url.partition(':')[0]}://127.0.0.1:{port}"
+    secrets = pod.moved(web, folder=folder)
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", script, here, path, name, secrets, stdout=PIPE, stderr=PIPE
+    )
+    out, err = await done.communicate()
+    return done.returncode, (out + err).decode()
+
+
+def asking(container: Json, probe: str) -> list[str]:
+    """The command of a probe."""
+    command = container[probe]["exec"]["command"]
+    assert isinstance(command, list)
+    return command
+
+
+class Guarded(Service):
+    """The exporter, whose readiness is what the pod's own probe says."""
+
+    def __init__(self, release: Rendered, config: Path, *, folder: Path) -> None:
+        self.port = free_port()
+        self.release = release
+        self.folder = folder
+        replaced = {
+            "--config.file": str(config),
+            "--web.config.file": str(pod.web_config(folder)),
+            "--web.listen-address": f"127.0.0.1:{self.port}",
+        }
+        pairs = [argument.partition("=") for argument in release.container()["args"]]
+        arguments = [f"{flag}={replaced.get(flag, value)}" if value else flag for flag, _, value in pairs]
+        super().__init__("exporter", (sys.executable, "-m", "exporter", *arguments), folder=folder, port=self.port)
+
+    async def probed(self, probe: str) -> tuple[int | None, str]:
+        """Run a probe."""
+        return await run(asking(self.release.container(), probe), port=self.port, folder=self.folder)
+
+    async def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.returncode is None, self.log.read_text(errors="replace")
+        status, _ = await self.probed("readinessProbe")
+        return status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A running exporter, and the test pod's files."""
+
+    exporter: Guarded
+    test: Path
+
+    async def tested(self) -> tuple[int | None, str]:
+        """Run what `helm test` runs."""
+        (test,) = self.exporter.release.of("Pod")
+        return await run(test["spec"]["containers"][0]["command"], port=self.exporter.port, folder=self.test)
+
+
+Install = Callable[[str], AbstractAsyncContextManager[Installed]]
+
+
+@pytest.fixture
+def installed(tmp_path: Path, secrets: pod.Secrets) -> Install:
+    """Starts an install's exporter, watching a simulated cloud."""
+
+    @asynccontextmanager
+    async def start(install: str) -> AsyncIterator[Installed]:
+        async with Simulator(Options(jobs=2, history=0), port=0) as cloud:
+            place = "/var/run/secrets/modelarts-exporter"
+            keys = {
+                "type": "aksk",
+                "access_key": f"${{file:{place}/ak}}",
+                "secret_key": f"${{file:{place}/sk}}",
+            }
+            watched = chart.target(endpoint=cloud.url, project_id=PROJECT_ID, credentials=keys)
+            values = chart.merged(
+                chart.values_of(install),
+                {
+                    "config": {"targets": [watched]},
+                    "web": {"tls": {"caKey": "ca.crt"}},  # no public authority signs what is made here
+                    "credentials": {"data": {"ak": ACCESS_KEY, "sk": SECRET_KEY}},
+                },
+            )
+            release = chart.render(values)
+            (tmp_path / "pod").mkdir()
+            config = pod.files(release, folder=tmp_path / "pod", secrets=secrets)
+            (test,) = release.of("Pod")
+            pod.lay_out(release, test["spec"], folder=tmp_path / "test", secrets=secrets)
+            async with Guarded(release, config, folder=tmp_path / "pod") as exporter:
+                yield Installed(exporter, tmp_path / "test")
+
+    return start
+
+
+@each_guarded
+async def test_probes_and_test_get_in(install: str, installed: Install) -> None:
+    """All three probes are answered, and `helm test`, which checks the certificate, sees the project."""
+    async with installed(install) as here:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert await here.exporter.probed(probe) == (0, ""), probe
+        assert await here.tested() == (0, 'modelarts_up{project="vision"} 1\n')
+
+
+def mistake(folder: Path) -> None:
+    """Change the password of a pod's files."""
+    path = Path(pod.moved("/etc/modelarts-exporter-web/login/password", folder=folder))
+    path.write_text("an-invented-mistake", encoding="utf-8")
+
+
+def without_certificate(folder: Path) -> None:
+    """Take the client's certificate away from a pod's files."""
+    client = Path(pod.moved("/etc/modelarts-exporter-web/client", folder=folder))
+    client.rename(client.with_name("elsewhere"))
+
+
+async def test_others_stay_out(installed: Install) -> None:
+    """A wrong password fails a probe and ends `helm test` at once, each with the reason and without the password."""
+    async with installed("tls-basic-auth") as here:
+        mistake(here.exporter.folder)
+        mistake(here.test)
+        status, said = await here.exporter.probed("livenessProbe")
+        assert (status, said.strip()) == (1, f"https://127.0.0.1:{here.exporter.port}/-/healthy: 401")
+        status, said = await here.tested()
+        assert status == 1
+        assert said.endswith("/-/ready: Unauthorized\n")
+
+
+async def test_no_certificate_stays_out(installed: Install) -> None:
+    """Where clients need certificates, a probe without one fails."""
+    async with installed("mutual-tls") as here:
+        without_certificate(here.exporter.folder)
+        status, _ = await here.exporter.probed("livenessProbe")
+        assert status == 1
+
+
+async def test_test_knows_its_exporter(installed: Install) -> None:
+    """`helm test` ends at once, and sends no password, where the certificate bears another name."""
+    async with installed("tls-basic-auth") as here:
+        (test,) = here.exporter.release.of("Pod")
+        *command, name, folder = test["spec"]["containers"][0]["command"]
+        assert name == "modelarts-exporter.monitoring.svc"
+        other = [*command, "elsewhere.example", folder]
+        status, said = await run(other, port=here.exporter.port, folder=here.test)
+        assert status == 1
+        assert "elsewhere.example" in said
+
+
+def secret_names(spec: Json) -> set[str]:
+    """Secrets that a pod mounts."""
+    return {volume["secret"]["secretName"] for volume in spec.get("volumes", []) if "secret" in volume}
+
+
+@each_guarded
+def test_monitor_comes_as_the_probes_do(install: str) -> None:
+    """A monitor asks over TLS, checks the name, and brings the login and certificate that probes and test bring."""
+    release = chart.render(chart.merged(chart.values_of(install), {"podMonitor": {"enabled": True}, **NO_SERVICE}))
+    (endpoint,) = release.one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    web = chart.values_of(install)["web"]
+    tls, auth = web["tls"], web.get("basicAuth", {})
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"]["serverName"] == tls.get("serverName", "modelarts-exporter.monitoring.svc")
+    brought = {endpoint["basicAuth"][key]["name"] for key in ("username", "password")} if auth else set()
+    brought |= {endpoint["tlsConfig"]["keySecret"]["name"]} if "clientSecret" in tls else set()
+    assert brought == {found["clientSecret"] for found in (tls, auth) if "clientSecret" in found}
+    assert brought <= secret_names(release.pod()["spec"])
+    assert brought <= secret_names(release.one("Pod")["spec"])
+
+
+def test_monitors_agree() -> None:
+    """ServiceMonitor and PodMonitor ask alike; a `tlsConfig` of one's own replaces what follows from the rest."""
+    values = chart.values_of("tls-basic-auth")
+    by_service = chart.render(values).one("ServiceMonitor")["spec"]["endpoints"]
+    own = {"podMonitor": {"enabled": True}, **NO_SERVICE}
+    assert chart.render(chart.merged(values, own)).one("PodMonitor")["spec"]["podMetricsEndpoints"] == by_service
+    loose = {"serviceMonitor": {"tlsConfig": {"insecureSkipVerify": True}}}
+    (endpoint,) = chart.render(chart.merged(values, loose)).one("ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
+
+
+def test_tls_alone_leaves_probes_to_the_kubelet() -> None:
+    """With TLS and no question who asks, probes are plain HTTPS requests; the exporter holds no client's secrets."""
+    tls = {"existingSecret": "t", "clientAuthType": "VerifyClientCertIfGiven", "clientSecret": "c"}
+    release = chart.render(chart.merged(chart.watching(), {"web": {"tls": tls}}))
+    for probe, path in (("startupProbe", "healthy"), ("livenessProbe", "healthy"), ("readinessProbe", "ready")):
+        asked = {"path": f"/-/{path}", "port": "http", "scheme": "HTTPS"}
+        assert release.container()[probe]["httpGet"] == asked
+    assert secret_names(release.pod()["spec"]) == {"t", "modelarts-exporter-web"}
+    assert release.one("Service")["spec"]["ports"][0]["appProtocol"] == "https"
+
+
+@each_guarded
+def test_keys_and_passwords_go_to_who_needs_them(install: str) -> None:
+    """The server's key reaches no pod but the exporter's; hashes stand in the Secret only, passwords nowhere."""
+    release = chart.render(chart.values_of(install))
+    for volume in release.one("Pod")["spec"]["volumes"]:
+        if volume["secret"]["secretName"] == "modelarts-exporter-tls":
+            assert [item["key"] for item in volume["secret"]["items"]] == ["ca.crt"]
+    others = str([made for made in release.manifests if made["kind"] != "Secret"]) + release.notes
+    assert "$2b$" not in others
+    assert "an-invented-password" not in others
+
+
+def test_change_of_users_restarts_nothing() -> None:
+    """Hashes are read again when they change, so the pod stays."""
+    values = chart.values_of("tls-basic-auth")
+    more = {"web": {"basicAuth": {"users": {"ada": values["web"]["basicAuth"]["users"]["prometheus"]}}}}
+    both = [chart.render(values), chart.render(chart.merged(values, more))]
+    assert both[0].pod() == both[1].pod()
+    assert both[0].one("Secret") != both[1].one("Secret")
