@@ -1,6 +1,7 @@
 """Running a coroutine as a program: the loop, the signals, the exit codes."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ def run(work: Callable[[], Awaitable[Result]]) -> Result:
     async def whole() -> Result:
         return await work()
 
+    gc.collect()
+    gc.freeze()  # code stays: with it, each full collection would hold scrapes up for some 40 ms longer
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(whole())

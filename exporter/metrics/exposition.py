@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.metrics.family import Family
-from exporter.metrics.render import Block, Heads, Rendered, Renderer, listed, project_identity
+from exporter.metrics.render import Block, Heads, Rendered, Renderer, listed_projects, project_identity
 from exporter.metrics.table import Column, Table
 from exporter.metrics.text import EOF, speakable
 
@@ -181,7 +181,7 @@ class _Live:
 
     def render(self, snapshot: Snapshot | None, *, openmetrics: bool) -> bytes:
         """Write everything in one format, with the end marker where the format wants one."""
-        self._table.update(() if snapshot is None else listed(snapshot).projects)
+        self._table.update(() if snapshot is None else listed_projects(snapshot))
         parts: list[bytes] = []
         for block in self._heads.blocks(self._table.bodies):
             parts += (block.head_openmetrics if openmetrics else block.head_text, block.body)

@@ -197,12 +197,17 @@ def _cut(weight: Weight, share: Share, *, before: _Cut | None) -> _Cut:
     return _Cut(weight, share, shown)
 
 
-def listed(snapshot: Snapshot) -> Listed:
-    """Take each project and each job once: a second one would repeat every series of the first."""
+def listed_projects(snapshot: Snapshot) -> Sequence[ProjectSnapshot]:
+    """Take each project once."""
     projects: dict[str, ProjectSnapshot] = {}
     for project in snapshot.projects:
         projects.setdefault(speakable(project.project), project)
-    kept = list(projects.values())
+    return list(projects.values())
+
+
+def listed(snapshot: Snapshot) -> Listed:
+    """Take each project and each job once: a second one would repeat every series of the first."""
+    kept = listed_projects(snapshot)
     repeated = len(snapshot.projects) - len(kept)
     jobs = [[job for job in (project.jobs or {}).values() if job.shown] for project in kept]
     if _plainly_unlike(kept, jobs):
