@@ -93,7 +93,7 @@ class Daemon:
             try:
                 kept = {target.project for target in settings.targets} - opened.keys()
                 await asyncio.gather(*(self._end(project) for project in self._watched.keys() - kept))
-            except asyncio.CancelledError:
+            except BaseException:
                 await self._discard(opened)
                 raise
             for project, watched in opened.items():

@@ -157,3 +157,47 @@ async def test_stopping_twice_is_harmless(log: Log) -> None:
     """A second stop finds nothing to do."""
     async with Schedule(grace_s=1.0, on_error=log) as schedule:
         await schedule.stop()
+
+
+async def test_new_work_may_take_over_the_name_of_work_that_had_to_be_cancelled(log: Log) -> None:
+    """The new work runs at once, and at the end it is waited for like any other."""
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        began.set()
+        await asyncio.sleep(0.1)
+        ended.set()
+
+    async with Schedule(grace_s=0.01, on_error=log) as schedule:
+        schedule.every(3600.0, hang, name="work")
+        await asyncio.wait_for(began.wait(), 5)
+        await schedule.end("work")
+        began.clear()
+        schedule._grace_s = 5.0
+        schedule.every(3600.0, work, name="work")
+        await asyncio.wait_for(began.wait(), 5)
+    assert ended.is_set()
+    assert log.errors == []
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_nothing_starts_after_the_end(log: Log, turns: int) -> None:
+    """At whatever turn of the loop work is ended, between planning and running too, no run of it begins later."""
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+
+    async with Schedule(grace_s=1.0, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await schedule.end("work")
+        before = runs
+        await asyncio.sleep(0.05)
+        assert runs == before

@@ -1,0 +1,279 @@
+"""What is remembered: a restart at any moment changes nothing of what is counted and tracked later."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.snapshot import ProjectSnapshot
+from exporter.domain.source import JobSource, Known, Sighting, SourceError
+from exporter.domain.usage import TaskSeries
+from exporter.polling.ledger import LATE_S, Counts, Ledger
+from exporter.polling.memory import CountsMemory, LedgerMemory, ProjectMemory
+from exporter.polling.poller import Plan, ProjectPoller
+from exporter.polling.screen import Screen
+from exporter.polling.statefile import StateFile
+from tests.clock import ManualClock
+
+T0 = 1_700_000_000.0
+RETENTION_S = 86_400.0
+LINGER_S = 300.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One look or sweep, and how long after the one before."""
+
+    sighting: Sighting
+    sweep: bool
+    after_s: float
+
+
+@dataclass
+class Kept:
+    """A ledger and its counts."""
+
+    counts: Counts
+    ledger: Ledger
+
+    def take(self, step: Step, *, now: float) -> None:
+        """Take in one step."""
+        (self.ledger.sweep if step.sweep else self.ledger.look)(step.sighting, now=now)
+
+    def memory(self) -> ProjectMemory:
+        """Everything that is remembered."""
+        return ProjectMemory(
+            origin="here", counts=self.counts.remember(), ledgers={"v2": self.ledger.remember(means={})}
+        )
+
+    def known(self) -> tuple[object, ...]:
+        """What a source would be told."""
+        known = self.ledger.known()
+        asked = [job("x", submitted_at=T0 + at) for at in (-LATE_S, 0.0, LATE_S)]
+        return (
+            known.unfinished,
+            known.tracked,
+            known.seeding,
+            known.oldest_at,
+            [known.is_news(each) for each in asked],
+        )
+
+
+def kept() -> Kept:
+    counts = Counts()
+    return Kept(counts, Ledger(counts=counts, retention_s=RETENTION_S, linger_s=LINGER_S))
+
+
+def restarted(before: Kept, *, path: Path) -> Kept:
+    """Write everything to a file, and read it in another process, so to speak."""
+    state = StateFile(path)
+    state.save({"vision": before.memory()})
+    projects, warning = state.load()
+    assert warning == ""
+    after = kept()
+    after.counts.recall(projects["vision"].counts)
+    after.ledger.recall(projects["vision"].ledgers["v2"])
+    return after
+
+
+def job(
+    job_id: str,
+    status: JobStatus = JobStatus.RUNNING,
+    *,
+    submitted_at: float | None = T0,
+    pool_id: str = "",
+    started_at: float | None = None,
+    ended_at: float | None = None,
+) -> Job:
+    return Job(
+        job_id=job_id,
+        api=Api.V2,
+        status=status,
+        submitted_at=submitted_at,
+        pool_id=pool_id,
+        started_at=started_at,
+        ended_at=ended_at,
+    )
+
+
+TIMES = st.none() | st.sampled_from([T0 - 9_000.5, T0 - 60, T0 + 1.25, T0 + 200, T0 + LATE_S + 300, T0 + 90_000])
+JOBS = st.builds(
+    job,
+    st.sampled_from("abcdef"),
+    st.sampled_from(JobStatus),
+    submitted_at=TIMES,
+    pool_id=st.sampled_from(["", "a100"]),
+    started_at=TIMES,
+    ended_at=TIMES,
+)
+
+
+def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> Sighting:
+    once = {each.job_id: each for each in jobs}
+    return Sighting(
+        jobs=tuple(once.values()), gone=gone - once.keys(), failures=(SourceError("no answer"),) if failed else ()
+    )
+
+
+STEPS = st.builds(
+    Step,
+    st.builds(
+        sighting,
+        st.lists(JOBS, max_size=4),
+        st.frozensets(st.sampled_from("abcdef"), max_size=2),
+        failed=st.booleans(),
+    ),
+    sweep=st.sampled_from([False, False, False, True]),
+    after_s=st.sampled_from([30.0, 400.0, 4_000.0, 90_000.0]),
+)
+
+
+@given(steps=st.lists(STEPS, min_size=1, max_size=8), data=st.data())
+@settings(max_examples=150)
+def test_a_restart_at_any_point_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Step], data: st.DataObject
+) -> None:
+    """Whatever was seen before and is seen after, totals, tracked jobs and what is asked next are the same."""
+    at = data.draw(st.integers(min_value=0, max_value=len(steps)), label="restart before step")
+    whole, broken = kept(), kept()
+    now = T0
+    for number, step in enumerate(steps):
+        now += step.after_s
+        if number == at:
+            broken = restarted(broken, path=tmp_path_factory.mktemp("state") / "state.json")
+        whole.take(step, now=now)
+        broken.take(step, now=now)
+    if at == len(steps):
+        broken = restarted(broken, path=tmp_path_factory.mktemp("state") / "state.json")
+
+    assert broken.memory() == whole.memory()
+    assert broken.counts.freeze() == whole.counts.freeze()
+    assert broken.known() == whole.known()
+
+
+def test_an_empty_memory_is_a_first_start() -> None:
+    """What was never polled remembers that: the next look seeds."""
+    fresh = kept()
+    fresh.ledger.recall(LedgerMemory())
+    fresh.counts.recall(CountsMemory())
+    assert fresh.ledger.known().seeding
+    assert fresh.memory() == kept().memory()
+
+
+@dataclass
+class FakeSource:
+    """A cloud that tells of these jobs."""
+
+    api: Api
+    jobs: tuple[Job, ...] = ()
+
+    async def look(self, known: Known) -> Sighting:
+        missing = frozenset(known.unfinished.keys() - {each.job_id for each in self.jobs})
+        return Sighting(jobs=self.jobs, gone=missing)
+
+    async def sweep(self, known: Known) -> Sighting:
+        return await self.look(known)
+
+    def tasks(self, job: Job) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+        return ("worker-0",)
+
+    async def usage(self, job: Job, task: str) -> TaskSeries | None:  # noqa: ARG002 - the protocol's
+        return TaskSeries(task=task, cpu=[0.5], accelerator=[0.5, 0.75])
+
+
+@dataclass
+class FakeSources:
+    there: tuple[JobSource, ...]
+
+    async def current(self) -> tuple[JobSource, ...]:
+        return self.there
+
+
+def a_poller(clock: ManualClock, sources: FakeSources, *, origin: str = "here") -> ProjectPoller:
+    return ProjectPoller(
+        identity=ProjectSnapshot(project="vision"),
+        sources=sources,
+        plan=Plan(),
+        screen=Screen(),
+        clock=clock,
+        on_change=lambda _: None,
+        on_poll=lambda _: None,
+        origin=origin,
+    )
+
+
+async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
+    """While the cloud denies that a generation exists its jobs come and go; afterwards each is counted once."""
+    old, new = FakeSource(Api.V1), FakeSource(Api.V2)
+    sources = FakeSources((old, new))
+    poller = a_poller(clock, sources)
+    await poller.poll_jobs()
+    old.jobs = (job("a", JobStatus.RUNNING, submitted_at=clock.time() + 1),)
+    clock.turn(30)
+    await poller.poll_jobs()
+    sources.there = (new,)
+    clock.turn(30)
+    await poller.poll_jobs()
+    assert "a" not in (poller.snapshot().jobs or {})
+    assert poller.remember().ledgers.keys() == {"v1", "v2"}  # a restart now would not forget it either
+
+    old.jobs = (
+        job("a", JobStatus.FAILED, submitted_at=clock.time() - 29),
+        job("b", JobStatus.QUEUED, submitted_at=clock.time()),
+    )
+    sources.there = (old, new)
+    clock.turn(30)
+    await poller.poll_jobs()
+    assert poller.totals.submitted[""] == 2
+    assert poller.totals.finished["", JobStatus.FAILED] == 1
+    assert (poller.snapshot().jobs or {}).keys() == {"a", "b"}
+
+
+async def test_another_project_takes_over_the_totals_alone(clock: ManualClock) -> None:
+    """Memory of another project of the cloud: the label goes on counting, and the jobs are seeded anew."""
+    here, there = FakeSource(Api.V2), FakeSource(Api.V2, (job("b", submitted_at=clock.time() + 5),))
+    before = a_poller(clock, FakeSources((here,)))
+    await before.poll_jobs()
+    here.jobs = (job("a", submitted_at=clock.time() + 1),)
+    await before.poll_jobs()
+    after = a_poller(clock, FakeSources((there,)), origin="there")
+    after.recall(before.remember())
+    await after.poll_jobs()
+    assert after.totals.submitted[""] == 1
+    assert (after.snapshot().jobs or {}).keys() == {"b"}
+
+
+async def test_the_mean_over_the_run_survives(clock: ManualClock) -> None:
+    """No later call brings back how busy an ended job was: its mean is remembered, twice over if need be."""
+    source = FakeSource(Api.V2, (job("a", started_at=T0),))
+    before = a_poller(clock, FakeSources((source,)))
+    await before.poll_jobs()
+    await before.poll_usage()
+    await before.poll_jobs()
+    source.jobs = (job("a", JobStatus.COMPLETED, started_at=T0, ended_at=clock.time()),)
+    for _ in range(2):
+        after = a_poller(clock, FakeSources((source,)))
+        after.recall(before.remember())
+        await after.poll_jobs()
+        usage = (after.snapshot().jobs or {})["a"].usage
+        assert usage is not None
+        assert usage.accelerator_mean_ratio == pytest.approx(0.625)  # (0.5 + 0.75) / 2
+        before = after
+
+
+async def test_what_is_remembered_waits_for_its_generation(clock: ManualClock) -> None:
+    """A restart while the cloud does not answer loses nothing: memory that nobody took up is remembered again."""
+    source = FakeSource(Api.V2)
+    before = a_poller(clock, FakeSources((source,)))
+    await before.poll_jobs()
+    source.jobs = (job("a", submitted_at=clock.time() + 1),)
+    await before.poll_jobs()
+    blind = a_poller(clock, FakeSources(()))
+    blind.recall(before.remember())
+    await blind.poll_jobs()
+    assert blind.totals.submitted[""] == 1
+    assert blind.remember() == before.remember()
