@@ -139,7 +139,6 @@ class Walker:
             refusals = await self._walk_overview(walk, known)
             by_list = bool(refusals) and not walk.sizes
             if by_list:  # not a workspace that is refused, but the call: there is no such listing
-                self._overview_off_until = self._clock.monotonic() + OVERVIEW_RETRY_S
                 walk = Walk(workspaces=workspaces)
             else:
                 walk.failures += refusals
@@ -147,7 +146,9 @@ class Walker:
             walk.by_list = True
             await self._walk_list(walk, known)
         if walk.failures and not walk.sizes:
-            raise walk.failures[0]
+            raise walk.failures[0]  # perhaps the overview was refused for the same reason: ask it again
+        if by_list and self._overview_off_until <= self._clock.monotonic():
+            self._overview_off_until = self._clock.monotonic() + OVERVIEW_RETRY_S
         self._rows.turn()
         return walk
 

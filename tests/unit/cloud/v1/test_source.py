@@ -440,6 +440,18 @@ async def test_a_missing_overview_is_tried_again_after_hours(clock: ManualClock,
     assert again == {"v1_list_overview": 1}
 
 
+async def test_an_outage_of_everything_is_no_missing_overview(clock: ManualClock) -> None:
+    """When the list is refused too, nothing says that the overview is missing: the next look asks it again."""
+    bench = Bench(busy(), clock)
+    refusal = Unsupported("v1", "no such API", status=404, code="APIG.0101")
+    bench.cloud.trouble = {"v1_list_overview": refusal, "v1_list_jobs": refusal}
+    with pytest.raises(SourceError):
+        await bench.look()
+    bench.cloud.trouble = {}
+
+    assert (await bench.calls(bench.look))["v1_list_overview"] == 1
+
+
 async def test_switching_between_overview_and_list_changes_nothing(clock: ManualClock) -> None:
     """The same versions, told by either way, are equal jobs."""
     bench = Bench(busy(), clock)
