@@ -91,6 +91,7 @@ class Exposition:
         self._monotonic = monotonic
         self._publishing = Lock()
         self._pieces: dict[bytes, tuple[bytes, bytes]] = {}
+        self._blocks: Sequence[Block] = ()
         self._published = _Published()
         self._made: dict[tuple[bool, bool], _Made] = {}
         self._made_of = self._published
@@ -99,7 +100,8 @@ class Exposition:
         """Render, compress, and then in one step serve this snapshot. Blocks for as long as that takes."""
         with self._publishing:
             rendered = self._renderer.render(snapshot)
-            self._published = self._pack(rendered.blocks)
+            if not _same(rendered.blocks, self._blocks):
+                self._blocks, self._published = rendered.blocks, self._pack(rendered.blocks)
         return rendered
 
     def body(self, *, openmetrics: bool, gzip: bool) -> Body:
@@ -242,6 +244,13 @@ def _static(heads: Sequence[bytes], bodies: Sequence[bytes], *, pieces: Sequence
         crc = zlib.crc32(part, crc)
     return _Static(
         plain=_chunks(plain), packed=_chunks([_GZIP_HEADER, *packed]), crc=crc, length=sum(map(len, plain))
+    )
+
+
+def _same(blocks: Sequence[Block], others: Sequence[Block]) -> bool:
+    """Whether they are the very same bytes, so that nothing need be compressed."""
+    return len(blocks) == len(others) and all(
+        one.body is other.body and one.head_text is other.head_text for one, other in zip(blocks, others, strict=True)
     )
 
 
