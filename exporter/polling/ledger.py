@@ -190,6 +190,8 @@ class Ledger:
             swept=self._swept,
             floor=self._floor,
             seen={job_id: None if at == _NEVER else at for job_id, at in self._seen.items()},
+            lost=dict(self._lost),
+            looks=self._looks,
             entries=tuple(
                 EntryMemory(
                     job=entry.job,
@@ -208,6 +210,8 @@ class Ledger:
         """Go on from there, as if the time in between had been one long interval between two looks."""
         self._seeded, self._swept, self._floor = memory.seeded, memory.swept, memory.floor
         self._seen = {job_id: _NEVER if at is None else at for job_id, at in memory.seen.items()}
+        self._lost = dict(memory.lost)
+        self._looks = memory.looks
         for told in memory.entries:
             self._entries[told.job.job_id] = Entry(
                 job=told.job,

@@ -33,6 +33,10 @@ class LedgerMemory:
     floor: float = 0.0
     seen: Mapping[str, float | None] = field(default_factory=dict)
     """Submission times of accounted jobs above the floor; None: the cloud tells none."""
+    lost: Mapping[str, float] = field(default_factory=dict)
+    """Jobs that were dropped because they were gone, and when: one that turns up again has been counted."""
+    looks: int = 0
+    """Looks so far: a part that never answers delays the seeding for some looks only."""
     entries: tuple[EntryMemory, ...] = ()
 
 

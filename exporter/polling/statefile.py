@@ -95,6 +95,8 @@ def _ledger(memory: LedgerMemory) -> Iterator[bytes]:
             ("swept", _whole(memory.swept)),
             ("floor", _whole(memory.floor)),
             ("seen", _whole(memory.seen)),
+            ("lost", _whole(memory.lost)),
+            ("looks", _whole(memory.looks)),
             ("entries", _array(memory.entries)),
         ]
     )

@@ -42,7 +42,10 @@ class Kept:
 
     def take(self, step: Step, *, now: float) -> None:
         """Take in one step."""
-        (self.ledger.sweep if step.sweep else self.ledger.look)(step.sighting, now=now)
+        if step.sweep:
+            self.ledger.sweep(step.sighting, now=now)
+        else:
+            self.ledger.look(step.sighting, now=now, at=now)
 
     def memory(self) -> ProjectMemory:
         """Everything that is remembered."""

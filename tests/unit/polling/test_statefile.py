@@ -37,6 +37,8 @@ MEMORY = ProjectMemory(
             swept=True,
             floor=1_700_000_000.0,
             seen={"a": 1_700_000_000.123, "undated": None},
+            lost={"gone": 1_700_000_000.25},
+            looks=3,
             entries=(EntryMemory(job=JOB, seen_at=1_700_000_001.5, started=True, finished=False, mean_ratio=0.5),),
         )
     },
