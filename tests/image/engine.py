@@ -1,6 +1,8 @@
 """The program that builds and runs images here: docker where its daemon answers, else podman, which needs none."""
 
+import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,9 @@ from types import TracebackType
 from typing import Self
 
 MISSING = "neither a docker daemon nor podman with runc or crun is here; on Debian: apt-get install podman runc"
-STANDIN = "localhost/modelarts-exporter-python:standin"
+RUN = secrets.token_hex(4)
+"""In every name we give, so that two runs on one machine take nothing away from each other."""
+STANDIN = f"localhost/modelarts-exporter-python:standin-{RUN}"
 HARDENED = (
     *("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--memory", "128m", "--memory-swap", "128m"),
@@ -71,14 +75,14 @@ class Engine:
 class Container:
     """A container in the foreground of a process of ours, and what it said on stderr so far."""
 
-    def __init__(self, engine: Engine, image: str, *arguments: str, name: str) -> None:
+    def __init__(self, engine: Engine, image: str, *arguments: str) -> None:
         self._engine = engine
-        self._name = name
+        self._name = f"modelarts-exporter-{secrets.token_hex(4)}"
         self._lines: list[str] = []
         self._said = threading.Condition()
         self._ended = False
         self._process = subprocess.Popen(
-            [*engine.program, "run", "--name", name, *engine.run_flags, *HARDENED, image, *arguments],
+            [*engine.program, "run", "--name", self._name, *engine.run_flags, *HARDENED, image, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -132,13 +136,14 @@ def find() -> Engine | None:
     """The engine of this machine; None when there is none that works."""
     if shutil.which("docker") and _succeeds("docker", "version"):  # fails without a daemon
         return Engine(program=("docker",))
-    if not (shutil.which("podman") and (shutil.which("runc") or shutil.which("crun"))):
+    path = f"{os.environ['PATH']}:/usr/sbin"  # podman looks there too, where runc is on Debian
+    if not (shutil.which("podman") and (shutil.which("runc", path=path) or shutil.which("crun", path=path))):
         return None
     systemd = Path("/run/systemd/system").exists()
     return Engine(
         program=("podman",) if systemd else ("podman", "--cgroup-manager", "cgroupfs"),
         # chroot: no namespaces inside of namespaces, so that it builds within a container too
-        build_flags=("--isolation", "chroot", "--network", "host", "--format", "docker"),
+        build_flags=("--isolation", "chroot", "--network", "host", "--format", "docker", "--layers=false"),
         # podman brings a tmpfs for /tmp unless told not to, and asks for more open files than it may be granted
         run_flags=("--read-only-tmpfs=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"),
     )

@@ -25,7 +25,14 @@ SHARED = (  # no program here needs them, some wheels do; the real image has the
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 LEFT_OUT = re.compile(r"/(__pycache__|test|tests|idlelib|turtledemo|ensurepip|config-[^/]*|EXTERNALLY-MANAGED)(/|$)")
 SETTINGS = ("ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV LANG=C.UTF-8", 'CMD ["python3"]')  # those of the real one
-PIP = "#!/usr/local/bin/python\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
+PIP_HOME = "/usr/local/share/pip"  # its own place, since not every Python looks into site-packages
+PIP = f"""\
+#!/usr/local/bin/python
+import sys
+sys.path.insert(0, "{PIP_HOME}")
+from pip._internal.cli.main import main
+sys.exit(main())
+"""
 PASSWD = "root:x:0:0:root:/root:/usr/sbin/nologin\n"
 
 
@@ -112,7 +119,7 @@ def _python(image: _Image) -> None:
     assert pip.origin is not None, "every environment that make builds has pip"
     packages = Path(pip.origin).parent.parent
     for source in _files(packages / "pip"):
-        image.file(f"/usr/local/lib/python{VERSION}/site-packages/{source.relative_to(packages)}", source)
+        image.file(f"{PIP_HOME}/{source.relative_to(packages)}", source)
     image.text("/usr/local/bin/pip", PIP, mode=0o755)
     modules = (str(each) for each in _files(library) if each.suffix == ".so")
     for needed in sorted(_needed((str(binary), *modules))):

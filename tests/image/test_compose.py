@@ -1,5 +1,6 @@
 """The compose file and what it mounts, as far as this can be proven without pulling an image."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -10,7 +11,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
 import msgspec
 import pytest
 import yaml
@@ -22,6 +22,7 @@ from tests.programs import Alertmanager, Prometheus, Service, found, free_port, 
 
 FILE = ROOT / "compose.yaml"
 PROMETHEUS = ROOT / "compose/prometheus/prometheus.yml"
+WALK = ROOT / "docs/docker.md"
 ALERTMANAGER = ROOT / "compose/alertmanager/alertmanager.yml"
 
 
@@ -118,7 +119,7 @@ def test_the_exporter_accepts_its_command(composed: Composition) -> None:
     parsed = main.commands[name].make_context(name, flags).params
 
     assert str(parsed["web_listen_address"].port) == port_of(composed, "exporter:10310")
-    assert str(parsed["listen_address"].port) == port_of(composed, "exporter:10311")
+    assert parsed["web_listen_address"].host == "", "loopback of a container is reached by nobody"
 
 
 def test_promtool_accepts_the_configuration_and_all_rules(composed: Composition, tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ class Running(NamedTuple):
     """The composed programs as real ones beside the test, but for Grafana."""
 
     exporter: Service
-    simulator: str
+    simulated: str
     prometheus: Prometheus
     alertmanager: Alertmanager
 
@@ -233,11 +234,11 @@ async def running(composed: Composition, tmp_path: Path) -> AsyncIterator[Runnin
         config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] != "prometheus"]
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}  # nobody waits for 15 s here
         prometheus = await up.enter_async_context(Prometheus(config, folder=tmp_path))
-        yield Running(exporter, f"http://127.0.0.1:{cloud}/simulator", prometheus, alertmanager)
+        yield Running(exporter, f"127.0.0.1:{cloud}", prometheus, alertmanager)
 
 
 async def test_a_job_made_to_fail_is_paged(running: Running) -> None:
-    """What docs/docker.md walks through: all targets are up, all rules healthy, and the canary's failure is paged."""
+    """All targets are up, all rules healthy, and what docs/docker.md shows to be typed ends in a page."""
 
     async def all_up() -> bool:
         answer = await running.prometheus.json("/api/v1/targets", state="active")
@@ -257,10 +258,15 @@ async def test_a_job_made_to_fail_is_paged(running: Running) -> None:
 
     await until(all_up, "the exporter and Alertmanager are up")
     await until(all_evaluated, "every rule has been evaluated without an error")
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
-        for step, body in (("", {"name": "canary"}), ("/canary/start", {}), ("/canary/fail", {"exit_code": 137})):
-            async with session.post(f"{running.simulator}/jobs{step}", json=body):
-                pass
+    shown = re.search(
+        r"^docker compose exec exporter python -c '(.*?)'$",
+        WALK.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert shown is not None
+    orders = shown[1].replace("127.0.0.1:10311", running.simulated)
+    given = await asyncio.create_subprocess_exec(sys.executable, "-c", orders)
+    assert await given.wait() == 0
     await until(paged, "Alertmanager has the page for the canary")
 
 

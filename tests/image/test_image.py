@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from exporter import __version__
+from tests.image.composition import composition
 from tests.image.conftest import ROOT, missing
-from tests.image.engine import MISSING, STANDIN, Container, Engine, find, pip_settings, removed
+from tests.image.engine import MISSING, RUN, STANDIN, Container, Engine, find, pip_settings, removed
 
 pytestmark = pytest.mark.timeout(600)  # the first of them builds, and downloads the wheels for it
 
-IMAGE = "localhost/modelarts-exporter:image-test"
+IMAGE = f"localhost/modelarts-exporter:image-test-{RUN}"
 LIMIT_BYTES = 128 * 1024 * 1024
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CREATED = "2026-01-02T03:04:05Z"
@@ -84,7 +85,7 @@ def image(
 def demo(engine: Engine, image: str, figures: dict[str, str]) -> Iterator[Container]:
     """The demo in a container that may do nothing it need not, once it has something to show."""
     begun = time.monotonic()
-    with Container(engine, image, "demo", name="modelarts-exporter-image-test") as demo:
+    with Container(engine, image, "demo") as demo:
         demo.said("^exporter +http://", timeout_s=READY_S)
         figures["demo listens after"] = f"{time.monotonic() - begun:.1f} s"
         demo.python(UNTIL_BOTH_ARE_UP)
@@ -186,9 +187,11 @@ def test_demo_can_be_reached_from_outside(demo: Container) -> None:
 
 
 def test_sigterm_ends_it_with_0(engine: Engine, image: str) -> None:
-    """A container stopped while it polls and serves ends by itself, and well."""
-    with Container(engine, image, "demo", name="modelarts-exporter-image-stop") as demo:
-        demo.said(r"poll\.finished")
+    """With the compose file's command it gets up, and a container stopped while it polls and serves ends well."""
+    command = composition(ROOT / "compose.yaml").services["exporter"].command
+    with Container(engine, image, *command) as demo:
+        demo.said("^exporter +http://", timeout_s=READY_S)
+        demo.python(UNTIL_BOTH_ARE_UP)
 
         assert demo.terminated() == 0
 
