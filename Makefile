@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts drift coverage generate bench fuzz lock wheel clean
+.PHONY: help demo test check lint types contracts drift coverage generate bench fuzz soak image-test audit lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -57,6 +57,17 @@ bench: $(READY) ## ratios against prometheus-client and nginx
 
 fuzz: $(READY) ## thousands of odd answers, where a normal run tries a hundred
 	$(BIN)/pytest tests/fuzz --quiet --hypothesis-profile=long --timeout=7200
+
+soak: $(READY) ## a simulated week of churn, faults and restarts; a quarter of an hour
+	$(BIN)/python -m soak
+
+image-test: $(READY) ## build the image for real, and run it with nothing granted
+	$(BIN)/pytest tests/image --quiet
+
+audit: $(READY) ## known vulnerabilities of what we ship; needs the network, never fails
+	@{ $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3' \
+	  && $(VENV)/audit/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --progress-spinner off; } \
+	  || echo "audit: findings above, or the database could not be reached; not a gate"
 
 lock: $(READY) ## bring the lock files up to date with pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt

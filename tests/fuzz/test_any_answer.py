@@ -75,7 +75,7 @@ class Fickle:
 )
 @settings(deadline=None, max_examples=FEW)
 def test_any_answer_is_survived(bodies: Bodies) -> None:
-    """Two polls, usage and a sweep over bent answers: no defect, both formats parse, and nothing counts down."""
+    """Two polls, usage and a sweep over bent answers: no defect, both formats parse, no impossible value or count."""
     clock = ManualClock(now=1_763_700_000.0)
     caller = Fickle(bodies, clock)
     registry = CollectorRegistry()
@@ -108,6 +108,11 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
             assert all(counts[key] >= count for key, count in getattr(before, name).items())
     for openmetrics, parse in ((False, parse_text), (True, parse_openmetrics)):
         text = b"".join(output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        lines = [line.rpartition(" ")[0] for line in text.split("\n") if line and not line.startswith("#")]
+        assert len(lines) == len(set(lines))
         for family in parse(text):
             assert all(math.isfinite(sample.value) for sample in family.samples), family.name
+            if family.name.startswith("modelarts_training_job_") and not family.name.endswith("_exit_code"):
+                most = 1 if family.name.endswith("_ratio") else math.inf
+                assert all(0 <= sample.value <= most for sample in family.samples), family.name
     assert {error.outcome for report in reports for error in report.failures} <= set(OUTCOMES)
