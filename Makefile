@@ -62,7 +62,7 @@ soak: $(READY) ## a simulated week of churn, faults and restarts; a quarter of a
 	$(BIN)/python -m soak
 
 image-test: $(READY) ## build the image for real, and run it with nothing granted
-	$(BIN)/pytest tests/image --quiet
+	$(BIN)/pytest tests/image/test_image.py --quiet
 
 audit: $(READY) ## known vulnerabilities of what we ship; needs the network, never fails
 	@{ $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3' \
@@ -72,6 +72,7 @@ audit: $(READY) ## known vulnerabilities of what we ship; needs the network, nev
 lock: $(READY) ## bring the lock files up to date with pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements-build.txt
 
 wheel: $(READY) ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

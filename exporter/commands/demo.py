@@ -68,15 +68,20 @@ def demo(
             web = app.WebOptions(
                 listen_addresses=(web_listen_address,), on_listening=lambda bound: _greet(bound, cloud.url)
             )
-            settings = settings_for(cloud.url)
+            settings = settings_for(_reached(cloud.url))
             await app.serve(settings, load=lambda: settings, web=web, wishes=told, clock=app.RealClock())
 
     run(serve)
+
+
+def _reached(url: str) -> str:
+    """Where a cloud that listens everywhere is reached from here: settings take plain HTTP to this machine only."""
+    return url.replace(f"//{EVERYWHERE}:", "//127.0.0.1:")
 
 
 def _greet(bound: tuple[Address, ...], cloud: str) -> None:
     """Tell the visitor where to look."""
     where = Address(bound[0].host or "127.0.0.1", bound[0].port)
     click.echo(f"exporter         http://{where}/  (metrics at /metrics)", err=True)
-    click.echo(f"simulated cloud  {cloud}/simulator/", err=True)
+    click.echo(f"simulated cloud  {_reached(cloud)}/simulator/", err=True)
     click.echo("Ctrl-C ends both.", err=True)

@@ -91,5 +91,6 @@ def _tried(path: Path, read: Callable[[Path], Read]) -> Read:
         return read(path)
     except SettingsError as error:
         for mistake in error.mistakes:
-            click.echo(f"{path}: {mistake}", err=True)
+            named = mistake.startswith(f"{path}:")  # what is wrong is the file itself
+            click.echo(mistake if named else f"{path}: {mistake}", err=True)
         raise SystemExit(WRONG_USAGE) from None

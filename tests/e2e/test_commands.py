@@ -306,6 +306,15 @@ async def test_the_demo_shows_both_generations() -> None:
         assert await running.ended() == 0
 
 
+async def test_the_demo_can_listen_everywhere() -> None:
+    """In a container both parts listen on every interface; the exporter still reaches the cloud beside it."""
+    arguments = ("--web.listen-address=127.0.0.1:0", "--listen-address=:0", "--log.format=logfmt")
+    async with daemon("demo", *arguments) as running:
+        await running.said(r"poll\.finished.*collector=jobs")
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
 async def test_simulate_says_how_to_reach_it() -> None:
     """`simulate` prints its address and the credentials it takes, and ends on SIGTERM."""
     process = await asyncio.create_subprocess_exec(
