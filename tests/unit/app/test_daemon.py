@@ -1,0 +1,127 @@
+"""The set of watched projects: a change of it that fails, or is given up, leaves everything as it was."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from exporter.app.daemon import Daemon, ShutdownError
+from exporter.app.project import identity
+from exporter.app.report import Observed, defect
+from exporter.polling.memory import CountsMemory, ProjectMemory
+from exporter.polling.schedule import Schedule
+from exporter.polling.store import SnapshotStore
+from exporter.settings import Settings
+from exporter.settings.model import Tls
+from exporter.simulator import Options, Simulator
+from tests.clock import ManualClock
+from tests.e2e.rig import settings_for
+
+MEMORY = {"vision": ProjectMemory(origin="elsewhere", counts=CountsMemory(submitted={"": 7}))}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A daemon on its schedule."""
+
+    daemon: Daemon
+    store: SnapshotStore
+    registry: CollectorRegistry
+
+    def projects(self) -> set[str]:
+        """Projects with series of our own."""
+        return {
+            sample.labels["project"]
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if "project" in sample.labels
+        }
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: ManualClock) -> AsyncIterator[Bench]:
+    """Start a daemon that remembers seven submissions; at the end it is stopped as the program does it."""
+    registry = CollectorRegistry()
+    own = Observed(registry)
+    store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
+    schedule = Schedule(grace_s=0.2, on_error=defect)
+    daemon = Daemon(settings, memory=MEMORY, schedule=schedule, store=store, clock=clock, own=own)
+    async with schedule:
+        await daemon.start()
+        yield Bench(daemon, store, registry)
+    await daemon.close()
+
+
+@pytest.fixture
+async def cloud(clock: ManualClock) -> AsyncIterator[Simulator]:
+    async with Simulator(Options(empty=True), clock=clock) as cloud:
+        yield cloud
+
+
+def with_another(settings: Settings, *, ca_file: str = "") -> Settings:
+    """Add a second target after a change of the first."""
+    first, *_ = settings.targets
+    second = replace(first, project="speech", tls=Tls(ca_file=ca_file))
+    return replace(settings, targets=(replace(first, workspaces=("0",)), second))
+
+
+def totals(bench: Bench) -> dict[str, int]:
+    """Submissions shown, by project."""
+    return {project.project: project.totals.submitted[""] for project in bench.store.current.projects}
+
+
+async def test_a_target_that_cannot_be_opened_changes_nothing(
+    cloud: Simulator, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A CA file that went away after the settings were read: the error is raised, and no target is touched."""
+    settings = settings_for(cloud)
+    async with running(settings, clock) as bench:
+        with pytest.raises(OSError, match="No such file"):
+            await bench.daemon.change(with_another(settings, ca_file=str(tmp_path / "gone.pem")))
+        assert totals(bench) == {"vision": 7}
+        assert bench.projects() == {"vision"}
+        await bench.daemon.change(with_another(settings))
+        assert totals(bench) == {"vision": 7, "speech": 0}
+
+
+async def test_a_change_that_is_given_up_forgets_nothing(cloud: Simulator, clock: ManualClock) -> None:
+    """Cancelled while it waits for a hanging poll, a change leaves the totals in what is remembered."""
+    hang = cloud.faults.add("hang:operation=*")
+    settings = settings_for(cloud)
+    async with running(settings, clock) as bench:
+        while not hang.struck:  # noqa: ASYNC110 - the simulator's faults have no events
+            await asyncio.sleep(0.01)
+        changing = asyncio.create_task(bench.daemon.change(with_another(settings)))
+        await asyncio.sleep(0.05)  # less than the poll's grace
+        assert not changing.done()
+        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+
+
+async def test_a_removed_project_is_remembered(cloud: Simulator, clock: ManualClock) -> None:
+    """Should it come back, it goes on from its totals."""
+    settings = settings_for(cloud)
+    other = replace(settings, targets=(replace(settings.targets[0], project="speech"),))
+    async with running(settings, clock) as bench:
+        await bench.daemon.change(other)
+        assert totals(bench) == {"speech": 0}
+        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+        await bench.daemon.change(settings)
+        assert totals(bench) == {"vision": 7}
+
+
+async def test_a_closed_daemon_takes_no_change(cloud: Simulator, clock: ManualClock) -> None:
+    """A reload that comes when everything is being closed is refused, rather than opened and never closed."""
+    settings = settings_for(cloud)
+    async with running(settings, clock) as bench:
+        pass
+    with pytest.raises(ShutdownError, match="stopping"):
+        await bench.daemon.change(with_another(settings))
