@@ -66,14 +66,7 @@ def _growth(report: Report, *, days: int) -> dict[str, float]:
     """How much each quantity grew from the second day to the last."""
     if days <= 2:  # noqa: PLR2004 - there is no day to compare with
         return {}
-    then, now = mean(report.readings, day=2), mean(report.readings, day=days)
-    return {
-        "resident memory": now.resident_bytes / then.resident_bytes - 1,
-        "allocated blocks": now.blocks / then.blocks - 1,
-        "traced memory": now.traced_bytes / then.traced_bytes - 1 if then.traced_bytes else 0.0,
-        "open files": now.files / then.files - 1,
-        "tasks": now.tasks / then.tasks - 1,
-    }
+    return mean(report.days[days]).growth(mean(report.days[2]))
 
 
 def _tell(report: Report, *, days: int, minutes: float) -> None:
@@ -83,12 +76,8 @@ def _tell(report: Report, *, days: int, minutes: float) -> None:
         f" them kills; {sum(report.faults.values())} faults of {len(report.faults)} kinds; {minutes:.1f} minutes"
     )
     click.echo(f"totals {'equal' if report.exact else 'differ from'} the cloud's books")
-    for day in range(1, days + 1):
-        average = mean(report.readings, day=day)
-        click.echo(
-            f"day {day}: resident {average.resident_bytes / 2**20:.1f} MiB, {average.blocks:.0f} blocks, traced"
-            f" {average.traced_bytes / 2**20:.2f} MiB, {average.files:.1f} files, {average.tasks:.1f} tasks"
-        )
+    for day, readings in report.days.items():
+        click.echo(f"day {day}: {mean(readings)}")
     for what, growth in _growth(report, days=days).items():
         click.echo(f"{what}: {growth:+.2%} from day 2 to day {days}")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.simulator import Options, Simulator
-from soak.hand import Hand
+from tests.clock import ManualClock
 
 HOUR_S = 3_600.0
 
@@ -45,7 +45,7 @@ class Host:
 
     def __init__(self, churn: Churn) -> None:
         self._churn = churn
-        self._clock = Hand(churn.begins_at)
+        self._clock = ManualClock(churn.begins_at)
         self._dice = random.Random(churn.seed)  # noqa: S311 - a seeded world is meant to be predictable
         self._due_s = 0.0
         self._arriving = True

@@ -19,8 +19,8 @@ from exporter.settings import Settings, load
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from exporter.web.address import Address
 from exporter.web.server import serving
-from soak.hand import Hand
 from soak.remote import Books
+from tests.clock import ManualClock
 
 _TOTAL = re.compile(
     rb'^modelarts_training_jobs_(submitted|started|finished)_total\{project="[^"]*",pool_id="([^"]*)"'
@@ -96,7 +96,7 @@ class Life:
 
 
 @asynccontextmanager
-async def life(settings: Settings, *, clock: Hand) -> AsyncIterator[Life]:
+async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]:
     """Give a new exporter that goes on from the state file."""
     registry = CollectorRegistry()
     own = Observed(registry)
