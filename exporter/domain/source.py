@@ -41,7 +41,10 @@ class Known:
     tracked: Mapping[str, Job] = field(default_factory=dict)
     """Every tracked job by id, `unfinished` included."""
     is_news: Callable[[Job], bool] = lambda _: True
-    """Whether a listed job has never been accounted for. Listing newest first stops at a page without news."""
+    """Whether a listed job has never been accounted for. Listing newest first stops at a page without news, and so
+    that it does not stop too soon, jobs of `torn` are news to it although they were."""
+    torn: frozenset[str] = frozenset()
+    """Tracked jobs that the last look reported as torn."""
     seeding: bool = True
     """The first look of this process: one page of the newest jobs is enough, the sweep brings the rest."""
     answer_by: float | None = None
@@ -62,6 +65,9 @@ class Sighting:
     """Tracked jobs of which the cloud says, asked one by one, that they no longer exist."""
     failures: tuple[SourceError, ...] = ()
     """What did not answer. Empty: the look succeeded wholly, and "no jobs" really means none."""
+    torn: frozenset[str] = frozenset()
+    """Jobs that are new, or were when they were torn, from a listing that broke off before it reached known ground:
+    between them and that there may be others, so no later listing may stop at them."""
 
 
 class JobSource(Protocol):

@@ -24,6 +24,21 @@ _UNKNOWN_ASKED = 5
 
 _NEVER = float("inf")
 
+_STAYS = (
+    "user",
+    "pool_id",
+    "flavor",
+    "accelerator",
+    "accelerator_model",
+    "engine",
+    "submitted_at",
+    "started_at",
+    "spec_nodes",
+    "spec_accelerators",
+)
+"""What is true of a job for good once the cloud has told it. Some of it stands in records only that are not asked for
+again at each look, or cannot be had: a job must not move to another pool for that, between its start and its end."""
+
 _FINISHED = tuple(status for status in JobStatus if status.finished)
 
 
@@ -113,6 +128,7 @@ class Ledger:
         self._floor = 0.0  # submission time at or below which nothing is news
         self._seen: dict[str, float] = {}  # submission times of accounted jobs above the floor; inf: has no such time
         self._lost: dict[str, float] = {}  # jobs that were dropped because they were gone, and when
+        self._torn: frozenset[str] = frozenset()
         self._swept = False
         self._looks = 0
 
@@ -141,7 +157,8 @@ class Ledger:
         return Known(
             unfinished=unfinished,
             tracked=tracked,
-            is_news=self.is_news,
+            is_news=lambda job: job.job_id in self._torn or self.is_news(job),
+            torn=self._torn,
             seeding=not self._seeded,
             answer_by=answer_by,
             oldest_at=min(times, default=self._floor) if self._swept else None,
@@ -167,6 +184,7 @@ class Ledger:
                 entry.confirmed_at = at
         for job_id in sighting.gone:
             self._lose(job_id)
+        self._torn = sighting.torn
         if self._seeded or not sighting.failures or self._looks >= _SEED_LOOKS:
             self._raise_floor(late_s=_PATIENCE_S if sighting.failures else LATE_S)
             self._seeded = True
@@ -192,6 +210,7 @@ class Ledger:
             seen={job_id: None if at == _NEVER else at for job_id, at in self._seen.items()},
             lost=dict(self._lost),
             looks=self._looks,
+            torn=tuple(sorted(self._torn)),
             entries=tuple(
                 EntryMemory(
                     job=entry.job,
@@ -212,6 +231,7 @@ class Ledger:
         self._seen = {job_id: _NEVER if at is None else at for job_id, at in memory.seen.items()}
         self._lost = dict(memory.lost)
         self._looks = memory.looks
+        self._torn = frozenset(memory.torn)
         for told in memory.entries:
             self._entries[told.job.job_id] = Entry(
                 job=told.job,
@@ -224,8 +244,10 @@ class Ledger:
             )
 
     def _meet(self, job: Job, *, now: float) -> None:
-        self._counts.meet_pool(job.pool_id)
         entry = self._entries.get(job.job_id)
+        if entry is not None and job != entry.job:
+            job = _completed(job, entry.job)
+        self._counts.meet_pool(job.pool_id)
         if entry is None:
             self._meet_first(job, now=now)
             return
@@ -308,6 +330,16 @@ class Ledger:
     def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
         """Whether the retention of a job that is not active is over; an undated one counts from its first sight."""
         return not job.status.active and since is not None and now - since >= self._retention_s
+
+
+def _completed(job: Job, before: Job) -> Job:
+    """Return the job with what was told of it before and is not any more."""
+    kept = {
+        name: value
+        for name in _STAYS
+        if getattr(job, name) in {None, ""} and (value := getattr(before, name)) not in {None, ""}
+    }
+    return replace(job, **kept) if kept else job
 
 
 def _has_started(job: Job) -> bool:

@@ -35,6 +35,8 @@ class LedgerMemory:
     """Submission times of accounted jobs above the floor; None: the cloud tells none."""
     lost: Mapping[str, float] = field(default_factory=dict)
     """Jobs that were dropped because they were gone, and when: one that turns up again has been counted."""
+    torn: tuple[str, ...] = ()
+    """Jobs above a gap in the listing, at which no later one may stop."""
     looks: int = 0
     """Looks so far: a part that never answers delays the seeding for some looks only."""
     entries: tuple[EntryMemory, ...] = ()

@@ -97,6 +97,7 @@ def _ledger(memory: LedgerMemory) -> Iterator[bytes]:
             ("seen", _whole(memory.seen)),
             ("lost", _whole(memory.lost)),
             ("looks", _whole(memory.looks)),
+            ("torn", _whole(memory.torn)),
             ("entries", _array(memory.entries)),
         ]
     )

@@ -37,6 +37,8 @@ class _Tally:
     """Whether to ask nothing further."""
     unlisted: set[str] = field(default_factory=set)
     """Workspaces whose listing is not whole: that a job is missing from it says nothing."""
+    torn: set[str] = field(default_factory=set)
+    """Workspaces whose newest jobs were not listed down to known ground."""
 
     def take(self, listing: Listing) -> None:
         self.jobs.update(listing.jobs)
@@ -44,11 +46,23 @@ class _Tally:
         self.learned = self.learned or listing.pages > 0
         self.stopped = self.stopped or _is_hopeless(listing.failure)
 
-    def sighting(self) -> Sighting:
+    def sighting(self, known: Known) -> Sighting:
         """Raise the first failure when nothing was learned."""
         if self.failures and not self.learned:
             raise self.failures[0]
-        return Sighting(jobs=tuple(self.jobs.values()), gone=frozenset(self.gone), failures=tuple(self.failures))
+        return Sighting(
+            jobs=tuple(self.jobs.values()),
+            gone=frozenset(self.gone),
+            failures=tuple(self.failures),
+            torn=self._torn_jobs(known) if self.torn else frozenset(),
+        )
+
+    def _torn_jobs(self, known: Known) -> frozenset[str]:
+        still = (job for job_id in known.torn if (job := known.tracked.get(job_id)) is not None)
+        news = (job for job in self.jobs.values() if known.is_news(job))
+        return frozenset(
+            job.job_id for job in (*still, *news) if not job.workspace_id or job.workspace_id in self.torn
+        )
 
 
 class V2Source:
@@ -89,6 +103,7 @@ class V2Source:
         tally = _Tally()
         workspaces = await self._workspaces()
         tally.unlisted.update(workspaces)
+        tally.torn.update(workspaces)
 
         async def survey(workspace_id: str) -> None:
             await self._survey(workspace_id, known, tally)
@@ -99,7 +114,7 @@ class V2Source:
         missing.sort(key=lambda job: self._asked_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
         self._asked_at = {job.job_id: at for job in missing if (at := self._asked_at.get(job.job_id)) is not None}
         await self._confirm(missing, tally, answer_by=known.answer_by, width=_WIDTH)
-        return tally.sighting()
+        return tally.sighting(known)
 
     async def sweep(self, known: Known) -> Sighting:
         """Walk everything, one call at a time. See `JobSource.sweep`."""
@@ -116,7 +131,7 @@ class V2Source:
         await self._each(workspaces, walk, tally, width=1)
         missing = [job for job in known.tracked.values() if _is_missing(job, tally)]
         await self._confirm(missing, tally, answer_by=known.answer_by, width=1)
-        return tally.sighting()
+        return tally.sighting(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:
         """Return the job's task ids, all of which can be asked about."""
@@ -136,8 +151,11 @@ class V2Source:
             tally.unlisted.discard(workspace_id)
         elif tally.stopped or not isinstance(active.failure, Refused):
             return  # what is newest would fare no better; only a refused filter leaves something else to try
-        if not active.blind:
-            tally.take(await self._lister.newest(workspace_id, known))
+        newest = active if active.blind else await self._lister.newest(workspace_id, known)
+        if newest is not active:
+            tally.take(newest)
+        if newest.failure is None:
+            tally.torn.discard(workspace_id)
 
     async def _confirm(self, jobs: Iterable[Job], tally: _Tally, *, answer_by: float | None, width: int) -> None:
         """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""

@@ -62,6 +62,7 @@ class Kept:
             known.tracked,
             known.seeding,
             known.oldest_at,
+            known.torn,
             [known.is_news(each) for each in asked],
         )
 
@@ -118,7 +119,10 @@ JOBS = st.builds(
 def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> Sighting:
     once = {each.job_id: each for each in jobs}
     return Sighting(
-        jobs=tuple(once.values()), gone=gone - once.keys(), failures=(SourceError("no answer"),) if failed else ()
+        jobs=tuple(once.values()),
+        gone=gone - once.keys(),
+        failures=(SourceError("no answer"),) if failed else (),
+        torn=frozenset(once) if failed else frozenset(),
     )
 
 
@@ -156,6 +160,23 @@ def test_a_restart_at_any_point_changes_nothing(
     assert broken.memory() == whole.memory()
     assert broken.counts.freeze() == whole.counts.freeze()
     assert broken.known() == whole.known()
+
+
+def test_what_was_told_of_a_job_stays() -> None:
+    """A restart loses the records behind a listing: until they can be had again a job keeps its pool and start."""
+    before = kept()
+    look = Step(Sighting(), sweep=False, after_s=0)
+    before.take(look, now=T0)
+    known = job("a", submitted_at=T0 + 1, pool_id="a100", started_at=T0 + 2)
+    before.take(Step(Sighting(jobs=(known,)), sweep=False, after_s=0), now=T0 + 30)
+    before.ledger.recall(before.ledger.remember(means={}))
+    bare = job("a", JobStatus.FAILED, submitted_at=T0 + 1, ended_at=T0 + 40)
+    before.take(Step(Sighting(jobs=(bare,)), sweep=False, after_s=0), now=T0 + 60)
+
+    assert {key: n for key, n in before.counts.finished.items() if n} == {("a100", JobStatus.FAILED): 1}
+    entry = before.ledger.entry("a")
+    assert entry is not None
+    assert (entry.job.pool_id, entry.job.started_at, entry.job.status) == ("a100", T0 + 2, JobStatus.FAILED)
 
 
 def test_an_empty_memory_is_a_first_start() -> None:

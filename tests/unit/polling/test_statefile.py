@@ -39,6 +39,7 @@ MEMORY = ProjectMemory(
             seen={"a": 1_700_000_000.123, "undated": None},
             lost={"gone": 1_700_000_000.25},
             looks=3,
+            torn=("a",),
             entries=(EntryMemory(job=JOB, seen_at=1_700_000_001.5, started=True, finished=False, mean_ratio=0.5),),
         )
     },
