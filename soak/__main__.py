@@ -13,6 +13,7 @@ import uvloop
 
 from exporter import log
 from exporter.cloud.retry import silence_instrumentation
+from exporter.commands.allocator import settle
 from soak.cloud import Churn
 from soak.measure import mean
 from soak.week import DAY_S, Course, Report, Week
@@ -30,6 +31,7 @@ def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
     log.configure("error")
     silence_instrumentation()
+    settle()  # as the program itself does
     warnings.simplefilter("error")
     forgotten: list[str] = []
     sys.unraisablehook = lambda told: forgotten.append(f"{told.err_msg or ''} {told.exc_value!r}")

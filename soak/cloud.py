@@ -24,8 +24,9 @@ from tests.clock import ManualClock
 HOUR_S = 3_600.0
 
 _STEP_S = 5.0
-_LAID_OUT_S = HOUR_S
-"""No job is deleted sooner than this after its end: how one ended that nobody could look at is not to be known."""
+_LAID_OUT_S = 3 * HOUR_S
+"""No job is deleted sooner than this after its end: how one ended that nobody could look at is not to be known, and a
+generation whose calls the cloud denies is not asked for an hour."""
 
 _ROOM = 3
 
@@ -59,7 +60,7 @@ class Host:
                 arrivals=0,
                 pace=churn.pace,
                 seed=churn.seed,
-                forget_after_s=2 * HOUR_S,
+                forget_after_s=4 * HOUR_S,
             ),
             clock=self._clock,
         )

@@ -89,13 +89,23 @@ class _Mallinfo(ctypes.Structure):
     )
 
 
+def mapped_bytes() -> int:
+    """What glibc got from the system in pieces of their own, which go back when they are freed."""
+    return int(_mallinfo().mapped)
+
+
 def _heap_bytes() -> int:
+    told = _mallinfo()
+    return int(told.used + told.mapped)
+
+
+def _mallinfo() -> _Mallinfo:
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallinfo2"):
-        return 0
+        return _Mallinfo()
     library.mallinfo2.restype = _Mallinfo
-    told = library.mallinfo2()
-    return int(told.used + told.mapped)
+    told: _Mallinfo = library.mallinfo2()
+    return told
 
 
 def _resident_bytes() -> int:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import click
 
 from exporter.app import Wishes
+from exporter.commands.allocator import settle
 
 Result = TypeVar("Result")
 
@@ -24,6 +25,7 @@ def run(work: Callable[[], Awaitable[Result]]) -> Result:
     async def whole() -> Result:
         return await work()
 
+    settle()
     gc.collect()
     gc.freeze()  # code stays: with it, each full collection would hold scrapes up for some 40 ms longer
     try:
