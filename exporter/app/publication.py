@@ -85,6 +85,7 @@ class Publication:
             # from what was last seen of them, or from a little more, never from less.
             snapshot = self._store.current
             memory = self._remember() if self._state.kept else {}
+            _log.debug("snapshot.taken")  # what was logged before this line is in it, and served at `published`
             await asyncio.to_thread(self._write_and_show, snapshot, memory)
 
     @asynccontextmanager

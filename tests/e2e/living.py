@@ -83,9 +83,14 @@ class Living:
 
     async def showed(self, pattern: str, *, since: int = 0) -> None:
         """Wait for a line, and until what it tells of is served."""
+        told = await self._told(pattern, since=since)
+        taken = await self._told(r"snapshot\.taken", since=told)  # one being published already does not tell of it
+        await self.said(r"snapshot\.published", since=taken)
+
+    async def _told(self, pattern: str, *, since: int) -> int:
+        """Wait for a line: its number."""
         match = await self.said(pattern, since=since)
-        told = next(number for number in range(since, len(self.lines)) if match.string is self.lines[number])
-        await self.said(r"snapshot\.published", since=told)
+        return next(number for number in range(since, len(self.lines)) if match.string is self.lines[number])
 
     def count(self, pattern: str) -> int:
         """How many lines have this pattern so far."""

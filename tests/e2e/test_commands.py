@@ -90,6 +90,7 @@ class Daemon:
     async def showed(self, pattern: str) -> None:
         """Wait for a line, and until what it tells of is served."""
         await self.said(pattern)
+        await self.said(r"snapshot\.taken")  # one that was being published already does not tell of it
         await self.said(r"snapshot\.published")
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:

@@ -18,6 +18,9 @@ from exporter.cloud.v1.register import Owner, Register, owner_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock, Known, SourceError
 
+OUTAGE_RETRY_S = 600.0
+"""When the overview is asked again after a look in which the list that stands in for it failed as well."""
+
 OVERVIEW_RETRY_S = 6 * 3600.0
 """How long the job list stands in before the overview is tried again."""
 
@@ -145,10 +148,13 @@ class Walker:
         if by_list:
             walk.by_list = True
             await self._walk_list(walk, known)
-        if walk.failures and not walk.sizes:
-            raise walk.failures[0]  # perhaps the overview was refused for the same reason: ask it again
+        failed = walk.failures and not walk.sizes
         if by_list and self._overview_off_until <= self._clock.monotonic():
-            self._overview_off_until = self._clock.monotonic() + OVERVIEW_RETRY_S
+            # Where the list fails too, perhaps nothing is missing but the cloud is: then it is asked again soon.
+            wait_s = OUTAGE_RETRY_S if failed else OVERVIEW_RETRY_S
+            self._overview_off_until = self._clock.monotonic() + wait_s
+        if failed:
+            raise walk.failures[0]
         self._rows.turn()
         return walk
 

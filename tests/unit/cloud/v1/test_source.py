@@ -18,7 +18,7 @@ from exporter.cloud.errors import (
     Unsupported,
 )
 from exporter.cloud.v1.source import DETAILS, V1Source
-from exporter.cloud.v1.walk import OVERVIEW_RETRY_S
+from exporter.cloud.v1.walk import OUTAGE_RETRY_S, OVERVIEW_RETRY_S
 from exporter.domain.job import Accelerator, Api, JobStatus
 from exporter.domain.job import Job as Told
 from exporter.domain.source import JobSource, Known, Sighting, SourceError
@@ -441,13 +441,14 @@ async def test_a_missing_overview_is_tried_again_after_hours(clock: ManualClock,
 
 
 async def test_an_outage_of_everything_is_no_missing_overview(clock: ManualClock) -> None:
-    """When the list is refused too, nothing says that the overview is missing: the next look asks it again."""
+    """When the list is refused too, nothing says that the overview is missing: it is asked again within minutes."""
     bench = Bench(busy(), clock)
     refusal = Unsupported("v1", "no such API", status=404, code="APIG.0101")
     bench.cloud.trouble = {"v1_list_overview": refusal, "v1_list_jobs": refusal}
     with pytest.raises(SourceError):
         await bench.look()
     bench.cloud.trouble = {}
+    clock.turn(OUTAGE_RETRY_S)
 
     assert (await bench.calls(bench.look))["v1_list_overview"] == 1
 
