@@ -160,7 +160,7 @@ async def test_a_state_nobody_understands_is_set_aside(tmp_path: Path, content: 
     assert json.loads(state.read_text(encoding="utf-8"))["version"] == VERSION
 
 
-async def obstructed(draft: Path, obstacle: str) -> bool:
+def obstructed(draft: Path, obstacle: str) -> bool:
     """Put something in the draft's place, unless a write has it there right now."""
     try:
         draft.symlink_to("/dev/full") if obstacle == "full-disk" else draft.mkdir()
@@ -178,7 +178,7 @@ async def test_a_state_that_cannot_be_written_stops_nothing(tmp_path: Path, obst
         async with living(write(tmp_path / "config.yaml", document(cloud, state=state))) as exporter:
             await exporter.showed(JOBS_POLL)
             assert await exporter.samples(WRITTEN) == {"": 1}
-            await until(partial(obstructed, draft, obstacle), "the draft's place is free between two writes")
+            await until(partial(asyncio.to_thread, obstructed, draft, obstacle), "the draft's place is free between two writes")
             await exporter.said(r"level=error.*state\.not_written")
             cloud.world.submit("meanwhile")
             for _ in range(2):
