@@ -178,7 +178,8 @@ async def test_a_state_that_cannot_be_written_stops_nothing(tmp_path: Path, obst
         async with living(write(tmp_path / "config.yaml", document(cloud, state=state))) as exporter:
             await exporter.showed(JOBS_POLL)
             assert await exporter.samples(WRITTEN) == {"": 1}
-            await until(partial(asyncio.to_thread, obstructed, draft, obstacle), "the draft's place is free between two writes")
+            obstruct = partial(asyncio.to_thread, obstructed, draft, obstacle)
+            await until(obstruct, "the draft's place is free between two writes")
             await exporter.said(r"level=error.*state\.not_written")
             cloud.world.submit("meanwhile")
             for _ in range(2):
