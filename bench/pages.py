@@ -124,14 +124,14 @@ class Pages:
     ) -> Answer | None:
         """Decode what the cloud would say, as the transport does."""
         del query
-        if endpoint.name == METRICS.name:
-            told = self._readings[hash((path or {})["job_id"]) % len(self._readings)]
-        elif endpoint.name == SEARCH.name:
+        return msgspec.json.decode(self.told(endpoint.name, path or {}, body), type=endpoint.answer)
+
+    def told(self, name: str, path: Mapping[str, str], body: Any) -> bytes:
+        """What the cloud would say, by the name of the call."""
+        if name == METRICS.name:
+            return self._readings[hash(path["job_id"]) % len(self._readings)]
+        if name == SEARCH.name:
             begin = body["offset"] * body["limit"]
-            told = b'{"total":%d,"items":[%s]}' % (
-                self._count,
-                b",".join(self._rows[begin : begin + body["limit"]]),
-            )
-        else:
-            raise NotImplementedError(endpoint.name)
-        return msgspec.json.decode(told, type=endpoint.answer)
+            page = b",".join(self._rows[begin : begin + body["limit"]])
+            return b'{"total":%d,"items":[%s]}' % (self._count, page)
+        raise NotImplementedError(name)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pages import Pages
 from prometheus_client import CollectorRegistry
 
+from exporter.cloud.endpoint import Caller
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.domain.source import JobSource
@@ -59,15 +60,14 @@ def _unheard(field: str, value: object) -> None:
 class Rig:
     """A poller of an in-memory cloud, and what it publishes into."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, cloud: Caller) -> None:
         clock = Wall()
-        self.cloud = Pages(jobs)
         self.newest = Snapshot(taken_at=clock.time())
 
         async def workspaces() -> tuple[str, ...]:
             return ("0",)
 
-        source = V2Source(self.cloud, project="vision", workspaces=workspaces, clock=clock, note=_unheard)
+        source = V2Source(cloud, project="vision", workspaces=workspaces, clock=clock, note=_unheard)
         self.poller = ProjectPoller(
             identity=ProjectSnapshot(project="vision"),
             sources=Fixed(source),
@@ -107,10 +107,11 @@ async def computed(work: Callable[[], Awaitable[None]]) -> float:
 
 async def main(jobs: int) -> None:
     """Measure, print microseconds a job."""
-    rig = Rig(jobs)
+    cloud = Pages(jobs)
+    rig = Rig(cloud)
     took: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        rig.cloud.turn()
+        cloud.turn()
         took.setdefault("jobs poll, all changed", []).append(await computed(rig.poller.poll_jobs))
         took.setdefault("usage poll, all changed, two tasks a job", []).append(await computed(rig.poller.poll_usage))
         took.setdefault("publish, all changed", []).append(await computed(rig.publish))

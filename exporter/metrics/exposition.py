@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from threading import Lock
 from typing import Any
 
@@ -27,7 +28,7 @@ LIVE_FOR_S = 0.25
 _LEVEL = 5  # on this text a fifth quicker than 6, for one per cent more bytes
 _RAW_DEFLATE = -15
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, no time, any system
-_CHUNK_BYTES = 512 * 1024
+_LARGE_BYTES = 64 * 1024  # from here on a copy costs more than a write
 _WHOLE_BYTES = 2 * 1024 * 1024
 
 
@@ -277,13 +278,5 @@ def _deflate(data: bytes, *, mode: int = zlib.Z_FULL_FLUSH) -> bytes:
 
 def _chunks(parts: Iterable[bytes]) -> tuple[bytes, ...]:
     """Join what is small, for each write costs a system call; leave alone what is large, for it is shared."""
-    chunks: list[bytes] = []
-    small: list[bytes] = []
-    size = 0
-    for part in parts:
-        if small and size + len(part) > _CHUNK_BYTES:
-            chunks.append(b"".join(small))
-            small, size = [], 0
-        small.append(part)
-        size += len(part)
-    return (*chunks, b"".join(small)) if small else tuple(chunks)
+    runs = groupby(parts, key=lambda part: len(part) >= _LARGE_BYTES)
+    return tuple(chunk for large, run in runs for chunk in (run if large else (b"".join(run),)))

@@ -62,7 +62,7 @@ def _by_accelerator(value: Callable[[Job], float | None]) -> Single[TrackedJob, 
 
 def _told(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> Single[TrackedJob, Job]:
     """Build one sample that is always 1, or none: what it says is in its labels."""
-    return Single(part=_the_job, value=lambda _: 1.0, labels=labels)
+    return Single(part=_the_job, value=None, labels=labels)
 
 
 def _info(tracked: TrackedJob) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from exporter.domain.job import JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Totals
@@ -10,6 +11,8 @@ from exporter.metrics.family import Family, Label, Sample, Type
 PUBLIC_POOL = ""
 FINISHED_STATUSES = (*(status for status in JobStatus if status.finished), JobStatus.UNKNOWN)
 """What a job can be counted under when it is over; `unknown` when it was deleted before its end was seen."""
+
+_POOL_AND_STATUS = attrgetter("job.pool_id", "job.status")
 
 POOL_ID = Label(name="pool_id", help="Dedicated pool; empty for the public pool.")
 
@@ -26,7 +29,7 @@ def known_pools(totals: Totals) -> set[str]:
 def _jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return
-    counts = Counter((tracked.job.pool_id, tracked.job.status) for tracked in snapshot.jobs.values())
+    counts = Counter(map(_POOL_AND_STATUS, snapshot.jobs.values()))
     for pool in sorted(known_pools(snapshot.totals).union(pool for pool, _ in counts)):
         for status in JobStatus:
             yield {"pool_id": pool, "status": status.value}, float(counts[pool, status])

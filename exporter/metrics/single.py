@@ -28,13 +28,14 @@ class Single(Generic[Subject, Part]):
 
     part: Callable[[Subject], Part | None]
     """What of the subject the value is read from."""
-    value: Callable[[Part], float | None]
+    value: Callable[[Part], float | None] | None
+    """None: always 1, because what the sample says is in its labels."""
     labels: Callable[[Subject], Mapping[str, str] | None] = unlabelled
     """Values by name, the declared names in the declared order."""
 
     def __call__(self, subject: Subject) -> Iterable[Sample]:
         """Samples, as `Family.samples` gives them."""
         part = self.part(subject)
-        value = None if part is None else self.value(part)
+        value = None if part is None else 1.0 if self.value is None else self.value(part)
         labels = None if value is None else self.labels(subject)
         return () if value is None or labels is None else ((labels, float(value)),)

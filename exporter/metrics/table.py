@@ -2,12 +2,13 @@
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from operator import add, is_
 from typing import Any, Generic, TypeVar
 
-from exporter.metrics.family import Family, Type
+from exporter.metrics.family import Family, Sample, Type
 from exporter.metrics.single import Single
 from exporter.metrics.text import numbers, teller
 
@@ -31,7 +32,7 @@ class Column(Generic[Subject]):
 class _Rows:
     """The lines of some subjects, one after the other in each column."""
 
-    bodies: Sequence[bytes]
+    bodies: list[bytes]
     """By column."""
     lengths: Sequence["array[int]"]
     """Bytes of each row's part, by column."""
@@ -94,7 +95,12 @@ class Table(Generic[Subject]):
         if len(subjects) == len(self._subjects) and all(map(is_, subjects, self._subjects)):
             return
         plan = self._plan(subjects)
-        columns = [_splice(plan, at, body=body) for at, body in enumerate(self._rows.bodies)]
+        columns: list[tuple[bytes, array[int]]] = []
+        for at, body in enumerate(self._rows.bodies):
+            columns.append(_splice(plan, at, body=body))
+            for run in plan:
+                if run.rows is not self._rows:
+                    run.rows.bodies[at] = b""  # it is in the new body: all columns twice would be the peak of memory
         series, refused = array("I"), array("I")
         for run in plan:
             series.extend(run.rows.series[run.start : run.stop])
@@ -163,10 +169,17 @@ class _Batch(Generic[Subject]):
         key = (column.identity, labels, names)
         if key not in self._heads:
             tell = teller(names)
-            self._heads[key] = [
-                None if identity is None or own is None else f"{{{identity}{tell(own) if names or own else ''}}} "
-                for identity, own in zip(self.identities[column.identity], self.parts(labels), strict=True)
-            ]
+            known: dict[int, str] = {}  # by the mapping itself: many subjects share one
+            heads: list[str | None] = []
+            for identity, own in zip(self.identities[column.identity], self.parts(labels), strict=True):
+                if identity is None or own is None:
+                    heads.append(None)
+                    continue
+                told = known.get(id(own))
+                if told is None:
+                    told = known[id(own)] = tell(own)
+                heads.append(f"{{{identity}{told}}} ")
+            self._heads[key] = heads
         return self._heads[key]
 
 
@@ -185,33 +198,35 @@ class _Writer(Generic[Subject]):
     def write(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write the lines of some subjects; how many lines each has, and how many bytes."""
         if isinstance(self._samples, Single):
-            try:
+            with suppress(Exception):  # of one of the subjects; asked one by one they tell which
                 return self._write_single(batch, self._samples)
-            except Exception:  # noqa: BLE001, S110 - one of the subjects; asked one by one they tell which
-                pass
         return self._write_any(batch)
 
     def _write_single(
         self, batch: _Batch[Subject], single: Single[Subject, Any]
     ) -> tuple[bytes, list[int], list[int]]:
         """Write a line or none for each subject, all together; raises when that cannot be done for any of them."""
-        heads, value = batch.heads(self._column, single.labels), single.value
-        values = [
-            None if head is None or part is None else value(part)
-            for head, part in zip(heads, batch.parts(single.part), strict=True)
-        ]
-        if all(value is None for value in values):
+        heads, parts, value = batch.heads(self._column, single.labels), batch.parts(single.part), single.value
+        paired = zip(heads, parts, strict=True)
+        if value is None:
+            told = ["" if head is None or part is None else "1" for head, part in paired]
+        else:
+            told = numbers([None if head is None or part is None else value(part) for head, part in paired])
+        if not any(told):
             return b"", batch.zeros, batch.zeros
         name = self._name
-        lines = [
-            f"{name}{head}{number}\n" if number else "" for head, number in zip(heads, numbers(values), strict=True)
-        ]
+        lines = [f"{name}{head}{number}\n" if number else "" for head, number in zip(heads, told, strict=True)]
         data, sizes = _measured(lines)
         return data, batch.ones if all(lines) else list(map(bool, lines)), sizes
 
     def _write_any(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
-        """Write any number of lines for each subject, asked one by one."""
+        """Write any number of lines for each subject."""
         samples, tell, refused = self._samples, self._tell, batch.refused
+        found: list[Iterable[Sample]] | None = None
+        with suppress(Exception):  # of one of the subjects; asked one by one they tell which
+            found = list(map(samples, batch.subjects))
+        if found is not None and not any(found):
+            return b"", batch.zeros, batch.zeros
         told: list[str] = []
         values: list[float] = []
         counts: list[int] = []
@@ -219,7 +234,7 @@ class _Writer(Generic[Subject]):
         for at, identity in enumerate(batch.identities[self._column.identity]):
             if identity is not None:
                 try:
-                    for own, value in samples(batch.subjects[at]):
+                    for own, value in samples(batch.subjects[at]) if found is None else found[at]:
                         values.append(float(value))
                         told.append(identity + tell(own))
                 except Exception:  # noqa: BLE001 - whatever a family makes of one subject must not cost the others
@@ -277,10 +292,14 @@ def _measured(lines: Sequence[str]) -> tuple[bytes, list[int]]:
 def _splice(plan: Sequence[_Run], column: int, *, body: bytes) -> tuple[bytes, "array[int]"]:
     """Put a column together; the body it had when nothing in it changed, and the length of each row's part."""
     ends: dict[int, list[int]] = {}
-    parts: list[memoryview] = []
+    parts: list[bytes | memoryview] = []
     told = array("I")
     for run in plan:
         rows, lengths = run.rows, run.rows.lengths[column]
+        if run.stop - run.start == len(lengths):
+            told.extend(lengths)
+            parts.append(rows.bodies[column])
+            continue
         told.extend(lengths[run.start : run.stop])
         if rows.bodies[column]:
             if id(rows) not in ends:

@@ -16,7 +16,6 @@ EOF = b"# EOF\n"
 """What OpenMetrics demands at the very end, and text 0.0.4 takes for a comment."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_AWKWARD = re.compile('[\\\\"\n\ud800-\udfff]')
 _MOST_REMEMBERED = 4096
 _WORDS = frozenset({"null", "true", "false"})
 _NOT_JSON_NUMBERS = {"None": "", "True": "1", "False": "0", "inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
@@ -32,9 +31,9 @@ def label_value(value: str) -> str:
 
     Any other character stands as it is; Prometheus 2.42 and 3.5 were seen to take even NUL and carriage return.
     """
-    if _AWKWARD.search(value) is None:
-        return value
-    return speakable(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    if '"' in value or "\\" in value or "\n" in value:
+        value = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return speakable(value)
 
 
 class _Pairs(dict[str, str]):
@@ -45,10 +44,10 @@ class _Pairs(dict[str, str]):
         self._name = name
 
     def __missing__(self, value: str) -> str:
-        """Write a pair for the first time; the memory is bounded, since strangers choose the values."""
-        if len(self) >= _MOST_REMEMBERED:
-            self.clear()
-        pair = self[value] = f',{self._name}="{label_value(value)}"'
+        """Write a pair; the memory is bounded, since strangers choose the values: when full, it is one of a crowd."""
+        pair = f',{self._name}="{label_value(value)}"'
+        if len(self) < _MOST_REMEMBERED:
+            self[value] = pair
         return pair
 
 

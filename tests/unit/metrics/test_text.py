@@ -153,7 +153,7 @@ def test_undeclared_labels_are_refused(declared: list[str], given: dict[str, str
 
 
 def test_memory_for_label_values_is_bounded() -> None:
-    """However many values pass by, each is written rightly, and the memory of them starts again when it is full."""
+    """However many values pass by, each is written rightly, remembered or not."""
     tell = teller(["task"])
 
     assert all(tell({"task": str(number)}) == f',task="{number}"' for number in range(10_000))
