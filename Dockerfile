@@ -16,10 +16,10 @@ WORKDIR /build
 # Behind a mirror or a company's own authority: --secret id=pip,src=$HOME/.config/pip/pip.conf; it leaves no trace here.
 COPY requirements.txt requirements-build.txt ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    pip install --require-hashes --only-binary=:all: --requirement requirements-build.txt \
+    pip install --require-hashes --no-deps --only-binary=:all: --requirement requirements-build.txt \
     && python -m venv --without-pip /opt/modelarts-exporter \
     && pip --python /opt/modelarts-exporter/bin/python install \
-        --require-hashes --only-binary=:all: --requirement requirements.txt
+        --require-hashes --no-deps --only-binary=:all: --requirement requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter

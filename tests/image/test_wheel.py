@@ -52,7 +52,7 @@ def installed(wheel: Path, index: None, tmp_path_factory: pytest.TempPathFactory
     venv.create(folder, with_pip=True)
     install = (str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check")
     for arguments in (
-        ("--require-hashes", "--only-binary=:all:", "--requirement", str(ROOT / "requirements.txt")),
+        ("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(ROOT / "requirements.txt")),
         ("--no-index", "--no-deps", str(wheel)),
     ):
         done = subprocess.run([*install, *arguments], check=False, capture_output=True, text=True, cwd=folder)
