@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
-from exporter.app.report import Observed
+from exporter.app.report import Observed, priced
 from exporter.cloud.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.store import SnapshotStore
@@ -35,6 +35,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
     silence_instrumentation()
     registry = CollectorRegistry()
     own = Observed(registry)
+    priced(settings.prices, own)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
     output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
     with tally() as counted:

@@ -114,6 +114,9 @@ def plan(target: Target, settings: Settings) -> Plan:
         stale_after_s=collection.stale_after_s,
         retention_s=collection.retention_s,
         idle_threshold=settings.metrics.idle_threshold_ratio,
+        idle_grace_s=settings.metrics.idle_grace_s,
+        hang_after_s=settings.metrics.hang_after_s,
+        max_users=settings.metrics.max_users_per_project,
         usage_workers=max(1, target.rate_limit.concurrency - 1),
     )
 

@@ -7,6 +7,7 @@ import structlog
 from exporter.metrics.own import OwnMetrics
 from exporter.polling.poller import PollReport
 from exporter.polling.tally import count_call
+from exporter.settings import Prices
 
 _log = structlog.get_logger()
 
@@ -22,6 +23,12 @@ class Observed(OwnMetrics):
         """Count one HTTP exchange, for the metrics and for its poll."""
         count_call()
         super().call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
+
+
+def priced(prices: Prices, own: OwnMetrics) -> None:
+    """Show the price list of the settings."""
+    told = {(price.flavor, price.accelerator_model): price.price for price in prices.accelerator_hour}
+    own.priced(told, currency=prices.currency)
 
 
 class Unknowns:

@@ -14,7 +14,7 @@ from exporter.app.daemon import Daemon
 from exporter.app.output import Output
 from exporter.app.project import identity
 from exporter.app.publication import Publication, State
-from exporter.app.report import Observed, defect
+from exporter.app.report import Observed, defect, priced
 from exporter.cloud.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.schedule import Schedule
@@ -79,6 +79,7 @@ async def serve(
     silence_instrumentation()
     registry = CollectorRegistry()
     own = Observed(registry)
+    priced(settings.prices, own)
     state = State(settings.state.file, own=own, clock=clock)
     memory = await asyncio.to_thread(state.load)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
@@ -188,6 +189,7 @@ class _Reloading:
             await self._daemon.change(settings)
         except OSError as error:
             return (str(error),)
+        priced(settings.prices, self._own)
         await asyncio.to_thread(self._output.change, settings.metrics)
         await self._publication.publish()
         return ()

@@ -55,6 +55,9 @@ class JobStatus(StrEnum):
         return self in _HOLDING
 
 
+CRASH_LOOP_S = 600.0
+"""A run that needs a recovery sooner than that got nothing done: loading data and weights takes minutes by itself."""
+
 _HOLDING = frozenset({JobStatus.RUNNING, JobStatus.SCALING, JobStatus.TERMINATING})
 _ACTIVE = _HOLDING | {JobStatus.INITIALIZING, JobStatus.QUEUED}
 _FAILURES = frozenset({JobStatus.FAILED, JobStatus.LOST})
@@ -105,6 +108,9 @@ class Job:
     """Nodes asked for."""
     reported_nodes: int | None = None
     """Nodes the cloud says are allocated right now (v2 `node_count_metrics`, last point)."""
+    node_steps: tuple[tuple[float, int], ...] = ()
+    """Nodes held from each moment on (seconds since the epoch), where they were not as many as asked for all the
+    time; empty: they were, or the cloud tells nothing of it (v1). The last ones are held to the end of the run."""
     spec_accelerators: float | None = None
     """Accelerators asked for, over all nodes; 0 for a job known to use CPUs only."""
 
@@ -114,6 +120,14 @@ class Job:
     """Failed tasks only, task id to exit code."""
     recoveries: Mapping[str, int] | None = None
     """Fault recoveries so far by policy, from the running records; None where the API has no such records."""
+    degraded_recoveries: Mapping[str, int] | None = None
+    """Recoveries for which the policy tried first did not suffice, by that policy; None as for `recoveries`."""
+    faults: Mapping[str, int] | None = None
+    """Faults so far by scenario, from the recovery records; None where the API has no such records."""
+    last_recovery_at: float | None = None
+    """When it last began to run again after a fault; None before the first time."""
+    crash_loop_runs: int | None = None
+    """Its newest runs in a row that each ended in a recovery within `CRASH_LOOP_S` of their start; None as above."""
     quality: Mapping[str, float] = field(default_factory=dict)
     """v1 model metric totals by measure (precision, recall, accuracy, f1), ratios 0-1."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.domain.accounting import Distribution, Holder
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.usage import JobUsage
 
@@ -27,6 +28,18 @@ class Totals:
     started: Mapping[str, int] = field(default_factory=dict)
     finished: Mapping[tuple[str, JobStatus], int] = field(default_factory=dict)
     """By pool and the status the job ended in; `unknown` when it was deleted before its end was seen."""
+    waits: Mapping[str, Distribution] = field(default_factory=dict)
+    """From submission to first start, by pool."""
+    runs: Mapping[tuple[str, JobStatus], Distribution] = field(default_factory=dict)
+    """From start to end, by pool and the status the job ended in."""
+    held_s: Mapping[Holder, float] = field(default_factory=dict)
+    """Accelerator seconds, by who held them."""
+    idle_s: Mapping[Holder, float] = field(default_factory=dict)
+    """Those of them in which the accelerators idled, for longer than the grace."""
+    lost_s: Mapping[Holder, float] = field(default_factory=dict)
+    """Those of runs that ended failed or lost."""
+    recoveries: Mapping[str, int] = field(default_factory=dict)
+    """Recoveries from faults, by policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

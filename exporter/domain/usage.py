@@ -6,6 +6,12 @@ from dataclasses import dataclass
 MINUTE_S = 60.0
 """Both generations sample once a minute (API reference §6.1, §6.2)."""
 
+HANG_AFTER_S = 1_800.0
+"""The default of the setting `metrics.hang_after`."""
+
+_STILL = 0.005
+"""How far a series may move and still count as flat, as a ratio: half a percentage point is rounding and drivers."""
+
 _LOOK_BACK = 3
 """How many slots before the newest whole one a single series may lag and still count as current."""
 
@@ -42,6 +48,10 @@ class TaskUsage:
     """Mean of every valid minute the cloud still had."""
     idle_s: float | None = None
     """For how long, up to the newest sample, the accelerators stayed below the threshold; 0 when they are busy."""
+    flat_s: float | None = None
+    """For how long, up to the newest sample, no series of the task has moved; None without accelerators' samples."""
+    was_busy: bool = False
+    """Whether its accelerators were ever at or above the threshold, in the minutes the cloud still has."""
     disk_read_bytes_per_second: float | None = None
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
@@ -60,6 +70,10 @@ class JobUsage:
     accelerator_mean_ratio: float | None = None
     idle_s: float | None = None
     """How long every task's accelerators have been idle: the shortest of the tasks' idle times."""
+    flat_s: float | None = None
+    """How long no series of any task has moved: the shortest of the tasks' times."""
+    suspected_hang: bool | None = None
+    """Whether nothing has moved for so long, after the accelerators had been busy, that a hang is to be feared."""
     disk_read_bytes_per_second: float | None = None
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
@@ -89,6 +103,8 @@ def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
         accelerator_memory_ratio=_at(series.accelerator_memory, newest),
         accelerator_mean_ratio=sum(valid) / len(valid) if valid else None,
         idle_s=_idle(series.accelerator, threshold=idle_threshold) if valid else None,
+        flat_s=_flat(series) if valid else None,
+        was_busy=any(value >= idle_threshold for value in valid),
         disk_read_bytes_per_second=_at(series.disk_read, newest),
         disk_written_bytes_per_second=_at(series.disk_written, newest),
         network_received_bytes_per_second=_at(series.network_received, newest),
@@ -96,9 +112,13 @@ def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
     )
 
 
-def combine(tasks: Iterable[TaskUsage]) -> JobUsage:
-    """Put the tasks of one job together; a task without a sample is left out of that mean, never counted as 0."""
+def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float = HANG_AFTER_S) -> JobUsage:
+    """Put the tasks of one job together; a task without a sample is left out of that mean, never counted as 0.
+
+    A job that has been flat for `hang_after_s` after having been busy is suspected to hang.
+    """
     tasks = tuple(sorted(tasks, key=lambda usage: usage.task))
+    flat_s = _min(task.flat_s for task in tasks)
     return JobUsage(
         cpu_ratio=_mean(task.cpu_ratio for task in tasks),
         memory_ratio=_mean(task.memory_ratio for task in tasks),
@@ -107,6 +127,8 @@ def combine(tasks: Iterable[TaskUsage]) -> JobUsage:
         accelerator_memory_ratio=_mean(task.accelerator_memory_ratio for task in tasks),
         accelerator_mean_ratio=_mean(task.accelerator_mean_ratio for task in tasks),
         idle_s=_min(task.idle_s for task in tasks),
+        flat_s=flat_s,
+        suspected_hang=None if flat_s is None else flat_s >= hang_after_s and any(task.was_busy for task in tasks),
         disk_read_bytes_per_second=_sum(task.disk_read_bytes_per_second for task in tasks),
         disk_written_bytes_per_second=_sum(task.disk_written_bytes_per_second for task in tasks),
         network_received_bytes_per_second=_sum(task.network_received_bytes_per_second for task in tasks),
@@ -147,6 +169,36 @@ def _idle(values: Sequence[float | None], *, threshold: float) -> float:
             break
         minutes += 1
     return minutes * MINUTE_S
+
+
+def _flat(series: TaskSeries) -> float:
+    """How long all series have stayed within `_STILL` of their newest value; a minute without samples is no evidence.
+
+    Utilisation of work that goes on is never still: it breathes with batches, checkpoints and garbage. A process that
+    waits for ever, for a peer or a lock, shows the same figures minute after minute, at 0 or at 100 %.
+    """
+    minutes = None
+    for values in (series.cpu, series.memory, series.accelerator, series.accelerator_memory):
+        still = _still(values)
+        if still is not None:
+            minutes = still if minutes is None else min(minutes, still)
+    return (minutes or 0) * MINUTE_S
+
+
+def _still(values: Sequence[float | None]) -> int | None:
+    """Minutes between the newest sample and the oldest one that, like all between, is about the same; None: none."""
+    newest = None
+    minutes = 0
+    for value in reversed(values):
+        if value is None:
+            continue
+        if newest is None:
+            newest = value
+            continue
+        if abs(value - newest) > _STILL:
+            return minutes
+        minutes += 1
+    return None if newest is None else minutes
 
 
 def _present(values: Iterable[float | None]) -> list[float]:

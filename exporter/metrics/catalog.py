@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from exporter.domain.snapshot import TrackedJob
+from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
 from exporter.metrics import job, usage
+from exporter.metrics.accounting import ACCOUNTING_FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.identity import IDENTITY
 from exporter.metrics.live import LIVE_FAMILIES
 from exporter.metrics.own import OWN_FAMILIES
-from exporter.metrics.project import PROJECT_FAMILIES
+from exporter.metrics.project import COUNT_FAMILIES
 from exporter.metrics.usage import TASK_FAMILIES
 
 __all__ = [
@@ -61,11 +62,20 @@ JOB_FAMILIES: tuple[Family[TrackedJob], ...] = (
     usage.NETWORK_RECEIVED,
     usage.NETWORK_TRANSMITTED,
     usage.IDLE,
+    usage.FLAT,
+    usage.SUSPECTED_HANG,
     job.QUALITY,
     job.RECOVERIES,
+    job.DEGRADED_RECOVERIES,
+    job.FAULTS,
+    job.LAST_RECOVERY,
+    job.CRASH_LOOP_RUNS,
     job.TASK_EXIT_CODE,
 )
 """Rendered for each job that is shown, when it changed."""
+
+PROJECT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (*COUNT_FAMILIES, *ACCOUNTING_FAMILIES)
+"""Rendered for each project at publish."""
 
 GROUPS: tuple[Group, ...] = (
     Group(
@@ -87,7 +97,16 @@ GROUPS: tuple[Group, ...] = (
             "Counters start at zero with the exporter. They stay while the jobs' series are withdrawn, "
             "because what was counted has not become untrue."
         ),
-        families=PROJECT_FAMILIES,
+        families=COUNT_FAMILIES,
+    ),
+    Group(
+        title="Projects: what waits, what is held, what was used",
+        about=(
+            "From the cloud's own times, so that neither the interval of the polls nor a restart changes a total; "
+            "[accounting](accounting.md) explains each number and its error bounds. What happened before the "
+            "exporter's first look never counts."
+        ),
+        families=ACCOUNTING_FAMILIES,
     ),
     Group(
         title="Projects: is the data good?",

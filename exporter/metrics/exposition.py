@@ -223,7 +223,7 @@ def _names(families: Iterable[Family[Any]]) -> frozenset[str]:
     """Every name the families speak; raises ValueError when two of them share one."""
     names: set[str] = set()
     for family in families:
-        own = {family.name, family.exposed_name}
+        own = {family.name, family.exposed_name, *family.sample_names}
         if own & names:
             raise ValueError(f"two families tell {min(own & names)}")
         names |= own

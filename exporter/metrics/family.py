@@ -1,14 +1,15 @@
 """A metric family as a value: it names, explains and computes itself; docs, tests and dashboards read it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 Subject = TypeVar("Subject")
-Sample = tuple[Mapping[str, str], float]
-"""Label values by name (those of the family's own labels only, in the declared order) and the value."""
+Sample = tuple[Mapping[str, str], "float | Buckets"]
+"""Label values by name (those of the family's own labels only, in the declared order) and the value; of a histogram
+what it has counted."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")
 _RESERVED_SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
@@ -29,6 +30,14 @@ class Stability(StrEnum):
 
     STABLE = "stable"
     EXPERIMENTAL = "experimental"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buckets:
+    """What a histogram has counted: in each of the family's buckets, not cumulative, and beyond them; and the sum."""
+
+    counts: Sequence[int]
+    sum: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,8 @@ class Family(Generic[Subject]):
             raise ValueError(f"{self.name}: not a family name, or it ends in a suffix OpenMetrics reserves")
         if not self.help.endswith("."):
             raise ValueError(f"{self.name}: the help must be a sentence")
+        if (self.type is Type.HISTOGRAM) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError(f"{self.name}: histograms, and only they, have buckets, in rising order")
         if self.unit and not self.name.endswith("_" + self.unit):
             raise ValueError(f"{self.name}: a family with unit {self.unit} must end in it")
         names = [label.name for label in self.labels]

@@ -97,11 +97,16 @@ def _quality(tracked: TrackedJob) -> Iterable[Sample]:
     return (({"measure": measure}, quality[measure]) for measure in MEASURES if measure in quality)
 
 
-def _recoveries(tracked: TrackedJob) -> Iterable[Sample]:
-    recoveries = tracked.job.recoveries
-    if not recoveries:
-        return ()
-    return (({"policy": policy}, float(recoveries[policy])) for policy in sorted(recoveries))
+def _counted(
+    label: str, counts: Callable[[Job], Mapping[str, int] | None]
+) -> Callable[[TrackedJob], Iterable[Sample]]:
+    """Build one sample for each word that was counted."""
+
+    def samples(tracked: TrackedJob) -> Iterable[Sample]:
+        counted = counts(tracked.job)
+        return (({label: word}, float(counted[word])) for word in sorted(counted)) if counted else ()
+
+    return samples
 
 
 def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
@@ -324,7 +329,62 @@ RECOVERIES: Family[TrackedJob] = Family(
         Label(name="policy", help="What was restarted or rescheduled; `other` for a word that is not documented."),
     ),
     stability=Stability.EXPERIMENTAL,
-    samples=_recoveries,
+    samples=_counted("policy", lambda job: job.recoveries),
+)
+
+DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
+    name="modelarts_training_job_degraded_recoveries",
+    help=(
+        "Recoveries for which the policy that was tried first did not suffice, by that policy: a restart in place "
+        "that became a new scheduling takes minutes where it should take seconds. Absent as the recoveries are."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.running_records[].end_recover_before_downgrade`",
+    labels=(Label(name="policy", help="What was tried first; `other` for a word that is not documented."),),
+    stability=Stability.EXPERIMENTAL,
+    samples=_counted("policy", lambda job: job.degraded_recoveries),
+)
+
+FAULTS: Family[TrackedJob] = Family(
+    name="modelarts_training_job_faults",
+    help=(
+        "Faults the cloud has found in the job so far, by what broke. A scenario that never came has no series, v1 "
+        "jobs have none at all. A gauge: use delta(), because the cloud's list may shrink."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.recover_records[].fault_scenario`",
+    labels=(Label(name="scenario", help="What broke; `other` for a word that is not documented."),),
+    stability=Stability.EXPERIMENTAL,
+    samples=_counted("scenario", lambda job: job.faults),
+)
+
+LAST_RECOVERY: Family[TrackedJob] = Family(
+    name="modelarts_training_job_last_recovery_timestamp_seconds",
+    help=(
+        "When the job last began to run again after a fault. Later than time(): it is being recovered. "
+        "Absent before the first recovery and for v1."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.running_records[].start_at`, the last one",
+    unit="seconds",
+    stability=Stability.EXPERIMENTAL,
+    samples=_one(lambda job: job.last_recovery_at),
+)
+
+CRASH_LOOP_RUNS: Family[TrackedJob] = Family(
+    name="modelarts_training_job_crash_loop_runs",
+    help=(
+        "The job's newest runs in a row that each broke within 10 minutes of their start and were recovered: above 1 "
+        "it gets nothing done. 0 once a run has lasted longer. Absent where the cloud has no running records: v1."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.running_records`, lengths of the newest ones that end in a recovery",
+    stability=Stability.EXPERIMENTAL,
+    samples=_one(lambda job: job.crash_loop_runs),
 )
 
 TASK_EXIT_CODE: Family[TrackedJob] = Family(

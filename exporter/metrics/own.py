@@ -222,6 +222,22 @@ BUILD: Family[None] = Family(
     ),
 )
 
+ACCELERATOR_PRICE: Family[None] = Family(
+    name="modelarts_accelerator_price",
+    help=(
+        "Price of one accelerator for one hour, as the settings tell it; one of flavor and accelerator_model is "
+        "empty, and a flavor's price is stronger. Recording rules make costs of it. Absent without a price list."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the setting `prices`",
+    labels=(
+        Label(name="flavor", help="Flavor code of the nodes; empty where the price is that of a model."),
+        Label(name="accelerator_model", help="Product name of the accelerator; empty where it is that of a flavor."),
+        Label(name="currency", help="ISO 4217 code of the currency."),
+    ),
+)
+
 OWN_FAMILIES: tuple[Family[None], ...] = (
     API_REQUESTS,
     API_REQUEST_DURATION,
@@ -239,6 +255,7 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
     RENDER_DURATION,
     PUBLISH_FAILURES,
     BUILD,
+    ACCELERATOR_PRICE,
 )
 
 _NOT_YET = math.nan  # what an instrument without labels holds before it has a value; never exposed
@@ -266,6 +283,7 @@ class OwnMetrics:
         self._snapshot_timestamp = _gauge(SNAPSHOT_TIMESTAMP)
         self._render_duration = _histogram(RENDER_DURATION)
         self._publish_failures = _counter(PUBLISH_FAILURES)
+        self._accelerator_price = _gauge(ACCELERATOR_PRICE)
         build = Info(BUILD.name, BUILD.help, registry=None)
         build.info({"version": exporter.__version__, "python": platform.python_version()})
         self._declared: set[tuple[str, str]] = set()
@@ -292,6 +310,7 @@ class OwnMetrics:
                     self._render_duration,
                     self._publish_failures,
                     build,
+                    self._accelerator_price,
                 )
             )
         )
@@ -380,6 +399,12 @@ class OwnMetrics:
     def publish_refused(self) -> None:
         """Count a snapshot that would not render."""
         self._publish_failures.inc()
+
+    def priced(self, prices: Mapping[tuple[str, str], float], *, currency: str) -> None:
+        """Show this price list instead of the one before: prices of an accelerator hour by (flavor, model)."""
+        self._accelerator_price.clear()
+        for (flavor, model), price in prices.items():
+            self._accelerator_price.labels(flavor=flavor, accelerator_model=model, currency=currency).set(price)
 
     def config_reloaded(self, *, successful: bool) -> None:
         """Show whether the newest load of the settings worked."""

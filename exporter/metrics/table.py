@@ -8,7 +8,7 @@ from itertools import accumulate, groupby, pairwise
 from operator import add, is_
 from typing import Any, Generic, TypeVar
 
-from exporter.metrics.family import Family, Sample, Type
+from exporter.metrics.family import Buckets, Family, Sample, Type
 from exporter.metrics.single import Single
 from exporter.metrics.text import numbers, teller
 
@@ -57,7 +57,7 @@ class Table(Generic[Subject]):
     immutable. Kept for a subject: its bytes within the column and one length a column, no object of its own.
     A family that raises for a subject, or gives other labels than it declared, loses its samples for that subject;
     a sample that repeats the labels of another is left out. Raises ValueError for a family without a function of a
-    subject, and for histograms: our own instruments tell those.
+    subject.
     """
 
     def __init__(self, columns: Iterable[Column[Subject]]) -> None:
@@ -188,10 +188,11 @@ class _Writer(Generic[Subject]):
 
     def __init__(self, column: Column[Subject]) -> None:
         family = column.family
-        if family.samples is None or family.type is Type.HISTOGRAM:
+        if family.samples is None:
             raise ValueError(f"{family.name}: cannot be rendered from a subject")
         self._column = column
         self._name = family.exposed_name
+        self._lines = self._of_a_histogram if family.type is Type.HISTOGRAM else self._of_a_number
         self._samples = family.samples
         self._tell = teller([label.name for label in family.labels])
 
@@ -221,7 +222,7 @@ class _Writer(Generic[Subject]):
 
     def _write_any(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write any number of lines for each subject."""
-        samples, tell, refused = self._samples, self._tell, batch.refused
+        samples, refused = self._samples, batch.refused
         found: list[Iterable[Sample]] | None = None
         with suppress(Exception):  # of one of the subjects; asked one by one they tell which
             found = list(map(samples, batch.subjects))
@@ -234,17 +235,18 @@ class _Writer(Generic[Subject]):
         for at, identity in enumerate(batch.identities[self._column.identity]):
             if identity is not None:
                 try:
-                    for own, value in samples(batch.subjects[at]) if found is None else found[at]:
-                        values.append(float(value))
-                        told.append(identity + tell(own))
+                    for sample in samples(batch.subjects[at]) if found is None else found[at]:
+                        for head, value in self._lines(identity, *sample):
+                            values.append(value)
+                            told.append(head)
                 except Exception:  # noqa: BLE001 - whatever a family makes of one subject must not cost the others
                     del told[before:], values[before:]
                     refused[at] += 1
             count = len(told) - before
             if count > 1 and len(set(told[before:])) < count:
                 once: dict[str, float] = {}
-                for labels, value in zip(told[before:], values[before:], strict=True):
-                    once.setdefault(labels, value)
+                for head, value in zip(told[before:], values[before:], strict=True):
+                    once.setdefault(head, value)
                 told[before:], values[before:] = once.keys(), once.values()
                 refused[at] += count - len(once)
                 count = len(once)
@@ -252,11 +254,29 @@ class _Writer(Generic[Subject]):
             counts.append(count)
         if not told:
             return b"", batch.zeros, batch.zeros
-        name = self._name
-        lines = [f"{name}{{{labels}}} {number}\n" for labels, number in zip(told, numbers(values), strict=True)]
+        lines = [f"{head} {number}\n" for head, number in zip(told, numbers(values), strict=True)]
         data, sizes = _measured(lines)
         marks = list(accumulate(sizes, initial=0))
         return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
+
+    def _of_a_number(
+        self, identity: str, own: Mapping[str, str], value: float | Buckets
+    ) -> Iterable[tuple[str, float]]:
+        """Name and labels of the one line of a sample, and its value. Raises TypeError for what is no number."""
+        return ((f"{self._name}{{{identity}{self._tell(own)}}}", float(value)),)  # type: ignore[arg-type] # see above
+
+    def _of_a_histogram(
+        self, identity: str, own: Mapping[str, str], value: float | Buckets
+    ) -> Iterator[tuple[str, float]]:
+        """As above, line by line: the buckets, each with what is in those before it, then the count and the sum."""
+        name, labels, bounds = self._name, identity + self._tell(own), self._column.family.buckets
+        if not isinstance(value, Buckets) or len(value.counts) != len(bounds) + 1:
+            raise ValueError(f"{name}: needs one count for each of {len(bounds)} buckets, and one beyond")
+        counted = list(accumulate(value.counts))
+        for bound, count in zip((*map(repr, bounds), "+Inf"), counted, strict=True):
+            yield f'{name}_bucket{{{labels},le="{bound}"}}', float(count)
+        yield f"{name}_count{{{labels}}}", float(counted[-1])
+        yield f"{name}_sum{{{labels}}}", value.sum
 
 
 def _runs(batches: Sequence[_Rows], start: int, stop: int) -> Iterator[_Run]:

@@ -212,6 +212,35 @@ IDLE: Family[TrackedJob] = Family(
     samples=Single(part=_of_a_running_job, value=lambda usage: usage.idle_s),
 )
 
+FLAT: Family[TrackedJob] = Family(
+    name="modelarts_training_job_flat_seconds",
+    help=(
+        "For how long, up to the newest reading, nothing the cloud samples of any task has moved by more than half a "
+        "percentage point: the evidence for a suspected hang. Only for running jobs with accelerators and a fresh "
+        "reading."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: `system_metric_list`; v2: task metrics; CPU, memory, accelerators and their memory, by minutes",
+    unit="seconds",
+    samples=Single(part=_of_a_running_job, value=lambda usage: usage.flat_s),
+)
+
+SUSPECTED_HANG: Family[TrackedJob] = Family(
+    name="modelarts_training_job_suspected_hang",
+    help=(
+        "1 when the job's accelerators were busy once and nothing of it has moved for the setting "
+        "metrics.hang_after, else 0. A suspicion: modelarts_training_job_flat_seconds is the evidence. Absent as that is."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="own: modelarts_training_job_flat_seconds, and whether the accelerators were ever above the idle threshold",
+    samples=Single(
+        part=_of_a_running_job,
+        value=lambda usage: None if usage.suspected_hang is None else float(usage.suspected_hang),
+    ),
+)
+
 TASK_CPU_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_cpu_utilization_ratio",
     help=(

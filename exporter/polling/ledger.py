@@ -1,13 +1,14 @@
 """What is known of one source's jobs, and what was counted about them. Pure: time and sightings come as arguments."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.source import Known, Sighting
+from exporter.polling.accounting import Account, Accounts
 from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, LedgerMemory
 
 LATE_S = 3600.0
@@ -43,9 +44,13 @@ _FINISHED = tuple(status for status in JobStatus if status.finished)
 
 
 class Counts:
-    """Running totals of one project, over all its sources; they only ever grow."""
+    """Running totals of one project, over all its sources; they only ever grow.
 
-    def __init__(self) -> None:
+    `max_users`: how many users have accelerator seconds of their own.
+    """
+
+    def __init__(self, *, max_users: int = 100) -> None:
+        self.accounts = Accounts(max_users=max_users)
         self.submitted: Counter[str] = Counter({"": 0})
         self.started: Counter[str] = Counter({"": 0})
         self.finished: Counter[tuple[str, JobStatus]] = Counter()
@@ -59,14 +64,16 @@ class Counts:
         self.started[pool_id] += 0
         for status in (*_FINISHED, JobStatus.UNKNOWN):
             self.finished[pool_id, status] += 0
+        self.accounts.meet_pool(pool_id)
 
-    def freeze(self) -> Totals:
-        """Copy what has been counted so far."""
-        return Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
+    def freeze(self, *, veil: Callable[[str], str] = str) -> Totals:
+        """Copy what has been counted so far; `veil` gives the name under which a user is shown."""
+        totals = Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
+        return self.accounts.freeze(totals, veil=veil)
 
     def remember(self) -> CountsMemory:
         """Tell the totals as plain values."""
-        return CountsMemory(
+        counts = CountsMemory(
             submitted=dict(self.submitted),
             started=dict(self.started),
             finished=tuple(
@@ -74,6 +81,7 @@ class Counts:
                 for (pool_id, status), count in self.finished.items()
             ),
         )
+        return self.accounts.remember(counts)
 
     def recall(self, memory: CountsMemory) -> None:
         """Go on from these totals."""
@@ -82,6 +90,7 @@ class Counts:
         self.submitted.update(memory.submitted)
         self.started.update(memory.started)
         self.finished.update({(told.pool_id, told.status): told.count for told in memory.finished})
+        self.accounts.recall(memory)
 
 
 @dataclass(slots=True)
@@ -95,6 +104,8 @@ class Entry:
     """Its start was counted, or lies before the first look."""
     finished: bool
     """Its end was counted, or lies before the first look."""
+    account: Account
+    """What of its waiting, running and holding was counted."""
     finished_seen_at: float | None = None
     """When its end was first seen, whenever that end was."""
     confirmed_at: float | None = None
@@ -220,6 +231,7 @@ class Ledger:
                     finished_seen_at=entry.finished_seen_at,
                     gone=entry.gone,
                     mean_ratio=means.get(entry.job.job_id, entry.mean_ratio),
+                    account=entry.account.remember(),
                 )
                 for entry in self._entries.values()
             ),
@@ -238,6 +250,11 @@ class Ledger:
                 seen_at=told.seen_at,
                 started=told.started,
                 finished=told.finished,
+                account=(
+                    Account.opened(told.job, news=False, started=told.started)
+                    if told.account is None
+                    else Account(told.account)
+                ),
                 finished_seen_at=told.finished_seen_at,
                 gone=told.gone,
                 mean_ratio=told.mean_ratio,
@@ -267,6 +284,7 @@ class Ledger:
                 job = replace(job, ended_at=now if saw_it_end else entry.job.ended_at)
         if job != entry.job:
             entry.job = job
+        entry.account.update(entry.job, self._counts.accounts)
 
     def _meet_first(self, job: Job, *, now: float) -> None:
         news = self._seeded and self.is_news(job)
@@ -285,10 +303,12 @@ class Ledger:
             seen_at=now,
             started=ended_before or _has_started(job),
             finished=ended_before or job.status.finished,
+            account=Account.opened(job, news=news, started=ended_before or _has_started(job)),
         )
         self._entries[job.job_id] = entry
         if job.status.finished:
             entry.finished_seen_at = now
+        entry.account.update(job, self._counts.accounts)
         if not news:
             return
         self._counts.submitted[job.pool_id] += 1

@@ -1,13 +1,13 @@
 """Polls one project: asks its sources, keeps the ledgers, and tells what is known of the project now."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
-from exporter.domain.usage import JobUsage, summarise
+from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
 from exporter.polling.ledger import Counts, Entry, Ledger
 from exporter.polling.memory import LedgerMemory, ProjectMemory
 from exporter.polling.readings import Readings, Turn
@@ -15,6 +15,8 @@ from exporter.polling.screen import Screen
 from exporter.polling.tally import Tally, tally
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
+_NEVER_MORE = frozenset({"gone", "refused", "unsupported", "unintelligible"})
+"""Answers after which asking for the minutes of a job that has ended would fare no better."""
 _LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
 
@@ -34,6 +36,12 @@ class Plan:
     stale_after_s: float = 300.0
     retention_s: float = 86400.0
     idle_threshold: float = 0.05
+    idle_grace_s: float = 600.0
+    """How long accelerators may idle at a stretch before it counts."""
+    hang_after_s: float = HANG_AFTER_S
+    """How long a job may stand still before a hang is suspected."""
+    max_users: int = 100
+    """How many users have accelerator seconds of their own."""
     usage_workers: int = 3
     """Tasks asked at the same time; one fewer than the target's concurrency leaves a jobs poll its place."""
 
@@ -63,6 +71,20 @@ class _Watch:
     """When at least part of a look was answered."""
     whole_at: float | None = None
     """When a look was answered wholly."""
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A job whose tasks are asked how busy they are."""
+
+    source: JobSource
+    entry: Entry
+    job: Job
+    """As it was when the poll began: whether these are its last minutes is a matter of then."""
+    told_at: float | None
+    """When a look last told how long it had run (monotonic)."""
+    left: set[str]
+    """Tasks that have not answered in this poll."""
 
 
 class DeadlineError(SourceError):
@@ -120,9 +142,9 @@ class ProjectPoller:
         self._clock = clock
         self._on_change = on_change
         self._on_poll = on_poll
-        self._counts = Counts()
+        self._counts = Counts(max_users=plan.max_users)
         self._watches: dict[str, _Watch] = {}
-        self._readings = Readings(keep_s=plan.stale_after_s)
+        self._readings = Readings(keep_s=plan.stale_after_s, hang_after_s=plan.hang_after_s)
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
@@ -229,14 +251,9 @@ class ProjectPoller:
         result.failures.extend(sighting.failures)
 
     async def _ask_usage(self, result: _Result) -> None:
-        running: dict[str, tuple[str, ...]] = {}
-        owners: dict[str, tuple[JobSource, Job]] = {}
-        for watch in self._watches.values():
-            for entry in watch.ledger.entries:
-                if entry.job.status in _ASKING:
-                    running[entry.job.job_id] = watch.source.tasks(entry.job)
-                    owners[entry.job.job_id] = (watch.source, entry.job)
-        queue = self._readings.turns(running, at=self._clock.monotonic())
+        asking = {asked.job.job_id: asked for asked in self._to_be_asked()}
+        tasks = {job_id: asked.source.tasks(asked.job) for job_id, asked in asking.items()}
+        queue = self._readings.turns(tasks, at=self._clock.monotonic())
         queue.reverse()  # the next turn is the last one: popping there is cheap
         last_start = self._clock.monotonic() + self._plan.usage_timeout_s * _LAST_START
 
@@ -245,11 +262,13 @@ class ProjectPoller:
                 if any(error.is_final for error in result.failures):
                     break
                 turn = queue.pop()
-                await self._ask(turn, *owners[turn.job_id], result)
+                await self._ask(turn, asking[turn.job_id], result)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(max(1, self._plan.usage_workers)):
                 group.create_task(work())
+        for asked in asking.values():
+            self._judge(asked)
         result.deferred = len(queue)
         overdue = self._readings.overdue(at=self._clock.monotonic())
         if overdue and not result.failures:
@@ -259,16 +278,52 @@ class ProjectPoller:
                 )
             )
 
-    async def _ask(self, turn: Turn, source: JobSource, job: Job, result: _Result) -> None:
+    def _to_be_asked(self) -> Iterator[_Asking]:
+        """Jobs that run, and those that have ended with minutes nobody has read yet."""
+        for watch in self._watches.values():
+            for entry in watch.ledger.entries:
+                job = entry.job
+                if entry.gone:
+                    entry.account.judge(job, (), self._counts.accounts, grace_s=self._plan.idle_grace_s, over=True)
+                elif job.status in _ASKING or entry.account.owes_minutes(job):
+                    left = set(watch.source.tasks(job))
+                    yield _Asking(source=watch.source, entry=entry, job=job, told_at=entry.confirmed_at, left=left)
+
+    async def _ask(self, turn: Turn, asked: _Asking, result: _Result) -> None:
+        job = asked.job
         try:
-            series = await source.usage(job, turn.task)
+            series = await asked.source.usage(job, turn.task)
         except SourceError as error:
             self._readings.asked(turn, None, at=self._clock.monotonic())
-            if error.outcome != "gone":  # the next jobs poll will find out what became of it
+            if job.status.finished and error.outcome in _NEVER_MORE:
+                asked.left.discard(turn.task)  # its last minutes are not to be had: as if it had none
+            elif error.outcome != "gone":  # the next jobs poll will find out what became of it
                 result.failures.append(error)
             return
+        now = self._clock.monotonic()
         usage = summarise(series, idle_threshold=self._plan.idle_threshold) if series is not None else None
-        self._readings.asked(turn, usage, at=self._clock.monotonic())
+        self._readings.asked(turn, usage, at=now)
+        asked.left.discard(turn.task)
+        run_s = job.run_duration_s or 0.0
+        if job.status.active and asked.told_at is not None:
+            run_s += now - asked.told_at
+        asked.entry.account.read(
+            job,
+            turn.task,
+            series.accelerator if series is not None else None,
+            run_s=run_s,
+            threshold=self._plan.idle_threshold,
+        )
+
+    def _judge(self, asked: _Asking) -> None:
+        """Count what idled; once more, and for the last time, when every task of an ended job has been asked."""
+        asked.entry.account.judge(
+            asked.entry.job,
+            asked.source.tasks(asked.job),
+            self._counts.accounts,
+            grace_s=self._plan.idle_grace_s,
+            over=asked.job.status.finished and not asked.left,
+        )
 
     async def _watching(self) -> tuple[_Watch, ...]:
         """Match the ledgers with the sources of today.
@@ -338,7 +393,7 @@ class ProjectPoller:
     @property
     def totals(self) -> Totals:
         """What has been counted so far."""
-        return self._counts.freeze()
+        return self._counts.freeze(veil=self._screen.veiled)
 
     def remember(self) -> ProjectMemory:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""

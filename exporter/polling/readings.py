@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.domain.usage import JobUsage, TaskUsage, combine
+from exporter.domain.usage import HANG_AFTER_S, JobUsage, TaskUsage, combine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +23,15 @@ class _Reading:
 
 
 class Readings:
-    """Readings of one project's running jobs. `keep_s`: how old a reading may grow before it is no longer shown.
+    """Readings of one project's running jobs.
 
-    All times are of one monotonic clock.
+    `keep_s`: how old a reading may grow before it is no longer shown. `hang_after_s`: for how long a job may stand
+    still. All times are of one monotonic clock.
     """
 
-    def __init__(self, *, keep_s: float) -> None:
+    def __init__(self, *, keep_s: float, hang_after_s: float = HANG_AFTER_S) -> None:
         self._keep_s = keep_s
+        self._hang_after_s = hang_after_s
         self._readings: dict[str, dict[str, _Reading]] = {}
         self._shown: dict[str, tuple[tuple[TaskUsage, ...], JobUsage]] = {}
 
@@ -77,5 +79,5 @@ class Readings:
             return None
         shown = self._shown.get(job_id)
         if shown is None or shown[0] != fresh:
-            shown = self._shown[job_id] = (fresh, combine(fresh))
+            shown = self._shown[job_id] = (fresh, combine(fresh, hang_after_s=self._hang_after_s))
         return shown[1]

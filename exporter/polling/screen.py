@@ -19,10 +19,13 @@ class Screen:
     user_label: Literal["keep", "hash", "drop"] = "keep"
 
     def veil(self, job: Job) -> Job:
-        """Return the job with its user as the settings want it shown; a hash still tells users apart."""
-        if self.user_label == "keep" or not job.user:
-            return job
+        """Return the job with its user as the settings want it shown."""
+        return job if self.user_label == "keep" or not job.user else replace(job, user=self.veiled(job.user))
+
+    def veiled(self, user: str) -> str:
+        """Return a user's name as the settings want it shown; a hash still tells users apart. Nobody stays nobody."""
+        if self.user_label == "keep" or not user:
+            return user
         if self.user_label == "drop":
-            return replace(job, user="")
-        digest = hashlib.sha256(job.user.encode("utf-8", "surrogatepass")).hexdigest()
-        return replace(job, user=digest[:_HASH_DIGITS])
+            return ""
+        return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

@@ -10,8 +10,9 @@ import msgspec
 
 from exporter.polling.memory import EntryMemory, LedgerMemory, ProjectMemory
 
-VERSION = 1
-"""Of the format; a file with a higher one was written by a newer exporter."""
+VERSION = 2
+"""Of the format; a file with a higher one was written by a newer exporter. 1 had no accounts, and is read all the
+same; it is not written, because an exporter of that age would drop them without a word."""
 
 _PIECE = 250
 """Tracked jobs encoded in one go. The encoder never gives way to other threads, and the event loop is one."""

@@ -208,6 +208,39 @@ class Metrics(Section, frozen=True, kw_only=True):
     idle_threshold_ratio: Annotated[float, Meta(ge=0, le=1)] = field(name="idle_threshold", default=0.05)
     """Mean accelerator utilisation, a ratio from 0 to 1, below which a job counts as idle.
     0.05: above what drivers and monitoring cause, below what any training does."""
+    idle_grace_s: Annotated[Duration, Meta(extra={"at_least_s": 0.0})] = field(
+        name="idle_grace", default=Duration(600)
+    )
+    """For how long accelerators must idle at a stretch before it counts as
+    modelarts_training_idle_accelerator_seconds_total; then all of the stretch does. 10m: loading data, saving a
+    checkpoint and evaluating are work."""
+    hang_after_s: AtLeastOneSecond = field(name="hang_after", default=Duration(1800))
+    """For how long nothing the cloud samples of a job may stand still before a hang is suspected.
+    30m: no step of a training run takes so long without moving anything, and a night is too long to wait."""
+    max_users_per_project: Annotated[int, Meta(ge=1)] = 100
+    """How many users of a project have accelerator seconds of their own: whoever comes first. The others are counted
+    together as `_other`. 100 is a large team, and three series for each user, pool and kind of accelerator."""
+
+
+class Price(Section, frozen=True, kw_only=True):
+    """What one accelerator costs for one hour, by the flavor of the nodes or by the accelerator's model."""
+
+    flavor: str = ""
+    """Flavor code, as modelarts_training_job_info tells it; stronger than a model. Empty: `accelerator_model` is
+    given."""
+    accelerator_model: str = ""
+    """Product name of the accelerator, likewise. Empty: `flavor` is given."""
+    price: Annotated[float, Meta(ge=0)]
+    """Price of one accelerator for one hour, in the currency of the list."""
+
+
+class Prices(Section, frozen=True, kw_only=True):
+    """An optional price list, exported as modelarts_accelerator_price, from which recording rules make costs."""
+
+    currency: Annotated[str, Meta(pattern=r"^([A-Z]{3})?$", extra=_must("be a currency such as EUR"))] = ""
+    """ISO 4217 code of the currency, such as EUR. Empty: there is no price list."""
+    accelerator_hour: tuple[Price, ...] = ()
+    """The prices. None, because a contract's prices are nobody else's business."""
 
 
 class State(Section, frozen=True, kw_only=True):
@@ -227,5 +260,7 @@ class Settings(Section, frozen=True, kw_only=True):
     """When the cloud is asked, and how long its answers count."""
     metrics: Metrics = field(default_factory=Metrics)
     """What is exported, and how much of it."""
+    prices: Prices = field(default_factory=Prices)
+    """What accelerators cost."""
     state: State = field(default_factory=State)
     """What outlives the process."""

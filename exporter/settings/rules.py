@@ -33,6 +33,7 @@ def apply(settings: Settings, *, environ: Mapping[str, str], faults: Faults) -> 
     if not faults.spoils("collection"):
         _collection(settings, faults)
     _metrics(settings, faults)
+    _prices(settings, faults)
     targets: tuple[Target | None, ...] | None = settings.targets
     if targets is None:
         return settings
@@ -76,6 +77,24 @@ def _metrics(settings: Settings, faults: Faults) -> None:
             faults.add(path, f"{label} is given {count} times")
     if "user" in labels and settings.metrics.user_label == "drop" and not faults.spoils("metrics.user_label"):
         faults.add(path, "cannot copy the label user, which metrics.user_label drops")
+
+
+def _prices(settings: Settings, faults: Faults) -> None:
+    """A price is for one thing, each thing has one price, and all are in one currency."""
+    if faults.spoils("prices"):
+        return
+    prices = settings.prices
+    if prices.accelerator_hour and not prices.currency:
+        faults.add("prices.currency", "is missing: a price without a currency is only a number")
+    first: dict[tuple[str, str], int] = {}
+    for index, price in enumerate(prices.accelerator_hour):
+        path = f"prices.accelerator_hour[{index}]"
+        thing = (price.flavor, price.accelerator_model)
+        if bool(price.flavor) == bool(price.accelerator_model):
+            faults.add(path, "must have one of flavor and accelerator_model")
+        elif thing in first:
+            faults.add(path, f"prices the same as prices.accelerator_hour[{first[thing]}]")
+        first.setdefault(thing, index)
 
 
 def _unique(targets: Iterable[Target | None], faults: Faults) -> None:

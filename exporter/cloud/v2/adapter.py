@@ -1,7 +1,6 @@
 """A v2 job as written to a `Job`. Total: what makes no sense is noted and absent, and never costs the job."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +8,10 @@ import msgspec
 
 from exporter.cloud import values
 from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.v2 import phases, wire
+from exporter.cloud.v2 import phases, records, wire
 from exporter.cloud.v2.demand import demand
-from exporter.cloud.v2.lenient import BAD, decode
+from exporter.cloud.v2.lenient import decode
+from exporter.cloud.v2.nodes import steps
 from exporter.domain.job import Api, Job, JobStatus
 
 KINDS = (
@@ -28,20 +28,8 @@ KINDS = (
 
 UNKNOWN_KIND = "unknown"
 
-POLICIES = (
-    "npu_proc_restart",
-    "gpu_proc_restart",
-    "proc_restart",
-    "pod_reschedule",
-    "job_reschedule",
-    "job_reschedule_with_taint",
-    "npu_step_retry",
-)
-"""The documented ways to recover from a fault; anything else is counted as `phases.OTHER`."""
-
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # it becomes part of a URL and a label
 _JOB_ID = _TASK_ID
-_POINT = msgspec.json.Decoder(tuple[Any, Any])  # [ms, nodes]
 _EXIT_CODES = 2**31  # what a process, a shell or a signal can leave behind is far smaller
 
 
@@ -69,6 +57,12 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     run_duration_s = values.duration(status.duration, field="v2.status.duration", note=note)
     if started_at is None and not run_duration_s:
         run_duration_s = None  # 0 beside a start of 0 says "not yet", not "ran for no time"
+    nodes = steps(status.node_count_metrics, note=note)
+    told = records.running(
+        status.running_records,
+        now=None if started_at is None or run_duration_s is None else started_at + run_duration_s,
+        note=note,
+    )
     return Job(
         job_id=job_id,
         api=Api.V2,
@@ -95,11 +89,16 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         ),
         run_duration_s=run_duration_s,
         spec_nodes=asked.nodes,
-        reported_nodes=_nodes(status.node_count_metrics, note=note),
+        reported_nodes=nodes[-1][1] if nodes else None,
+        node_steps=() if all(count == asked.nodes for _, count in nodes) else nodes,
         spec_accelerators=asked.accelerators,
         tasks=tasks,
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
-        recoveries=_recoveries(status.running_records, note=note),
+        recoveries=told.recoveries,
+        degraded_recoveries=told.degraded,
+        faults=records.faults(status.recover_records, note=note),
+        last_recovery_at=told.last_recovery_at,
+        crash_loop_runs=told.crash_loop_runs,
     )
 
 
@@ -152,19 +151,6 @@ def _end(
     return ended_at
 
 
-def _nodes(points: list[msgspec.Raw] | None, *, note: NoteUnknown) -> int | None:
-    """Nodes allocated as of the last point of the step function; None where there is no point."""
-    if not points:
-        return None
-    field = "v2.status.node_count_metrics"
-    try:
-        _, nodes = _POINT.decode(points[-1])
-    except BAD:
-        note(field, "not a pair")
-        return None
-    return values.count(nodes, field=field, note=note)
-
-
 def _exit_codes(statuses: list[wire.TaskStatus] | None, *, note: NoteUnknown) -> Mapping[str, int]:
     """Tasks that failed with the code they left; a task without a name or a code tells nothing."""
     codes = {}
@@ -178,19 +164,3 @@ def _exit_codes(statuses: list[wire.TaskStatus] | None, *, note: NoteUnknown) ->
         elif task:
             codes[task] = int(code)
     return codes
-
-
-def _recoveries(records: list[wire.RunningRecord] | None, *, note: NoteUnknown) -> Mapping[str, int] | None:
-    """Fault recoveries by policy; the last record usually has none, because its run is still on or was the last."""
-    if records is None:
-        return None
-    counts: Counter[str] = Counter()
-    for record in records:
-        if record.end_recover is None or record.end_recover == "":
-            continue
-        policy = values.text(record.end_recover).strip().lower()
-        if policy not in POLICIES:
-            note("v2.status.running_records.end_recover", record.end_recover)
-            policy = phases.OTHER
-        counts[policy] += 1
-    return dict(counts)

@@ -28,10 +28,18 @@ class TaskStatus(msgspec.Struct):
 
 
 class RunningRecord(msgspec.Struct):
-    """One (re)start. `end_at` is in seconds, unlike every other time of v2 (trap 13)."""
+    """One (re)start. Its times are in seconds, unlike every other time of v2 (trap 13)."""
 
+    start_at: Any = None
     end_at: Any = None
     end_recover: Any = None
+    end_recover_before_downgrade: Any = None
+
+
+class RecoverRecord(msgspec.Struct):
+    """One fault and what was done about it. Its reason is free text and stays behind."""
+
+    fault_scenario: Any = None
 
 
 class Status(msgspec.Struct):
@@ -41,11 +49,12 @@ class Status(msgspec.Struct):
     secondary_phase: Any = None
     duration: Any = None
     start_time: Any = None
-    node_count_metrics: list[msgspec.Raw] | None = None
-    """Pairs of [ms, nodes]; only the last is ever read, and they can be many."""
+    node_count_metrics: list[Any] | None = None
+    """Pairs of [ms, nodes], a step function whose values repeat around changes."""
     tasks: list[Any] | None = None
     task_statuses: list[TaskStatus] | None = None
     running_records: list[RunningRecord] | None = None
+    recover_records: list[RecoverRecord] | None = None
 
 
 class Engine(msgspec.Struct):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cloud.v2 import adapter, phases
+from exporter.cloud.v2 import adapter, phases, records
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from tests.unit.cloud.notes import Notes
 from tests.unit.cloud.v2.fixture import recorded
@@ -631,5 +631,5 @@ def test_any_json_gives_a_sane_job_or_none(raw: object) -> None:
         assert number is None or 0 <= number < float("inf")
     assert job.kind in (*adapter.KINDS, adapter.UNKNOWN_KIND)
     assert job.reason in ("", *phases.REASONS, phases.OTHER)
-    assert job.recoveries is None or set(job.recoveries) <= {*adapter.POLICIES, phases.OTHER}
+    assert job.recoveries is None or set(job.recoveries) <= {*records.POLICIES, phases.OTHER}
     assert job.ended_at is None or job.status.finished

@@ -1,0 +1,37 @@
+"""How many nodes a v2 job held over time: `node_count_metrics`, a step function (API reference §7)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from exporter.cloud import values
+from exporter.cloud.endpoint import NoteUnknown
+
+_FIELD = "v2.status.node_count_metrics"
+_PAIR = 2  # [ms, nodes]
+
+
+def steps(points: Sequence[Any] | None, *, note: NoteUnknown) -> tuple[tuple[float, int], ...]:
+    """Nodes from each moment on (seconds since the epoch), one entry for each change; empty where none is told.
+
+    The values repeat around each change, and the last point is "now" or the end: a point that changes nothing adds
+    nothing. A point that is none, or runs back in time, is noted and left out.
+    """
+    found: list[tuple[float, int]] = []
+    latest = 0.0
+    for point in points or ():
+        if not isinstance(point, list) or len(point) != _PAIR:
+            note(_FIELD, "not a pair")
+            continue
+        moment = values.moment(point[0], field=_FIELD, note=note)
+        count = values.count(point[1], field=_FIELD, note=note)
+        if moment is None or count is None:
+            continue
+        if moment < latest:
+            note(_FIELD, "runs back in time")
+            continue
+        latest = moment
+        if found and found[-1][0] == moment and count != found[-1][1]:
+            found.pop()  # two values of one moment: the later one holds from then on
+        if not found or found[-1][1] != count:
+            found.append((moment, count))
+    return tuple(found)

@@ -1,0 +1,106 @@
+"""What became of a v2 job's runs: faults, recoveries and loops, from its own records (API reference §7)."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.cloud import values
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.v2 import phases, wire
+from exporter.domain.job import CRASH_LOOP_S
+
+POLICIES = (
+    "npu_proc_restart",
+    "gpu_proc_restart",
+    "proc_restart",
+    "pod_reschedule",
+    "job_reschedule",
+    "job_reschedule_with_taint",
+    "npu_step_retry",
+)
+"""The documented ways to recover from a fault; anything else is counted as `phases.OTHER`."""
+
+SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
+"""The documented faults; anything else is counted as `phases.OTHER`."""
+
+_RUNNING = "v2.status.running_records"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """What the running records tell. None throughout: there are none to read."""
+
+    recoveries: Mapping[str, int] | None = None
+    degraded: Mapping[str, int] | None = None
+    last_recovery_at: float | None = None
+    crash_loop_runs: int | None = None
+
+
+def running(records: list[wire.RunningRecord] | None, *, now: float | None, note: NoteUnknown) -> Runs:
+    """Read the running records, oldest first; `now` is the moment of which the job's duration tells, None if unknown.
+
+    The last record usually has no recovery, because its run is still on or was the last.
+    """
+    if records is None:
+        return Runs()
+    field = f"{_RUNNING}.end_recover"
+    recovered = [_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
+    tried = Counter(
+        policy
+        for record in records
+        if (
+            policy := _word(
+                record.end_recover_before_downgrade, POLICIES, field=f"{field}_before_downgrade", note=note
+            )
+        )
+    )
+    starts = [values.moment_s(record.start_at, field=f"{_RUNNING}.start_at", note=note) for record in records]
+    return Runs(
+        recoveries=dict(Counter(policy for policy in recovered if policy)),
+        degraded=dict(tried),
+        last_recovery_at=starts[-1] if len(records) > 1 and recovered[-2] else None,
+        crash_loop_runs=_loop(records, starts, recovered, now=now, note=note),
+    )
+
+
+def faults(records: list[wire.RecoverRecord] | None, *, note: NoteUnknown) -> Mapping[str, int] | None:
+    """Count faults by scenario; None where the cloud has no such records."""
+    if records is None:
+        return None
+    field = "v2.status.recover_records.fault_scenario"
+    words = (_word(record.fault_scenario, SCENARIOS, field=field, note=note) for record in records)
+    return dict(Counter(word for word in words if word))
+
+
+def _loop(
+    records: Sequence[wire.RunningRecord],
+    starts: Sequence[float | None],
+    recovered: Sequence[str],
+    *,
+    now: float | None,
+    note: NoteUnknown,
+) -> int:
+    """Count the newest runs in a row that were too short to get anything done; a run that lasts ends the loop."""
+    runs = 0
+    for record, start, policy in zip(reversed(records), reversed(starts), reversed(recovered), strict=True):
+        end = (
+            now if not policy and not runs else values.moment_s(record.end_at, field=f"{_RUNNING}.end_at", note=note)
+        )
+        if start is None or (end is not None and end - start >= CRASH_LOOP_S):
+            break
+        if policy:
+            runs += 1
+        elif record is not records[-1]:
+            break
+    return runs
+
+
+def _word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:
+    """Read a word of a vocabulary; empty for none, `phases.OTHER` for one that is not documented (noted)."""
+    if value is None or value == "":
+        return ""
+    word = values.text(value).strip().lower()
+    if word in known:
+        return word
+    note(field, value)
+    return phases.OTHER

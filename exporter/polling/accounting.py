@@ -1,0 +1,292 @@
+"""What is counted of waiting, running and holding: one job's account, and the totals of its project."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder, accelerator_seconds
+from exporter.domain.job import Accelerator, Job, JobStatus
+from exporter.domain.snapshot import Totals
+from exporter.domain.usage import MINUTE_S
+from exporter.polling.idle import IdleMeter
+from exporter.polling.memory import AccountMemory, CountsMemory, RunCount, UsedCount, WaitCount
+
+OTHER = "_other"
+"""The user under whom those are counted who came when every place was taken."""
+
+RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
+"""How a run whose length is known can have ended."""
+
+
+@dataclass(slots=True)
+class Used:
+    """Accelerator seconds of one holder."""
+
+    held_s: float = 0.0
+    idle_s: float = 0.0
+    lost_s: float = 0.0
+
+    def add(self, other: "Used") -> None:
+        """Count more."""
+        self.held_s += other.held_s
+        self.idle_s += other.idle_s
+        self.lost_s += other.lost_s
+
+
+class Accounts:
+    """Totals of one project, over all its sources; they only ever grow.
+
+    `max_users` have series of their own: whoever comes first, and of those who come in one poll whoever held most.
+    The others share one. Nobody's seconds ever move from one series to another, because that would read as if they
+    had been used again (ADR 0006).
+    """
+
+    def __init__(self, *, max_users: int) -> None:
+        self._max_users = max_users
+        self._waits: dict[str, Distribution] = {}
+        self._runs: dict[tuple[str, JobStatus], Distribution] = {}
+        self._used: dict[Holder, Used] = {}
+        self._coming: dict[Holder, Used] = {}
+        """Holders whose user has no place yet."""
+        self._users: set[str] = {"", OTHER}
+        """Those who have one; the nameless and the others take none away."""
+        self._recoveries: Counter[str] = Counter()
+
+    def meet_pool(self, pool_id: str) -> None:
+        """Give a pool its empty distributions, so that the first length observed is an increase."""
+        if pool_id in self._waits:
+            return
+        self._waits[pool_id] = Distribution.empty(QUEUE_BUCKETS_S)
+        for status in RUN_STATUSES:
+            self._runs[pool_id, status] = Distribution.empty(RUN_BUCKETS_S)
+
+    def observe_wait(self, pool_id: str, wait_s: float) -> None:
+        """Count how long a job waited."""
+        self.meet_pool(pool_id)
+        self._waits[pool_id] = self._waits[pool_id].with_one(wait_s)
+
+    def observe_run(self, pool_id: str, status: JobStatus, run_s: float) -> None:
+        """Count how long a job ran that ended so; one of `RUN_STATUSES`."""
+        self.meet_pool(pool_id)
+        self._runs[pool_id, status] = self._runs[pool_id, status].with_one(run_s)
+
+    def use(self, holder: Holder, used: Used) -> None:
+        """Count accelerator seconds; nothing used yet gives a new holder its zeros."""
+        books = self._used if holder.user in self._users else self._coming
+        books.setdefault(holder, Used()).add(used)
+
+    def recovered(self, policy: str, times: int) -> None:
+        """Count recoveries; 0 gives a policy its zero."""
+        self._recoveries[policy] += times
+
+    def freeze(self, totals: Totals, *, veil: Callable[[str], str]) -> Totals:
+        """Complete the totals by what was counted here; `veil` gives the name under which a user is shown."""
+        self._seat()
+        shown: defaultdict[Holder, Used] = defaultdict(Used)
+        for holder, used in self._used.items():
+            name = holder.user if holder.user == OTHER else veil(holder.user)
+            shown[holder._replace(user=name)].add(used)
+        return Totals(
+            submitted=totals.submitted,
+            started=totals.started,
+            finished=totals.finished,
+            waits=dict(self._waits),
+            runs=dict(self._runs),
+            held_s={holder: used.held_s for holder, used in shown.items()},
+            idle_s={holder: used.idle_s for holder, used in shown.items()},
+            lost_s={holder: used.lost_s for holder, used in shown.items()},
+            recoveries=dict(self._recoveries),
+        )
+
+    def remember(self, counts: CountsMemory) -> CountsMemory:
+        """Complete what is remembered of the project by what was counted here."""
+        self._seat()
+        return CountsMemory(
+            submitted=counts.submitted,
+            started=counts.started,
+            finished=counts.finished,
+            waits=tuple(
+                WaitCount(pool_id=pool_id, counts=tuple(told.counts), sum_s=told.sum_s)
+                for pool_id, told in self._waits.items()
+            ),
+            runs=tuple(
+                RunCount(pool_id=pool_id, status=status, counts=tuple(told.counts), sum_s=told.sum_s)
+                for (pool_id, status), told in self._runs.items()
+            ),
+            used=tuple(
+                UsedCount(
+                    pool_id=holder.pool_id,
+                    user=holder.user,
+                    accelerator=holder.accelerator,
+                    held_s=used.held_s,
+                    idle_s=used.idle_s,
+                    lost_s=used.lost_s,
+                )
+                for holder, used in self._used.items()
+            ),
+            recoveries=dict(self._recoveries),
+        )
+
+    def recall(self, memory: CountsMemory) -> None:
+        """Go on from these totals. Lengths that were counted in other buckets cannot be, and begin at zero."""
+        for wait in memory.waits:
+            self.meet_pool(wait.pool_id)
+            self._waits[wait.pool_id] = _recalled(self._waits[wait.pool_id], wait.counts, wait.sum_s)
+        for run in memory.runs:
+            self.meet_pool(run.pool_id)
+            before = self._runs.get((run.pool_id, run.status))
+            if before is not None:
+                self._runs[run.pool_id, run.status] = _recalled(before, run.counts, run.sum_s)
+        for told in memory.used:
+            self._users.add(told.user)
+            self._used[Holder(told.pool_id, told.user, told.accelerator)] = Used(
+                told.held_s, told.idle_s, told.lost_s
+            )
+        self._recoveries.update(memory.recoveries)
+
+    def _seat(self) -> None:
+        """Decide which of the users that came since the last time have series of their own."""
+        coming, self._coming = self._coming, {}
+        held: defaultdict[str, float] = defaultdict(float)
+        for holder, used in coming.items():
+            held[holder.user] += used.held_s
+        places = self._max_users + len({"", OTHER}) - len(self._users)
+        self._users.update(sorted(held, key=lambda user: (-held[user], user))[: max(0, places)])
+        for holder, used in coming.items():
+            self.use(holder if holder.user in self._users else holder._replace(user=OTHER), used)
+
+
+class Account:
+    """One job's account: what of its waiting, running and holding has been counted.
+
+    Everything comes from the cloud's own times, so that it does not matter when, or how often, anybody looked.
+    """
+
+    __slots__ = ("_held_s", "_idle", "_idle_over", "_lost_s", "_past", "_ran", "_recoveries", "_since_s", "_waited")
+
+    def __init__(self, memory: AccountMemory) -> None:
+        self._since_s = memory.since_s
+        self._past = memory.past
+        self._waited = memory.waited
+        self._ran = memory.ran
+        self._held_s = memory.held_s
+        self._lost_s = memory.lost_s
+        self._recoveries = None if memory.recoveries is None else dict(memory.recoveries)
+        self._idle = None if memory.idle is None else IdleMeter(memory.idle)
+        self._idle_over = memory.idle_over
+
+    @classmethod
+    def opened(cls, job: Job, *, news: bool, started: bool) -> "Account":
+        """Open the account of a job that is met for the first time.
+
+        `news`: it was submitted since the first look, so all of it counts; else what lies behind it does not.
+        """
+        if news:
+            return cls(AccountMemory(since_s=0.0, recoveries={}))
+        return cls(
+            AccountMemory(
+                since_s=job.run_duration_s if started else 0.0,
+                past=job.status.finished,
+                waited=started,
+                ran=job.status.finished,
+                recoveries=None if job.recoveries is None else dict(job.recoveries),
+                idle_over=job.status.finished,
+            )
+        )
+
+    def remember(self) -> AccountMemory:
+        """Tell it as plain values."""
+        return AccountMemory(
+            since_s=self._since_s,
+            past=self._past,
+            waited=self._waited,
+            ran=self._ran,
+            held_s=self._held_s,
+            lost_s=self._lost_s,
+            recoveries=None if self._recoveries is None else dict(self._recoveries),
+            idle=None if self._idle is None else self._idle.remember(),
+            idle_over=self._idle_over,
+        )
+
+    def update(self, job: Job, accounts: Accounts) -> None:
+        """Take in what a look says of the job, and count what is new."""
+        if self._past:
+            if job.status.finished:
+                return
+            self._past, self._since_s = False, job.run_duration_s  # it was lost, and has come back
+        if not self._waited and job.queue_duration_s is not None:
+            self._waited = True
+            accounts.observe_wait(job.pool_id, job.queue_duration_s)
+        if not self._ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
+            self._ran = True
+            accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
+        self._hold(job, accounts)
+        self._recover(job, accounts)
+
+    def owes_minutes(self, job: Job) -> bool:
+        """Whether the job has ended, and its last minutes have not been judged yet."""
+        return not self._idle_over and not self._past and job.status.finished and _holder(job) is not None
+
+    def read(
+        self, job: Job, task: str, minutes: Sequence[float | None] | None, *, run_s: float, threshold: float
+    ) -> None:
+        """Take in one task's minutes of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
+        if self._idle_over or self._past or _holder(job) is None:
+            return
+        if self._idle is None:
+            self._idle = IdleMeter()
+        self._idle.read(task, minutes, run_s=run_s, threshold=threshold)
+
+    def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
+        """Count what idled in the minutes that all tasks have told of; `over`: no more will come, so judge all."""
+        holder = _holder(job)
+        if self._idle is not None and holder is not None:
+            idle_s = self._idle.settle(
+                None if over else tasks, held_s=lambda at: self._held_in(job, at), grace_s=grace_s
+            )
+            if idle_s:
+                accounts.use(holder, Used(idle_s=idle_s))
+        if over:
+            self._idle, self._idle_over = None, True
+
+    def _held_in(self, job: Job, minute: int) -> float:
+        since_s = max(minute * MINUTE_S, self._since_s or 0.0)
+        return accelerator_seconds(job, since_s=since_s, until_s=(minute + 1) * MINUTE_S) or 0.0
+
+    def _hold(self, job: Job, accounts: Accounts) -> None:
+        if self._since_s is None:
+            self._since_s = job.run_duration_s
+        holder = _holder(job)
+        if holder is None or self._since_s is None:
+            return
+        held_s = accelerator_seconds(job, since_s=self._since_s)
+        used = Used()
+        if held_s is not None and held_s > self._held_s:  # the cloud may take back a little: a counter never does
+            used.held_s, self._held_s = held_s - self._held_s, held_s
+        if job.status.failure and self._held_s > self._lost_s:
+            used.lost_s, self._lost_s = self._held_s - self._lost_s, self._held_s
+        accounts.use(holder, used)
+
+    def _recover(self, job: Job, accounts: Accounts) -> None:
+        if job.recoveries is None:
+            return
+        if self._recoveries is None:
+            self._recoveries = dict(job.recoveries)
+        for policy, times in job.recoveries.items():
+            more = times - self._recoveries.get(policy, 0)
+            accounts.recovered(policy, max(0, more))
+            if more > 0:
+                self._recoveries[policy] = times
+
+
+def _holder(job: Job) -> Holder | None:
+    """Under whom its accelerators count; None for a job that is known to have none."""
+    if job.accelerator is Accelerator.CPU or job.spec_accelerators == 0:
+        return None
+    return Holder(job.pool_id, job.user, job.accelerator)
+
+
+def _recalled(empty: Distribution, counts: Sequence[int], sum_s: float) -> Distribution:
+    if len(counts) != len(empty.counts):
+        return empty
+    return Distribution(bounds_s=empty.bounds_s, counts=tuple(counts), sum_s=sum_s)
