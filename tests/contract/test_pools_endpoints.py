@@ -41,13 +41,13 @@ CLAIMS = [
     for fixture in endpoint.fixtures
 ]
 OPERATIONS = {
-    POOLS: "v2.pools",
-    USAGE: "v2.pool-usage",
-    STATISTICS: "v2.pool-statistics",
-    WORKLOADS: "v2.pool-workloads",
-    FLAVORS: "v1.resource-flavors",
-    QUOTAS: "v1.quotas",
-    TRAINING_QUOTAS: "v2.training-quotas",
+    POOLS.name: "v2.pools",
+    USAGE.name: "v2.pool-usage",
+    STATISTICS.name: "v2.pool-statistics",
+    WORKLOADS.name: "v2.pool-workloads",
+    FLAVORS.name: "v1.resource-flavors",
+    QUOTAS.name: "v1.quotas",
+    TRAINING_QUOTAS.name: "v2.training-quotas",
 }
 """What the simulator calls the same call."""
 
@@ -157,8 +157,8 @@ def test_the_simulator_answers_under_the_same_paths() -> None:
     """The simulator, written by itself, has each call at the path at which the exporter asks for it."""
     routes = {route.operation: route.path for route in ROUTES}
 
-    for endpoint, operation in OPERATIONS.items():
-        assert routes[operation] == endpoint.path.replace("{project_id}", "{project}")
+    for endpoint in ENDPOINTS:
+        assert routes[OPERATIONS[endpoint.name]] == endpoint.path.replace("{project_id}", "{project}")
 
 
 @pytest.mark.parametrize("quirks", [(), ("pools-no-statistics",), ("pools-statics", "pools-objects")], ids="+".join)
@@ -170,7 +170,7 @@ async def test_every_call_is_made_and_understood(scene: Scene, quirks: tuple[str
     sighting = await pools_of(scene).look(answer_by=scene.clock.monotonic() + 30)
 
     asked = set(scene.cloud.requests.counts()) - {"v1.workspaces"}
-    left_out = {OPERATIONS[WORKLOADS]} if "pools-no-statistics" not in quirks else set()
+    left_out = {OPERATIONS[WORKLOADS.name]} if "pools-no-statistics" not in quirks else set()
     assert asked == set(OPERATIONS.values()) - left_out
     assert sighting.failures == ()
     assert sighting.pools is not None

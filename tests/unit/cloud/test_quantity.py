@@ -48,7 +48,7 @@ def test_quantities_are_read_in_their_base_unit(told: object, meant: float) -> N
 
 @pytest.mark.parametrize("told", [None, ""], ids=["null", "empty"])
 def test_what_is_not_there_is_none(told: object) -> None:
-    """null and empty text mean that the cloud does not say, which is no surprise."""
+    """Both null and empty text mean that the cloud does not say, which is no surprise."""
     notes = Notes()
 
     assert kubernetes_quantity(told, field="f", note=notes) is None

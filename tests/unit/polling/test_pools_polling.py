@@ -252,7 +252,7 @@ async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> 
 
 
 async def test_pools_that_were_there_must_be_refused_twice(bench: Bench, pools: FakePools) -> None:
-    """A gateway that is being changed refuses once: a failure. The second time pools are off, and withdrawn at once."""
+    """A gateway being changed refuses once: a failure. The second time pools are off, and withdrawn at once."""
     await bench.poller.poll_pools()
     pools.refused = DENIED
     bench.clock.turn(60)

@@ -109,7 +109,7 @@ def test_a_drifted_listing_keeps_what_makes_sense() -> None:
 
 
 def test_no_pools_is_an_answer() -> None:
-    """null items are an empty listing."""
+    """Items that are null are an empty listing."""
     assert listed("pools_none.json") == {}
 
 
@@ -136,7 +136,7 @@ def test_a_pool_is_composed_of_its_answers() -> None:
 
 
 def test_two_kinds_of_cards_are_told_apart() -> None:
-    """A masked name is of unknown kind where the pool's nodes have GPUs and NPUs; known names speak for themselves."""
+    """A masked name is of unknown kind where the nodes have GPUs and NPUs; known names speak for themselves."""
     mixed = composed("pool-1c-mixed")
 
     assert [(cards.resource, cards.accelerator, cards.free) for cards in mixed.accelerators] == [

@@ -1,8 +1,8 @@
 """Looking at pools through a fake caller: what is asked and when, what is kept, what a refusal means."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -57,13 +57,14 @@ class Cloud:
         of = (path or {}).get("pool") or (query or {}).get("workspaceId", "")
         self.asked[endpoint.name] += 1
         self.queries.append((endpoint.name, dict(query or {})))
-        error = self.errors.get(endpoint.name, lambda _: None)(of)
-        if error is not None:
+        if endpoint.name in self.errors and (error := self.errors[endpoint.name](of)) is not None:
             raise error
         told = msgspec.json.encode(self._told(endpoint, of, query or {}))
-        return cast("Answer", msgspec.json.decode(told, type=endpoint.answer))
+        return msgspec.json.decode(told, type=endpoint.answer)
 
-    def _told(self, endpoint: Endpoint[Any], of: str, query: Mapping[str, str]) -> dict[str, Any]:
+    def _told(  # noqa: PLR0911 - a table of answers
+        self, endpoint: Endpoint[Any], of: str, query: Mapping[str, str]
+    ) -> dict[str, Any]:
         everything = [f"{workspace}-{n}" for workspace, number in self.workspaces.items() for n in range(number)]
         if endpoint is POOLS:
             mine = [name for name in everything if name.startswith(of)]
@@ -99,17 +100,29 @@ def broken(endpoint: Endpoint[Any]) -> Broken:
 class Bench:
     """A source before a cloud."""
 
-    def __init__(self, clock: ManualClock, cloud: Cloud, **options: Any) -> None:
+    def __init__(
+        self,
+        clock: ManualClock,
+        cloud: Cloud,
+        *,
+        workspaces: Callable[[], Awaitable[tuple[str, ...]]] | None = None,
+        shows: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self.clock = clock
         self.cloud = cloud
-        self.notes = Notes()
 
-        async def workspaces() -> tuple[str, ...]:
+        async def mine() -> tuple[str, ...]:
             return tuple(cloud.workspaces)
 
         self.source = CloudPools(
-            cloud, **{"project": "p", "workspaces": workspaces, "clock": clock, "note": self.notes, "keep_s": KEEP_S} | options
-        )  # fmt: skip
+            cloud,
+            project="p",
+            workspaces=workspaces or mine,
+            clock=clock,
+            note=Notes(),
+            keep_s=KEEP_S,
+            shows=shows,
+        )
 
     async def look(self) -> PoolSighting:
         self.cloud.asked.clear()
@@ -136,7 +149,7 @@ async def test_a_look_sees_pools_use_workloads_and_quotas(bench: Bench) -> None:
 
 
 async def test_a_look_costs_what_was_said(clock: ManualClock) -> None:
-    """workspaces + 1 + pools calls; flavors (2 pages) an hour and quotas (2 calls) five minutes later again."""
+    """Workspaces + 1 + pools calls; flavors (2 pages) an hour and quotas (2 calls) five minutes later again."""
     bench = Bench(clock, Cloud(w0=3, w1=2))
 
     await bench.look()
@@ -350,7 +363,11 @@ async def test_when_time_is_up_nothing_more_is_asked(clock: ManualClock) -> None
     """What answered in time is told; the rest is one failure, because the poll did not come to it."""
     cloud = Cloud()
     bench = Bench(clock, cloud)
-    cloud.errors[USAGE.name] = lambda _: clock.turn(24)  # type: ignore[func-returns-value]  # an answer that took long
+
+    def slow(_: str) -> None:
+        clock.turn(24)
+
+    cloud.errors[USAGE.name] = slow
 
     sighting = await bench.look()
 
