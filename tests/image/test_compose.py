@@ -218,7 +218,12 @@ class Running(NamedTuple):
 @pytest.fixture
 async def running(composed: Composition, tmp_path: Path) -> AsyncIterator[Running]:
     """Prometheus, Alertmanager and the demo with the compose file's own settings, at addresses of this machine."""
-    (tmp_path / "alerts").symlink_to(ROOT / "alerts")
+    (tmp_path / "alerts").mkdir()
+    for path in (ROOT / "alerts").glob("*.yaml"):
+        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for group in rules["groups"]:
+            group.pop("interval", None)  # nobody waits for a minute either
+        (tmp_path / "alerts" / path.name).write_text(yaml.safe_dump(rules), encoding="utf-8")
     cloud = free_port()
     port = free_port()
     command = (
