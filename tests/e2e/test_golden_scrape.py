@@ -30,10 +30,10 @@ async def world(clock: ManualClock, rig_of: list[Rig]) -> str:
     options = Options(jobs=14, history=60, seed=7)
     async with Simulator(options, clock=clock) as cloud, rig_for(settings_for(cloud, api="both"), clock) as rig:
         rig_of.append(rig)
-        await rig.poll(usage=True, sweep=True)
+        await rig.poll(usage=True, sweep=True, pools=True)
         for _ in range(20):
             clock.turn(180)
-            await rig.poll(usage=True)
+            await rig.poll(usage=True, pools=True)
         return rig.text()
 
 
