@@ -84,6 +84,7 @@ async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
         "modelarts_training_job_task_accelerator_utilization_ratio": "only with metrics.per_task",
         "modelarts_training_job_task_accelerator_memory_utilization_ratio": "only with metrics.per_task",
         "modelarts_exporter_credentials_expiry_timestamp_seconds": "an access key does not expire",
+        "modelarts_exporter_web_config_last_reload_successful": "only with --web.config.file",
         "modelarts_exporter_state_last_write_successful": "only with state.file",
         "modelarts_exporter_state_last_write_timestamp_seconds": "only with state.file",
         "modelarts_accelerator_price": "only with a price list",
