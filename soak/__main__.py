@@ -15,7 +15,7 @@ from exporter import log
 from exporter.cloud.retry import silence_instrumentation
 from exporter.commands.allocator import settle
 from soak.cloud import Churn
-from soak.measure import mean
+from soak.measure import machine, mean
 from soak.week import DAY_S, Course, Report, Week
 
 GROWTH = 0.02
@@ -77,6 +77,9 @@ def _tell(report: Report, *, days: int, minutes: float) -> None:
         f" {report.polls} polls, {report.polls_failed} of them failed; {report.restarts} restarts, {report.kills} of"
         f" them kills; {sum(report.faults.values())} faults of {len(report.faults)} kinds; {minutes:.1f} minutes"
     )
+    click.echo(f"on {machine()}")
+    for kind, number in sorted(report.faults.items()):
+        click.echo(f"fault {kind}: {number}")
     click.echo(f"totals {'equal' if report.exact else 'differ from'} the cloud's books")
     for day, readings in report.days.items():
         click.echo(f"day {day}: {mean(readings)}")

@@ -1,8 +1,10 @@
 """One life of an exporter: what `serve` puts together, with its work done by hand instead of on a schedule."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -97,7 +99,11 @@ class Life:
 
 @asynccontextmanager
 async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]:
-    """Give a new exporter that goes on from the state file."""
+    """Give a new exporter that goes on from the state file, with threads of its own.
+
+    They are waited for at the end: a poll that is killed leaves one at work, which would render the old jobs and
+    write the old state while the next life reads it.
+    """
     registry = CollectorRegistry()
     own = Observed(registry)
     state = State(settings.state.file, own=own, clock=clock)
@@ -106,6 +112,7 @@ async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]
     store = SnapshotStore([identity(target)], clock=clock)
     output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
     async with AsyncExitStack() as up:
+        asyncio.get_running_loop().set_default_executor(up.enter_context(ThreadPoolExecutor()))
         place = Place(jitter=lambda: 0.0)  # pauses between attempts would be in earnest
         poller = await up.enter_async_context(
             watching(target, settings, clock=clock, own=own, on_change=store.update, place=place)

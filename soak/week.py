@@ -90,8 +90,7 @@ class Week:
             files_before, tasks_before = files(), len(asyncio.all_tasks())
             end_s = self._clock.monotonic() + self._course.duration_s
             while self._clock.monotonic() < end_s:
-                async with life(settings(cloud.url, state=self._state), clock=self._clock) as exporter:
-                    await self._live(exporter, cloud, end_s=end_s)
+                await self._live(cloud, end_s=end_s)
             await cloud.calm()
             await self._finish(cloud)
             self.report.files_left = files() - files_before
@@ -105,12 +104,15 @@ class Week:
             assert exporter.up  # noqa: S101 - nothing has been broken yet
         return await cloud.books()
 
-    async def _live(self, exporter: Life, cloud: Remote, *, end_s: float) -> None:
-        """Poll until this life ends."""
+    async def _live(self, cloud: Remote, *, end_s: float) -> None:
+        """Live one life: poll until it ends. Nothing refers to it afterwards, so that the next one begins alone."""
         course = self._course
         lives_s = self._dice.expovariate(1 / course.restart_s)
         dies_s = min(end_s, self._clock.monotonic() + max(course.poll_s, lives_s))
-        async with aiohttp.ClientSession(auto_decompress=True) as session:
+        async with (
+            life(settings(cloud.url, state=self._state), clock=self._clock) as exporter,
+            aiohttp.ClientSession(auto_decompress=True) as session,
+        ):
             while self._clock.monotonic() < dies_s:
                 await self._pass(cloud, course.poll_s)
                 await self._break(cloud)

@@ -207,6 +207,8 @@ class ProjectPoller:
 
     def _report(self, collector: str, result: _Result, counted: Tally, *, begun_at: float) -> None:
         ok = not result.failures
+        for failure in result.failures:
+            failure.__traceback__ = None  # a finding from here on; what it passed through would stay as long as it
         duration_s = self._clock.monotonic() - begun_at
         before = self._collectors.get(collector)
         self._collectors[collector] = CollectorState(

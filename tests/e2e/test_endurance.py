@@ -1,9 +1,17 @@
 """Two hours of the soak, with the same code: what a week proves has to hold for an afternoon in every run."""
 
+import asyncio
+import gc
+import threading
+from contextlib import suppress
 from pathlib import Path
 
+from exporter.polling.poller import ProjectPoller
+from exporter.simulator import Options, Simulator
 from soak.cloud import HOUR_S, Churn
+from soak.life import life, settings
 from soak.week import Course, Week
+from tests.clock import ManualClock
 
 
 async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
@@ -26,3 +34,38 @@ async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
     assert report.restarts >= 3
     assert report.kills >= 1
     assert sum(report.faults.values()) >= 1
+
+
+async def test_a_life_that_is_over_is_gone_before_the_next_begins(tmp_path: Path) -> None:
+    """A poll that is killed while a thread renders it leaves no thread, and no exporter even for the collector."""
+    gc.collect()
+    pollers, threads = _pollers(), threading.active_count()
+    clock = ManualClock()
+    gc.disable()
+    try:
+        async with Simulator(Options(jobs=50, history=50, arrivals=0), clock=clock) as cloud:
+            await _killed(cloud.url, tmp_path / "state.json", clock=clock)
+            assert (_pollers(), threading.active_count()) == (pollers, threads)
+    finally:
+        gc.enable()
+
+
+async def _killed(url: str, state: Path, *, clock: ManualClock) -> None:
+    async with life(settings(url, state=state), clock=clock) as exporter:
+        await exporter.poll(usage=True)
+        assert exporter.up
+        written = _version(state)
+        poll = asyncio.create_task(exporter.poll(usage=False))
+        while _version(state) == written:  # noqa: ASYNC110 - what a thread writes before it renders, and tells nobody
+            await asyncio.sleep(0)
+        assert poll.cancel()
+        with suppress(asyncio.CancelledError):
+            await poll
+
+
+def _version(file: Path) -> int:
+    return file.stat().st_ino
+
+
+def _pollers() -> int:
+    return sum(type(found) is ProjectPoller for found in gc.get_objects())
