@@ -13,6 +13,7 @@ import pytest
 from exporter.polling.statefile import StateFile
 from exporter.simulator import Options, Simulator
 from exporter.simulator.books import Totals
+from exporter.simulator.job import Api
 from tests.clock import ManualClock
 from tests.e2e.rig import Rig, rig_for, settings_for
 
@@ -182,3 +183,175 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by(rig, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == now(cloud)
             held = by(rig, "modelarts_training_job_status_accelerators", "job_id")
             assert sum(held.values()) == sum(value for key, value in now(cloud).items() if key[-1] == "held")
+
+
+@asynccontextmanager
+async def looking(
+    clock: ManualClock, *, metrics: Mapping[str, Any] | None = None, **target: Any
+) -> AsyncIterator[tuple[Simulator, Rig]]:
+    """An empty cloud, and an exporter that has had its first look."""
+    async with Simulator(Options(empty=True), clock=clock) as cloud:
+        settings = settings_for(cloud, api="both", workspaces=["0"], metrics=metrics, **target)
+        async with rig_for(settings, clock) as rig:
+            await rig.poll(usage=True)
+            yield cloud, rig
+
+
+def idled(rig: Rig) -> float:
+    """Idle accelerator seconds over everybody."""
+    return sum(by(rig, "modelarts_training_idle_accelerator_seconds_total", "user").values())
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+async def test_the_last_minutes_cost_one_call_a_task(clock: ManualClock, api: Api) -> None:
+    """A job nobody read while it ran is read once after its end: minutes 1 to 29 of two nodes of 8 idled."""
+    async with looking(clock) as (cloud, rig):
+        job = cloud.world.submit("idler", api=api, nodes=2, profile="idle")
+        cloud.world.start(job)
+        clock.turn(30 * 60)
+        cloud.world.complete(job)
+        await rig.poll()
+        cloud.requests.clear()
+        await rig.poll(usage=True)
+        calls = {"v1": cloud.requests.count("v1.version"), "v2": cloud.requests.count("v2.metrics")}
+        await rig.poll(usage=True)
+
+        assert idled(rig) == 29 * 60 * 16
+        assert calls[api] == {"v1": 1, "v2": 2}[api]
+        assert cloud.requests.count("v1.version") + cloud.requests.count("v2.metrics") == calls[api]
+
+
+@pytest.mark.parametrize(
+    "fault, up_then, up_later, total",
+    [
+        pytest.param("echo:", 1, 1, 0, id="refused: its last minutes are not to be had"),
+        pytest.param("500:", 0, 1, 29 * 60 * 8, id="broken: asked again"),
+        pytest.param("html-502:status=200,", 0, 1, 0, id="unintelligible: told once"),
+    ],
+)
+async def test_last_minutes_that_cannot_be_had(
+    clock: ManualClock, fault: str, up_then: int, up_later: int, total: float
+) -> None:
+    """A refusal ends the asking, and no job that has ended keeps the usage collector failing for ever."""
+    async with looking(clock) as (cloud, rig):
+        job = cloud.world.submit("idler", profile="idle")
+        cloud.world.start(job)
+        clock.turn(30 * 60)
+        cloud.world.complete(job)
+        cloud.faults.add(f"{fault}operation=v2.metrics")
+        await rig.poll(usage=True)
+        assert rig.value("modelarts_collector_up", collector="usage") == up_then
+        cloud.faults.clear()
+        clock.turn(60)
+        await rig.poll(usage=True)
+
+        assert rig.value("modelarts_collector_up", collector="usage") == up_later
+        assert idled(rig) == total
+
+
+async def test_a_deleted_job_stays_counted(clock: ManualClock) -> None:
+    """What a job had used when it was last seen stays, whether it ran or had ended; nothing is counted twice."""
+    async with looking(clock) as (cloud, rig):
+        ended, running = cloud.world.submit("ended"), cloud.world.submit("running")
+        cloud.world.start(ended)
+        cloud.world.start(running)
+        clock.turn(100)
+        cloud.world.complete(ended)
+        await rig.poll(usage=True)
+        cloud.world.delete(ended)
+        cloud.world.delete(running)
+        for _ in range(3):
+            clock.turn(86_400)
+            await rig.poll(usage=True, sweep=True)
+
+        assert rig.statuses() == {}
+        assert sum(by(rig, "modelarts_training_accelerator_seconds_total", "user").values()) == 2 * 8 * 100
+
+
+async def test_history_counts_nothing(clock: ManualClock) -> None:
+    """At the first look jobs wait, run and have ended: every total is 0, and the distributions are empty."""
+    options = Options(jobs=30, history=50, seed=3)
+    async with Simulator(options, clock=clock) as cloud, rig_for(settings_for(cloud, api="both"), clock) as rig:
+        await rig.poll(usage=True, sweep=True)
+        running = now(cloud)
+
+        for kind in ("", "idle_", "lost_"):
+            name = f"modelarts_training_{kind}accelerator_seconds_total"
+            assert set(by(rig, name, *HOLDER, zeros=True).values()) == {0.0}
+        assert by(rig, "modelarts_training_queue_seconds_count", "pool_id") == {}
+        assert by(rig, "modelarts_training_run_seconds_count", "pool_id", "status") == {}
+        assert by(rig, "modelarts_training_recoveries_total", "policy") == {}
+        assert by(rig, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == running
+
+
+async def test_a_job_that_stands_still_is_suspected(clock: ManualClock) -> None:
+    """Alive for ten minutes and flat for 30: suspected after `hang_after`, and not before; one that works is not."""
+    async with looking(clock) as (cloud, rig):
+        hung, busy = cloud.world.submit("hung", profile="hang"), cloud.world.submit("busy", profile="steady")
+        for job in (hung, busy):
+            cloud.world.start(job)
+        clock.turn(35 * 60)
+        await rig.poll(usage=True)
+        early = rig.samples("modelarts_training_job_suspected_hang")
+        clock.turn(10 * 60)
+        await rig.poll(usage=True)
+
+        assert set(early.values()) == {0.0}
+        assert rig.value("modelarts_training_job_suspected_hang", job_id=hung.id) == 1
+        assert rig.value("modelarts_training_job_flat_seconds", job_id=hung.id) == 34 * 60  # minutes 10 to 44
+        assert rig.value("modelarts_training_job_suspected_hang", job_id=busy.id) == 0
+
+
+async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
+    """Three faults within minutes of each start are three runs that got nothing done; each is counted once."""
+    async with looking(clock) as (cloud, rig):
+        job = cloud.world.submit("looping", nodes=2)
+        cloud.world.start(job)
+        for tried in ("", "proc_restart", "proc_restart"):
+            clock.turn(120)
+            cloud.world.recover(job, policy="pod_reschedule", scenario="node_fault", gap_s=30, tried=tried)
+            clock.turn(30)
+        recovered_at = clock.time()
+        clock.turn(60)
+        await rig.poll()
+
+        assert rig.value("modelarts_training_job_crash_loop_runs") == 3
+        assert rig.value("modelarts_training_job_faults", scenario="node_fault") == 3
+        assert rig.value("modelarts_training_job_degraded_recoveries", policy="proc_restart") == 2
+        assert rig.value("modelarts_training_job_last_recovery_timestamp_seconds") == recovered_at
+        assert rig.value("modelarts_training_recoveries_total", policy="pod_reschedule") == 3
+
+
+@pytest.mark.parametrize(
+    "metrics, users",
+    [
+        pytest.param({}, {"ann": 80.0, "bob": 160.0}, id="kept"),
+        pytest.param({"user_label": "drop"}, {"": 240.0}, id="dropped"),
+        pytest.param({"max_users_per_project": 1}, {"bob": 160.0, "_other": 80.0}, id="the top one, and the others"),
+    ],
+)
+async def test_users_as_the_settings_want_them(
+    clock: ManualClock, metrics: Mapping[str, Any], users: Mapping[str, float]
+) -> None:
+    """Names are shown, dropped or put together; a filter that hides every job takes away no second."""
+    async with looking(clock, metrics=metrics, filters={"names": "nothing"}) as (cloud, rig):
+        for user, nodes in (("ann", 1), ("bob", 2)):
+            cloud.world.start(cloud.world.submit(user=user, nodes=nodes))
+        clock.turn(10)
+        await rig.poll()
+
+        assert rig.statuses() == {}
+        assert by(rig, "modelarts_training_accelerator_seconds_total", "user") == {
+            (user,): seconds for user, seconds in users.items()
+        }
+
+
+async def test_the_price_list_is_shown(clock: ManualClock) -> None:
+    """Each price of the settings is a series; they are the exporter's, not a project's."""
+    async with looking(clock) as (_, rig):
+        rig.own.priced({("f", ""): 1.5, ("", "m"): 2.0}, currency="EUR")
+
+        assert rig.samples("modelarts_accelerator_price", currency="EUR") == {
+            (("accelerator_model", ""), ("flavor", "f")): 1.5,
+            (("accelerator_model", "m"), ("flavor", "")): 2.0,
+        }
