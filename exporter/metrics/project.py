@@ -1,12 +1,13 @@
 """The families of one project: how many jobs stand where, and how many have come and gone."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 
 from exporter.domain.job import JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Totals
 from exporter.metrics.family import Family, Label, Sample, Type
+from exporter.metrics.job import ACCELERATOR, accelerator_labels
 
 PUBLIC_POOL = ""
 FINISHED_STATUSES = (*(status for status in JobStatus if status.finished), JobStatus.UNKNOWN)
@@ -33,6 +34,23 @@ def _jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     for pool in sorted(known_pools(snapshot.totals).union(pool for pool, _ in counts)):
         for status in JobStatus:
             yield {"pool_id": pool, "status": status.value}, float(counts[pool, status])
+
+
+def _accelerators(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    if snapshot.jobs is None or not snapshot.complete:
+        return
+    sums: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+    for tracked in snapshot.jobs.values():
+        job, labels = tracked.job, accelerator_labels(tracked)
+        if labels is None:
+            continue
+        told = {"held": job.status_accelerators}
+        told["queued"] = job.spec_accelerators if job.status is JobStatus.QUEUED else 0.0
+        for state, number in told.items():
+            if number is not None:
+                sums[job.pool_id, labels[ACCELERATOR.name], state] += number
+    for (pool, kind, state), number in sorted(sums.items()):
+        yield {"pool_id": pool, "accelerator": kind, "state": state}, number
 
 
 def _by_pool(totals: Totals, counts: Mapping[str, int]) -> Iterable[Sample]:
@@ -73,6 +91,23 @@ JOBS: Family[ProjectSnapshot] = Family(
         ),
     ),
     samples=_jobs,
+)
+
+ACCELERATORS: Family[ProjectSnapshot] = Family(
+    name="modelarts_training_accelerators",
+    help=(
+        "Accelerators that the pool's jobs hold, and that jobs in the status queued ask for, those a filter hides "
+        "included. Short by the jobs of which no answer tells the number; absent as modelarts_training_jobs is."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="own: sums of modelarts_training_job_status_accelerators, and of the spec of queued jobs",
+    labels=(
+        POOL_ID,
+        ACCELERATOR,
+        Label(name="state", help="Held by a job, or asked for by one that is queued.", values=("held", "queued")),
+    ),
+    samples=_accelerators,
 )
 
 SUBMITTED: Family[ProjectSnapshot] = Family(
@@ -121,5 +156,5 @@ FINISHED: Family[ProjectSnapshot] = Family(
     samples=_finished,
 )
 
-PROJECT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (JOBS, SUBMITTED, STARTED, FINISHED)
+PROJECT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (JOBS, ACCELERATORS, SUBMITTED, STARTED, FINISHED)
 """Rendered at publish. The counters stay while the jobs are withdrawn: what was counted has not become untrue."""
