@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from exporter.app.report import Observed, Unknowns, polled
+from exporter.cloud.endpoint import NoteUnknown
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.sources import FixedSources, ProbedSources
 from exporter.cloud.target import (
@@ -85,10 +86,11 @@ async def watching(
 ) -> AsyncIterator[ProjectPoller]:
     """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
     own.declare_project(target.project)
-    place = place or Place()
-    reach = _reach(target, settings, place)
-    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
-        sources = _Identified(_sources(target, transport, clock=clock, own=own), transport, project=target.project)
+    async with reaching(target, settings, clock=clock, own=own, place=place) as transport:
+        note = Unknowns(target.project, own)
+        workspaces = workspaces_of(target, transport, clock=clock, note=note)
+        made = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
+        sources = _Identified(made, transport, project=target.project)
         yield ProjectPoller(
             identity=identity(target),
             sources=sources,
@@ -101,6 +103,17 @@ async def watching(
             on_poll=polled,
             origin=origin(target),
         )
+
+
+@asynccontextmanager
+async def reaching(
+    target: Target, settings: Settings, *, clock: Clock, own: Observed, place: Place | None = None
+) -> AsyncIterator[Transport]:
+    """Give the transport of one target, with its credentials and limits; its connections close at the end."""
+    place = place or Place()
+    reach = _reach(target, settings, place)
+    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
+        yield transport
 
 
 def plan(target: Target, settings: Settings) -> Plan:
@@ -151,13 +164,24 @@ class _Identified:
         return sources
 
 
-def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observed) -> Sources:
-    note = Unknowns(target.project, own)
-    workspaces = (
-        AllWorkspaces(transport, clock=clock, note=note)
-        if target.workspaces == "all"
-        else FixedWorkspaces(target.workspaces)
-    )
+def workspaces_of(
+    target: Target, transport: Transport, *, clock: Clock, note: NoteUnknown
+) -> Callable[[], Awaitable[tuple[str, ...]]]:
+    """Tell which workspaces of a target to look into."""
+    if target.workspaces == "all":
+        return AllWorkspaces(transport, clock=clock, note=note)
+    return FixedWorkspaces(target.workspaces)
+
+
+def sources_of(
+    target: Target,
+    transport: Transport,
+    *,
+    workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+    clock: Clock,
+    note: NoteUnknown,
+) -> Sources:
+    """Make the sources of a target, those that its settings name or that probing finds."""
 
     def v1() -> V1Source:
         return V1Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)
