@@ -28,10 +28,11 @@ def minutes(job: Job, series: Iterable[TaskSeries], *, asked_at: float) -> list[
     for told in series:
         for age, usage in _aged(told):
             tasks[age - ahead].append(usage)
-    found = []
+    found: list[Minute] = []
     for age in sorted(tasks, reverse=True):
         at = round(min(whole - age * MINUTE_S, end), 3)
-        if at > job.started_at:
+        before = found[-1][0] if found else job.started_at
+        if at > before:  # the minute under way has no length when the run was whole minutes long
             found.append((at, combine(tasks[age])))
     return found
 
