@@ -44,7 +44,7 @@ USAGE_FAMILIES: tuple[Family[TrackedJob], ...] = (
 )
 """Told of each job at the minutes that the cloud has."""
 
-_BUFFER_BYTES = 8 * 1024 * 1024
+_BUFFER_BYTES = 2 * 1024 * 1024
 _PIECE = 4096  # samples of a series turned into text at once
 
 Samples = dict[str, tuple["array[float]", "array[float]"]]
@@ -97,7 +97,7 @@ def files(output: Path, form: Form) -> list[Path]:
 
 
 class Spool:
-    """Text put aside by window and family, until all of it is there; a few megabytes of it in memory."""
+    """Text put aside by window and family, until all of it is there; two megabytes of it in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

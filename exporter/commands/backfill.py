@@ -24,6 +24,9 @@ Then:
 docs/backfill.md says how to load it into a running Prometheus, and what it cannot tell.
 """
 
+_LARGE_BYTES = 50_000_000
+"""From here on promtool is busy for minutes with a month of it."""
+
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -178,6 +181,12 @@ def backfill(
         f"{_spelt(told.since)} to {_spelt(told.until)} in {where}",
         err=True,
     )
+    if count == 1 and split is None and written.files[0].stat().st_size > _LARGE_BYTES:
+        click.echo(
+            "modelarts-exporter: promtool reads the whole file for each block of two hours; "
+            "--split=1d makes files that it reads twelve times each",
+            err=True,
+        )
     if written.untold:
         click.echo(
             f"modelarts-exporter: {written.untold} jobs are in no sum, because the cloud does not tell their times",

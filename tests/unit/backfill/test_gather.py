@@ -85,10 +85,15 @@ class Rig:
             period=PERIOD,
             retention_s=100.0,
             clock=ManualClock(T0 + 5000),
-            progress=lambda stage, done, _total=None, **_: self.told.append((stage, done)),
+            progress=self._tell,
             sleep=self._sleep,
             **facts,
         )
+
+    def _tell(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
+        assert total is None or done <= total
+        assert share is None or 0 <= share <= 1
+        self.told.append((stage, done))
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

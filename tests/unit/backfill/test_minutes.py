@@ -1,5 +1,7 @@
 """The times of minutes, which the cloud does not give."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,5 +97,5 @@ def test_minutes_lie_within_the_run_and_in_order(run: float, values: list[float 
     past = ran(begin=0, run=run, api=api)
     found = [at for at, _ in busy(past, TaskSeries(task="", accelerator=values))]
 
-    assert all(before < after for before, after in zip(found, found[1:], strict=False))
+    assert all(before < after for before, after in pairwise(found))
     assert all(0 < at <= run + 1e-3 for at in found)

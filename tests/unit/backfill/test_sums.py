@@ -35,7 +35,7 @@ def values(sums: Sums, family: object, **labels: str) -> list[float]:
 
 
 def test_the_grid_lies_on_multiples_of_the_step_whatever_it_is_asked_for() -> None:
-    """Two backfills of one step share their moments: from 130 to 460 by 100 is 200, 300, 400; the end is not in it."""
+    """Two backfills of one step share their moments: from 130 to 460 by 100 is 200, 300, 400, and no end."""
     assert list(Grid.over(130, 460, step=100)) == [200, 300, 400]
     assert list(Grid.over(200, 400, step=100)) == [200, 300]
 

@@ -116,10 +116,14 @@ async def test_the_first_failure_is_raised_and_tells_what_came_before() -> None:
         return Broken(SEARCH.name, "down", status=500) if ask.body["offset"] == 1 else None
 
     cloud.fail = third
-    leaves = []
-    with pytest.raises(Broken):
+    leaves: list[Leaf] = []
+
+    async def walk() -> None:
         async for leaf in archive_of(cloud).leaves(back_to=0):
             leaves.append(leaf)  # noqa: PERF401 - what came before the failure counts
+
+    with pytest.raises(Broken):
+        await walk()
     assert len(ids(leaves)) == 50
 
 
