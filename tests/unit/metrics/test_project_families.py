@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
-from exporter.metrics import live, project
+from exporter.metrics import accounting, live, project
 from exporter.metrics.family import Family
 
 Samples = list[tuple[dict[str, str], float]]
@@ -49,6 +49,32 @@ def test_jobs_are_counted_by_pool_and_status_hidden_ones_too() -> None:
         ({"pool_id": "", "status": "queued"}, 1.0),
         ({"pool_id": "pool-a", "status": "running"}, 2.0),
     ]
+
+
+def test_accelerators_held_and_queued_add_up_by_pool_and_kind() -> None:
+    """Two running jobs of 8 and 4, a queued one of 16, one of a kind that is masked; CPU jobs have no cards."""
+
+    def tracked(name: str, status: JobStatus, cards: float | None, kind: Accelerator | None) -> TrackedJob:
+        job = Job(job_id=name, api=Api.V2, pool_id="a", status=status, spec_accelerators=cards, accelerator=kind)
+        return TrackedJob(project="vision", job=job, shown=name != "hidden")
+
+    jobs = (
+        tracked("first", JobStatus.RUNNING, 8.0, Accelerator.GPU),
+        tracked("hidden", JobStatus.RUNNING, 4.0, Accelerator.GPU),
+        tracked("waits", JobStatus.QUEUED, 16.0, Accelerator.GPU),
+        tracked("masked", JobStatus.RUNNING, 2.0, None),
+        tracked("untold", JobStatus.RUNNING, None, Accelerator.GPU),
+        tracked("cpu", JobStatus.RUNNING, 0.0, Accelerator.CPU),
+    )
+
+    assert told(accounting.ACCELERATORS, jobs={job.job.job_id: job for job in jobs}) == [
+        ({"pool_id": "a", "accelerator": "gpu", "state": "held"}, 12.0),
+        ({"pool_id": "a", "accelerator": "gpu", "state": "queued"}, 16.0),
+        ({"pool_id": "a", "accelerator": "unknown", "state": "held"}, 2.0),
+        ({"pool_id": "a", "accelerator": "unknown", "state": "queued"}, 0.0),
+    ]
+    assert told(accounting.ACCELERATORS, jobs=None) == []
+    assert told(accounting.ACCELERATORS, jobs={}, complete=False) == []
 
 
 def test_a_known_pool_without_jobs_counts_zero_in_each_status() -> None:
