@@ -86,7 +86,7 @@ def test_nodes_of_the_last_moment_say_nothing_of_the_time_before() -> None:
 
 
 def test_nodes_over_time_are_held_over_time() -> None:
-    """2 nodes of 8, one of them lost for the second half of the run: 16, then 8, and their seconds are the account's."""
+    """2 nodes of 8, one lost for the second half of the run: 16, then 8, and their seconds are the account's."""
     past = ran(
         begin=0,
         run=600,
