@@ -147,6 +147,7 @@ class Daemon:
             "jobs": (collection.jobs_interval_s, watched.poller.poll_jobs),
             "usage": (collection.usage_interval_s, watched.poller.poll_usage),
             "sweep": (min(collection.sweep_interval_s, _SWEEP_TICK_S), watched.poller.sweep),
+            "pools": (collection.pools_interval_s, watched.poller.poll_pools),
         }
         for collector, (interval_s, work) in works.items():
             self._schedule.every(interval_s, work, name=f"{project}/{collector}", jitter_s=interval_s * _JITTER)

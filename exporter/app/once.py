@@ -31,7 +31,7 @@ class Once:
 
 
 async def scrape(settings: Settings, *, clock: Clock) -> Once:
-    """Poll jobs and usage of every target once and render the result."""
+    """Poll jobs, usage and pools of every target once and render the result."""
     silence_instrumentation()
     registry = CollectorRegistry()
     own = Observed(registry)
@@ -46,6 +46,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
             ]
             await asyncio.gather(*(poller.poll_jobs() for poller in pollers))
             await asyncio.gather(*(poller.poll_usage() for poller in pollers))
+            await asyncio.gather(*(poller.poll_pools() for poller in pollers))
     error = output.publish(store.current)
     if error is not None:
         raise error

@@ -7,7 +7,14 @@ from prometheus_client import CollectorRegistry
 
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
-from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
+from exporter.metrics.catalog import (
+    JOB_FAMILIES,
+    LIVE_FAMILIES,
+    POOL_FAMILIES,
+    PROJECT_FAMILIES,
+    QUOTA_FAMILIES,
+    TASK_FAMILIES,
+)
 from exporter.metrics.exposition import Body, Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.render import Renderer
@@ -52,9 +59,10 @@ class Output:
         return Exposition(
             Renderer(
                 JOB_FAMILIES,
-                PROJECT_FAMILIES,
+                (*PROJECT_FAMILIES, *QUOTA_FAMILIES),
                 job_labels=metrics.job_labels,
                 per_task_families=TASK_FAMILIES if metrics.per_task else (),
+                pool_families=POOL_FAMILIES,
                 max_series_per_project=metrics.max_series_per_project,
             ),
             live_families=LIVE_FAMILIES,

@@ -10,6 +10,8 @@ from pathlib import Path
 import structlog
 
 from exporter.app.report import Observed, Unknowns, polled
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.retry import RetryPolicy
 from exporter.cloud.sources import FixedSources, ProbedSources
 from exporter.cloud.target import (
@@ -88,7 +90,11 @@ async def watching(
     place = place or Place()
     reach = _reach(target, settings, place)
     async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
-        sources = _Identified(_sources(target, transport, clock=clock, own=own), transport, project=target.project)
+        note = Unknowns(target.project, own)
+        workspaces = _workspaces(target, transport, clock=clock, note=note)
+        sources = _Identified(
+            _sources(target, transport, workspaces, clock=clock, note=note), transport, project=target.project
+        )
         yield ProjectPoller(
             identity=identity(target),
             sources=sources,
@@ -100,6 +106,15 @@ async def watching(
             ),
             on_poll=polled,
             origin=origin(target),
+            pools=CloudPools(
+                transport,
+                project=target.project,
+                workspaces=workspaces,
+                clock=clock,
+                note=note,
+                keep_s=settings.collection.stale_after_s,
+                shows=lambda pool_id: not target.filters.pools or pool_id in target.filters.pools,
+            ),
         )
 
 
@@ -154,13 +169,22 @@ class _Identified:
         return sources
 
 
-def _sources(target: Target, transport: Transport, *, clock: Clock, own: Observed) -> Sources:
-    note = Unknowns(target.project, own)
-    workspaces = (
-        AllWorkspaces(transport, clock=clock, note=note)
-        if target.workspaces == "all"
-        else FixedWorkspaces(target.workspaces)
-    )
+def _workspaces(
+    target: Target, transport: Transport, *, clock: Clock, note: NoteUnknown
+) -> AllWorkspaces | FixedWorkspaces:
+    if target.workspaces == "all":
+        return AllWorkspaces(transport, clock=clock, note=note)
+    return FixedWorkspaces(target.workspaces)
+
+
+def _sources(
+    target: Target,
+    transport: Transport,
+    workspaces: AllWorkspaces | FixedWorkspaces,
+    *,
+    clock: Clock,
+    note: NoteUnknown,
+) -> Sources:
 
     def v1() -> V1Source:
         return V1Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)

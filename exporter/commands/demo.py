@@ -15,6 +15,9 @@ from exporter.web.address import Address
 VISION = Project(id="d3300000000000000000000000000001", name="eu-de_vision")
 SPEECH = Project(id="d3300000000000000000000000000002", name="eu-de_speech")
 
+_BREAKDOWNS = 2.0
+"""Nodes that break in each project in an hour of the world's time: mostly one is broken, and not always."""
+
 
 def settings_for(url: str) -> Settings:
     """Settings for the two demo projects: one with an access key, one with a password, both generations in each."""
@@ -34,6 +37,7 @@ def settings_for(url: str) -> Settings:
         "collection": {
             "jobs_interval": "5s",
             "usage_interval": "15s",
+            "pools_interval": "15s",
             "sweep_interval": "10m",
             "stale_after": "1m",
             "retention": "2h",
@@ -60,7 +64,9 @@ def demo(
 ) -> None:
     """Run a simulated cloud and the exporter that watches it, in one go; no account, no settings file."""
     log.configure(log_level, format=log_format)
-    options = Options(jobs=jobs, history=history, seed=seed, pace=pace, projects=(VISION, SPEECH))
+    options = Options(
+        jobs=jobs, history=history, seed=seed, pace=pace, breakdowns=_BREAKDOWNS, projects=(VISION, SPEECH)
+    )
 
     async def serve() -> None:
         told = wishes()

@@ -90,6 +90,9 @@ def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable
 @world(jobs=40, history=200)
 @click.option("--speed", default=1.0, show_default=True, help="How fast the world's time runs against the clock.")
 @click.option("--pace", default=1.0, show_default=True, help="How much shorter than in life everything takes.")
+@click.option(
+    "--breakdowns", default=0.0, show_default=True, help="Nodes that break by themselves, an hour and project."
+)
 @click.option("--quirk", "quirks", multiple=True, type=click.Choice(sorted(QUIRKS)), metavar="NAME", help="A quirk.")
 @click.option("--fault", "faults", multiple=True, type=_FaultType(), help=f"A fault: {', '.join(sorted(FAULTS))}.")
 def simulate(
@@ -99,11 +102,20 @@ def simulate(
     seed: int,
     speed: float,
     pace: float,
+    breakdowns: float,
     quirks: tuple[str, ...],
     faults: tuple[Fault, ...],
 ) -> None:
     """Serve a fake ModelArts cloud, with IAM and both API generations, until SIGTERM."""
-    options = Options(jobs=jobs, history=history, seed=seed, speed=speed, pace=pace, quirks=frozenset(quirks))
+    options = Options(
+        jobs=jobs,
+        history=history,
+        seed=seed,
+        speed=speed,
+        pace=pace,
+        breakdowns=breakdowns,
+        quirks=frozenset(quirks),
+    )
 
     async def serve() -> None:
         async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:

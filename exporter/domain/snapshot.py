@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from exporter.domain.accounting import Distribution, Holder
 from exporter.domain.job import Job, JobStatus
+from exporter.domain.pool import Pool, Quota
 from exporter.domain.usage import JobUsage
 
 
@@ -47,13 +48,15 @@ class CollectorState:
     """How one collector of one project fares."""
 
     name: str
-    """`jobs`, `usage` or `sweep`."""
+    """`jobs`, `usage`, `sweep` or `pools`."""
     ok: bool
     """Whether the newest poll succeeded wholly."""
     last_success_at: float | None
     """Seconds since the epoch by our clock; None before the first success."""
     duration_s: float
     """How long the newest poll took, good or bad."""
+    enabled: bool = True
+    """False: the API refuses what it asks for. Then it is off, which is no failure, and asks again every hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,10 @@ class ProjectSnapshot:
     totals: Totals = field(default_factory=Totals)
     collectors: tuple[CollectorState, ...] = ()
     """Those that have run at least once."""
+    pools: Mapping[str, Pool] | None = None
+    """Dedicated pools by id. None: withdrawn, because no poll has listed them (yet, or for too long); empty: none."""
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    """By resource."""
 
     @property
     def settled(self) -> bool:

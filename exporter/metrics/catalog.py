@@ -12,6 +12,7 @@ from exporter.metrics.family import Family
 from exporter.metrics.identity import IDENTITY
 from exporter.metrics.live import LIVE_FAMILIES
 from exporter.metrics.own import OWN_FAMILIES
+from exporter.metrics.pool import POOL_FAMILIES, QUOTA_FAMILIES
 from exporter.metrics.project import COUNT_FAMILIES
 from exporter.metrics.usage import TASK_FAMILIES
 
@@ -21,7 +22,9 @@ __all__ = [
     "JOB_FAMILIES",
     "LIVE_FAMILIES",
     "OWN_FAMILIES",
+    "POOL_FAMILIES",
     "PROJECT_FAMILIES",
+    "QUOTA_FAMILIES",
     "TASK_FAMILIES",
     "Group",
     "by_exposed_name",
@@ -107,6 +110,20 @@ GROUPS: tuple[Group, ...] = (
             "exporter's first look never counts."
         ),
         families=ACCOUNTING_FAMILIES,
+    ),
+    Group(
+        title="Pools",
+        about=(
+            "One set for each dedicated pool; the public pool belongs to nobody and has none. Off where the API "
+            "refuses to list pools, and then `modelarts_collector_enabled` is 0. Withdrawn like jobs when no answer "
+            "came for `collection.stale_after`. A `pools` filter of the target narrows them."
+        ),
+        families=POOL_FAMILIES,
+    ),
+    Group(
+        title="Projects: quotas",
+        about="Asked with the pools, and off where they are.",
+        families=QUOTA_FAMILIES,
     ),
     Group(
         title="Projects: is the data good?",

@@ -62,7 +62,7 @@ class Family(Generic[Subject]):
     help: str
     type: Type
     subject: str
-    """What one set of samples is about: `job`, `project`, or `exporter` for our own instruments."""
+    """What one set of samples is about: `job`, `project`, `pool`, or `exporter` for our own instruments."""
     source: str
     """Where the value comes from: the API field of each generation, or "own" work."""
     labels: tuple[Label, ...] = ()

@@ -3,27 +3,31 @@
 from collections.abc import Callable, Iterable
 
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.metrics.family import Family, Label, Sample, Type
+from exporter.metrics.family import Family, Label, Sample, Stability, Type
 
 COLLECTOR = Label(
     name="collector",
-    help="What is polled: job states, their usage, or the rare walk over the whole listing.",
-    values=("jobs", "usage", "sweep"),
+    help="What is polled: job states, their usage, the rare walk over the whole listing, or pools and quotas.",
+    values=("jobs", "usage", "sweep", "pools"),
 )
 
 
 def _each_collector(
     value: Callable[[CollectorState], float | None],
 ) -> Callable[[ProjectSnapshot], Iterable[Sample]]:
-    """Build one sample for each collector that has run and has something to say."""
+    """Build one sample for each collector that has run, is not off, and has something to say."""
 
     def samples(snapshot: ProjectSnapshot) -> Iterable[Sample]:
         for state in snapshot.collectors:
-            read = value(state)
+            read = value(state) if state.enabled else None
             if read is not None:
                 yield {COLLECTOR.name: state.name}, float(read)
 
     return samples
+
+
+def _collector_enabled(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    return (({COLLECTOR.name: state.name}, float(state.enabled)) for state in snapshot.collectors)
 
 
 def _up(snapshot: ProjectSnapshot) -> Iterable[Sample]:
@@ -55,13 +59,27 @@ COLLECTOR_UP: Family[ProjectSnapshot] = Family(
     name="modelarts_collector_up",
     help=(
         "1 when the newest poll of this collector succeeded wholly, 0 when any part failed; what did answer is shown "
-        "all the same. Absent before its first poll is over."
+        "all the same. Absent before its first poll is over, and while it is off."
     ),
     type=Type.GAUGE,
     subject="project",
     source="own: outcome of the collector's newest poll",
     labels=(COLLECTOR,),
     samples=_each_collector(lambda state: state.ok),
+)
+
+COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
+    name="modelarts_collector_enabled",
+    help=(
+        "0 while a collector is off because the API refuses what it asks for: no such call, or no permission. That "
+        "is no failure; it asks again every hour. Else 1. Absent before its first poll is over."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="own: the cloud's answers to the collector's first call",
+    labels=(COLLECTOR,),
+    stability=Stability.EXPERIMENTAL,
+    samples=_collector_enabled,
 )
 
 COLLECTOR_LAST_SUCCESS: Family[ProjectSnapshot] = Family(
@@ -124,6 +142,7 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
 LIVE_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     UP,
     COLLECTOR_UP,
+    COLLECTOR_ENABLED,
     COLLECTOR_LAST_SUCCESS,
     COLLECTOR_DURATION,
     PROJECT_INFO,

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
+from exporter.domain.pool import Pool
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.metrics.family import Family, Type
-from exporter.metrics.identity import JOB_ID, PROJECT
+from exporter.metrics.identity import JOB_ID, POOL_ID, PROJECT
 from exporter.metrics.limit import Share, Weight, shares
 from exporter.metrics.table import Column, Table
 from exporter.metrics.text import head_openmetrics, head_text, label_value, labels, speakable
@@ -51,6 +53,10 @@ def project_identity(snapshot: ProjectSnapshot) -> str:
     return labels(((PROJECT.name, snapshot.project),))
 
 
+def _pool_identity(pool: Pool) -> str:
+    return labels(((PROJECT.name, pool.project), (POOL_ID.name, pool.pool_id)))
+
+
 class Heads:
     """The headers of families, written once."""
 
@@ -89,7 +95,8 @@ class Renderer:
 
     `job_labels` names labels of the job families' info that every other job series carries too, after the identity
     labels; a family that has such a label of its own keeps its own. Raises ValueError for one that no info has.
-    Beyond `max_series_per_project` series are left out in the order that `limit.shares` tells; aggregates never are.
+    Beyond `max_series_per_project` series are left out in the order that `limit.shares` tells; aggregates and pools
+    never are.
     Not for use by two threads at a time.
     """
 
@@ -100,9 +107,15 @@ class Renderer:
         *,
         job_labels: Sequence[str] = (),
         per_task_families: Sequence[Family[TrackedJob]] = (),
+        pool_families: Sequence[Family[Pool]] = (),
         max_series_per_project: int = 100_000,
     ) -> None:
-        self.families: Final[tuple[Family[Any], ...]] = (*job_families, *per_task_families, *project_families)
+        self.families: Final[tuple[Family[Any], ...]] = (
+            *job_families,
+            *per_task_families,
+            *project_families,
+            *pool_families,
+        )
         if len({family.name for family in self.families}) < len(self.families):
             raise ValueError("a family is declared twice")
         info = next((family for family in job_families if family.type is Type.INFO), None)
@@ -114,6 +127,7 @@ class Renderer:
         self._tasks = Table(_columns(per_task_families, info=info, copied=copied))
         self._per_task = bool(per_task_families)
         self._projects = Table([Column(family, project_identity) for family in project_families])
+        self._pools = Table([Column(family, _pool_identity) for family in pool_families])
         self._heads = Heads(self.families)
         self._limit = max_series_per_project
         self._cuts: dict[int, _Cut] = {}
@@ -121,17 +135,26 @@ class Renderer:
     def render(self, snapshot: Snapshot) -> Rendered:
         """Write a snapshot. The result depends on it alone, never on what was rendered before."""
         shown = listed(snapshot)
-        self._projects.update(shown.projects)
-        aggregates = list(self._projects.series)
+        aggregates = self._update_aggregates(shown.projects)
         of_jobs, dropped = self._update_jobs(shown.jobs, room=[self._limit - series for series in aggregates])
         names = [project.project for project in shown.projects]
-        tables = (self._jobs, self._tasks, self._projects)
+        tables = (self._jobs, self._tasks, self._projects, self._pools)
         return Rendered(
             blocks=self._heads.blocks([body for table in tables for body in table.bodies]),
             series={name: sum(own) for name, *own in zip(names, aggregates, of_jobs, strict=True)},
             dropped=dict(zip(names, dropped, strict=True)),
             failed=shown.repeated + sum(table.refused for table in tables),
         )
+
+    def _update_aggregates(self, projects: Sequence[ProjectSnapshot]) -> list[int]:
+        """Bring the tables of projects and pools up to date; their series by project."""
+        self._projects.update(projects)
+        pools = [list((project.pools or {}).values()) for project in projects]
+        self._pools.update([pool for own in pools for pool in own])
+        of_pools = iter(self._pools.series)
+        return [
+            own + sum(islice(of_pools, len(theirs))) for own, theirs in zip(self._projects.series, pools, strict=True)
+        ]
 
     def _update_jobs(self, jobs: _ByProject, *, room: Sequence[int]) -> tuple[list[int], list[int]]:
         """Bring the tables of jobs and tasks up to date; series shown and series dropped, by project."""

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
+from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
 from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
 from exporter.polling.ledger import Counts, Entry, Ledger
 from exporter.polling.memory import LedgerMemory, ProjectMemory
+from exporter.polling.pools import PoolWatch
 from exporter.polling.readings import Readings, Turn
 from exporter.polling.screen import Screen
 from exporter.polling.tally import Tally, tally
@@ -25,7 +27,7 @@ class Plan:
     """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
 
     timeout_s: float = 30.0
-    """Deadline of one jobs poll."""
+    """Deadline of one jobs poll, and of one pools poll."""
     usage_timeout_s: float = 60.0
     """Deadline of one usage poll: a whole interval, for every running task is a call."""
     sweep_timeout_s: float = 3600.0
@@ -112,7 +114,7 @@ class _Result:
 
 
 class ProjectPoller:
-    """Everything known of one project. Each of the three polls ends by publishing through `on_change`.
+    """Everything known of one project. Each of the four polls ends by publishing through `on_change`.
 
     A cloud that fails is reported, never raised. A defect of our own is reported as a failed poll too, because a poll
     that ended in one has learned nothing, and then raised for the schedule to log.
@@ -132,6 +134,7 @@ class ProjectPoller:
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
         origin: str = "",
+        pools: PoolSource | None = None,
     ) -> None:
         self.project = identity.project
         self._origin = origin
@@ -152,6 +155,7 @@ class ProjectPoller:
         self._sweep_due_at = 0.0
         self._failed_sweeps = 0
         self._first_over = asyncio.Event()
+        self._pools = PoolWatch(pools, stale_after_s=plan.stale_after_s, clock=clock)
 
     async def poll_jobs(self) -> None:
         """Ask every source what its jobs do."""
@@ -177,6 +181,12 @@ class ProjectPoller:
             if self._failed_sweeps:
                 wait_s = min(wait_s, self._plan.sweep_retry_s * 2.0 ** (self._failed_sweeps - 1))
             self._sweep_due_at = self._clock.monotonic() + wait_s
+
+    async def poll_pools(self) -> None:
+        """Ask for the pools, unless the API has refused that within the hour; waits for the first jobs poll."""
+        await self._first_over.wait()
+        if self._pools.is_due:
+            await self._poll("pools", self._look_at_pools, timeout_s=self._plan.timeout_s)
 
     async def _poll(self, collector: str, work: Callable[[_Result], Awaitable[None]], *, timeout_s: float) -> None:
         begun_at = self._clock.monotonic()
@@ -204,6 +214,7 @@ class ProjectPoller:
             ok=ok,
             last_success_at=self._clock.time() if ok else before.last_success_at if before else None,
             duration_s=duration_s,
+            enabled=collector != "pools" or not self._pools.is_off,
         )
         if collector == "jobs":
             self._first_over.set()
@@ -237,6 +248,10 @@ class ProjectPoller:
         if not sighting.failures:
             watch.whole_at = watch.answered_at
         result.failures.extend(sighting.failures)
+
+    async def _look_at_pools(self, result: _Result) -> None:
+        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
+        result.failures.extend(await self._pools.look(answer_by=answer_by))
 
     async def _sweep(self, result: _Result) -> None:
         await self._each(tuple(self._watches.values()), lambda watch: self._sweep_one(watch, result))
@@ -388,6 +403,8 @@ class ProjectPoller:
             complete=complete,
             totals=self.totals,
             collectors=tuple(self._collectors.values()),
+            pools=self._pools.pools(),
+            quotas=self._pools.quotas(),
         )
 
     @property

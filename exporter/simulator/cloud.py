@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from exporter.simulator import control, iam, v1, v2
+from exporter.simulator import control, iam, pools, v1, v2
 from exporter.simulator.books import Totals
 from exporter.simulator.call import Call, Malformed, Reply, Route
 from exporter.simulator.clock import Clock, ScaledClock
@@ -20,7 +20,7 @@ from exporter.simulator.refusal import Failed, Refused, no_such_api, v2_refusal
 from exporter.simulator.requestlog import Requests
 from exporter.simulator.world import World
 
-ROUTES: tuple[Route, ...] = (*iam.ROUTES, *v1.ROUTES, *v2.ROUTES, *control.ROUTES)
+ROUTES: tuple[Route, ...] = (*iam.ROUTES, *v1.ROUTES, *v2.ROUTES, *pools.ROUTES, *control.ROUTES)
 """Every call there is; where two fit a path, the first one answers."""
 
 
@@ -96,7 +96,7 @@ class Cloud:
             raise no_such_api()
         if route.service not in {"v1", "v2"}:
             return route.handler(call)
-        if f"no-{route.service}" in self.quirks and route.operation != "v1.workspaces":
+        if f"no-{route.service}" in self.quirks and route.operation not in _OF_NO_GENERATION:
             raise no_such_api()
         project = call.path["project"]
         admit(call, project=project, time=self.time())
@@ -114,6 +114,7 @@ class Cloud:
         )
 
 
+_OF_NO_GENERATION = {"v1.workspaces", "v1.resource-flavors", "v1.quotas"}
 _STRINGY = {"v1-numbers-as-strings", "v2-numbers-as-strings"}
 
 

@@ -11,6 +11,7 @@ from exporter.simulator.faults import FAULTS, Fault, parse_fault
 from exporter.simulator.job import Job
 from exporter.simulator.quirks import QUIRKS
 from exporter.simulator.refusal import Refused
+from exporter.simulator.tenant import Tenant
 from exporter.simulator.world import World
 
 _SUBMIT_KEYS = frozenset(
@@ -127,6 +128,53 @@ _STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
     "usage": _usage,
     "delete": lambda world, job, _: world.delete(job),
 }
+
+
+def pools(call: Call) -> Reply:
+    """Dedicated pools and their nodes as the world knows them; `project` names one that is not the first."""
+    return Reply(
+        body={
+            "pools": [
+                {
+                    "id": pool.id,
+                    "name": pool.name,
+                    "groups": [
+                        {
+                            "accelerator": group.accelerator,
+                            "nodes": group.nodes,
+                            "broken": len(group.broken),
+                            "slots": group.slots,
+                            "free": group.free_slots,
+                        }
+                        for group in pool.groups
+                    ],
+                }
+                for pool in _tenant(call).pools.values()
+                if pool.id
+            ]
+        }
+    )
+
+
+def break_nodes(call: Call) -> Reply:
+    """Break `nodes` (1) of a pool, emptiest first."""
+    given = call.json()
+    try:
+        struck = call.cloud.world.break_nodes(
+            call.path["pool"], int(given.get("nodes", 1)), project=given.get("project")
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise _bad(f"no such pool or number: {error}") from error
+    return Reply(body={"broken": struck})
+
+
+def mend_nodes(call: Call) -> Reply:
+    """Make all nodes of a pool sound again."""
+    try:
+        call.cloud.world.mend_nodes(call.path["pool"], project=call.json().get("project"))
+    except KeyError as error:
+        raise _bad(f"no such pool: {error}") from error
+    return Reply(body={})
 
 
 def advance(call: Call) -> Reply:
@@ -258,6 +306,13 @@ def _told(job: Job) -> dict[str, Any]:
     }
 
 
+def _tenant(call: Call) -> Tenant:
+    try:
+        return call.cloud.world.tenant(call.query.get("project"))
+    except KeyError as error:
+        raise _bad(f"no project {error}") from error
+
+
 def _integer(text: str) -> int:
     if not text.isdigit():
         raise _bad(f"{text!r} is not a number")
@@ -284,6 +339,9 @@ ROUTES = (
     _route("POST", "jobs", submit, "submit a job that waits for your hand"),
     _route("GET", "jobs/{job}", one, "one job, by id or name"),
     _route("POST", "jobs/{job}/{step}", move, f"move a job: {', '.join(_STEPS)}"),
+    _route("GET", "pools", pools, "pools and their nodes as the world knows them: ?project="),
+    _route("POST", "pools/{pool}/break", break_nodes, "break nodes of a pool: {nodes, project}"),
+    _route("POST", "pools/{pool}/mend", mend_nodes, "make all nodes of a pool sound again: {project}"),
     _route("POST", "advance", advance, "let time pass: {seconds}"),
     _route("GET", "faults", list_faults, "the faults that are on"),
     _route("POST", "faults", add_fault, "switch a fault on: {fault: NAME:key=value,…}"),

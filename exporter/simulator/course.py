@@ -52,6 +52,10 @@ class Course:
         if group is not None:
             self._dispatch(group)
 
+    def offer(self, group: Group) -> None:
+        """Nodes of the group are sound again: hand them to those that wait."""
+        self._dispatch(group)
+
     def _dispatch(self, group: Group) -> None:
         while (job := group.head()) is not None:
             job.placement = group.place(nodes=job.nodes, slots=job.flavor.slots)

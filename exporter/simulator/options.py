@@ -65,5 +65,8 @@ class Options:
     """How long the temporary keys of the metadata and pod-identity routes are valid."""
     forget_after_s: float | None = None
     """Finished jobs are deleted this long after their end, so that a long soak does not grow. None: never."""
+    breakdowns: float = 0.0
+    """How many nodes of dedicated pools break by themselves, an hour and project; each is mended within half an hour
+    or so. `pace` makes both quicker."""
     empty: bool = False
     """No jobs, no history, no arrivals: a world to be filled by hand."""

@@ -1,7 +1,7 @@
 """Pools: finite sets of nodes, and the queue in front of each."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.simulator.flavor import A100, SNT9, V100, Flavor
@@ -21,6 +21,8 @@ class Group:
     nodes: int
     free: list[int] = field(init=False)
     """Free slots of each node."""
+    broken: set[int] = field(init=False, default_factory=set)
+    """Nodes that take nothing new; what runs on them goes on."""
     _queue: list[tuple[int, float, int, Job]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -28,12 +30,19 @@ class Group:
 
     @property
     def free_slots(self) -> int:
-        """Slots that nobody holds."""
+        """Slots that nobody holds, on sound nodes and broken ones."""
         return sum(self.free)
+
+    @property
+    def slots(self) -> int:
+        """All slots, on sound nodes and broken ones."""
+        return self.nodes * self.slots_per_node
 
     def place(self, *, nodes: int, slots: int) -> Placement | None:
         """Take `slots` on each of `nodes` different nodes, fullest nodes first; None when they do not fit."""
-        fitting = sorted((free, index) for index, free in enumerate(self.free) if free >= slots)
+        fitting = sorted(
+            (free, index) for index, free in enumerate(self.free) if free >= slots and index not in self.broken
+        )
         if len(fitting) < nodes:
             return None
         taken = [(index, slots) for _, index in fitting[:nodes]]
@@ -45,6 +54,17 @@ class Group:
         """Give back what `place` took."""
         for index, count in placement:
             self.free[index] += count
+
+    def break_down(self, nodes: int) -> list[int]:
+        """Break so many sound nodes, emptiest first; their indices, fewer when there are no more."""
+        sound = sorted((-free, index) for index, free in enumerate(self.free) if index not in self.broken)
+        struck = [index for _, index in sound[:nodes]]
+        self.broken.update(struck)
+        return struck
+
+    def mend(self, nodes: Collection[int]) -> None:
+        """Make these nodes sound again."""
+        self.broken.difference_update(nodes)
 
     def enqueue(self, job: Job, *, at: float) -> None:
         """Put a job in the queue: higher priority first, then first come, first served."""
@@ -73,6 +93,8 @@ class Pool:
     telling: str
     """How v2 answers tell the accelerators of jobs in it: one of TELLINGS."""
     groups: tuple[Group, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Workloads in it that are no training jobs, by type; they hold cores, and no cards."""
 
     def group(self, flavor: Flavor) -> Group | None:
         """The group that runs jobs of that flavor; None when the pool has no such nodes."""
@@ -104,9 +126,21 @@ def standard_pools(jobs: int) -> dict[str, Pool]:
             telling="flavor_detail",
             groups=(group("gpu", V100, 8, 0.36), group("npu", SNT9, 8, 0.18), group("cpu", "", 1, 0.2)),
         ),
-        Pool(id=GPU_POOL, name="vision", telling="pool_info", groups=(group("gpu", A100, 8, 0.24),)),
+        Pool(
+            id=GPU_POOL,
+            name="vision",
+            telling="pool_info",
+            groups=(group("gpu", A100, 8, 0.24),),
+            others={"notebook": 2, "infer": 1} if jobs else {},
+        ),
         Pool(id=NPU_POOL, name="llm", telling="allocated", groups=(group("npu", SNT9, 8, 0.22),)),
         Pool(id=OLD_POOL, name="legacy", telling="flavor_id", groups=(group("gpu", V100, 8, 0.08),)),
-        Pool(id=CPU_POOL, name="etl", telling="nothing", groups=(group("cpu", "", 1, 0.04),)),
+        Pool(
+            id=CPU_POOL,
+            name="etl",
+            telling="nothing",
+            groups=(group("cpu", "", 1, 0.04),),
+            others={"notebook": 1} if jobs else {},
+        ),
     )
     return {pool.id: pool for pool in pools}

@@ -30,6 +30,12 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "vanishing": "a job is deleted the moment its detail, usage or versions are asked for",
         "secrets-in-answers": "every job carries secrets in its answers; normally one in four",
         "unknown-values": "one job in five has a phase, status, kind or type that no document knows",
+        "no-pools": "there are no calls about pools, node flavors and quotas: 404 APIG.0101",
+        "pools-forbidden": "calls about pools, node flavors and quotas are not permitted: 403",
+        "pools-objects": "a pool's nodes of one flavor are an object; normally they are an array of one",
+        "pools-statics": "workload statistics are called statics, and their counts are text",
+        "pools-no-statistics": "there are no workload statistics of a pool, only the list: 404 APIG.0101",
+        "pools-capacity-available": "the capacity of a pool leaves out abnormal nodes; normally they are in it",
         "metadata-no-token": "the metadata service has no token call (404); its keys need none",
         "metadata-no-agency": "the node has no agency: no keys from the metadata service",
     }

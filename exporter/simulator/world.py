@@ -12,11 +12,16 @@ from exporter.simulator.history import fill
 from exporter.simulator.job import Api, Job, Lineage, Plan, Profile, Role, State
 from exporter.simulator.options import Options
 from exporter.simulator.plan import MEAN_LIFE_S, draft, plan
+from exporter.simulator.pool import Group
 from exporter.simulator.stage import Stage, millisecond
 from exporter.simulator.tenant import Tenant
 
 _WARM_UP_LIVES = 4.0
 """How many mean lives of a job are played before the world begins, so that it begins in the middle of things."""
+_REPAIR_S = 1_800.0
+"""How long a node that broke by itself stays so, on average."""
+_SOUND = 3
+"""Of so many nodes at most one is broken by chance."""
 _PATIENCE = 1.15
 """People hold back when there are this many times the jobs there should be; otherwise a queue might grow for ever."""
 
@@ -44,6 +49,7 @@ class World:
         if not options.empty:
             for tenant in self.tenants.values():
                 self._populate(tenant)
+                self._next_breakdown(tenant, random.Random(f"{options.seed}/{tenant.project.id}/breakdowns"))
 
     # Looking
 
@@ -259,6 +265,46 @@ class World:
     def delete(self, job: Job) -> None:
         """It is gone, whatever it did."""
         self._stage.delete(job)
+
+    # Nodes
+
+    def break_nodes(
+        self, pool: str, nodes: int = 1, *, accelerator: str | None = None, project: str | None = None
+    ) -> int:
+        """Break so many nodes of a pool, emptiest first: they take nothing new. How many there were to break.
+
+        What runs on them goes on. `accelerator` picks the nodes in a pool that has several kinds. Raises KeyError.
+        """
+        return sum(len(group.break_down(nodes)) for group in self._groups(pool, accelerator, project)[:1])
+
+    def mend_nodes(self, pool: str, *, project: str | None = None) -> None:
+        """Make all nodes of a pool sound; what waits for them is placed. Raises KeyError."""
+        for group in self._groups(pool, None, project):
+            group.mend(tuple(group.broken))
+            self._course.offer(group)
+
+    def _groups(self, pool: str, accelerator: str | None, project: str | None) -> list[Group]:
+        groups = self.tenant(project).pools[pool].groups
+        return [group for group in groups if accelerator in (None, group.accelerator)]
+
+    def _next_breakdown(self, tenant: Tenant, rng: random.Random) -> None:
+        """Let a node break sooner or later, from dice of its own: whoever does not ask for it gets the same world."""
+        if not self.options.breakdowns:
+            return
+
+        def strike() -> None:
+            groups = [group for pool in tenant.pools.values() if pool.id for group in pool.groups]
+            group = rng.choices(groups, [group.nodes for group in groups])[0]
+            if _SOUND * (len(group.broken) + 1) <= group.nodes:
+                struck = group.break_down(1)
+                self._stage.after(rng.expovariate(self.options.pace / _REPAIR_S), lambda: self._mend(group, struck))
+            self._next_breakdown(tenant, rng)
+
+        self._stage.after(rng.expovariate(self.options.breakdowns * self.options.pace / 3_600), strike)
+
+    def _mend(self, group: Group, nodes: list[int]) -> None:
+        group.mend(nodes)
+        self._course.offer(group)
 
     # Arriving
 

@@ -72,7 +72,7 @@ class Rig:
         )
         self.pollers: list[ProjectPoller] = []
 
-    async def poll(self, *, usage: bool = False, sweep: bool = False) -> None:
+    async def poll(self, *, usage: bool = False, sweep: bool = False, pools: bool = False) -> None:
         """Poll every project once."""
         for poller in self.pollers:
             await poller.poll_jobs()
@@ -80,6 +80,8 @@ class Rig:
                 await poller.poll_usage()
             if sweep:
                 await poller.sweep()
+            if pools:
+                await poller.poll_pools()
 
     def text(self, *, openmetrics: bool = False) -> str:
         """What a scrape would get now."""

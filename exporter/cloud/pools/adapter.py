@@ -1,0 +1,351 @@
+"""From what the calls about pools say to the pools we mean (API reference §7, §5.2, trap 37). Pure."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from exporter.cloud.accelerator import by_name
+from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.errors import Unintelligible
+from exporter.cloud.pools import wire
+from exporter.cloud.pools.endpoints import STATISTICS
+from exporter.cloud.pools.share import NodeCards, shared_out
+from exporter.cloud.quantity import kubernetes_quantity
+from exporter.cloud.v2.lenient import decode
+from exporter.cloud.values import count, number, text
+from exporter.domain.job import Accelerator
+from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; anything else is not an id
+_MOST_RESOURCES = 8
+"""Accelerator names of one pool: a node has one kind of card, a pool a few kinds of nodes."""
+_MOST_FLAVORS = 32
+_MOST_QUOTAS = 32
+_LONGEST_NAME = 128
+
+_PHASES = {
+    "Creating": PoolStatus.CREATING,
+    "Waiting": PoolStatus.WAITING,
+    "Running": PoolStatus.RUNNING,
+    "Abnormal": PoolStatus.ABNORMAL,
+    "Deleting": PoolStatus.DELETING,
+    "Error": PoolStatus.ERROR,
+    "CreationFailed": PoolStatus.CREATION_FAILED,
+    "ScalingFailed": PoolStatus.SCALING_FAILED,
+}
+_KINDS = {kind.value: kind for kind in WorkloadKind if kind is not WorkloadKind.UNKNOWN}
+_KINDS["x-infer"] = WorkloadKind.INFER  # what newer documents call inference of the second generation
+_STATUSES = {
+    "Queue": WorkloadStatus.QUEUED,
+    "Pending": WorkloadStatus.PENDING,
+    "Creating": WorkloadStatus.CREATING,
+    "Running": WorkloadStatus.RUNNING,
+    "Terminating": WorkloadStatus.TERMINATING,
+    "Completed": WorkloadStatus.COMPLETED,
+    "Failed": WorkloadStatus.FAILED,
+    "Terminated": WorkloadStatus.TERMINATED,
+    "Abnormal": WorkloadStatus.ABNORMAL,
+}
+_NOT_CARDS = frozenset({"cpu", "memory", "pods", "storage", "ephemeral-storage"})
+_NO_CARDS_PREFIXES = ("hugepages-", "attachable-volumes-")
+_OF_A_CARD = re.compile(r"mem|core", re.IGNORECASE)
+"""Shares of cards that some schedulers count beside the cards themselves."""
+
+Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFlavor:
+    """What one node of a flavor has. `accelerator` is None where its cards are of an unknown kind."""
+
+    accelerator: Accelerator | None
+    cards: int
+    """0 where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """One pool's resources by name, in base units."""
+
+    allocated: Mapping[str, float] = field(default_factory=dict)
+    capacity: Mapping[str, float] = field(default_factory=dict)
+
+
+def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
+    """Read one pool of the listing: all but how it is used. None when it has no id fit for a path (noted)."""
+    read = decode(raw, wire.Pool, field="v2.pools", note=note)
+    if read is None:
+        return None
+    metadata, spec, status = read.metadata or wire.PoolMetadata(), read.spec or wire.PoolSpec(), read.status
+    pool_id = text(metadata.name)
+    if not _ID.fullmatch(pool_id):
+        note("v2.pools.metadata.name", metadata.name)
+        return None
+    labels = metadata.labels if isinstance(metadata.labels, dict) else {}
+    states = (status and status.resources) or wire.NodeCounts()
+    nodes: dict[tuple[str, NodeState], int] = {}
+    for state in NodeState:
+        counts = _by_flavor(getattr(states, state.value), field=f"v2.pools.status.resources.{state.value}", note=note)
+        nodes.update({(flavor, state): number for flavor, number in counts.items()})
+    return Pool(
+        project=project,
+        pool_id=pool_id,
+        name=text(labels.get("os.modelarts/name"))[:_LONGEST_NAME],
+        workspace_id=text(labels.get("os.modelarts/workspace.id"))[:_LONGEST_NAME],
+        scope=_scope(spec.scope),
+        type=text(spec.type)[:_LONGEST_NAME],
+        status=_status(status.phase if status else None, note=note),
+        spec_nodes=_by_flavor(spec.resources, field="v2.pools.spec.resources", note=note),
+        nodes=nodes,
+    )
+
+
+def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, Used] | None:
+    """Read one pool's use of its resources, with the pool's id. None when it names no pool (noted)."""
+    read = decode(raw, wire.Usage, field="v2.pool_usage", note=note)
+    if read is None:
+        return None
+    pool_id = text(read.metadata.name) if read.metadata else ""
+    if not pool_id:
+        note("v2.pool_usage.metadata.name", None)
+        return None
+    table = read.table or wire.UsageTable()
+    return pool_id, Used(
+        allocated=_amounts(table.allocated, field="v2.pool_usage.allocated", note=note),
+        capacity=_amounts(table.capacity, field="v2.pool_usage.capacity", note=note),
+    )
+
+
+def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
+    """Read the counts of one pool. Raises Unintelligible when the answer has neither of their two names."""
+    told = answer.statistics if answer.statistics is not None else answer.statics
+    if not isinstance(told, dict):
+        raise Unintelligible(STATISTICS.name, "neither statistics nor statics: these are no counts")
+    counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
+    for item in _objects(told.get("items"), field="v2.pool_statistics.items", note=note):
+        kind = _kind(item.get("type"), note=note)
+        by_status = item.get("status")
+        if not isinstance(by_status, dict):
+            note("v2.pool_statistics.status", by_status)
+            continue
+        for name, value in by_status.items():
+            number = count(value, field="v2.pool_statistics.count", note=note)
+            if number is not None:
+                key = (kind, _workload_status(name, note=note))
+                counts[key] = counts.get(key, 0) + number
+    return counts
+
+
+def workload(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, tuple[WorkloadKind, WorkloadStatus] | None] | None:
+    """Read one workload: its name, and what it is counted as (None: it is deleted). None when it has no name."""
+    read = decode(raw, wire.Workload, field="v2.workloads", note=note)
+    if read is None:
+        return None
+    name = text(read.name)
+    if not name:
+        note("v2.workloads.name", read.name)
+        return None
+    if str(read.isDeleted).lower() == "true":
+        return name, None
+    return name, (_kind(read.type, note=note), _workload_status(read.status, note=note))
+
+
+def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | None:
+    """Read one node flavor. None without a name, and where it has cards but not how many (noted)."""
+    read = decode(raw, wire.Flavor, field="v1.resourceflavors", note=note)
+    name = text(read.metadata.name) if read and read.metadata else ""
+    if read is None or not name or read.spec is None:
+        return None
+    for accelerator, cards in ((Accelerator.GPU, read.spec.gpu), (Accelerator.NPU, read.spec.npu)):
+        if cards is None or (cards.size is None and cards.type is None):
+            continue
+        size = count(cards.size, field="v1.resourceflavors.size", note=note)
+        if size is None:
+            return None
+        if size:
+            return name, NodeFlavor(accelerator=accelerator, cards=size)
+    return name, NodeFlavor(accelerator=Accelerator.CPU, cards=0)
+
+
+def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[str, Quota]:
+    """Read quotas by resource, from either call. Raises Unintelligible when there is no list of them."""
+    told = answer.quotas
+    if isinstance(told, dict):
+        told = told.get("resources", msgspec.UNSET)
+    if told is not None and not isinstance(told, list | dict):
+        raise Unintelligible(operation, "no list of quotas")
+    found: dict[str, Quota] = {}
+    for item in _objects(told, field="quotas", note=note):
+        name = text(item.get("type")) or text(item.get("resource"))
+        if not name:
+            note("quotas.type", item.get("type"))
+            continue
+        limit = number(item.get("quota"), field="quotas.quota", note=note)
+        in_use = number(item.get("used"), field="quotas.used", note=note)
+        # A negative limit is none at all.
+        found[name[:_LONGEST_NAME]] = Quota(
+            limit=limit if limit is None or limit >= 0 else None,
+            used=in_use if in_use is None or in_use >= 0 else None,
+        )
+        if len(found) >= _MOST_QUOTAS:
+            break
+    return found
+
+
+def composed(
+    listed: Pool,
+    *,
+    used: Used | None,
+    flavors: Mapping[str, NodeFlavor],
+    workloads: Workloads | None,
+) -> Pool:
+    """Put together what the calls tell of one pool; what did not answer is None, and its facts stay unknown."""
+    if used is None:
+        return replace(listed, workloads=workloads)
+    return replace(
+        listed,
+        accelerators=tuple(_accelerators(listed, used, flavors)),
+        cpu_allocated_cores=used.allocated.get("cpu"),
+        cpu_capacity_cores=used.capacity.get("cpu"),
+        memory_allocated_bytes=used.allocated.get("memory"),
+        memory_capacity_bytes=used.capacity.get("memory"),
+        workloads=workloads,
+    )
+
+
+def _accelerators(listed: Pool, used: Used, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
+    """Divide each resource name that stands for accelerators; one of which the pool has none is left out."""
+    names = sorted(name for name in used.capacity if _is_cards(name))[:_MOST_RESOURCES]
+    of_nodes = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
+    kinds = {name: _kind_of_cards(name, of_nodes.values()) for name in names}
+    for name in names:
+        alone = list(kinds.values()).count(kinds[name]) == 1
+        divided = shared_out(
+            resource=name,
+            accelerator=kinds[name],
+            capacity=used.capacity[name],
+            allocated=used.allocated.get(name),
+            cards=_cards(listed, of_nodes, kind=kinds[name], single=len(names) == 1, alone=alone),
+        )
+        if divided.capacity:
+            yield divided
+
+
+def _cards(
+    listed: Pool,
+    of_nodes: Mapping[str, NodeFlavor | None],
+    *,
+    kind: Accelerator | None,
+    single: bool,
+    alone: bool,
+) -> NodeCards:
+    """Cards of one resource on the available and the abnormal nodes.
+
+    A pool's only resource has the cards of all nodes; one of several has those of the flavors of its kind, if it is
+    the only one of that kind.
+    """
+
+    def cards(state: NodeState) -> float | None:
+        total = 0
+        for (name, told), nodes in listed.nodes.items():
+            if told is not state or not nodes:
+                continue
+            flavor = of_nodes[name]
+            if flavor is None:
+                return None
+            if not flavor.cards or (not single and alone and kind and flavor.accelerator not in (kind, None)):
+                continue
+            if not single and (not alone or kind is None or flavor.accelerator is None):
+                return None
+            total += nodes * flavor.cards
+        return float(total)
+
+    return NodeCards(available=cards(NodeState.AVAILABLE), abnormal=cards(NodeState.ABNORMAL))
+
+
+def _kind_of_cards(name: str, of_nodes: Iterable[NodeFlavor | None]) -> Accelerator | None:
+    """Tell GPU from NPU by the resource's name, else by the nodes' flavors where they agree (§5.2)."""
+    by_its_name = by_name(name)
+    if by_its_name is not None:
+        return by_its_name
+    told = list(of_nodes)
+    kinds = {flavor.accelerator for flavor in told if flavor is not None and flavor.cards}
+    return kinds.pop() if len(kinds) == 1 and None not in told else None
+
+
+def _is_cards(name: str) -> bool:
+    """Whether a resource name stands for accelerators: known by its name, or masked.
+
+    Names with a domain are given by whoever makes the device, so one that we do not know is something else (a network
+    card); masked names of the cloud have none.
+    """
+    if name in _NOT_CARDS or name.startswith(_NO_CARDS_PREFIXES) or len(name) > _LONGEST_NAME:
+        return False
+    if _OF_A_CARD.search(name.rpartition("/")[2]):
+        return False
+    return "/" not in name or by_name(name) is not None
+
+
+def _amounts(amounts: wire.Amounts | None, *, field: str, note: NoteUnknown) -> dict[str, float]:
+    value = amounts.value if amounts else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        note(field, type(value).__name__)
+        return {}
+    read = {str(name): kubernetes_quantity(amount, field=field, note=note) for name, amount in value.items()}
+    return {name: amount for name, amount in read.items() if amount is not None}
+
+
+def _by_flavor(value: Any, *, field: str, note: NoteUnknown) -> dict[str, int]:
+    """Nodes by flavor, from a list of objects or a single one."""
+    counts: dict[str, int] = {}
+    for item in _objects(value, field=field, note=note):
+        number = count(item.get("count"), field=field, note=note)
+        name = text(item.get("flavor"))[:_LONGEST_NAME]
+        if number is not None and (name in counts or len(counts) < _MOST_FLAVORS):
+            counts[name] = counts.get(name, 0) + number
+    return counts
+
+
+def _objects(value: Any, *, field: str, note: NoteUnknown) -> Iterator[dict[str, Any]]:
+    """The objects of a list, or the one that stands in its place (trap 37); null is none, the rest is noted."""
+    for item in value if isinstance(value, list) else [] if value is None else [value]:
+        if isinstance(item, dict):
+            if item:
+                yield item
+        else:
+            note(field, type(item).__name__)
+
+
+def _scope(value: Any) -> str:
+    """Kinds of workload, from texts or from objects that name them."""
+    items = value if isinstance(value, list) else [value]
+    names = {text(item.get("scopeType") if isinstance(item, dict) else item) for item in items}
+    return ",".join(sorted(name for name in names if name))[:_LONGEST_NAME]
+
+
+def _status(phase: Any, *, note: NoteUnknown) -> PoolStatus | None:
+    if phase is None or phase == "":
+        return None
+    read = _PHASES.get(phase) if isinstance(phase, str) else None
+    if read is None:
+        note("v2.pools.status.phase", phase)
+    return read or PoolStatus.UNKNOWN
+
+
+def _kind(value: Any, *, note: NoteUnknown) -> WorkloadKind:
+    read = _KINDS.get(value) if isinstance(value, str) else None
+    if read is None:
+        note("v2.workloads.type", value)
+    return read or WorkloadKind.UNKNOWN
+
+
+def _workload_status(value: Any, *, note: NoteUnknown) -> WorkloadStatus:
+    read = _STATUSES.get(value) if isinstance(value, str) else None
+    if read is None:
+        note("v2.workloads.status", value)
+    return read or WorkloadStatus.UNKNOWN

@@ -1,0 +1,301 @@
+"""The pools of one project, as polling sees them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from exporter.cloud.endpoint import Answer, Caller, Endpoint, NoteUnknown
+from exporter.cloud.errors import Denied, Gone, Unintelligible, Unreachable
+from exporter.cloud.pools import adapter, wire
+from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
+from exporter.cloud.pools.endpoints import (
+    FLAVORS,
+    POOLS,
+    QUOTAS,
+    STATISTICS,
+    TRAINING_QUOTAS,
+    USAGE,
+    WORKLOADS,
+    WORKLOADS_PAGE,
+)
+from exporter.cloud.pools.part import Part, Refusals, is_refusal
+from exporter.domain.pool import Pool, PoolSighting, Quota, WorkloadKind, WorkloadStatus
+from exporter.domain.source import Clock, SourceError
+
+Value = TypeVar("Value")
+
+FLAVORS_REFRESH_S = 3600.0
+"""Node flavors are a catalogue: they change with releases of the cloud."""
+QUOTAS_REFRESH_S = 300.0
+"""Quotas change by hand, and how much of them is used by the hour."""
+MOST_ASKED = 20
+"""Pools whose workloads are asked for in one look; of more, each has its turn. With the usual rate limit of five
+calls a second this is four seconds of it, so that a jobs poll always finds room."""
+
+_WIDTH = 4
+_MOST_PAGES = 10
+_MOST_FLAVOR_PAGES = 20
+
+
+class OutOfTime(Unreachable):
+    """A call was not made, because the look should be back by now."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation, "not asked any more, the time for this poll is over")
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look under way."""
+
+    answer_by: float
+    failures: list[SourceError] = field(default_factory=list)
+    stopped: bool = False
+    """Whether to ask nothing further: another call would fare no better."""
+
+    def failed(self, error: SourceError) -> None:
+        self.failures.append(error)
+        self.stopped = self.stopped or error.is_final or isinstance(error, OutOfTime)
+
+
+class CloudPools:
+    """Asks about the dedicated pools of one project; it is a `domain.pool.PoolSource`.
+
+    A look costs a call for each workspace, one for what is allocated, and one for the workloads of each of at most
+    twenty pools; flavors are asked once an hour, quotas (two calls) every five minutes. What does not answer keeps
+    what it told for `keep_s`. A call that is refused (no such API, no permission) is left out for an hour, which is
+    no failure; where that is the listing itself there are no pools to speak of.
+
+    `workspaces` says whose pools to list (trap 4); it may raise SourceError. `shows` says which pools to show.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        project: str,
+        workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+        clock: Clock,
+        note: NoteUnknown,
+        keep_s: float,
+        shows: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._caller = caller
+        self._project = project
+        self._workspaces = workspaces
+        self._clock = clock
+        self._note = note
+        self._keep_s = keep_s
+        self._shows = shows
+        self._refusals = Refusals()
+        self._listed: Part[Mapping[str, Pool]] = Part(keep_s=keep_s)
+        self._used: Part[Mapping[str, Used]] = Part(keep_s=keep_s)
+        self._flavors: Part[Mapping[str, NodeFlavor]] = Part(keep_s=float("inf"), refresh_s=FLAVORS_REFRESH_S)
+        self._quotas: Part[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._training_quotas: Part[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._workloads: dict[str, Part[Workloads]] = {}
+
+    def __repr__(self) -> str:
+        return f"CloudPools({self._project!r})"
+
+    async def look(self, *, answer_by: float) -> PoolSighting:
+        """See the pools. See `domain.pool.PoolSource.look`."""
+        look = _Look(answer_by)
+        refused = await self._list(look)
+        if refused is not None:
+            return PoolSighting(refused=refused)
+        await _each(
+            [
+                partial(self._ask, self._used, USAGE, self._usage, look),
+                partial(self._ask, self._flavors, FLAVORS, self._node_flavors, look),
+                partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), look),
+                partial(
+                    self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), look
+                ),
+            ]
+        )
+        await _each([partial(self._ask_workloads, pool_id, look) for pool_id in self._turns()])
+        return self._sighting(look)
+
+    def _sighting(self, look: _Look) -> PoolSighting:
+        now = self._clock.monotonic()
+        listed = self._listed.value(now)
+        used, flavors = self._used.value(now) or {}, self._flavors.value(now) or {}
+        return PoolSighting(
+            pools=None
+            if listed is None
+            else {
+                pool_id: adapter.composed(
+                    pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].value(now)
+                )
+                for pool_id, pool in listed.items()
+            },
+            listed_at=self._listed.answered_at,
+            quotas={**(self._quotas.value(now) or {}), **(self._training_quotas.value(now) or {})},
+            failures=tuple(look.failures),
+        )
+
+    async def _list(self, look: _Look) -> SourceError | None:
+        """List the pools of every workspace; the refusal, when each of them is refused.
+
+        One workspace that did not answer keeps the listing as it was; one that is closed to us has no pools to show.
+        """
+        pools: dict[str, Pool] = {}
+        refusals: list[SourceError] = []
+        try:
+            workspaces = await self._workspaces()
+            for workspace_id in workspaces:  # one at a time: a bad credential must fail once
+                try:
+                    answer = await self._call(POOLS, look, query={"workspaceId": workspace_id})
+                except SourceError as error:
+                    if not is_refusal(error, operation=POOLS.name):
+                        raise
+                    refusals.append(error)
+                    continue
+                for raw in answer.items or ():
+                    pool = adapter.pool(raw, project=self._project, note=self._note)
+                    if pool is not None and self._shows(pool.pool_id):
+                        pools.setdefault(pool.pool_id, pool)
+        except SourceError as error:
+            look.failed(error)
+            return None
+        if refusals and len(refusals) == len(workspaces):
+            return refusals[0]
+        self._listed.answered(pools, now=self._clock.monotonic())
+        # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
+        keep_s = self._keep_s * max(1, -(-len(pools) // MOST_ASKED))
+        self._workloads = {pool_id: self._workloads.get(pool_id) or Part(keep_s=keep_s) for pool_id in pools}
+        for part in self._workloads.values():
+            part.keep_s = keep_s
+        return None
+
+    def _turns(self) -> list[str]:
+        """Pools whose workloads to ask for, those longest unanswered first."""
+        listed = self._listed.value(self._clock.monotonic()) or {}
+        at = {pool_id: self._workloads[pool_id].answered_at for pool_id in listed}
+        return sorted(listed, key=lambda pool_id: float("-inf") if (last := at[pool_id]) is None else last)[
+            :MOST_ASKED
+        ]
+
+    async def _ask(
+        self,
+        part: Part[Value],
+        endpoint: Endpoint[Any],
+        question: Callable[[_Look], Awaitable[Value]],
+        look: _Look,
+    ) -> None:
+        """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
+        now = self._clock.monotonic()
+        if look.stopped or not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
+            return
+        try:
+            value = await question(look)
+        except SourceError as error:
+            if is_refusal(error, operation=endpoint.name):
+                self._refusals.add(endpoint.name, now=self._clock.monotonic())
+                part.forget()
+            else:
+                look.failed(error)
+        else:
+            part.answered(value, now=self._clock.monotonic())
+
+    async def _ask_workloads(self, pool_id: str, look: _Look) -> None:
+        """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
+        part = self._workloads[pool_id]
+        for endpoint, question in ((STATISTICS, self._counted), (WORKLOADS, self._walked)):
+            if look.stopped:
+                return
+            if self._refusals.hold(endpoint.name, pool_id, now=self._clock.monotonic()):
+                continue
+            try:
+                counts = await question(pool_id, look)
+            except Gone:
+                return  # deleted since it was listed; the next listing knows
+            except SourceError as error:
+                if not is_refusal(error, operation=endpoint.name):
+                    look.failed(error)
+                    return
+                only = pool_id if isinstance(error, Denied) else ""  # a 403 may be about this pool alone
+                self._refusals.add(endpoint.name, only, now=self._clock.monotonic())
+            else:
+                part.answered(counts, now=self._clock.monotonic())
+                return
+        part.forget()
+
+    async def _usage(self, look: _Look) -> Mapping[str, Used]:
+        answer = await self._call(USAGE, look)
+        return dict(filter(None, (adapter.used(raw, note=self._note) for raw in answer.items or ())))
+
+    async def _node_flavors(self, look: _Look) -> Mapping[str, NodeFlavor]:
+        flavors: dict[str, NodeFlavor] = {}
+        token = ""
+        for _ in range(_MOST_FLAVOR_PAGES):
+            page = await self._call(FLAVORS, look, query={"continue": token} if token else {})
+            flavors.update(filter(None, (adapter.flavor(raw, note=self._note) for raw in page.items or ())))
+            following = page.metadata.token if page.metadata else None
+            if not isinstance(following, str) or following in ("", token):
+                break
+            token = following
+        return flavors
+
+    async def _limits(self, endpoint: Endpoint[wire.Quotas], look: _Look) -> Mapping[str, Quota]:
+        answer = await self._call(endpoint, look)
+        return adapter.quotas(answer, operation=endpoint.name, note=self._note)
+
+    async def _counted(self, pool_id: str, look: _Look) -> Workloads:
+        return adapter.statistics(await self._call(STATISTICS, look, path={"pool": pool_id}), note=self._note)
+
+    async def _walked(self, pool_id: str, look: _Look) -> Workloads:
+        """Count workloads by listing them; raises Unintelligible where the list has no end."""
+        counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
+        seen: set[str] = set()
+        for _ in range(_MOST_PAGES):
+            query = {"limit": str(WORKLOADS_PAGE), "offset": str(len(seen))}
+            page = await self._call(WORKLOADS, look, path={"pool": pool_id}, query=query)
+            rows = page.items or ()
+            known = len(seen)
+            for raw in rows:
+                told = adapter.workload(raw, note=self._note)
+                if told is None or told[0] in seen:
+                    continue
+                seen.add(told[0])
+                if told[1] is not None:
+                    counts[told[1]] = counts.get(told[1], 0) + 1
+            if len(rows) < WORKLOADS_PAGE or len(seen) == known:
+                return counts
+        raise Unintelligible(WORKLOADS.name, f"more than {_MOST_PAGES * WORKLOADS_PAGE} workloads, so not counted")
+
+    async def _call(
+        self,
+        endpoint: Endpoint[Answer],
+        look: _Look,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make one call, if there is time for it. Raises SourceError."""
+        if self._clock.monotonic() >= look.answer_by:
+            raise OutOfTime(endpoint.name)
+        answer = await self._caller.call(endpoint, path=path, query=query)
+        if answer is None:
+            raise Unintelligible(endpoint.name, "an empty body")
+        return answer
+
+
+def _quota_part(keep_s: float) -> Part[Mapping[str, Quota]]:
+    return Part(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
+
+
+async def _each(questions: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Ask a few at a time."""
+    queue = iter(questions)
+
+    async def work() -> None:
+        for question in queue:  # shared: each is taken once
+            await question()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_WIDTH):
+            group.create_task(work())
