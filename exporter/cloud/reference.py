@@ -1,16 +1,17 @@
-"""The calls we make, as a page for people: rendered from the tables of both generations."""
+"""The calls we make, as a page for people: rendered from the tables of both generations and of the pools."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.pools.endpoints import ENDPOINTS as POOL_ENDPOINTS
 from exporter.cloud.v1.endpoints import ENDPOINTS as V1_ENDPOINTS
 from exporter.cloud.v2.endpoints import ENDPOINTS as V2_ENDPOINTS
 
 _HEAD = """\
 # Calls to the cloud
 
-Generated from `exporter/cloud/v1/endpoints.py` and `exporter/cloud/v2/endpoints.py`; do not edit.
+Generated from `endpoints.py` in `exporter/cloud/v1`, `exporter/cloud/v2` and `exporter/cloud/pools`; do not edit.
 
 Every call the exporter makes to ModelArts. All of them read. The name is the `operation` label of
 `modelarts_exporter_api_requests_total`. Sections (§) and traps are those of the API reference that the exporter was
@@ -20,6 +21,7 @@ built by. Fixtures stand in `tests/fixtures/<generation>/`; each says what it pi
 _GENERATIONS = (
     ("v1", "v1 (old-version training)", V1_ENDPOINTS),
     ("v2", "v2", V2_ENDPOINTS),
+    ("pools", "Pools and quotas", POOL_ENDPOINTS),
 )
 
 

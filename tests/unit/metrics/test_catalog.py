@@ -10,7 +10,9 @@ from exporter.metrics.catalog import (
     JOB_FAMILIES,
     LIVE_FAMILIES,
     OWN_FAMILIES,
+    POOL_FAMILIES,
     PROJECT_FAMILIES,
+    QUOTA_FAMILIES,
     TASK_FAMILIES,
     by_exposed_name,
     index,
@@ -60,9 +62,24 @@ PROJECT_NAMES = [
     "modelarts_training_jobs_started_total",
     "modelarts_training_jobs_finished_total",
 ]
+POOL_NAMES = [
+    "modelarts_pool_info",
+    "modelarts_pool_status",
+    "modelarts_pool_spec_nodes",
+    "modelarts_pool_nodes",
+    "modelarts_pool_accelerator_capacity",
+    "modelarts_pool_accelerators",
+    "modelarts_pool_cpu_allocated_cores",
+    "modelarts_pool_cpu_capacity_cores",
+    "modelarts_pool_memory_allocated_bytes",
+    "modelarts_pool_memory_capacity_bytes",
+    "modelarts_pool_workloads",
+]
+QUOTA_NAMES = ["modelarts_quota", "modelarts_quota_used"]
 LIVE_NAMES = [
     "modelarts_up",
     "modelarts_collector_up",
+    "modelarts_collector_enabled",
     "modelarts_collector_last_success_timestamp_seconds",
     "modelarts_collector_duration_seconds",
     "modelarts_project_info",
@@ -93,6 +110,8 @@ def test_the_fixed_names_are_exposed_in_the_fixed_order() -> None:
     assert [family.exposed_name for family in JOB_FAMILIES] == JOB_NAMES
     assert [family.exposed_name for family in TASK_FAMILIES] == TASK_NAMES
     assert [family.exposed_name for family in PROJECT_FAMILIES] == PROJECT_NAMES
+    assert [family.exposed_name for family in POOL_FAMILIES] == POOL_NAMES
+    assert [family.exposed_name for family in QUOTA_FAMILIES] == QUOTA_NAMES
     assert [family.exposed_name for family in LIVE_FAMILIES] == LIVE_NAMES
     assert [family.exposed_name for family in OWN_FAMILIES] == OWN_NAMES
 
@@ -118,7 +137,17 @@ def test_the_fixed_names_are_exposed_in_the_fixed_order() -> None:
         pytest.param("modelarts_training_jobs", "pool_id status", id="jobs"),
         pytest.param("modelarts_training_jobs_submitted_total", "pool_id", id="submitted"),
         pytest.param("modelarts_training_jobs_finished_total", "pool_id status", id="finished"),
+        pytest.param("modelarts_pool_info", "pool_name workspace_id scope type", id="pool info"),
+        pytest.param("modelarts_pool_status", "status", id="pool status"),
+        pytest.param("modelarts_pool_spec_nodes", "flavor", id="pool spec nodes"),
+        pytest.param("modelarts_pool_nodes", "flavor state", id="pool nodes"),
+        pytest.param("modelarts_pool_accelerator_capacity", "accelerator resource", id="pool capacity"),
+        pytest.param("modelarts_pool_accelerators", "accelerator resource state", id="pool accelerators"),
+        pytest.param("modelarts_pool_cpu_allocated_cores", "", id="pool cores"),
+        pytest.param("modelarts_pool_workloads", "kind status", id="pool workloads"),
+        pytest.param("modelarts_quota", "resource", id="quota"),
         pytest.param("modelarts_collector_up", "collector", id="collector"),
+        pytest.param("modelarts_collector_enabled", "collector", id="collector enabled"),
         pytest.param("modelarts_project_info", "project_id region cloud", id="project info"),
         pytest.param("modelarts_exporter_api_requests_total", "project operation outcome", id="requests"),
         pytest.param("modelarts_exporter_unknown_values_total", "project field", id="unknown values"),
@@ -131,11 +160,19 @@ def test_the_fixed_labels_are_declared(name: str, labels: str) -> None:
 
 def test_the_catalogue_has_every_family_once() -> None:
     """The chapters together are the catalogue, without repetition."""
-    parts = (*JOB_FAMILIES, *TASK_FAMILIES, *PROJECT_FAMILIES, *LIVE_FAMILIES, *OWN_FAMILIES)
+    parts = (
+        *JOB_FAMILIES,
+        *TASK_FAMILIES,
+        *PROJECT_FAMILIES,
+        *POOL_FAMILIES,
+        *QUOTA_FAMILIES,
+        *LIVE_FAMILIES,
+        *OWN_FAMILIES,
+    )
 
     assert parts == FAMILIES
     assert tuple(family for group in GROUPS for family in group.families) == FAMILIES
-    assert len({family.name for family in FAMILIES}) == len(FAMILIES) == 26 + 4 + 4 + 6 + 16
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES) == 26 + 4 + 4 + 11 + 2 + 7 + 16
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def table(heading: str) -> dict[str, str]:
 
 def test_quirks_are_documented_in_their_own_words() -> None:
     """The table of quirks and the registry agree, name by name and word by word."""
-    assert table("Quirks") == {**QUIRKS, "no-v1": f"{QUIRKS['no-v1']} (workspaces stay)"}
+    assert table("Quirks") == {**QUIRKS, "no-v1": f"{QUIRKS['no-v1']} (workspaces, node flavors and quotas stay)"}
 
 
 def test_faults_are_documented() -> None:

@@ -1,0 +1,387 @@
+"""From the recorded answers about pools to what we mean: each field, each gap, each drift."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cloud.errors import Unintelligible
+from exporter.cloud.pools import adapter, wire
+from exporter.cloud.pools.adapter import NodeFlavor, Used
+from exporter.cloud.pools.endpoints import FLAVORS, POOLS, QUOTAS, STATISTICS, TRAINING_QUOTAS, USAGE, WORKLOADS
+from exporter.domain.job import Accelerator
+from exporter.domain.pool import (
+    NodeState,
+    Pool,
+    PoolAccelerators,
+    PoolStatus,
+    Quota,
+    WorkloadKind,
+    WorkloadStatus,
+)
+from tests.unit.cloud.notes import Notes
+
+FOLDER = Path(__file__).parents[3] / "fixtures" / "pools"
+A100 = "modelarts.bm.8a100"
+TRAIN, NOTEBOOK, UNKNOWN = WorkloadKind.TRAIN, WorkloadKind.NOTEBOOK, WorkloadKind.UNKNOWN
+
+
+def answer(endpoint: Any, file: str) -> Any:
+    return msgspec.json.decode((FOLDER / file).read_bytes(), type=endpoint.answer)
+
+
+def listed(file: str, notes: Notes | None = None) -> dict[str, Pool]:
+    """Pools of a recorded listing by id."""
+    read = [adapter.pool(item, project="vision", note=notes or Notes()) for item in answer(POOLS, file).items or ()]
+    return {pool.pool_id: pool for pool in read if pool is not None}
+
+
+def used(file: str, notes: Notes | None = None) -> dict[str, Used]:
+    return dict(filter(None, (adapter.used(item, note=notes or Notes()) for item in answer(USAGE, file).items)))
+
+
+def flavors(notes: Notes | None = None) -> dict[str, NodeFlavor]:
+    items = answer(FLAVORS, "flavors.json").items
+    return dict(filter(None, (adapter.flavor(item, note=notes or Notes()) for item in items)))
+
+
+def composed(
+    pool_id: str = "pool-9928-train",
+    *,
+    usage: str = "usage.json",
+    known: dict[str, NodeFlavor] | None = None,
+) -> Pool:
+    """A recorded pool with its recorded use."""
+    return adapter.composed(
+        listed("pools.json")[pool_id],
+        used=used(usage).get(pool_id),
+        flavors=flavors() if known is None else known,
+        workloads=None,
+    )
+
+
+def test_a_pool_is_told_by_its_listing() -> None:
+    """Id, name, workspace, scope, status, nodes asked for and nodes by state; nothing of it is unknown."""
+    notes = Notes()
+
+    pools = listed("pools.json", notes)
+
+    assert pools["pool-9928-train"] == Pool(
+        project="vision",
+        pool_id="pool-9928-train",
+        name="train-a100",
+        workspace_id="0",
+        scope="Notebook,Train",
+        type="Dedicate",
+        status=PoolStatus.RUNNING,
+        spec_nodes={A100: 4},
+        nodes={(A100, NodeState.AVAILABLE): 3, (A100, NodeState.ABNORMAL): 1},
+    )
+    mixed = pools["pool-1c-mixed"]
+    assert (mixed.type, mixed.scope, mixed.status) == ("Logical", "Infer", PoolStatus.SCALING_FAILED)
+    assert mixed.nodes[("modelarts.vm.2t4", NodeState.DELETING)] == 1
+    assert notes.noted == []
+
+
+def test_one_object_is_a_list_of_one() -> None:
+    """Trap 37: an object where an array is documented, counts as text, a number as workspace: the same pool."""
+    told = listed("pools_objects.json")["pool-9928-train"]
+
+    assert told.nodes == listed("pools.json")["pool-9928-train"].nodes
+    assert told.spec_nodes == {A100: 4}
+    assert (told.workspace_id, told.scope) == ("0", "Train")
+
+
+def test_a_drifted_listing_keeps_what_makes_sense() -> None:
+    """A bad item, a bad id and bad counts are noted and left out; the other pools are there."""
+    notes = Notes()
+
+    pools = listed("pools_drifted.json", notes)
+
+    assert pools.keys() == {"pool-bare", "pool-odd", "pool-odd-counts"}
+    assert pools["pool-bare"] == Pool(project="vision", pool_id="pool-bare")
+    assert pools["pool-odd"].status is PoolStatus.UNKNOWN
+    assert pools["pool-odd-counts"].nodes == {}
+    assert set(notes.fields) >= {"v2.pools", "v2.pools.metadata.name", "v2.pools.status.phase"}
+    assert ("v2.pools.metadata.name", "../etc") in notes.noted
+
+
+def test_no_pools_is_an_answer() -> None:
+    """Items that are null are an empty listing."""
+    assert listed("pools_none.json") == {}
+
+
+def test_what_is_used_is_read_as_kubernetes_writes_it() -> None:
+    """Trap 36: 1073m is 1.073 cards, 15548Mi and 64Gi are bytes, plain numbers are themselves."""
+    mixed = used("usage.json")["pool-1c-mixed"]
+
+    assert mixed.allocated == {"cpu": 5, "memory": 15548 * 1024**2, "nvidia.com/t4": 1.073, "tnt004": 0}
+    assert mixed.capacity == {"cpu": 16, "memory": 64 * 1024**3, "nvidia.com/t4": 2, "tnt004": 4}
+
+
+def test_a_pool_is_composed_of_its_answers() -> None:
+    """4 nodes of 8 cards, one of them abnormal, 20 cards held: 32 = 20 allocated + 4 free + 8 unavailable."""
+    pool = composed()
+
+    assert pool.accelerators == (
+        PoolAccelerators(
+            resource="nvidia.com/gpu", accelerator=Accelerator.GPU, capacity=32, allocated=20, unavailable=8
+        ),
+    )
+    assert pool.accelerators[0].free == 4
+    assert (pool.cpu_allocated_cores, pool.cpu_capacity_cores) == (211.5, 416)
+    assert (pool.memory_allocated_bytes, pool.memory_capacity_bytes) == (1_600_000 * 1024**2, 3200 * 1024**3)
+
+
+def test_two_kinds_of_cards_are_told_apart() -> None:
+    """A masked name is of unknown kind where the nodes have GPUs and NPUs; known names speak for themselves."""
+    mixed = composed("pool-1c-mixed")
+
+    assert [(cards.resource, cards.accelerator, cards.free) for cards in mixed.accelerators] == [
+        ("nvidia.com/t4", Accelerator.GPU, 2 - 1.073),
+        ("tnt004", None, 4),
+    ]
+
+
+def test_without_flavors_abnormal_nodes_leave_free_unknown() -> None:
+    """Where node flavors are refused nobody knows the cards of the abnormal node; what is held is still known."""
+    cards = composed(known={}).accelerators[0]
+
+    assert (cards.capacity, cards.allocated, cards.free, cards.unavailable) == (32, 20, None, None)
+
+
+def test_a_masked_name_is_explained_by_the_flavor_of_the_nodes() -> None:
+    """`tnt004` in a pool whose nodes have GPUs counts GPUs; when the flavors are not known it counts something."""
+    pool = Pool(project="p", pool_id="a", nodes={("f", NodeState.AVAILABLE): 2})
+    use = Used(allocated={"tnt004": 3.0}, capacity={"tnt004": 16.0})
+
+    def kind(known: dict[str, NodeFlavor]) -> Accelerator | None:
+        return adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators[0].accelerator
+
+    assert kind({"f": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}) is Accelerator.GPU
+    assert kind({"f": NodeFlavor(accelerator=Accelerator.NPU, cards=8)}) is Accelerator.NPU
+    assert kind({}) is None
+
+
+def test_abnormal_nodes_count_for_their_own_kind_of_cards() -> None:
+    """In a pool of GPUs and NPUs an abnormal NPU node takes nothing from the GPUs."""
+    known = {
+        "g": NodeFlavor(accelerator=Accelerator.GPU, cards=8),
+        "n": NodeFlavor(accelerator=Accelerator.NPU, cards=16),
+        "c": NodeFlavor(accelerator=Accelerator.CPU, cards=0),
+    }
+    pool = Pool(
+        project="p",
+        pool_id="a",
+        nodes={
+            ("g", NodeState.AVAILABLE): 1,
+            ("n", NodeState.AVAILABLE): 1,
+            ("n", NodeState.ABNORMAL): 1,
+            ("c", NodeState.ABNORMAL): 5,
+        },
+    )
+    use = Used(
+        allocated={"nvidia.com/gpu": 2.0, "huawei.com/ascend-1980": 4.0},
+        capacity={"nvidia.com/gpu": 8.0, "huawei.com/ascend-1980": 32.0},
+    )
+
+    npu, gpu = adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators
+
+    assert (gpu.resource, gpu.free, gpu.unavailable) == ("nvidia.com/gpu", 6, 0)
+    assert (npu.resource, npu.free, npu.unavailable) == ("huawei.com/ascend-1980", 12, 16)
+
+
+def test_two_names_of_one_kind_leave_abnormal_nodes_unexplained() -> None:
+    """Which of two GPU resources an abnormal GPU node has cannot be told, so neither says what is free."""
+    pool = Pool(project="p", pool_id="a", nodes={("g", NodeState.AVAILABLE): 1, ("g", NodeState.ABNORMAL): 1})
+    use = Used(
+        allocated={"nvidia.com/t4": 0.0, "nvidia.com/a100": 0.0},
+        capacity={"nvidia.com/t4": 8.0, "nvidia.com/a100": 8.0},
+    )
+    known = {"g": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}
+
+    for cards in adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators:
+        assert (cards.allocated, cards.free, cards.unavailable) == (0, None, None)
+
+
+def test_only_cards_are_accelerators() -> None:
+    """Pods, disks, huge pages, network cards, shares of cards and a card of which there are none have no series."""
+    notes = Notes()
+    pool = adapter.composed(
+        listed("pools.json")["pool-9928-train"],
+        used=used("usage_drifted.json", notes)["pool-9928-train"],
+        flavors={},
+        workloads=None,
+    )
+
+    assert pool.accelerators == ()
+    assert (pool.cpu_allocated_cores, pool.cpu_capacity_cores) == (None, 8)
+    assert pool.memory_allocated_bytes is None  # "6.52 GiB" is the notation of another call
+    assert notes.fields.count("v2.pool_usage.allocated") == 2
+    assert "v2.pool_usage.metadata.name" in notes.fields
+
+
+def test_what_did_not_answer_is_unknown() -> None:
+    """Without the call for what is allocated, nodes are told and cores are not."""
+    pool = adapter.composed(listed("pools.json")["pool-9928-train"], used=None, flavors=flavors(), workloads=None)
+
+    assert pool.nodes
+    assert pool.accelerators == ()
+    assert (pool.cpu_capacity_cores, pool.workloads) == (None, None)
+
+
+def test_statistics_are_counts_by_kind_and_status() -> None:
+    """Zeros of the cloud are real zeros; words that nobody documents are noted and told as unknown."""
+    notes = Notes()
+
+    counts = adapter.statistics(answer(STATISTICS, "statistics.json"), note=notes)
+
+    assert counts == {
+        (TRAIN, WorkloadStatus.PENDING): 0,
+        (TRAIN, WorkloadStatus.QUEUED): 234,
+        (TRAIN, WorkloadStatus.RUNNING): 2,
+        (NOTEBOOK, WorkloadStatus.RUNNING): 1,
+        (UNKNOWN, WorkloadStatus.RUNNING): 1,
+        (UNKNOWN, WorkloadStatus.UNKNOWN): 2,
+    }
+    assert notes.noted == [("v2.workloads.type", "x-batch"), ("v2.workloads.status", "Frozen")]
+
+
+def test_statics_are_statistics() -> None:
+    """Trap 37: the other name, one object, counts as text; an empty one is not told."""
+    counts = adapter.statistics(answer(STATISTICS, "statistics_statics.json"), note=Notes())
+
+    assert counts[(TRAIN, WorkloadStatus.QUEUED)] == 3
+    assert counts[(TRAIN, WorkloadStatus.COMPLETED)] == 0
+    assert (TRAIN, WorkloadStatus.FAILED) not in counts
+
+
+def test_a_workload_is_counted_unless_it_is_deleted() -> None:
+    """`isDeleted` is text; a workload without a status still counts, one without a name cannot."""
+    notes = Notes()
+    told = [adapter.workload(item, note=notes) for item in answer(WORKLOADS, "workloads.json").items]
+
+    assert told == [
+        ("modelarts-job-a", (TRAIN, WorkloadStatus.RUNNING)),
+        ("modelarts-job-b", (TRAIN, WorkloadStatus.QUEUED)),
+        ("modelarts-job-c", None),
+        ("nb-1", (NOTEBOOK, WorkloadStatus.UNKNOWN)),
+        ("modelarts-job-a", (TRAIN, WorkloadStatus.RUNNING)),
+        None,
+    ]
+    assert notes.fields == ["v2.workloads.status", "v2.workloads.name"]
+
+
+def test_flavors_tell_cards_and_kind() -> None:
+    """Text or number; an empty object is no accelerator; cards without a number are noted, and not 0."""
+    notes = Notes()
+
+    assert flavors(notes) == {
+        A100: NodeFlavor(accelerator=Accelerator.GPU, cards=8),
+        "modelarts.vm.2t4": NodeFlavor(accelerator=Accelerator.GPU, cards=2),
+        "modelarts.vm.masked": NodeFlavor(accelerator=Accelerator.NPU, cards=4),
+        "modelarts.vm.cpu.16u": NodeFlavor(accelerator=Accelerator.CPU, cards=0),
+    }
+    assert notes.noted == [("v1.resourceflavors.size", "many")]
+
+
+def test_quotas_of_both_calls() -> None:
+    """As text or numbers, under either name; a limit of -1 is none."""
+    by_v1 = adapter.quotas(answer(QUOTAS, "quotas.json"), operation="q", note=Notes())
+    by_v2 = adapter.quotas(answer(TRAINING_QUOTAS, "training_quotas.json"), operation="q", note=Notes())
+
+    assert by_v1 == {
+        "pool": Quota(limit=15, used=10),
+        "network": Quota(limit=15, used=1),
+        "node": Quota(limit=None, used=7),
+    }
+    assert by_v2 == {"job-num": Quota(limit=1000, used=19)}
+
+
+def test_series_of_a_pool_are_bounded() -> None:
+    """However many names the cloud writes, a pool has at most 8 resources and 32 flavors a state."""
+    many = [{"flavor": f"f{n}", "count": 1} for n in range(100)]
+    raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "a"}, "status": {"resources": {"available": many}}}))
+    pool = adapter.pool(raw, project="p", note=Notes())
+    assert pool is not None
+    assert len(pool.nodes) == 32
+
+    use = Used(capacity={f"tnt{n}": 1.0 for n in range(100)})
+    assert len(adapter.composed(pool, used=use, flavors={}, workloads=None).accelerators) == 8
+
+
+def test_nothing_private_is_kept() -> None:
+    """Trap 28: descriptions, messages and accounts stay behind."""
+    assert "SECRET-DESCRIPTION" in (FOLDER / "pools.json").read_text()
+    assert "SECRET-" not in repr(listed("pools.json"))
+    assert not {"jobName", "hostIps"} & {field.name for field in msgspec.structs.fields(wire.Workload)}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 50) | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+counts = st.one_of(
+    json_values,
+    st.lists(
+        st.fixed_dictionaries({"flavor": st.sampled_from(["f", "g"]), "count": st.integers(0, 9) | json_values}),
+        max_size=3,
+    ),
+)
+pools = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries({"name": st.just("pool-a") | json_values, "labels": json_values}),
+        "spec": st.fixed_dictionaries({"type": json_values, "scope": json_values, "resources": counts}),
+        "status": st.fixed_dictionaries(
+            {
+                "phase": st.sampled_from(["Running", "Error"]) | json_values,
+                "resources": st.dictionaries(st.sampled_from([state.value for state in NodeState]), counts),
+            }
+        ),
+    }
+)
+amounts = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "tnt004", "huawei.com/ascend-1980"]),
+    st.integers(0, 64) | st.sampled_from(["1073m", "2", "15548Mi"]) | json_values,
+)
+
+
+@given(
+    told=pools | json_values,
+    usage=st.fixed_dictionaries({"allocated": st.fixed_dictionaries({"value": amounts | json_values}),
+                                 "capacity": st.fixed_dictionaries({"value": amounts | json_values})}),
+)  # fmt: skip
+def test_any_pool_is_read_or_noted(told: Any, usage: Any) -> None:
+    """Whatever JSON comes, reading never raises, no count is negative, and what sums up does."""
+    notes = Notes()
+    pool = adapter.pool(msgspec.Raw(msgspec.json.encode(told)), project="p", note=notes)
+    raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "pool-a"}, "table": usage}))
+    read = adapter.used(raw, note=notes)
+    assert read is not None
+    if pool is None:
+        assert notes.noted
+        return
+
+    known = {"f": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}
+    whole = adapter.composed(pool, used=read[1], flavors=known, workloads=None)
+
+    assert all(number >= 0 for number in (*whole.nodes.values(), *whole.spec_nodes.values()))
+    for cards in whole.accelerators:
+        assert cards.capacity > 0
+        if cards.free is not None:
+            assert cards.free >= -1e-9
+
+
+@given(json_values)
+def test_any_statistics_are_counts_or_refused(told: Any) -> None:
+    """Whatever stands in the place of the counts, it is read, or refused as no counts."""
+    notes = Notes()
+    try:
+        counted = adapter.statistics(wire.Statistics(statistics=told), note=notes)
+    except Unintelligible:
+        assert not isinstance(told, dict)
+        return
+    assert all(number >= 0 for number in counted.values())

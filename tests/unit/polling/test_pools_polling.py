@@ -1,0 +1,318 @@
+"""Polling pools: what the snapshot says after good looks, bad ones and refusals, and that jobs never notice."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.domain.pool import Pool, PoolSighting, Quota
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot
+from exporter.domain.source import Clock, JobSource, SourceError
+from exporter.polling.poller import Plan, PollReport, ProjectPoller
+from exporter.polling.pools import ASK_AGAIN_S
+from exporter.polling.screen import Screen
+from exporter.polling.tally import count_call
+from tests.clock import ManualClock
+
+PLAN = Plan(timeout_s=30.0, stale_after_s=300.0)
+DENIED = SourceError("v2_list_pools: HTTP 403")
+
+
+def a_pool(pool_id: str = "a", **fields: str) -> Pool:
+    return Pool(project="vision", pool_id=pool_id, **fields)  # type: ignore[arg-type]  # text fields only
+
+
+@dataclass
+class FakePools:
+    """Pools that say what the test tells them to."""
+
+    clock: Clock
+    pools: dict[str, Pool] | None = field(default_factory=lambda: {"a": a_pool()})
+    quotas: dict[str, Quota] = field(default_factory=lambda: {"pool": Quota(limit=15, used=1)})
+    failures: tuple[SourceError, ...] = ()
+    refused: SourceError | None = None
+    error: Exception | None = None
+    answer: asyncio.Event | None = None
+    """When set, a look waits for it."""
+    looks: int = 0
+    answer_by: float = 0.0
+
+    async def look(self, *, answer_by: float) -> PoolSighting:
+        self.looks += 1
+        self.answer_by = answer_by
+        count_call()
+        if self.answer is not None:
+            await self.answer.wait()
+        if self.error is not None:
+            raise self.error
+        if self.refused is not None:
+            return PoolSighting(refused=self.refused)
+        return PoolSighting(
+            pools=self.pools, listed_at=self.clock.monotonic(), quotas=self.quotas, failures=self.failures
+        )
+
+
+class NoSources:
+    """A project without jobs, whose jobs polls succeed."""
+
+    async def current(self) -> tuple[JobSource, ...]:
+        return ()
+
+
+class Bench:
+    """A poller over fake pools; its first jobs poll is over."""
+
+    def __init__(self, clock: ManualClock, pools: FakePools | None, *, plan: Plan = PLAN) -> None:
+        self.clock = clock
+        self.published: list[ProjectSnapshot] = []
+        self.reports: list[PollReport] = []
+        self.poller = ProjectPoller(
+            identity=ProjectSnapshot(project="vision"),
+            sources=NoSources(),
+            plan=plan,
+            screen=Screen(),
+            clock=clock,
+            on_change=self.published.append,
+            on_poll=self.reports.append,
+            pools=pools,
+        )
+
+    @property
+    def newest(self) -> ProjectSnapshot:
+        return self.published[-1]
+
+    def shown(self) -> set[str] | None:
+        """Ids of the published pools; None when they are withdrawn."""
+        return None if self.newest.pools is None else set(self.newest.pools)
+
+    def collector(self) -> CollectorState:
+        return next(state for state in self.newest.collectors if state.name == "pools")
+
+
+@pytest.fixture
+def pools(clock: ManualClock) -> FakePools:
+    return FakePools(clock)
+
+
+@pytest.fixture
+async def bench(clock: ManualClock, pools: FakePools) -> Bench:
+    bench = Bench(clock, pools)
+    await bench.poller.poll_jobs()
+    return bench
+
+
+async def test_a_good_poll_is_published_and_reported(bench: Bench, pools: FakePools) -> None:
+    """Pools and quotas are there, the collector is up, the report says what it cost, and time is kept for the end."""
+    await bench.poller.poll_pools()
+
+    assert bench.shown() == {"a"}
+    assert bench.newest.quotas == {"pool": Quota(limit=15, used=1)}
+    assert (bench.collector().ok, bench.collector().enabled) == (True, True)
+    assert (bench.reports[-1].collector, bench.reports[-1].ok, bench.reports[-1].calls) == ("pools", True, 1)
+    assert pools.answer_by == bench.clock.monotonic() + 24  # 0.8 of the deadline of 30 s
+
+
+async def test_before_the_first_jobs_poll_nothing_is_asked(clock: ManualClock, pools: FakePools) -> None:
+    """Jobs come first: a pools poll waits until the first jobs poll is over."""
+    bench = Bench(clock, pools)
+    poll = asyncio.create_task(bench.poller.poll_pools())
+    await asyncio.sleep(0)
+    assert pools.looks == 0
+
+    await bench.poller.poll_jobs()
+    await poll
+    assert pools.looks == 1
+
+
+async def test_without_pools_there_is_no_collector(clock: ManualClock) -> None:
+    """A poller that has no pools to ask for says nothing of them."""
+    bench = Bench(clock, None)
+    await bench.poller.poll_jobs()
+
+    await bench.poller.poll_pools()
+
+    assert [state.name for state in bench.newest.collectors] == ["jobs"]
+    assert bench.newest.pools is None
+
+
+async def test_a_part_that_failed_shows_and_blanks_nothing(bench: Bench, pools: FakePools) -> None:
+    """What answered is shown, and the collector is not up."""
+    pools.failures = (SourceError("v2_get_pool_usage: HTTP 500"),)
+
+    await bench.poller.poll_pools()
+
+    assert bench.shown() == {"a"}
+    assert (bench.collector().ok, bench.collector().enabled) == (False, True)
+    assert bench.reports[-1].failures == pools.failures
+
+
+async def test_no_pools_are_no_failure(bench: Bench, pools: FakePools) -> None:
+    """A project without dedicated pools has none, and that is known."""
+    pools.pools = {}
+
+    await bench.poller.poll_pools()
+
+    assert bench.shown() == set()
+    assert bench.collector().ok
+
+
+async def test_an_unchanged_pool_is_the_same_object(bench: Bench, pools: FakePools) -> None:
+    """Nothing is rendered anew for a pool about which nothing changed."""
+    pools.pools = {"a": a_pool("a"), "b": a_pool("b")}
+    await bench.poller.poll_pools()
+    before = bench.newest.pools
+    pools.pools = {"a": a_pool("a"), "b": a_pool("b", name="renamed")}
+
+    await bench.poller.poll_pools()
+
+    assert before is not None
+    assert bench.newest.pools is not None
+    assert bench.newest.pools["a"] is before["a"]
+    assert bench.newest.pools["b"].name == "renamed"
+
+
+async def test_stale_pools_are_withdrawn_and_come_back(bench: Bench, pools: FakePools) -> None:
+    """Without a listing for `stale_after` pools and quotas leave, whoever publishes next, and return with it."""
+    await bench.poller.poll_pools()
+    pools.error = SourceError("v2_list_pools: HTTP 500")
+    bench.clock.turn(299)
+    await bench.poller.poll_pools()
+    assert bench.shown() == {"a"}
+
+    bench.clock.turn(1)
+    await bench.poller.poll_jobs()
+    assert bench.shown() is None
+    assert bench.newest.quotas == {}
+
+    pools.error = None
+    await bench.poller.poll_pools()
+    assert bench.shown() == {"a"}
+    assert bench.newest.quotas
+
+
+async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools) -> None:
+    """Looks that bring everything but a new listing do not keep an old one alive."""
+    await bench.poller.poll_pools()
+    listed_at = bench.clock.monotonic()
+    pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
+
+    async def look(*, answer_by: float) -> PoolSighting:
+        del answer_by
+        return PoolSighting(pools=pools.pools, listed_at=listed_at, quotas=pools.quotas, failures=pools.failures)
+
+    pools.look = look  # type: ignore[method-assign]  # the fake is this test's own
+    bench.clock.turn(300)
+    await bench.poller.poll_pools()
+
+    assert bench.shown() is None
+    assert bench.newest.quotas
+
+
+async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePools) -> None:
+    """A look that does not come back is cut off at the timeout and reported, never raised."""
+    bench = Bench(clock, pools, plan=Plan(timeout_s=0.05))
+    await bench.poller.poll_jobs()
+    pools.answer = asyncio.Event()
+
+    await bench.poller.poll_pools()
+
+    assert not bench.collector().ok
+    assert [error.outcome for error in bench.reports[-1].failures] == ["unreachable"]
+
+
+async def test_refused_from_the_start_is_off(bench: Bench, pools: FakePools) -> None:
+    """Off at once, said once an hour, and not asked in between; jobs go on and the project is up."""
+    pools.refused = DENIED
+
+    await bench.poller.poll_pools()
+
+    assert not bench.collector().enabled
+    assert bench.shown() is None
+    assert bench.newest.up
+    assert bench.reports[-1].failures == (DENIED,)
+    bench.clock.turn(ASK_AGAIN_S - 1)
+    await bench.poller.poll_pools()
+    assert (pools.looks, len(bench.reports)) == (1, 2)  # the jobs poll's, and this one
+
+
+async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> None:
+    """After an hour it asks: refused again it stays off, answered it is on."""
+    pools.refused = DENIED
+    await bench.poller.poll_pools()
+    bench.clock.turn(ASK_AGAIN_S)
+    await bench.poller.poll_pools()
+    assert (pools.looks, bench.collector().enabled) == (2, False)
+
+    pools.refused = None
+    bench.clock.turn(ASK_AGAIN_S)
+    await bench.poller.poll_pools()
+
+    assert (bench.collector().enabled, bench.collector().ok) == (True, True)
+    assert bench.shown() == {"a"}
+
+
+async def test_pools_that_were_there_must_be_refused_twice(bench: Bench, pools: FakePools) -> None:
+    """A gateway being changed refuses once: a failure. The second time pools are off, and withdrawn at once."""
+    await bench.poller.poll_pools()
+    pools.refused = DENIED
+    bench.clock.turn(60)
+
+    await bench.poller.poll_pools()
+    assert (bench.collector().enabled, bench.collector().ok) == (True, False)
+    assert bench.shown() == {"a"}
+
+    bench.clock.turn(60)
+    await bench.poller.poll_pools()
+    assert not bench.collector().enabled
+    assert bench.shown() is None
+    assert bench.newest.quotas == {}
+
+
+async def test_a_doubt_is_forgotten_when_the_cloud_answers(bench: Bench, pools: FakePools) -> None:
+    """Two refusals with an answer between them are two blips."""
+    await bench.poller.poll_pools()
+    for refused in (DENIED, None, DENIED):
+        pools.refused = refused
+        bench.clock.turn(60)
+        await bench.poller.poll_pools()
+
+    assert bench.collector().enabled
+    assert bench.shown() == {"a"}
+
+
+async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePools) -> None:
+    """Off, then after an hour the cloud is merely broken: still off, until it says either yes or no."""
+    pools.refused = DENIED
+    await bench.poller.poll_pools()
+    pools.refused, pools.pools = None, None
+    pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
+    bench.clock.turn(ASK_AGAIN_S)
+
+    await bench.poller.poll_pools()
+    assert not bench.collector().enabled
+
+    pools.pools, pools.failures = {"a": a_pool()}, ()
+    bench.clock.turn(60)
+    await bench.poller.poll_pools()
+    assert bench.collector().enabled
+
+
+async def test_jobs_do_not_notice_a_broken_pools_poll(bench: Bench, pools: FakePools) -> None:
+    """Whatever becomes of the pools, `up` is about jobs alone."""
+    pools.error = SourceError("v2_list_pools: HTTP 500")
+
+    await bench.poller.poll_pools()
+
+    assert bench.newest.up
+    assert not bench.collector().ok
+
+
+async def test_a_defect_is_a_failed_poll_and_is_raised_for_the_log(bench: Bench, pools: FakePools) -> None:
+    """As with every poll: reported as failed, and left to the schedule to log with its traceback."""
+    pools.error = ZeroDivisionError()
+
+    with pytest.raises(ZeroDivisionError):
+        await bench.poller.poll_pools()
+
+    assert not bench.collector().ok
+    assert [error.outcome for error in bench.reports[-1].failures] == ["defect"]
