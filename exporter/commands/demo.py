@@ -53,6 +53,7 @@ def settings_for(url: str) -> Settings:
             "stale_after": "1m",
             "retention": "2h",
         },
+        "metrics": {"idle_grace": "2m", "hang_after": "5m"},  # a job lives for minutes here, not for hours
         "prices": _PRICES,
     }
     return load(json.dumps(document), environ={})

@@ -17,6 +17,7 @@ from tests.dashboards.reading import (
     parts,
     questions,
     selectors,
+    standing,
     variables,
 )
 
@@ -80,14 +81,7 @@ def test_variables_and_expressions_need_each_other(of: Json) -> None:
     """No expression reads a variable the board lacks, and no variable is without effect."""
     read: set[str] = set()
     for question in questions(of):
-        for part in parts(
-            promql.parse(
-                filled(
-                    question.expr,
-                    {name: f"VAR_{name}" for name in variables(of)} | {"idle_for": "1", "straggler_below": "1"},
-                )
-            )
-        ):
+        for part in parts(promql.parse(filled(question.expr, standing(of)))):
             if isinstance(part, promql.VectorSelector):
                 assert "$" not in str(part), question.where
         read |= {name for name in variables(of) if f"${name}" in question.expr or f"${{{name}:" in question.expr}

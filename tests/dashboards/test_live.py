@@ -36,10 +36,17 @@ from tests.dashboards.reading import (
 
 PATIENCE_S = 45.0
 """How long the world may take until there is something to see in every panel; it is waited for, not slept."""
-CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95"}
+CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95", "objective": "60"}
 """The least demanding choice where the default asks for rare jobs; both are offered on the board."""
-MAY_BE_EMPTY: Mapping[str, str] = {}
+NEVER_SIMULATED = "the simulated cloud has no nodes in this state"
+MAY_BE_EMPTY: Mapping[str, str] = {
+    "modelarts-pools / Nodes by flavor / C": NEVER_SIMULATED,
+    "modelarts-pools / Nodes by flavor / E": NEVER_SIMULATED,
+}
 """Questions without an answer in this world, and why each."""
+
+GPU_MODEL, GPU_FLAVOR = "GP-Vnt1", "modelarts.vm.gpu.8v100NV32"
+"""What has a price; NPUs have none."""
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -154,6 +161,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         until(lambda: answers(cloud, "/simulator/"), what="the simulated cloud")
         _submit(cloud, "lazy", nodes=1, usage={"worker-0": [80.0, 1.0, 2.0, 1.0, 0.0, 1.0]})
         _submit(cloud, "limping", nodes=2, usage={"worker-0": [90.0] * 6, "worker-1": [30.0] * 6})
+        _submit(cloud, "hung", nodes=1, usage={"worker-0": [80.0, *[50.0] * 6]})
+        for _ in range(2):
+            _post(cloud, "/simulator/jobs/hung/recover", {"gap_s": 0.0, "tried": "proc_restart"})
         up.enter_context(
             running(
                 *us,
@@ -177,8 +187,19 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         prometheus = Prometheus(own)
         until(lambda: prometheus.query("modelarts_exporter_unknown_values_total") != [], what="unknown values")
         _post(cloud, "/simulator/quirks", {"off": ["unknown-values"]})  # it may strike the two jobs put there by hand
+        _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
+        _doze(cloud, prometheus)
         until(lambda: _full(prometheus), what="usage of jobs under all three names")
         yield prometheus
+
+
+def _doze(cloud: int, prometheus: Prometheus) -> None:
+    """Let a job idle after it was first seen: only what idles from then on counts as idle card-hours."""
+    _submit(cloud, "dozing", nodes=1, usage={})
+    running = 'modelarts_training_job_status{status="running"}'
+    named = 'modelarts_training_job_info{job_name="dozing"}'
+    until(lambda: prometheus.query(f"{running} and on (job_id) {named}") != [], what="the job that will idle")
+    _post(cloud, "/simulator/jobs/dozing/usage", {"task": "worker-0", "gpu": [-1, *[1.0] * 6]})
 
 
 def _full(prometheus: Prometheus) -> bool:
@@ -227,8 +248,15 @@ def _settings(cloud: int, folder: Path) -> dict[str, Any]:
                 "credentials": {"type": "password", "username": USER, "password": PASSWORD, "domain_name": DOMAIN},
             }
         ],
-        "collection": {"jobs_interval": "1s", "usage_interval": "2s"},
-        "metrics": {"per_task": True},
+        "collection": {"jobs_interval": "1s", "usage_interval": "2s", "pools_interval": "2s"},
+        "metrics": {"per_task": True, "idle_grace": "1m", "hang_after": "5m"},
+        "prices": {
+            "currency": "EUR",
+            "accelerator_hour": [
+                {"accelerator_model": GPU_MODEL, "price": 2.5},
+                {"flavor": GPU_FLAVOR, "price": 2.0},
+            ],
+        },
         "state": {"file": str(folder / "state.json")},
     }
 
