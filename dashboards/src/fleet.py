@@ -112,7 +112,7 @@ NOW = Row(
                 height=4,
                 thresholds=Thresholds(palette.BLUE, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum({QUEUED})"),
+            Query(SCOPE.or_zero(f"sum({QUEUED})")),
         ),
         number(
             Head(

@@ -74,7 +74,7 @@ NOW = Row(
                 height=4,
                 thresholds=Thresholds(palette.BLUE, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum({QUEUED})"),
+            Query(SCOPE.or_zero(f"sum({QUEUED})")),
         ),
         number(
             Head(
@@ -92,7 +92,7 @@ NOW = Row(
         ),
         number(
             Head(
-                title="Waiting above the objective",
+                title="Waiting too long",
                 about="Queued jobs that have already waited longer than the objective chosen above. They will count "
                 "as late starts; the list below says which they are.",
                 unit="none",
@@ -130,7 +130,7 @@ NOW = Row(
         ),
         number(
             Head(
-                title="90 % waited less than",
+                title="Wait of 90 %",
                 about="Nine in ten of the jobs that started within the chosen time had waited less. Far above the "
                 "median: some pool or some size of job is served much worse than the rest.",
                 unit="s",

@@ -22,12 +22,11 @@ _PRICES = {
     "currency": "EUR",
     "accelerator_hour": [
         {"accelerator_model": "GP-Vnt1", "price": 2.4},
-        {"accelerator_model": "nvidia-a100-nv80", "price": 3.9},
         {"accelerator_model": "ascend-Snt9b", "price": 2.8},
         {"flavor": "modelarts.vm.gpu.8v100NV32", "price": 2.1},
     ],
 }
-"""Invented. Jobs whose model the cloud masks have a price by their flavor or none, so that this can be seen too."""
+"""Invented. What runs in the pool of A100s has none, so that this can be seen too."""
 
 
 def settings_for(url: str) -> Settings:

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from dashboards.src import users
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from tests.dashboards.reading import (
     BOARDS,
@@ -303,20 +304,28 @@ def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize(
-    "title",
+    "board, title",
     [
-        "Projects out of sight",
-        "Running",
-        "Waiting",
-        "Accelerators held",
-        "Accelerators queued",
-        "Failures of the day",
-        "Utilisation while held",
+        ("fleet", "Projects out of sight"),
+        ("fleet", "Running"),
+        ("fleet", "Waiting"),
+        ("fleet", "Accelerators held"),
+        ("fleet", "Accelerators queued"),
+        ("fleet", "Failures of the day"),
+        ("fleet", "Utilisation while held"),
+        ("queue", "Queued jobs"),
+        ("queue", "Waiting too long"),
+        ("users", "Accelerators held"),
+        ("users", "Cost an hour"),
+        ("users", "Held without a price"),
+        ("pools", "Accelerators"),
+        ("pools", "Free"),
+        ("pools", "Nodes abnormal"),
     ],
 )
-def test_replicas_count_once(prometheus: Prometheus, title: str) -> None:
+def test_replicas_count_once(prometheus: Prometheus, board: str, title: str) -> None:
     """With both replicas of a cluster chosen a number is as with one, bar what changed between two scrapes."""
-    of = BOARDS["modelarts-fleet"]
+    of = BOARDS[f"modelarts-{board}"]
     (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == title)
     now = time.time()
 
@@ -357,10 +366,10 @@ def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
     assert pools(f"^|{dedicated}") == {"", dedicated}
 
 
-@pytest.mark.parametrize("name", ["pool", "training_job"])
-def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, name: str) -> None:
+@pytest.mark.parametrize("board, name", [("jobs", "pool"), ("jobs", "training_job"), ("pools", "pool")])
+def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, board: str, name: str) -> None:
     """Grafana writes each answer as text; the pattern finds what to show and what to put into queries."""
-    of = BOARDS["modelarts-jobs"]
+    of = BOARDS[f"modelarts-{board}"]
     variable = variables(of)[name]
     _, _, query = selection(variable["query"])
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
@@ -423,3 +432,49 @@ def test_waste_names_who_wastes(prometheus: Prometheus) -> None:
     assert row("Idle jobs", 0, "lazy") == pytest.approx(8 * 300 / 3600)
     # 30 over the mean of 90 and 30
     assert row("Straggling now", 0, "limping") == pytest.approx(30 / 60)
+
+
+@pytest.mark.parametrize("cluster", ["blue", "green"])
+def test_costs_follow_the_price_list(prometheus: Prometheus, cluster: str) -> None:
+    """Eight accelerators of a flavor with a price of 2.00 cost 16.00 an hour, told by one exporter or two.
+
+    That their model has a price too changes nothing, and NPUs, which have none, are held without a price.
+    """
+    chosen, now = choices(BOARDS["modelarts-users"], cluster=cluster), time.time()
+
+    def held(expr: str, info: str) -> list[Sample]:
+        of_jobs = f"and on (cluster, job_id) modelarts_training_job_info{{{info}}}"
+        return prometheus.query(f"({filled(expr, chosen)}) {of_jobs}", at=now)
+
+    ((labels, cost),) = held(users.COST_BY_JOB, 'job_name="lazy"')
+    assert (cost, labels["currency"], labels["user"]) == (16.0, "EUR", "robotics")
+    npus = 'accelerator="npu"'
+    assert held(users.COST_BY_JOB, npus) == []
+    unpriced, every = ({of["job_id"] for of, _ in held(expr, npus)} for expr in (users.UNPRICED, users.HELD_BY_JOB))
+    assert unpriced == every != set()
+
+
+def test_stuck_jobs_are_named(prometheus: Prometheus) -> None:
+    """A job that stood still for five minutes and was recovered twice at once hangs and runs in a loop."""
+    of = BOARDS["modelarts-jobs"]
+    (table,) = (
+        [target["expr"] for target in panel["targets"]] for panel in panels(of) if panel["title"] == "Stuck jobs"
+    )
+    named = 'and on (job_id) modelarts_training_job_info{job_name="hung"}'
+    _, hang, flat_s, loop, *_ = (
+        prometheus.value(f"({filled(expr, choices(of, cluster='green'))}) {named}") for expr in table
+    )
+
+    assert (hang, flat_s, loop) == (1, 5 * 60, 2)
+
+
+def test_demand_for_the_public_pool_is_not_held_against_dedicated_ones(prometheus: Prometheus) -> None:
+    """What is queued on the board of pools is what is queued in front of pools that have nodes of their own."""
+    of, now = BOARDS["modelarts-pools"], time.time()
+    (graph,) = (panel for panel in panels(of) if panel["title"] == "Queued demand against free")
+    (queued,) = (target["expr"] for target in graph["targets"] if target["legendFormat"] == "queued")
+    dedicated = 'sum(modelarts_training_accelerators{cluster="green", state="queued", pool_id!=""})'
+
+    shown = prometheus.value(filled(queued, choices(of, cluster="green")), at=now)
+
+    assert shown == prometheus.value(dedicated, at=now)
