@@ -124,6 +124,7 @@ STUCK_ROW = Row(
             },
             (
                 *frame.WHO,
+                STATUS_WORD,
                 Column(title="Accelerators", value="H", unit="none", thresholds=PLAIN),
                 Column(
                     title="Hang",

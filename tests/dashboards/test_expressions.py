@@ -119,3 +119,10 @@ def test_jobs_are_chosen_by_pool_and_user_through_their_info(of: Json) -> None:
         names = {selector.name for selector in selectors(question.expr, of)}
         if any(by_exposed_name(name or "").subject == "job" for name in names - FOREIGN):
             assert "modelarts_training_job_info" in names, question.where
+
+
+def test_every_objective_is_a_bound_of_the_histogram() -> None:
+    """Whatever is chosen, the share of late starts is counted in whole buckets; another number would find none."""
+    offered = {float(option["value"]) for option in variables(BOARDS["modelarts-queue"])["objective"]["options"]}
+
+    assert offered <= {*(by_exposed_name("modelarts_training_queue_seconds_bucket").buckets or ())}
