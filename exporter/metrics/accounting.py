@@ -78,12 +78,12 @@ def _buckets(told: Distribution) -> Buckets:
     return Buckets(counts=told.counts, sum=round(told.sum_s, 3))
 
 
-def _waits(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+def _waits(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
     waits = snapshot.totals.waits
     return (({"pool_id": pool}, _buckets(waits[pool])) for pool in sorted(waits))
 
 
-def _runs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+def _runs(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
     runs = snapshot.totals.runs
     return (
         ({"pool_id": pool, "status": status.value}, _buckets(runs[pool, status])) for pool, status in sorted(runs)
@@ -161,7 +161,7 @@ QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
     labels=(POOL_ID,),
     unit="seconds",
     buckets=QUEUE_BUCKETS_S,
-    samples=_waits,
+    distributions=_waits,
 )
 
 RUN_SECONDS: Family[ProjectSnapshot] = Family(
@@ -179,7 +179,7 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
     ),
     unit="seconds",
     buckets=RUN_BUCKETS_S,
-    samples=_runs,
+    distributions=_runs,
 )
 
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(

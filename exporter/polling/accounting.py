@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder, accelerator_seconds
-from exporter.domain.job import Accelerator, Job, JobStatus
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.usage import MINUTE_S
 from exporter.polling.idle import IdleMeter
@@ -156,15 +156,31 @@ class Accounts:
             self.use(holder if holder.user in self._users else holder._replace(user=OTHER), used)
 
 
+_PATIENCE = 10
+"""Looks for which the seconds of a job wait for its user's name, where that is told by a call of its own (v1)."""
+
+
 class Account:
     """One job's account: what of its waiting, running and holding has been counted.
 
     Everything comes from the cloud's own times, so that it does not matter when, or how often, anybody looked.
     """
 
-    __slots__ = ("_held_s", "_idle", "_idle_over", "_lost_s", "_past", "_ran", "_recoveries", "_since_s", "_waited")
+    __slots__ = (
+        "_held_s",
+        "_idle",
+        "_idle_over",
+        "_lost_s",
+        "_nameless_looks",
+        "_past",
+        "_ran",
+        "_recoveries",
+        "_since_s",
+        "_waited",
+    )
 
     def __init__(self, memory: AccountMemory) -> None:
+        self._nameless_looks = memory.nameless_looks
         self._since_s = memory.since_s
         self._past = memory.past
         self._waited = memory.waited
@@ -201,6 +217,7 @@ class Account:
             past=self._past,
             waited=self._waited,
             ran=self._ran,
+            nameless_looks=self._nameless_looks,
             held_s=self._held_s,
             lost_s=self._lost_s,
             recoveries=None if self._recoveries is None else dict(self._recoveries),
@@ -208,8 +225,8 @@ class Account:
             idle_over=self._idle_over,
         )
 
-    def update(self, job: Job, accounts: Accounts) -> None:
-        """Take in what a look says of the job, and count what is new."""
+    def update(self, job: Job, accounts: Accounts, *, last: bool = False) -> None:
+        """Take in what a look says of the job, and count what is new; `last`: nothing more will be told of it."""
         if self._past:
             if job.status.finished:
                 return
@@ -220,8 +237,10 @@ class Account:
         if not self._ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
             self._ran = True
             accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
-        self._hold(job, accounts)
         self._recover(job, accounts)
+        self._nameless_looks += not job.user
+        if last or not self._awaits_user(job):
+            self._hold(job, accounts)  # all that was held so far: waiting for the name loses nothing
 
     def owes_minutes(self, job: Job) -> bool:
         """Whether the job has ended, and its last minutes have not been judged yet."""
@@ -240,6 +259,8 @@ class Account:
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
         """Count what idled in the minutes that all tasks have told of; `over`: no more will come, so judge all."""
         holder = _holder(job)
+        if self._awaits_user(job) and not over:
+            return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
                 None if over else tasks, held_s=lambda at: self._held_in(job, at), grace_s=grace_s
@@ -248,6 +269,9 @@ class Account:
                 accounts.use(holder, Used(idle_s=idle_s))
         if over:
             self._idle, self._idle_over = None, True
+
+    def _awaits_user(self, job: Job) -> bool:
+        return not job.user and job.api is Api.V1 and self._nameless_looks <= _PATIENCE
 
     def _held_in(self, job: Job, minute: int) -> float:
         since_s = max(minute * MINUTE_S, self._since_s or 0.0)

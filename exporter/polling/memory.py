@@ -30,6 +30,8 @@ class AccountMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Its wait was observed, or lies before the first look."""
     ran: bool = False
     """The length of its run was observed, likewise."""
+    nameless_looks: int = 0
+    """Looks so far that did not know its user."""
     held_s: float = 0.0
     lost_s: float = 0.0
     recoveries: dict[str, int] | None = None
