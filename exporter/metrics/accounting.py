@@ -49,10 +49,9 @@ def _accelerators(snapshot: ProjectSnapshot) -> Iterator[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return
     for tracked in snapshot.jobs.values():
-        labels = accelerator_labels(tracked)
-        if labels is None:
+        labels, job = accelerator_labels(tracked), tracked.job
+        if labels is None or _is_untold(job):
             continue
-        job = tracked.job
         both = sums[job.pool_id, labels[ACCELERATOR.name]]
         both[0] += job.status_accelerators or 0.0
         if job.status is JobStatus.QUEUED:
@@ -68,10 +67,15 @@ def _unknown_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return ()
     active = (job for job in _whole(snapshot) if job.status.active)
-    unknown = Counter(map(_POOL, (job for job in active if job.spec_accelerators is None)))
+    unknown = Counter(map(_POOL, filter(_is_untold, active)))
     return (
         ({"pool_id": pool}, float(unknown[pool])) for pool in sorted(known_pools(snapshot.totals) | unknown.keys())
     )
+
+
+def _is_untold(job: Job) -> bool:
+    """Whether nobody tells how many accelerators it asks for, or holds."""
+    return job.spec_accelerators is None or (job.status_accelerators is None and job.status is not JobStatus.UNKNOWN)
 
 
 def _buckets(told: Distribution) -> Buckets:

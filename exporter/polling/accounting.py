@@ -304,8 +304,8 @@ class Account:
 
 
 def _holder(job: Job) -> Holder | None:
-    """Under whom its accelerators count; None for a job that is known to have none."""
-    if job.accelerator is Accelerator.CPU or job.spec_accelerators == 0:
+    """Under whom its accelerators count; None for a job that has none, or of which nobody tells how many."""
+    if job.accelerator is Accelerator.CPU or not job.spec_accelerators:
         return None
     return Holder(job.pool_id, job.user, job.accelerator)
 

@@ -239,3 +239,45 @@ def unique(items: Iterable[object]) -> bool:
     """Whether no item comes twice."""
     listed = list(items)
     return len(set(listed)) == len(listed)
+
+
+def test_jobs_of_unknown_size_are_counted_by_pool() -> None:
+    """What no answer tells is in no sum, and is counted instead: active jobs whose number or share is unknown."""
+
+    def tracked(name: str, **facts: Any) -> TrackedJob:
+        usual: dict[str, Any] = {"pool_id": "a", "status": JobStatus.RUNNING}
+        return TrackedJob(project="vision", job=Job(job_id=name, api=Api.V2, **(usual | facts)))
+
+    jobs = (
+        tracked("untold"),
+        tracked("waits", status=JobStatus.QUEUED),
+        tracked("elastic", spec_accelerators=8.0, reported_nodes=1),
+        tracked("told", spec_accelerators=8.0),
+        tracked("cpu", spec_accelerators=0.0, accelerator=Accelerator.CPU),
+        tracked("over", status=JobStatus.COMPLETED),
+    )
+
+    assert told(accounting.UNKNOWN_JOBS, jobs={job.job.job_id: job for job in jobs}) == [
+        ({"pool_id": ""}, 0.0),
+        ({"pool_id": "a"}, 3.0),
+    ]
+    assert told(accounting.UNKNOWN_JOBS, jobs={}, complete=False) == []
+
+
+def test_the_oldest_queued_job_of_each_pool() -> None:
+    """The submission of the head of each queue; a pool in which none is queued has no series."""
+
+    def tracked(name: str, pool: str, status: JobStatus, submitted_at: float | None) -> TrackedJob:
+        job = Job(job_id=name, api=Api.V2, pool_id=pool, status=status, submitted_at=submitted_at)
+        return TrackedJob(project="vision", job=job)
+
+    jobs = (
+        tracked("young", "a", JobStatus.QUEUED, 200.0),
+        tracked("old", "a", JobStatus.QUEUED, 100.0),
+        tracked("undated", "a", JobStatus.QUEUED, None),
+        tracked("running", "b", JobStatus.RUNNING, 50.0),
+        tracked("new", "b", JobStatus.INITIALIZING, 60.0),
+    )
+
+    assert told(accounting.OLDEST_QUEUED, jobs={job.job.job_id: job for job in jobs}) == [({"pool_id": "a"}, 100.0)]
+    assert told(accounting.OLDEST_QUEUED, jobs=None) == []
