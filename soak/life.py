@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,14 +22,24 @@ from exporter.settings import Settings, load
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from exporter.web.address import Address
 from exporter.web.server import serving
-from soak.remote import Books
+from soak.remote import Books, Key
 from tests.clock import ManualClock
 
+_TOTALS = {
+    b"modelarts_training_jobs_submitted_total": "submitted",
+    b"modelarts_training_jobs_started_total": "started",
+    b"modelarts_training_jobs_finished_total": "finished",
+    b"modelarts_training_queue_seconds_count": "waits",
+    b"modelarts_training_run_seconds_count": "runs",
+    b"modelarts_training_recoveries_total": "recoveries",
+    b"modelarts_training_accelerator_seconds_total": "held",
+}
 _TOTAL = re.compile(
-    rb'^modelarts_training_jobs_(submitted|started|finished)_total\{project="[^"]*",pool_id="([^"]*)"'
-    rb'(?:,status="([^"]*)")?\} (\S+)$',
+    rb'^(modelarts_training_(?:[a-z_]+_total|(?:queue|run)_seconds_count))\{project="[^"]*"([^}]*)\} (\S+)$',
     re.MULTILINE,
 )
+_LABEL = re.compile(rb'(?:^|,)(?!user=)[a-z_]+="([^"]*)"')
+"""Values of the labels, without the user's: in v1 a name may be told too late."""
 
 
 def settings(url: str, *, state: Path) -> Settings:
@@ -86,15 +97,13 @@ class Life:
         """Scrape over HTTP, as Prometheus does: the totals."""
         async with session.get(self._url) as answer:
             text = await answer.read()
-        told: dict[bytes, dict[tuple[str, str], int]] = {b"submitted": {}, b"started": {}, b"finished": {}}
+        told: dict[str, Counter[Key]] = {name: Counter() for name in _TOTALS.values()}
         for match in _TOTAL.finditer(text):
-            if number := int(float(match[4])):
-                told[match[1]][match[2].decode(), (match[3] or b"").decode()] = number
-        return Books(
-            {pool: number for (pool, _), number in told[b"submitted"].items()},
-            {pool: number for (pool, _), number in told[b"started"].items()},
-            told[b"finished"],
-        )
+            name, number = _TOTALS.get(match[1]), float(match[3])
+            if name and number:
+                key = tuple(value.decode() for value in _LABEL.findall(match[2]))
+                told[name][key] += number  # type: ignore[assignment] # some count seconds
+        return Books(told)
 
 
 @asynccontextmanager

@@ -4,29 +4,50 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from soak.cloud import Churn
 
+Key = tuple[str, ...]
+
+_ROUNDING_S = 1.0
+"""By how much a sum of hundreds of millions of accelerator seconds, each job's to the millisecond, may be off."""
+
 
 @dataclass(frozen=True)
 class Books:
-    """Totals by pool (and status); a key that is 0 is left out."""
+    """Totals by name, and in each by what distinguishes its series; what is 0 is left out.
 
-    submitted: dict[str, int]
-    started: dict[str, int]
-    finished: dict[tuple[str, str], int]
+    `submitted`, `started` and `waits` by pool, `finished` and `runs` by pool and status, `recoveries` by policy, and
+    `held`, in accelerator seconds, by pool and kind of accelerator.
+    """
+
+    totals: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
 
     def since(self, then: "Books") -> "Books":
         """Return what has been added."""
         return Books(
-            {key: gained for key, n in self.submitted.items() if (gained := n - then.submitted.get(key, 0))},
-            {key: gained for key, n in self.started.items() if (gained := n - then.started.get(key, 0))},
-            {key: gained for key, n in self.finished.items() if (gained := n - then.finished.get(key, 0))},
+            {
+                name: {
+                    key: gained for key, n in told.items() if (gained := n - then.totals.get(name, {}).get(key, 0))
+                }
+                for name, told in self.totals.items()
+            }
         )
+
+    def differences(self, other: "Books") -> list[str]:
+        """Say where the other books have another figure; seconds may be off by rounding."""
+        found = []
+        for name in sorted(self.totals.keys() | other.totals.keys()):
+            ours, theirs = self.totals.get(name, {}), other.totals.get(name, {})
+            for key in sorted(ours.keys() | theirs.keys()):
+                one, two = ours.get(key, 0), theirs.get(key, 0)
+                if abs(one - two) > (_ROUNDING_S if name == "held" else 0):
+                    found.append(f"{name} {key}: {one} and {two}")
+        return found
 
 
 class Remote:
@@ -55,8 +76,14 @@ class Remote:
     async def books(self) -> Books:
         """Return the true totals."""
         told = await self.ask({"books": True})
-        finished = {(pool, status): number for pool, status, number in told["finished"]}
-        return Books(dict(told["submitted"]), dict(told["started"]), finished)
+        return Books(
+            {
+                name: {(key,): number for key, number in table.items() if number}
+                if isinstance(table, dict)
+                else {tuple(key): number for *key, number in table if number}
+                for name, table in told.items()
+            }
+        )
 
     async def ask(self, command: dict[str, Any]) -> Any:
         """Have a command obeyed; its answer."""
