@@ -13,7 +13,7 @@ import aiohttp
 
 from exporter.simulator import FAULTS
 from soak.cloud import HOUR_S, Churn
-from soak.life import Life, life, settings
+from soak.life import Life, bury, life, settings
 from soak.measure import Held, files, held
 from soak.remote import Books, Remote, remote
 from tests.clock import ManualClock
@@ -87,10 +87,12 @@ class Week:
         async with remote(self._course.churn) as cloud:
             await self._pass(cloud, HOUR_S)  # so that there are jobs already when the exporter first looks
             seeded = await self._seed(cloud)
+            bury()
             files_before, tasks_before = files(), len(asyncio.all_tasks())
             end_s = self._clock.monotonic() + self._course.duration_s
             while self._clock.monotonic() < end_s:
                 await self._live(cloud, end_s=end_s)
+                bury()
             await cloud.calm()
             await self._finish(cloud)
             self.report.files_left = files() - files_before
@@ -105,7 +107,7 @@ class Week:
         return await cloud.books()
 
     async def _live(self, cloud: Remote, *, end_s: float) -> None:
-        """Live one life: poll until it ends. Nothing refers to it afterwards, so that the next one begins alone."""
+        """Live one life: poll until it ends. Nobody refers to it afterwards, so that it can be buried."""
         course = self._course
         lives_s = self._dice.expovariate(1 / course.restart_s)
         dies_s = min(end_s, self._clock.monotonic() + max(course.poll_s, lives_s))

@@ -6,10 +6,11 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from exporter.metrics.exposition import Exposition
 from exporter.polling.poller import ProjectPoller
 from exporter.simulator import Options, Simulator
 from soak.cloud import HOUR_S, Churn
-from soak.life import life, settings
+from soak.life import bury, life, settings
 from soak.week import Course, Week
 from tests.clock import ManualClock
 
@@ -37,15 +38,17 @@ async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
 
 
 async def test_a_life_that_is_over_is_gone_before_the_next_begins(tmp_path: Path) -> None:
-    """A poll that is killed while a thread renders it leaves no thread, and no exporter even for the collector."""
-    gc.collect()
-    pollers, threads = _pollers(), threading.active_count()
+    """A poll that is killed while a thread renders it leaves no thread, no exporter and nothing that it served."""
+    bury()
+    left, threads = _left(), threading.active_count()
     clock = ManualClock()
     gc.disable()
     try:
         async with Simulator(Options(jobs=50, history=50, arrivals=0), clock=clock) as cloud:
             await _killed(cloud.url, tmp_path / "state.json", clock=clock)
-            assert (_pollers(), threading.active_count()) == (pollers, threads)
+            assert threading.active_count() == threads
+            bury()
+            assert _left() == left
     finally:
         gc.enable()
 
@@ -67,5 +70,5 @@ def _version(file: Path) -> int:
     return file.stat().st_ino
 
 
-def _pollers() -> int:
-    return sum(type(found) is ProjectPoller for found in gc.get_objects())
+def _left() -> int:
+    return sum(type(found) in (ProjectPoller, Exposition) for found in gc.get_objects())
