@@ -156,6 +156,14 @@ def now(cloud: Simulator) -> Mapping[tuple[str, ...], float]:
     return {key: float(value) for key, value in sums.items() if value}
 
 
+def jobs_sums(rig: Rig) -> Mapping[str, float]:
+    """What the jobs' own series say is held and queued for."""
+    queued = {job_id for job_id, status in rig.statuses().items() if status == "queued"}
+    held = by(rig, "modelarts_training_job_status_accelerators", "job_id")
+    asked = by(rig, "modelarts_training_job_spec_accelerators", "job_id")
+    return {"held": sum(held.values()), "queued": sum(asked.get((job_id,), 0.0) for job_id in queued)}
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> None:
     """Totals equal the simulator's own books to the second: used, idle and lost, waits, runs and recoveries."""
@@ -181,8 +189,10 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             )
             assert lengths(rig, "modelarts_training_run_seconds", "pool_id", "status") == observed(books.run_s, RUN_S)
             assert by(rig, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == now(cloud)
-            held = by(rig, "modelarts_training_job_status_accelerators", "job_id")
-            assert sum(held.values()) == sum(value for key, value in now(cloud).items() if key[-1] == "held")
+            assert jobs_sums(rig) == {
+                state: sum(value for key, value in now(cloud).items() if key[-1] == state)
+                for state in ("held", "queued")
+            }
 
 
 @asynccontextmanager
