@@ -1,4 +1,7 @@
-"""The alerts: each is valid, proven to fire and to stay silent, documented, and names only what can be scraped."""
+"""The rules: each is valid, proven, documented, and names only what can be scraped or is recorded.
+
+An alert is proven to fire and to stay silent, a recording rule to give a figure that a person can work out.
+"""
 
 import os
 import re
@@ -18,8 +21,10 @@ from exporter.metrics.identity import IDENTITY
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "alerts").glob("*.yaml"))
 CASES = sorted((ROOT / "tests/alerts/cases").glob("*.yaml"))
+FIGURES = sorted((ROOT / "tests/alerts/recording").glob("*.yaml"))
 BOOKS = sorted((ROOT / "docs/runbooks").glob("*.md"))
 INDEX = (ROOT / "docs/alerts.md").read_text()
+RECORDING_INDEX = (ROOT / "docs/recording-rules.md").read_text()
 
 RUNBOOK = "https://github.com/modelarts-exporter/modelarts-exporter/blob/main/docs/runbooks/{alert}.md"
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Tuning"]
@@ -35,6 +40,8 @@ FOREIGN: dict[str, set[str]] = {
 """What queries may use beside our catalogue, made by Prometheus or by prometheus-client, with its labels."""
 _METRIC = re.compile(r"\bmodelarts_[a-z_]+")
 _TEMPLATE_QUERY = re.compile(r'query \(printf "((?:[^"\\]|\\.)*)"')
+_TEMPLATE_MATCHERS = re.compile(r'\$of := printf "([^"]*)"')
+_RECORDED_NAME = re.compile(r"modelarts_(?:training|pool):[a-z_]+:[a-z0-9]+")
 _PROMQL_BLOCK = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
 Document = dict[str, Any]
@@ -55,11 +62,21 @@ ALERTS: dict[str, Document] = {
 }
 
 
+RECORDED: dict[str, Document] = {
+    rule["record"]: rule
+    for path in RULES
+    for group in _load(path)["groups"]
+    for rule in group["rules"]
+    if "record" in rule
+}
+
+
 def _annotation_queries(rule: Document) -> Iterator[str]:
     """Queries inside an alert's templates, with the verbs of printf filled in the way the rule does."""
     for text in rule["annotations"].values():
+        matchers = ",".join(_TEMPLATE_MATCHERS.findall(text)).replace("%q", '"x"')
         for quoted in _TEMPLATE_QUERY.findall(text):
-            yield quoted.replace('\\"', '"').replace("%q", '"x"').replace("%s", 'project="x",job_id="x"')
+            yield quoted.replace('\\"', '"').replace("%q", '"x"').replace("%s", matchers)
 
 
 def _runbook_queries(path: Path) -> list[str]:
@@ -87,8 +104,43 @@ def _parts(expression: promql.Expr) -> Iterator[promql.Expr]:
         yield from _parts(child)
 
 
+def _labels_of(expression: promql.Expr) -> set[str]:
+    """Labels the result of a query can have."""
+    match expression:
+        case promql.AggregateExpr() if str(expression.op) in {"topk", "bottomk"}:
+            return _labels_of(expression.expr)
+        case promql.AggregateExpr():
+            return set(expression.modifier.labels if expression.modifier is not None else [])
+        case promql.BinaryExpr():
+            return _labels_of_both(expression)
+        case promql.Call():
+            return {label for argument in expression.args for label in _labels_of(argument)}
+        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            return _labels_of(expression.expr)
+        case promql.MatrixSelector():
+            return _labels_of(expression.vector_selector)
+        case promql.VectorSelector():
+            assert expression.name is not None
+            return _declared_labels(expression.name)
+        case _:
+            return set()  # a number
+
+
+def _labels_of_both(expression: promql.BinaryExpr) -> set[str]:
+    """Labels the result of a binary operation can have: those of both sides, or what `on` leaves of them."""
+    labels = _labels_of(expression.lhs) | _labels_of(expression.rhs)
+    modifier = expression.modifier
+    if str(expression.op) in {"and", "or", "unless"} or modifier is None or modifier.matching is None:
+        return labels
+    if "OneToOne" in str(modifier.card):
+        return labels & set(modifier.matching.labels)
+    return _labels_of(expression.lhs) | set(modifier.group_labels or [])
+
+
 def _declared_labels(metric: str) -> set[str]:
-    """Labels a metric can have. Raises KeyError when nothing we scrape has that name."""
+    """Labels a metric can have. Raises KeyError when nothing we scrape or record has that name."""
+    if metric in RECORDED:
+        return _labels_of(promql.parse(RECORDED[metric]["expr"]))
     if metric in FOREIGN:
         return FOREIGN[metric] | SCRAPE_LABELS
     family = by_exposed_name(metric)
@@ -107,7 +159,7 @@ def _check_query(query: str) -> None:
         labels |= declared
         unknown = {matcher.name for matcher in selector.matchers.matchers} - declared
         assert not unknown, f"{selector.name} has no label {unknown}"
-        if selector.name not in FOREIGN:
+        if selector.name not in FOREIGN and selector.name not in RECORDED:
             _check_values(selector)
     for part in _parts(promql.parse(query)):
         for label in _grouping(part):
@@ -161,9 +213,9 @@ def test_rules_are_valid(path: Path, promtool: Callable[..., str]) -> None:
     assert "SUCCESS" in promtool("check", "rules", path)
 
 
-@pytest.mark.parametrize("path", CASES, ids=_name)
+@pytest.mark.parametrize("path", [*CASES, *FIGURES], ids=_name)
 def test_stories_come_true(path: Path, promtool: Callable[..., str]) -> None:
-    """Each story about an alert ends as its case file tells it."""
+    """Each story about an alert or a figure ends as its case file tells it."""
     assert "SUCCESS" in promtool("test", "rules", path)
 
 
@@ -192,11 +244,65 @@ def test_alert_is_proven_both_ways(alert: str) -> None:
     assert silent, f"{alert} has no story in which it stays silent"
 
 
+@pytest.mark.parametrize("record", RECORDED)
+def test_figure_is_proven(record: str) -> None:
+    """Each recording rule has a story in which it gives figures, and says all of their labels."""
+    found = 0
+    for path in FIGURES:
+        for story in _load(path)["tests"]:
+            for check in story["promql_expr_test"]:
+                if re.search(rf"{record}(?![\w:])", check["expr"]) and check["exp_samples"]:
+                    found += 1
+    assert found, f"{record} is never expected to have a value"
+
+
+def test_figures_are_proven_with_two_exporters_and_a_gap() -> None:
+    """Each file of figures has a story with two exporters of one project, and those of counters one with a gap."""
+    for path in FIGURES:
+        stories = _load(path)["tests"]
+        assert any(
+            {re.findall(r'instance="([^"]+)"', series["series"])[0] for series in story["input_series"]} >= {"a", "b"}
+            for story in stories
+        ), f"{path.name}: no two exporters"
+        assert any("gap" in story["name"] for story in stories), f"{path.name}: no gap"
+
+
+@pytest.mark.parametrize("record", RECORDED)
+def test_figure_is_documented(record: str) -> None:
+    """A recording rule is named level:metric:operation, and its row in docs/recording-rules.md has its labels."""
+    assert _RECORDED_NAME.fullmatch(record)
+    assert "labels" not in RECORDED[record], "labels of its own are not among those the rest of this file knows"
+    row = re.search(rf"^\| `{record}` \| ([^|]*) \| [^|]+ \|$", RECORDING_INDEX, re.MULTILINE)
+    assert row, f"{record} has no row"
+    assert set(re.findall(r"`(\w+)`", row[1])) == _declared_labels(record)
+
+
+@pytest.mark.parametrize("record", RECORDED)
+def test_figure_is_made_of_what_exists(record: str) -> None:
+    """A recording rule parses, and names metrics and labels of the catalogue or of other recording rules."""
+    _check_query(RECORDED[record]["expr"])
+
+
+def test_figures_are_made_in_order() -> None:
+    """A rule comes after those whose figures it uses, so that all figures of one evaluation belong together."""
+    ready: set[str] = set()
+    for record, rule in RECORDED.items():
+        assert set(_RECORDED_NAME.findall(rule["expr"])) <= ready, record
+        ready.add(record)
+
+
+def test_no_alert_rests_on_a_figure() -> None:
+    """Whoever leaves the recording rules out loses no alert."""
+    for rule in ALERTS.values():
+        assert not _RECORDED_NAME.search(str(rule))
+
+
 def test_no_leftovers() -> None:
-    """Every case file and every runbook page belongs to an alert, and the index has exactly the alerts."""
+    """Every case file and runbook page belongs to an alert, and the indexes have exactly the rules."""
     assert {path.stem for path in CASES} == set(ALERTS)
     assert {path.stem for path in BOOKS} == set(ALERTS)
     assert set(re.findall(r"^\| \[(\w+)\]", INDEX, re.MULTILINE)) == set(ALERTS)
+    assert set(_RECORDED_NAME.findall(RECORDING_INDEX)) == set(RECORDED)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -255,7 +361,7 @@ def test_runbook_has_every_section(path: Path) -> None:
     assert ALERTS[path.stem]["annotations"]["threshold"] in text
 
 
-@pytest.mark.parametrize("path", [*BOOKS, ROOT / "docs/alerts.md"], ids=_name)
+@pytest.mark.parametrize("path", [*BOOKS, ROOT / "docs/alerts.md", ROOT / "docs/recording-rules.md"], ids=_name)
 def test_links_lead_somewhere(path: Path) -> None:
     """Every relative link of the pages has a file, and its heading where it names one, at the other end."""
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
@@ -278,14 +384,14 @@ def test_rule_asks_for_what_exists(alert: str) -> None:
     assert named <= queried, "a query in a text was not recognised, so it was not checked"
 
 
-@pytest.mark.parametrize("path", BOOKS, ids=_name)
+@pytest.mark.parametrize("path", [*BOOKS, ROOT / "docs/recording-rules.md"], ids=_name)
 def test_runbook_asks_for_what_exists(path: Path) -> None:
     """Every query of a page parses, and names metrics, labels and label values of the catalogue."""
     for query in _runbook_queries(path):
         _check_query(query)
 
 
-@pytest.mark.parametrize("path", CASES, ids=_name)
+@pytest.mark.parametrize("path", [*CASES, *FIGURES], ids=_name)
 def test_stories_feed_what_exists(path: Path) -> None:
     """Every series fed to a story is one the exporter can export: its name, its labels and their vocabulary."""
     for story in _load(path)["tests"]:
@@ -300,6 +406,8 @@ def test_stories_feed_what_exists(path: Path) -> None:
         pytest.param('modelarts_training_job_status{state="failed"}', id="label"),
         pytest.param('modelarts_training_job_status{status="broken"}', id="label-value"),
         pytest.param("sum by (owner) (modelarts_training_job_info)", id="grouping-label"),
+        pytest.param("modelarts_training:accelerators_held:max", id="recorded-name"),
+        pytest.param("sum by (job_id) (modelarts_training:accelerators_held:sum)", id="recorded-label"),
         pytest.param("modelarts_up * on (project) group_left (owner) modelarts_project_info", id="joined-label"),
     ],
 )
