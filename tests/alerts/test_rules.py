@@ -83,47 +83,42 @@ def _runbook_queries(path: Path) -> list[str]:
     return _PROMQL_BLOCK.findall(path.read_text())
 
 
+def _children(expression: promql.Expr) -> list[promql.Expr]:
+    """The nodes right below one of a parsed query."""
+    match expression:
+        case promql.BinaryExpr():
+            return [expression.lhs, expression.rhs]
+        case promql.AggregateExpr():
+            return [expression.expr, *([expression.param] if expression.param is not None else [])]
+        case promql.Call():
+            return list(expression.args)
+        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            return [expression.expr]
+        case promql.MatrixSelector():
+            return [expression.vector_selector]
+        case _:
+            return []
+
+
 def _parts(expression: promql.Expr) -> Iterator[promql.Expr]:
     """Every node of a parsed query."""
     yield expression
-    children: list[promql.Expr] = []
-    match expression:
-        case promql.BinaryExpr():
-            children = [expression.lhs, expression.rhs]
-        case promql.AggregateExpr():
-            children = [expression.expr, *([expression.param] if expression.param is not None else [])]
-        case promql.Call():
-            children = list(expression.args)
-        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
-            children = [expression.expr]
-        case promql.MatrixSelector():
-            children = [expression.vector_selector]
-        case _:
-            pass
-    for child in children:
+    for child in _children(expression):
         yield from _parts(child)
 
 
 def _labels_of(expression: promql.Expr) -> set[str]:
-    """Labels the result of a query can have."""
+    """Labels the result of a query can have; a number has none."""
     match expression:
-        case promql.AggregateExpr() if str(expression.op) in {"topk", "bottomk"}:
-            return _labels_of(expression.expr)
-        case promql.AggregateExpr():
+        case promql.AggregateExpr() if str(expression.op) not in {"topk", "bottomk"}:
             return set(expression.modifier.labels if expression.modifier is not None else [])
         case promql.BinaryExpr():
             return _labels_of_both(expression)
-        case promql.Call():
-            return {label for argument in expression.args for label in _labels_of(argument)}
-        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
-            return _labels_of(expression.expr)
-        case promql.MatrixSelector():
-            return _labels_of(expression.vector_selector)
         case promql.VectorSelector():
             assert expression.name is not None
             return _declared_labels(expression.name)
         case _:
-            return set()  # a number
+            return {label for child in _children(expression) for label in _labels_of(child)}
 
 
 def _labels_of_both(expression: promql.BinaryExpr) -> set[str]:

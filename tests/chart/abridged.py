@@ -9,7 +9,7 @@ import yaml
 from tests.chart.chart import ROOT, Json, Rendered
 
 Rules = Mapping[str, tuple[str, Json]]
-"""Alerts by name: the file each comes from, and the rule."""
+"""Rules by name: the file each comes from, and the rule."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -27,9 +27,9 @@ _Dumper.add_representer(str, _text)
 
 
 def shipped() -> Rules:
-    """Every shipped alert."""
+    """Every shipped rule, be it an alert or a figure that is recorded."""
     return {
-        rule["alert"]: (str(path.relative_to(ROOT)), rule)
+        rule.get("alert") or rule["record"]: (str(path.relative_to(ROOT)), rule)
         for path in sorted(ROOT.glob("alerts/*.yaml"))
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
         for rule in group["rules"]
@@ -50,31 +50,37 @@ def _dump(document: Any) -> str:
 def _abridged(manifest: Json, rules: Rules) -> Json:
     match manifest["kind"]:
         case "PrometheusRule":
-            groups = [
-                {**group, "rules": [_rule(rule, rules) for rule in group["rules"]]}
-                for group in manifest["spec"]["groups"]
-            ]
-            return {**manifest, "spec": {"groups": groups}}
+            return {**manifest, "spec": _groups(manifest["spec"], rules)}
         case "ConfigMap":
-            return {**manifest, "data": {name: _board(name, text) for name, text in manifest["data"].items()}}
+            return {**manifest, "data": {name: _file(name, text, rules) for name, text in manifest["data"].items()}}
         case _:
             return manifest
 
 
+def _groups(file: Json, rules: Rules) -> Json:
+    return {
+        "groups": [{**group, "rules": [_rule(rule, rules) for rule in group["rules"]]} for group in file["groups"]]
+    }
+
+
 def _rule(rule: Json, rules: Rules) -> Any:
-    """A shipped alert: its name and what was changed of it."""
-    if rule.get("alert") not in rules:
+    """A shipped rule: its name and what was changed of it."""
+    name = rule.get("alert") or rule["record"]
+    if name not in rules:
         return rule
-    path, source = rules[rule["alert"]]
+    path, source = rules[name]
     changes = {key: value for key, value in rule.items() if source.get(key) != value}
     for key in ("labels", "annotations"):
         if key in changes:
             changes[key] = {name: text for name, text in rule[key].items() if source[key].get(name) != text}
     gone = [key for key in source if key not in rule]
-    return {f"{path} {rule['alert']}": changes | ({"gone": gone} if gone else {}) or "as shipped"}
+    return {f"{path} {name}": changes | ({"gone": gone} if gone else {}) or "as shipped"}
 
 
-def _board(name: str, text: str) -> str:
+def _file(name: str, text: str, rules: Rules) -> Any:
+    """A file of a ConfigMap: rules as those of a PrometheusRule, a board that is shipped by its name."""
+    if name.endswith(".rules.yaml"):
+        return _groups(yaml.safe_load(text), rules)
     source = ROOT / "dashboards" / name
     same = source.exists() and json.loads(source.read_text(encoding="utf-8")) == json.loads(text)
     return f"(as dashboards/{name})" if same else text

@@ -1,4 +1,4 @@
-"""The PrometheusRule: the shipped alerts, and exactly those changes that the values ask for."""
+"""The rules: the shipped ones, and exactly those changes that the values ask for, for an operator or without one."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from tests.chart.abridged import shipped
 from tests.chart.chart import PATH, ROOT, Json
 from tests.programs import found
 
-ALERTS = {alert: rule for alert, (_, rule) in shipped().items()}
+ALERTS = {name: rule for name, (_, rule) in shipped().items() if "alert" in rule}
 OTHERS = {"duration": "77m", "whole": 77, "ratio": 0.077}
 
 
@@ -27,7 +27,7 @@ def rendered(**values: Any) -> list[Json]:
 
 def alerts(**values: Any) -> dict[str, Json]:
     """Rendered alerts by name."""
-    return {rule["alert"]: rule for group in rendered(**values) for rule in group["rules"]}
+    return {rule["alert"]: rule for group in rendered(**values) for rule in group["rules"] if "alert" in rule}
 
 
 def other(token: str) -> Any:
@@ -74,6 +74,26 @@ def test_untouched_values_change_nothing() -> None:
     assert rendered() == sources
 
 
+def test_config_map_holds_the_same_groups() -> None:
+    """Without the operator the same groups, values and all, come as a rule file in a ConfigMap, and nothing else does."""
+    values = {
+        "interval": "20s",
+        "ruleLabels": {"team": "ml"},
+        "alerts": {"ModelArtsTrainingJobFailed": {"threshold": 900}},
+        "groups": {"modelarts-exporter": {"enabled": False}},
+        "namespace": "prometheus",
+    }
+    rule = {**values, "configMap": {"enabled": True, "labels": {"rules": "yes"}}}
+    made = chart.render(chart.merged(chart.watching(), {"prometheusRule": rule}))
+    assert list(made.of("PrometheusRule")) == []
+    (found,) = [each for each in made.of("ConfigMap") if "config.yaml" not in each["data"]]
+    assert (found["metadata"]["name"], found["metadata"]["namespace"]) == ("modelarts-exporter-rules", "prometheus")
+    assert found["metadata"]["labels"]["rules"] == "yes"
+    assert {name: yaml.safe_load(text) for name, text in found["data"].items()} == {
+        "modelarts-exporter.rules.yaml": {"groups": rendered(**values)}
+    }
+
+
 @pytest.fixture(scope="module")
 def retuned() -> dict[str, Json]:
     """Every alert with another threshold."""
@@ -99,7 +119,16 @@ def test_prometheus_takes_other_thresholds(
     assert f"{len(ALERTS)} rules found" in promtool("check", "rules", path)
 
 
-@pytest.mark.parametrize("install", ["kube-prometheus-stack", "tuned-alerts", "demo"])
+def test_prometheus_takes_the_file_of_the_config_map(promtool: Callable[..., str], tmp_path: Path) -> None:
+    """Prometheus finds no fault with the rule file of a ConfigMap, as it is mounted."""
+    made = chart.rendered(PATH / "ci/plain-prometheus-values.yaml")
+    ((name, text),) = [file for each in made.of("ConfigMap") for file in each["data"].items() if "rules" in file[0]]
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert f"{len(shipped())} rules found" in promtool("check", "rules", path)
+
+
+@pytest.mark.parametrize("install", ["kube-prometheus-stack", "tuned-alerts", "demo", "costs"])
 def test_prometheus_takes_what_is_rendered(install: str, promtool: Callable[..., str], tmp_path: Path) -> None:
     """Prometheus finds no fault with the rules that a supported way to install makes."""
     rule = chart.rendered(PATH / f"ci/{install}-values.yaml").one("PrometheusRule")
@@ -175,7 +204,7 @@ def test_group_is_switched_off() -> None:
 
 def test_group_of_switched_off_alerts_disappears() -> None:
     """A group of which every alert is off is not left behind empty."""
-    first = rendered()[0]
+    first = next(group for group in rendered() if all("alert" in rule for rule in group["rules"]))
     left = rendered(alerts={rule["alert"]: {"enabled": False} for rule in first["rules"]})
     assert first["name"] not in [group["name"] for group in left]
 
@@ -200,12 +229,14 @@ def test_labels_win_in_order() -> None:
 
 
 def test_annotations_and_times_are_set() -> None:
-    """An alert takes annotations, another `for` and `keep_firing_for`; the interval goes to each shipped group."""
+    """An alert takes annotations, another `for` and `keep_firing_for`; the interval goes to groups without their own."""
     name = "ModelArtsTrainingJobFailed"
     own = {"for": "1m", "keepFiringFor": "1h", "annotations": {"summary": "short", "board": "url"}}
     groups = rendered(interval="20s", alerts={name: own})
-    assert {group["interval"] for group in groups} == {"20s"}
-    (rule,) = [rule for group in groups for rule in group["rules"] if rule["alert"] == name]
+    intervals = {group["name"]: group["interval"] for group in groups}
+    assert intervals.pop("modelarts-recording-day") == "1m"
+    assert set(intervals.values()) == {"20s"}
+    (rule,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == name]
     changed = {
         "for": "1m",
         "keep_firing_for": "1h",

@@ -38,3 +38,36 @@ cannot look around, so what stands beside is matched too and put back; the secon
 {{- $_ := set $rule "annotations" (mergeOverwrite (dict) $rule.annotations (.values.annotations | default dict)) -}}
 {{- toYaml $rule -}}
 {{- end -}}
+
+{{/* The shipped groups of rules as the values want them, and those of one's own; nothing where none is left. */}}
+{{- define "modelarts-exporter.ruleGroups" -}}
+{{- $values := .Values.prometheusRule -}}
+{{- $groups := list -}}
+{{- range $path, $_ := .Files.Glob "files/alerts/*.yaml" -}}
+{{- range $group := (fromYaml ($.Files.Get $path)).groups -}}
+{{- if (get $values.groups $group.name | default (dict "enabled" true)).enabled -}}
+{{- $rules := list -}}
+{{- range $rule := $group.rules -}}
+{{- if hasKey $rule "alert" -}}
+{{- $own := mergeOverwrite (dict "enabled" true) (get $values.alerts $rule.alert | default dict) -}}
+{{- if $own.enabled -}}
+{{- $rules = include "modelarts-exporter.rule" (dict "rule" $rule "values" $own "labels" $values.ruleLabels) | fromYaml | append $rules -}}
+{{- end -}}
+{{- else -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
+{{- end -}}
+{{- if $rules -}}
+{{- $group = mergeOverwrite (dict) $group (dict "rules" $rules) -}}
+{{- if and $values.interval (not (hasKey $group "interval")) -}}
+{{- $_ := set $group "interval" $values.interval -}}
+{{- end -}}
+{{- $groups = append $groups $group -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with concat $groups $values.extraGroups -}}
+{{- toYaml (dict "groups" .) -}}
+{{- end -}}
+{{- end -}}
