@@ -18,7 +18,7 @@ _SLACK: Mapping[str, float] = defaultdict(float, held=1.0)
 """By how much a total may be off: accelerator seconds, hundreds of millions of them in milliseconds, by rounding."""
 
 _GARBLED = 0.001
-"""Which part of the recoveries may be missing: what a job went through is told for the last time by the one answer that
+"""Which part of the recoveries may be missing: what a job went through is told for the last time by the answer that
 tells its end, and where a fault garbles a record in that answer it is told nowhere."""
 
 
