@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder
+from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATUSES, Distribution, Holder
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Totals
 from exporter.metrics.family import Buckets, Family, Label, Sample, Type
@@ -12,7 +12,6 @@ from exporter.metrics.job import ACCELERATOR, UNKNOWN_ACCELERATOR, accelerator_l
 from exporter.metrics.project import POOL_ID, known_pools
 
 STATES = ("held", "queued")
-RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
 
 _POOL = attrgetter("pool_id")
 _HOLDER = (

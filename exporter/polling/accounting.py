@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
-from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder, accelerator_seconds
+from exporter.domain.accounting import (
+    QUEUE_BUCKETS_S,
+    RUN_BUCKETS_S,
+    RUN_STATUSES,
+    Distribution,
+    Holder,
+    accelerator_seconds,
+)
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.usage import MINUTE_S
@@ -14,9 +21,6 @@ from exporter.polling.memory import AccountMemory, CountsMemory, RunCount, UsedC
 
 OTHER = "_other"
 """The user under whom those are counted who came when every place was taken."""
-
-RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
-"""How a run whose length is known can have ended."""
 
 
 @dataclass(slots=True)
