@@ -15,7 +15,7 @@ from exporter import log
 from exporter.cloud.retry import silence_instrumentation
 from exporter.commands.allocator import settle
 from soak.cloud import Churn
-from soak.measure import mean
+from soak.measure import machine, mean
 from soak.week import DAY_S, Course, Report, Week
 
 GROWTH = 0.02
@@ -55,7 +55,7 @@ def _wrong(report: Report, *, days: int) -> list[str]:
     wrong = [f"a counter went back: {told}" for told in report.backward[:10]]
     wrong += [f"left behind: {told}" for told in report.complaints[:10]]
     if not report.exact:
-        wrong.append(f"totals: counted {report.counted}, true {report.true}")
+        wrong += [f"counted and true: {told}" for told in report.counted.differences(report.true)[:10]]
     if report.files_left or report.tasks_left:
         wrong.append(f"{report.files_left} files and {report.tasks_left} tasks are left")
     wrong += [
@@ -72,11 +72,15 @@ def _growth(report: Report, *, days: int) -> dict[str, float]:
 
 
 def _tell(report: Report, *, days: int, minutes: float) -> None:
+    jobs, ended = (sum(report.counted.totals[name].values()) for name in ("submitted", "finished"))
     click.echo(
-        f"{sum(report.counted.submitted.values())} jobs submitted, {sum(report.counted.finished.values())} finished;"
+        f"{jobs:.0f} jobs submitted, {ended:.0f} finished;"
         f" {report.polls} polls, {report.polls_failed} of them failed; {report.restarts} restarts, {report.kills} of"
         f" them kills; {sum(report.faults.values())} faults of {len(report.faults)} kinds; {minutes:.1f} minutes"
     )
+    click.echo(f"on {machine()}")
+    for kind, number in sorted(report.faults.items()):
+        click.echo(f"fault {kind}: {number}")
     click.echo(f"totals {'equal' if report.exact else 'differ from'} the cloud's books")
     for day, readings in report.days.items():
         click.echo(f"day {day}: {mean(readings)}")

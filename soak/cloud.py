@@ -6,7 +6,9 @@ It reads one JSON command a line on stdin and answers each with one line on stdo
     {"ebb": true}           nobody arrives any more; answers how many have not ended
     {"fault": "429:count=3"}  switch a fault on; answers null
     {"calm": true}          switch every fault off; answers null
-    {"books": true}         answers {"submitted": {pool: n}, "started": {pool: n}, "finished": [[pool, status, n]]}
+    {"books": true}         answers {"submitted": {pool: n}, "started": {pool: n}, "finished": [[pool, status, n]],
+                            "waits": {pool: n}, "runs": [[pool, status, n]], "recoveries": {policy: n},
+                            "held": [[pool, accelerator, seconds]]}
 
 Its first line is {"url": …}. It ends when stdin does.
 """
@@ -15,6 +17,7 @@ import asyncio
 import json
 import random
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,10 +83,17 @@ class Host:
             case {"books": _}:
                 books = self.simulator.books
                 self.simulator.requests.clear()
+                held: Counter[tuple[str, str]] = Counter()
+                for (pool, _, accelerator), seconds in books.held_s.items():
+                    held[pool, accelerator] += seconds  # type: ignore[assignment] # a Counter of seconds
                 return {
                     "submitted": books.submitted,
                     "started": books.started,
-                    "finished": [[pool, status, number] for (pool, status), number in books.finished.items()],
+                    "finished": [[*key, number] for key, number in books.finished.items()],
+                    "waits": {pool: len(waits) for pool, waits in books.queue_s.items()},
+                    "runs": [[*key, len(runs)] for key, runs in books.run_s.items()],
+                    "recoveries": books.recoveries,
+                    "held": [[*key, seconds] for key, seconds in held.items()],
                 }
         return None
 

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import platform
 import sys
 import tracemalloc
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from statistics import fmean
 _STATM = Path("/proc/self/statm")
 _FILES = Path("/dev/fd")
 _MIB = 2**20
+_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ def held() -> Held:
         files=files(),
         tasks=len(asyncio.all_tasks()),
     )
+
+
+def machine() -> str:
+    """Tell where this was measured."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{os.cpu_count()} cores, {memory_bytes / _GIB:.1f} GiB, {platform.machine()}, {platform.system()}"
 
 
 def files() -> int:

@@ -4,29 +4,56 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from soak.cloud import Churn
 
+Key = tuple[str, ...]
+
+_SLACK: Mapping[str, float] = defaultdict(float, held=1.0)
+"""By how much a total may be off: accelerator seconds, hundreds of millions of them in milliseconds, by rounding."""
+
+_GARBLED = 0.001
+"""Which part of the recoveries may be missing: what a job went through is told for the last time by the answer that
+tells its end, and where a fault garbles a record in that answer it is told nowhere."""
+
 
 @dataclass(frozen=True)
 class Books:
-    """Totals by pool (and status); a key that is 0 is left out."""
+    """Totals by name, and in each by what distinguishes its series; what is 0 is left out.
 
-    submitted: dict[str, int]
-    started: dict[str, int]
-    finished: dict[tuple[str, str], int]
+    `submitted`, `started` and `waits` by pool, `finished` and `runs` by pool and status, `recoveries` by policy, and
+    `held`, in accelerator seconds, by pool and kind of accelerator.
+    """
+
+    totals: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
 
     def since(self, then: "Books") -> "Books":
         """Return what has been added."""
         return Books(
-            {key: gained for key, n in self.submitted.items() if (gained := n - then.submitted.get(key, 0))},
-            {key: gained for key, n in self.started.items() if (gained := n - then.started.get(key, 0))},
-            {key: gained for key, n in self.finished.items() if (gained := n - then.finished.get(key, 0))},
+            {
+                name: {
+                    key: gained for key, n in told.items() if (gained := n - then.totals.get(name, {}).get(key, 0))
+                }
+                for name, told in self.totals.items()
+            }
         )
+
+    def differences(self, true: "Books") -> list[str]:
+        """Say where the true books have another figure than may be."""
+        found = []
+        for name in sorted(self.totals.keys() | true.totals.keys()):
+            ours, theirs = self.totals.get(name, {}), true.totals.get(name, {})
+            for key in sorted(ours.keys() | theirs.keys()):
+                one, two = ours.get(key, 0), theirs.get(key, 0)
+                missing = two * _GARBLED if name == "recoveries" else 0
+                if not two - missing - _SLACK[name] <= one <= two + _SLACK[name]:
+                    found.append(f"{name} {key}: {one} and {two}")
+        return found
 
 
 class Remote:
@@ -55,8 +82,14 @@ class Remote:
     async def books(self) -> Books:
         """Return the true totals."""
         told = await self.ask({"books": True})
-        finished = {(pool, status): number for pool, status, number in told["finished"]}
-        return Books(dict(told["submitted"]), dict(told["started"]), finished)
+        return Books(
+            {
+                name: {(key,): number for key, number in table.items() if number}
+                if isinstance(table, dict)
+                else {tuple(key): number for *key, number in table if number}
+                for name, table in told.items()
+            }
+        )
 
     async def ask(self, command: dict[str, Any]) -> Any:
         """Have a command obeyed; its answer."""

@@ -2,6 +2,7 @@
 
 from . import annotation, frame, link, palette
 from .board import Board, Row
+from .card_hours import HELD
 from .palette import AGE_S, NONE_IS_GOOD, PLAIN, Thresholds
 from .panel import SCREENFUL, Column, Head, Query, graph, number, rows
 from .promql import BUILD_INFO, SCRAPE_LABELS, Scope, vocabulary
@@ -106,13 +107,16 @@ NOW = Row(
         number(
             Head(
                 title="Settings",
-                about="Whether the newest reload of the settings worked with every exporter. Refused: the old ones "
-                "are still in force.",
+                about="Whether the newest reload of the settings worked with every exporter, and the newest look at "
+                "the web configuration where there is one. Refused: the old ones are still in force.",
                 unit="none",
                 width=3,
                 height=4,
             ),
-            Query(f"min({SCOPE.series('modelarts_exporter_config_last_reload_successful')})"),
+            Query(
+                f"min({SCOPE.series('modelarts_exporter_config_last_reload_successful')})\n"
+                f"* (min({SCOPE.series('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
+            ),
             words=palette.words({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
         ),
         number(
@@ -162,7 +166,9 @@ DATA = Row(
             Query(
                 f"topk({SCREENFUL}, time() - "
                 + SCOPE.one(
-                    "modelarts_collector_last_success_timestamp_seconds", "collector", collector=("jobs", "usage")
+                    "modelarts_collector_last_success_timestamp_seconds",
+                    "collector",
+                    collector=("jobs", "usage", "pools"),
                 )
                 + ")",
                 "{{project}} {{collector}}",
@@ -186,12 +192,16 @@ DATA = Row(
         rows(
             Head(
                 title="Collectors",
-                about="The newest poll of each collector of each project, by exporter.",
+                about="The newest poll of each collector of each project, by exporter. Off: the API refuses what the "
+                "collector of pools asks for, which is no failure; it asks again every hour.",
                 unit="none",
                 width=24,
                 height=8,
             ),
             {
+                "D": f"max by ({_EXPORTER}, project, collector) ("
+                + SCOPE.series("modelarts_collector_enabled")
+                + ")",
                 "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.series("modelarts_collector_up") + ")",
                 "B": f"time() - max by ({_EXPORTER}, project, collector) ("
                 + SCOPE.series("modelarts_collector_last_success_timestamp_seconds")
@@ -206,6 +216,11 @@ DATA = Row(
                 Column(title="Exporter", label="instance"),
                 Column(title="Scrape job", label="job"),
                 Column(
+                    title="Asked",
+                    value="D",
+                    words=palette.words({1: ("yes", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                ),
+                Column(
                     title="Newest poll",
                     value="A",
                     words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
@@ -215,6 +230,64 @@ DATA = Row(
             ),
             sort_by="Newest poll",
             descending=False,
+        ),
+    ),
+)
+
+MISSING = Row(
+    "What the sums miss",
+    (
+        number(
+            Head(
+                title="Jobs of unknown size",
+                about="Active jobs of which no answer of the cloud tells how many accelerators they have: sums, "
+                "card-hours and costs are short by theirs. Pools of CPUs in which the cloud masks what a job asks "
+                "for count here too.",
+                unit="none",
+                width=6,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
+            ),
+            Query(f"sum({SCOPE.one('modelarts_training_accelerators_unknown_jobs', 'pool_id')})"),
+        ),
+        number(
+            Head(
+                title="Collectors off",
+                about="Collectors that are off because the API refuses what they ask for; only that of pools can be. "
+                "What they would tell is missing, and the board of pools empty, for those projects.",
+                unit="none",
+                width=6,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
+            ),
+            Query(f"sum(1 - {SCOPE.one('modelarts_collector_enabled', 'collector')})"),
+        ),
+        number(
+            Head(
+                title="Prices",
+                about="Entries of the price list in the settings of the exporters. None is fine: then boards show "
+                "card-hours and no costs.",
+                unit="none",
+                width=6,
+                height=4,
+                no_value="no price list",
+            ),
+            Query(f"count({SCOPE.one('modelarts_accelerator_price', 'flavor', 'accelerator_model', 'currency')})"),
+        ),
+        number(
+            Head(
+                title="Users counted together",
+                about="Projects in which, within the chosen time, more users held accelerators than the setting "
+                "metrics.max_users_per_project: the card-hours of those beyond it are counted as `_other`.",
+                unit="none",
+                width=6,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
+            ),
+            Query(
+                f"count({SCOPE.grown(HELD, over='$__range', user='_other')} > 0)\nor\n"
+                f"0 * count({SCOPE.series('modelarts_up')})"
+            ),
         ),
     ),
 )
@@ -475,7 +548,7 @@ BOARD = Board(
     title="ModelArts / Exporter",
     about="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
     variables=frame.variables(SCOPE, scrape_shown=True),
-    rows=(NOW, DATA, CLOUD, COST, WHICH),
+    rows=(NOW, DATA, MISSING, CLOUD, COST, WHICH),
     marks=(annotation.restarts(SCOPE),),
     time_from="now-3h",
 )

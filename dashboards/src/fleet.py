@@ -4,16 +4,18 @@ from . import annotation, frame, link, palette
 from .board import Board, Row
 from .palette import AGE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
 from .panel import Column, Head, Query, bars, graph, number, rows
-from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, vocabulary
+from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, named, vocabulary
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
 HELD = SCOPE.chosen(SCOPE.one("modelarts_training_job_status_accelerators", "accelerator"))
-QUEUED = SCOPE.while_in(SCOPE.chosen(SCOPE.one("modelarts_training_job_spec_accelerators", "accelerator")), "queued")
+IN_POOLS = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
+"""Held by all jobs of a pool: also by those that a filter hides, unlike HELD, which tells it of each job."""
+QUEUED = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+OLDEST = SCOPE.one("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
 ACTIVE_JOBS = SCOPE.one("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
 READING = SCOPE.one("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
 WAITED = f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"
-WAITING = SCOPE.while_in(SCOPE.chosen(WAITED), "queued")
 FAILED_OF_DAY = SCOPE.while_in(
     SCOPE.chosen(
         f"({SCOPE.one('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
@@ -88,7 +90,7 @@ NOW = Row(
                 decimals=1,
                 no_value="none waits",
             ),
-            Query(f"max({WAITING})"),
+            Query(f"max(time() - {OLDEST})"),
         ),
         number(
             Head(
@@ -99,7 +101,7 @@ NOW = Row(
                 height=4,
                 thresholds=Thresholds(palette.GREEN),
             ),
-            Query(f"sum({HELD})"),
+            Query(f"sum({IN_POOLS})"),
         ),
         number(
             Head(
@@ -195,11 +197,11 @@ TIME = Row(
                 about="Held: allocated to jobs, by kind, stacked. Queued: what waiting jobs ask for, dashed and not "
                 "stacked. Held flat while queued grows: the pools are full, or something blocks the queue.",
                 unit="none",
-                width=12,
+                width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(f"sum by (accelerator) ({HELD})", "{{accelerator}} held"),
+            Query(f"sum by (accelerator) ({IN_POOLS})", "{{accelerator}} held"),
             Query(f"sum by (accelerator) ({QUEUED})", "{{accelerator}} queued"),
             stacked=True,
             dashed="/queued$/",
@@ -215,7 +217,7 @@ TIME = Row(
                 about="How busy the held accelerators are, by kind, each job weighed with how many it holds. The "
                 "dashed lines are the thresholds: below a fifth is waste, above 70 % is good work.",
                 unit="percentunit",
-                width=12,
+                width=8,
                 height=8,
                 thresholds=UTILISATION,
                 decimals=0,
@@ -223,6 +225,21 @@ TIME = Row(
             Query(busy(" by (accelerator)"), "{{accelerator}}"),
             colours=palette.ACCELERATORS,
             whole=True,
+        ),
+        graph(
+            Head(
+                title="Recoveries in the hour before",
+                about="How often the cloud recovered a job from a fault within the hour before each moment, by how. "
+                "Restarts of a process are cheap; new schedulings cost minutes of the whole job. Many at once: look "
+                "at the nodes. Only the new generation of the API tells.",
+                unit="none",
+                width=8,
+                height=8,
+                decimals=0,
+                no_value="none was recovered",
+            ),
+            Query(_in_hour("modelarts_training_recoveries_total", "policy", by="policy"), "{{policy}}"),
+            stacked=True,
         ),
     ),
 )
@@ -250,19 +267,16 @@ WHO = Row(
         bars(
             Head(
                 title="Accelerators held by pool",
-                about="The ten pools of which most is held; `public` is the shared pool. Capacity is not told by "
-                "jobs: the pool's own metrics will say what is free.",
+                about="The ten pools of which most is held by training; `public` is the shared pool. Click a bar for "
+                "the dedicated pools of its project: what they have, and what is free.",
                 unit="none",
                 width=8,
                 height=9,
+                links=(link.to_pools_of_series(),),
                 no_value="nothing is held",
             ),
             Query(
-                "sort_desc(topk(10, sum by (project, pool_id) ("
-                + SCOPE.told(
-                    f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "pool_id"
-                )
-                + ")))",
+                f"sort_desc(topk(10, sum by (project, pool_id) ({named(IN_POOLS)}) > 0))",
                 "{{project}} {{pool_id}}",
             ),
         ),

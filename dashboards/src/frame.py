@@ -15,13 +15,15 @@ WHO = (
 """The columns of a table of jobs that say which job a row is. The id keeps its name, because the links read it."""
 
 
-def variables(scope: Scope, *, scrape_shown: bool = False, one_job: bool = False) -> list[Variable]:
-    """List the variables of a scope, each narrowed by those before it."""
+def variables(
+    scope: Scope, *, scrape_shown: bool = False, one_job: bool = False, dedicated: bool = False
+) -> list[Variable]:
+    """List the variables of a scope, each narrowed by those before it; `dedicated` offers no public pool."""
     found = [variable.datasource(), *variable.scrape(shown=scrape_shown)]
     if "project" in scope.variables:
         found.append(variable.project())
     if "pool" in scope.variables:
-        found.append(variable.pool())
+        found.append(variable.dedicated_pool() if dedicated else variable.pool())
     if "user" in scope.variables:
         found.append(variable.user(scope))
     if "training_job" in scope.variables:

@@ -160,6 +160,85 @@ WHAT = Row(
             ),
             Query(f"sum({ONE.one('modelarts_training_job_recoveries', 'policy')})"),
         ),
+        number(
+            Head(
+                title="Hang",
+                about="Whether the job is suspected to hang: its accelerators were busy once, and nothing the cloud "
+                "samples of any task has moved for the exporter's setting metrics.hang_after. Only while it runs.",
+                unit="none",
+                width=4,
+                height=4,
+                no_value="no reading",
+            ),
+            Query(ONE.one("modelarts_training_job_suspected_hang")),
+            words=palette.words({0: ("no", palette.GREEN), 1: ("SUSPECTED", palette.RED)}),
+        ),
+        number(
+            Head(
+                title="Flat for",
+                about="For how long nothing the cloud samples of any task has moved by more than half a percentage "
+                "point: CPU, memory, accelerators and their memory. The evidence for a hang. Yellow from ten "
+                "minutes, red from an hour.",
+                unit="s",
+                width=4,
+                height=4,
+                thresholds=IDLE_S,
+                decimals=0,
+                no_value="no reading",
+            ),
+            Query(ONE.one("modelarts_training_job_flat_seconds")),
+        ),
+        number(
+            Head(
+                title="Faults",
+                about="How many faults the cloud has found in the job so far, of any kind; by kind below. Only the "
+                "new generation of the API tells.",
+                unit="none",
+                width=4,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (5, palette.RED))),
+                no_value="none",
+            ),
+            Query(f"sum({ONE.one('modelarts_training_job_faults', 'scenario')})"),
+        ),
+        number(
+            Head(
+                title="Degraded recoveries",
+                about="Recoveries for which what was tried first did not suffice: a restart in place that became a "
+                "new scheduling takes minutes where it should take seconds.",
+                unit="none",
+                width=4,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
+                no_value="none",
+            ),
+            Query(f"sum({ONE.one('modelarts_training_job_degraded_recoveries', 'policy')})"),
+        ),
+        number(
+            Head(
+                title="Crash loop",
+                about="How many of the newest runs in a row each broke within ten minutes of their start and were "
+                "recovered. From two on it gets nothing done; 0 once a run has lasted longer.",
+                unit="none",
+                width=4,
+                height=4,
+                thresholds=palette.LOOP,
+                no_value="not told",
+            ),
+            Query(ONE.one("modelarts_training_job_crash_loop_runs")),
+        ),
+        number(
+            Head(
+                title="Since the last recovery",
+                about="How long ago the job began to run again after a fault. Below zero: it is being recovered now.",
+                unit="s",
+                width=4,
+                height=4,
+                decimals=1,
+                no_value="never",
+            ),
+            Query(f"time() - {ONE.one('modelarts_training_job_last_recovery_timestamp_seconds')}"),
+        ),
     ),
 )
 
@@ -204,7 +283,7 @@ PHASES = Row(
                 title="Nodes and accelerators",
                 about="Held now against asked for (dashed). Held below asked for: it waits, or runs degraded.",
                 unit="none",
-                width=12,
+                width=8,
                 height=8,
                 decimals=0,
             ),
@@ -218,15 +297,32 @@ PHASES = Row(
             Head(
                 title="Recoveries",
                 about="Recoveries from faults so far, by the policy that was used. A step up is a fault; several in "
-                "a row are a bad node or a bug. Jobs that were never recovered have no line.",
+                "a row are a bad node or a bug. Dashed: tried first and not sufficient, by that policy. Jobs that "
+                "were never recovered have no line.",
                 unit="none",
-                width=12,
+                width=8,
                 height=8,
                 decimals=0,
                 thresholds=PLAIN,
                 no_value="never recovered",
             ),
             Query(ONE.one("modelarts_training_job_recoveries", "policy"), "{{policy}}"),
+            Query(ONE.one("modelarts_training_job_degraded_recoveries", "policy"), "{{policy}} not sufficient"),
+            dashed="/ not sufficient$/",
+        ),
+        graph(
+            Head(
+                title="Faults by kind",
+                about="Faults the cloud has found in the job so far, by what broke. A fault of a chip or a node is "
+                "the hardware's; a failed or hung job is most often its own.",
+                unit="none",
+                width=8,
+                height=8,
+                decimals=0,
+                thresholds=PLAIN,
+                no_value="no fault was found",
+            ),
+            Query(ONE.one("modelarts_training_job_faults", "scenario"), "{{scenario}}"),
         ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from . import annotation, frame, link, palette
 from .board import Board, Row
-from .palette import IDLE_S, PLAIN, UTILISATION, WAIT_S, Thresholds
+from .palette import IDLE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
 from .panel import SCREENFUL, Column, Head, Query, number, rows, timeline
 from .promql import FAILED, HOLDING, INFO, JOB, STATUS, WAITING, Scope, status_code
 
@@ -19,6 +19,17 @@ def _of_job(name: str) -> str:
     return f"sum by ({JOB}) ({SCOPE.one(name, 'accelerator')})"
 
 
+HUNG = SCOPE.one("modelarts_training_job_suspected_hang")
+LOOPING = SCOPE.while_in(f"({SCOPE.one('modelarts_training_job_crash_loop_runs')} > 1)", *HOLDING)
+STUCK = f"{SCOPE.one(STATUS, 'status', status=HOLDING)}\nand on ({JOB})\n({HUNG} == 1 or {LOOPING})"
+"""Jobs that hang or run in a loop."""
+
+
+def _stuck(expr: str) -> str:
+    """Only stuck jobs: what the rows of their table have in common."""
+    return SCOPE.chosen(f"{expr}\nand on ({JOB})\n{STUCK}")
+
+
 STATUS_WORD = Column(title="Status", label="status")
 REASON = Column(title="Reason", label="reason")
 
@@ -32,42 +43,102 @@ NOW = Row(
     "Now",
     tuple(
         number(
-            Head(title=title, about=about, unit="none", width=4, height=4, thresholds=thresholds),
-            Query(SCOPE.or_zero(f"count({SCOPE.chosen(SCOPE.one(STATUS, status=statuses))})")),
+            Head(title=title, about=about, unit="none", width=3, height=4, thresholds=thresholds),
+            Query(SCOPE.or_zero(f"count({SCOPE.chosen(one)})")),
         )
-        for title, about, statuses, thresholds in (
+        for title, about, one, thresholds in (
             (
                 "Initialising",
                 "Chosen jobs that are being created, before they queue or start.",
-                ("initializing",),
+                SCOPE.one(STATUS, status="initializing"),
                 Thresholds(palette.BLUE),
             ),
-            ("Queued", "Chosen jobs that wait for resources.", ("queued",), Thresholds(palette.YELLOW)),
+            (
+                "Queued",
+                "Chosen jobs that wait for resources.",
+                SCOPE.one(STATUS, status="queued"),
+                Thresholds(palette.YELLOW),
+            ),
             (
                 "Running now",
                 "Chosen jobs that run or change their size.",
-                ("running", "scaling"),
+                SCOPE.one(STATUS, status=("running", "scaling")),
                 Thresholds(palette.GREEN),
             ),
             (
                 "Terminating",
                 "Chosen jobs that are being stopped and still hold their nodes.",
-                ("terminating",),
+                SCOPE.one(STATUS, status="terminating"),
                 Thresholds(palette.BLUE, ((1, palette.ORANGE),)),
             ),
             (
                 "Completed",
                 "Chosen jobs that completed, as far back as the exporter keeps finished jobs (collection.retention).",
-                ("completed",),
+                SCOPE.one(STATUS, status="completed"),
                 Thresholds(palette.GREEN),
             ),
             (
                 "Failed or lost",
                 "Chosen jobs that failed or were lost, as far back as the exporter keeps finished jobs.",
-                FAILED,
+                SCOPE.one(STATUS, status=FAILED),
                 Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
             ),
+            (
+                "Suspected hangs",
+                "Chosen jobs that were alive once and of which nothing has moved for the setting metrics.hang_after.",
+                f"{HUNG} == 1",
+                NONE_IS_GOOD,
+            ),
+            (
+                "Crash loops",
+                "Chosen jobs whose newest runs, two or more, each broke within ten minutes and were recovered.",
+                LOOPING,
+                NONE_IS_GOOD,
+            ),
         )
+    ),
+)
+
+STUCK_ROW = Row(
+    "Stuck",
+    (
+        rows(
+            Head(
+                title="Stuck jobs",
+                about="Each job that is suspected to hang (nothing the cloud samples has moved for "
+                "metrics.hang_after, though it was alive once) or runs in a crash loop (two or more runs in a row "
+                "that broke within ten minutes). Both hold nodes for nothing, the most accelerators first.",
+                unit="none",
+                width=24,
+                height=6,
+            ),
+            {
+                "A": SCOPE.told(STUCK, "job_name", "user", "pool_id"),
+                "B": _stuck(HUNG),
+                "C": _stuck(SCOPE.one("modelarts_training_job_flat_seconds")),
+                "D": _stuck(SCOPE.one("modelarts_training_job_crash_loop_runs")),
+                "E": _stuck(f"sum by ({JOB}) ({SCOPE.one('modelarts_training_job_recoveries', 'policy')})"),
+                "F": _stuck(f"(time() - {SCOPE.one('modelarts_training_job_last_recovery_timestamp_seconds')})"),
+                "G": _stuck(_of_job("modelarts_training_job_accelerator_utilization_ratio")),
+                "H": _stuck(_of_job("modelarts_training_job_status_accelerators")),
+            },
+            (
+                *frame.WHO,
+                STATUS_WORD,
+                Column(title="Accelerators", value="H", unit="none", thresholds=PLAIN),
+                Column(
+                    title="Hang",
+                    value="B",
+                    words=palette.words({1: ("suspected", palette.RED), 0: ("no", palette.GREEN)}),
+                ),
+                Column(title="Flat for", value="C", unit="s", decimals=0, thresholds=IDLE_S),
+                Column(title="Utilisation", value="G", unit="percentunit", decimals=0, thresholds=UTILISATION),
+                Column(title="Runs in a loop", value="D", unit="none", thresholds=palette.LOOP),
+                Column(title="Recovered", value="E", unit="none"),
+                Column(title="Last recovery", value="F", unit="s", decimals=0),
+            ),
+            sort_by="Accelerators",
+        ),
     ),
 )
 
@@ -218,6 +289,6 @@ BOARD = Board(
     title="ModelArts / Jobs",
     about="Each job that runs or waits, the course of the newest, and the recent failures with reason and exit code.",
     variables=frame.variables(SCOPE),
-    rows=(NOW, RUNNING, QUEUE, COURSE, FAILURES),
+    rows=(NOW, RUNNING, STUCK_ROW, QUEUE, COURSE, FAILURES),
     marks=(annotation.failures(SCOPE),),
 )

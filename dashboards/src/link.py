@@ -6,11 +6,14 @@ from grafana_foundation_sdk.models import dashboard as model
 TAG = "modelarts"
 """Every board of ours carries it; whatever carries it appears in the links at the top of each."""
 
-FLEET, JOBS, JOB, WASTE, EXPORTER = (
+FLEET, QUEUE, JOBS, JOB, USERS, WASTE, POOLS, EXPORTER = (
     "modelarts-fleet",
+    "modelarts-queue",
     "modelarts-jobs",
     "modelarts-job",
+    "modelarts-users",
     "modelarts-waste",
+    "modelarts-pools",
     "modelarts-exporter",
 )
 """Board uids, which are their addresses."""
@@ -54,3 +57,13 @@ def to_job_of_series() -> model.DashboardLink:
 def to_jobs_of_user() -> model.DashboardLink:
     """Lead from a bar to the jobs of its user."""
     return to_board("Jobs of this user", JOBS, user="${__field.labels.user}")
+
+
+def to_jobs_of_row() -> model.DashboardLink:
+    """Lead from a table's row to the jobs of its user."""
+    return to_board("Jobs of this user", JOBS, user="${__data.fields.User}")
+
+
+def to_pools_of_series() -> model.DashboardLink:
+    """Lead from a line or bar to the dedicated pools of its project."""
+    return to_board("Pools of this project", POOLS, project="${__field.labels.project}")

@@ -39,6 +39,21 @@ IDLE_S = Thresholds(GREEN, ((600, YELLOW), (1800, ORANGE), (3600, RED)))
 """Seconds of idleness: ten minutes, half an hour, an hour (where the alert begins)."""
 ACCELERATORS: Mapping[str, str] = {"gpu": BLUE, "npu": "purple", "unknown": GREY}
 """Kinds of accelerator, in lines."""
+POOL_STATES: Mapping[str, str] = {
+    "allocated": BLUE,
+    "free": GREEN,
+    "unavailable": RED,
+    "available": GREEN,
+    "creating": "light-blue",
+    "abnormal": RED,
+    "deleting": ORANGE,
+    "queued": YELLOW,
+}
+"""States of what a pool is made of, accelerators and nodes, in lines; `queued` is what waits for them."""
+LOOP = Thresholds(GREEN, ((1, YELLOW), (2, RED)))
+"""Runs in a row that broke at once: one happens, two are a loop."""
+SHARE_IDLE = Thresholds(GREEN, ((0.05, ORANGE), (0.15, RED)))
+"""Which part of what is held is wasted."""
 AGE_S = Thresholds(GREEN, ((120, YELLOW), (300, RED)))
 """Age of data: two minutes are a few missed polls; at five the job series are withdrawn by default."""
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import heatmap as heat
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus
 
 from . import palette
@@ -46,6 +48,8 @@ class Head:
     """Shown in place of "No data", where having none is an answer. Tables show ABSENT in each empty cell instead."""
     decimals: int | None = None
     links: tuple[model.DashboardLink, ...] = ()
+    steps: int | None = None
+    """Into about how many `$__interval` the chosen time is cut, none below a minute; for what is added up over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +70,15 @@ class Column:
     """There for links only."""
 
 
-def number(head: Head, query: Query, *, words: Sequence[model.ValueMapping] = ()) -> model.Panel:
-    """One big number, as it is now."""
+def number(
+    head: Head, query: Query, *, words: Sequence[model.ValueMapping] = (), titled: bool = False
+) -> model.Panel:
+    """One big number, as it is now; `titled` with its legend, where there can be several."""
     panel = (
         stat.Panel()
         .color_mode(options.BigValueColorMode.VALUE)
         .graph_mode(options.BigValueGraphMode.NONE)
-        .text_mode(options.BigValueTextMode.VALUE)
+        .text_mode(options.BigValueTextMode.VALUE_AND_NAME if titled else options.BigValueTextMode.VALUE)
         .justify_mode(options.BigValueJustifyMode.CENTER)
         .reduce_options(_last())
         .mappings(list(words))
@@ -133,6 +139,23 @@ def graph(
             ],
         )
     return _finished(panel.build(), head, _targets(lines, instant=False))
+
+
+def heatmap(head: Head, query: Query) -> model.Panel:
+    """How a histogram's observations spread over time; the query gives its buckets by `le`."""
+    panel = (
+        heat.Panel()
+        .calculate(calculate=False)
+        .color(heat.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
+        .y_axis(heat.YAxisConfig().unit(head.unit))
+        .cell_gap(1)
+        .show_value(options.VisibilityMode.NEVER)
+        .hide_legend()
+        .build()
+    )
+    (target,) = _targets([query], instant=False)
+    target.format_val = prometheus.PromQueryFormat.HEATMAP
+    return _finished(panel, head, [target])
 
 
 def bars(head: Head, *queries: Query) -> model.Panel:
@@ -300,6 +323,9 @@ def _finished(panel: model.Panel, head: Head, targets: Sequence[prometheus.Dataq
     panel.datasource = DATASOURCE
     panel.grid_pos = model.GridPos(w=head.width, h=head.height)
     panel.targets = list(targets)
+    if head.steps is not None:
+        panel.max_data_points = float(head.steps)
+        panel.interval = "1m"
     source = panel.field_config = panel.field_config or model.FieldConfigSource()
     defaults = source.defaults
     defaults.unit = head.unit

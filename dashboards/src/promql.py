@@ -121,10 +121,10 @@ class Scope:
         The public pool, whose label is empty, is called `public`.
         """
         _ = [labels_of(INFO)[label] for label in labels]
-        named = ", ".join((JOB, *labels))
-        info = f"topk by ({JOB}) (1, max by ({named}) ({self.series(INFO)}))"
+        kept = ", ".join((JOB, *labels))
+        info = f"topk by ({JOB}) (1, max by ({kept}) ({self.series(INFO)}))"
         if "pool_id" in labels:
-            info = f'label_replace({info}, "pool_id", "public", "pool_id", "")'
+            info = named(info)
         return f"({expr})\n* on ({JOB}) group_left ({', '.join(labels)})\n{info}"
 
     def while_in(self, expr: str, *statuses: str, over: str = "") -> str:
@@ -169,6 +169,11 @@ class Scope:
         identity = (label.name for label in IDENTITY[catalog.by_exposed_name(name).subject])
         _ = [own[label] for label in by]
         return f"max by ({', '.join((CLUSTER, *identity, *by))}) ({expr})"
+
+
+def named(expr: str) -> str:
+    """Call the public pool, whose label is empty, `public`."""
+    return f'label_replace({expr}, "pool_id", "public", "pool_id", "")'
 
 
 def status_code(scope: Scope, codes: Mapping[str, int]) -> str:

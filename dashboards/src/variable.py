@@ -62,6 +62,19 @@ def pool() -> Variable:
     )
 
 
+def dedicated_pool() -> Variable:
+    """Choose among dedicated pools, by name and id: also those in which no job runs."""
+    info = Scope(frozenset({"project"})).series("modelarts_pool_info")
+    text = f'label_join({info}, "text", " ", "pool_name", "pool_id")'
+    value = f'label_replace({text}, "value", "$1", "pool_id", "(.*)")'
+    return (
+        _many("pool", f"query_result(max by (text, value) ({value}))", all_value=".*")
+        .regex('/text="(?<text>[^"]+)".*value="(?<value>[^"]+)"/')
+        .label("Pool")
+        .description("Dedicated pools by name and id.")
+    )
+
+
 def user(scope: Scope) -> Variable:
     """Choose among those who created jobs."""
     narrowed = Scope(scope.variables & {"project", "pool"})

@@ -2,6 +2,10 @@
 
 from . import annotation, frame, link, palette
 from .board import Board, Row
+from .card_hours import HELD as HELD_SECONDS
+from .card_hours import IDLE as IDLE_SECONDS
+from .card_hours import LOST as LOST_SECONDS
+from .card_hours import hours, share
 from .palette import IDLE_S, UTILISATION, Thresholds
 from .panel import Column, Head, Query, bars, graph, number, rows
 from .promql import JOB, Scope
@@ -57,7 +61,7 @@ NOW = Row(
                 unit="percentunit",
                 width=6,
                 height=4,
-                thresholds=Thresholds(palette.GREEN, ((0.05, palette.ORANGE), (0.15, palette.RED))),
+                thresholds=palette.SHARE_IDLE,
                 decimals=0,
                 no_value="nothing is held",
             ),
@@ -131,6 +135,70 @@ TIME = Row(
             ),
             Query(f"topk(8, sum by (user) ({SCOPE.told(IDLE_BY_JOB, 'user')}))", "{{user}}"),
             stacked=True,
+        ),
+    ),
+)
+
+RANGE = Row(
+    "Over the chosen time",
+    (
+        number(
+            Head(
+                title="Idle card-hours",
+                about="Accelerators times the hours in which every task of their job was below the exporter's idle "
+                "threshold, in stretches longer than its setting metrics.idle_grace: whatever is chosen above, and "
+                "of jobs that are gone too. The board Users and cost says whose.",
+                unit="none",
+                width=4,
+                height=8,
+                decimals=0,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
+                no_value="none counted",
+            ),
+            Query(hours(SCOPE, IDLE_SECONDS)),
+        ),
+        number(
+            Head(
+                title="Idle share",
+                about="Idle card-hours over all card-hours of the chosen time.",
+                unit="percentunit",
+                width=4,
+                height=8,
+                decimals=0,
+                thresholds=palette.SHARE_IDLE,
+                no_value="nothing was held",
+            ),
+            Query(share(SCOPE, IDLE_SECONDS)),
+        ),
+        number(
+            Head(
+                title="Lost card-hours",
+                about="Card-hours of runs that ended as failed or lost within the chosen time, counted at their end "
+                "with all their hours.",
+                unit="none",
+                width=4,
+                height=8,
+                decimals=0,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
+                no_value="none counted",
+            ),
+            Query(hours(SCOPE, LOST_SECONDS)),
+        ),
+        graph(
+            Head(
+                title="Card-hours, in the hour before",
+                about="Of the hour before each moment: held (dashed; it is how many accelerators were held on the "
+                "mean), idled, and lost with runs that failed or were lost.",
+                unit="none",
+                width=12,
+                height=8,
+                decimals=0,
+            ),
+            Query(hours(SCOPE, HELD_SECONDS, over="1h"), "held"),
+            Query(hours(SCOPE, IDLE_SECONDS, over="1h"), "idle"),
+            Query(hours(SCOPE, LOST_SECONDS, over="1h"), "lost"),
+            dashed="/^held$/",
+            colours={"held": palette.BLUE, "idle": palette.YELLOW, "lost": palette.RED},
         ),
     ),
 )
@@ -273,6 +341,6 @@ BOARD = Board(
             default="50 %",
         ),
     ],
-    rows=(NOW, TIME, IDLE_ROW, STRAGGLERS, PAST),
+    rows=(NOW, TIME, RANGE, IDLE_ROW, STRAGGLERS, PAST),
     marks=(annotation.failures(SCOPE),),
 )

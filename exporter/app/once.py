@@ -11,6 +11,7 @@ from exporter.app.project import identity, watching
 from exporter.app.report import Observed, priced
 from exporter.cloud.retry import silence_instrumentation
 from exporter.domain.source import Clock
+from exporter.metrics.forecast import growth
 from exporter.polling.store import SnapshotStore
 from exporter.polling.tally import tally
 from exporter.settings import Settings
@@ -26,6 +27,8 @@ class Once:
     """API calls made, retries and token renewals included."""
     series: int
     """Series of the projects; our own are not counted."""
+    forecast: int
+    """How many to expect once finished jobs have been kept for the whole retention."""
     up: bool
     """Whether every project's jobs poll succeeded wholly."""
 
@@ -54,5 +57,14 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
         text=b"".join(output.body(openmetrics=False, gzip=False).chunks),
         calls=counted.calls,
         series=output.series,
+        forecast=output.series
+        + sum(
+            growth(
+                (project.jobs or {}).values(),
+                per_task=settings.metrics.per_task,
+                retention_s=settings.collection.retention_s,
+            )
+            for project in store.current.projects
+        ),
         up=all(project.up for project in store.current.projects),
     )

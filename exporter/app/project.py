@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,14 +87,11 @@ async def watching(
 ) -> AsyncIterator[ProjectPoller]:
     """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
     own.declare_project(target.project)
-    place = place or Place()
-    reach = _reach(target, settings, place)
-    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
+    async with reaching(target, settings, clock=clock, own=own, place=place) as transport:
         note = Unknowns(target.project, own)
-        workspaces = _workspaces(target, transport, clock=clock, note=note)
-        sources = _Identified(
-            _sources(target, transport, workspaces, clock=clock, note=note), transport, project=target.project
-        )
+        workspaces = workspaces_of(target, transport, clock=clock, note=note)
+        made = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
+        sources = _Identified(made, transport, project=target.project)
         yield ProjectPoller(
             identity=identity(target),
             sources=sources,
@@ -116,6 +113,17 @@ async def watching(
                 shows=lambda pool_id: not target.filters.pools or pool_id in target.filters.pools,
             ),
         )
+
+
+@asynccontextmanager
+async def reaching(
+    target: Target, settings: Settings, *, clock: Clock, own: Observed, place: Place | None = None
+) -> AsyncIterator[Transport]:
+    """Give the transport of one target, with its credentials and limits; its connections close at the end."""
+    place = place or Place()
+    reach = _reach(target, settings, place)
+    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
+        yield transport
 
 
 def plan(target: Target, settings: Settings) -> Plan:
@@ -169,22 +177,24 @@ class _Identified:
         return sources
 
 
-def _workspaces(
+def workspaces_of(
     target: Target, transport: Transport, *, clock: Clock, note: NoteUnknown
-) -> AllWorkspaces | FixedWorkspaces:
+) -> Callable[[], Awaitable[tuple[str, ...]]]:
+    """Tell which workspaces of a target to look into."""
     if target.workspaces == "all":
         return AllWorkspaces(transport, clock=clock, note=note)
     return FixedWorkspaces(target.workspaces)
 
 
-def _sources(
+def sources_of(
     target: Target,
     transport: Transport,
-    workspaces: AllWorkspaces | FixedWorkspaces,
     *,
+    workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
     note: NoteUnknown,
 ) -> Sources:
+    """Make the sources of a target, those that its settings name or that probing finds."""
 
     def v1() -> V1Source:
         return V1Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)

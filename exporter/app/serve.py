@@ -102,7 +102,7 @@ async def serve(
                 telemetry_path=web.telemetry_path,
                 docs_url=_DOCS_URL,
                 reload=reloading.reload if web.enable_lifecycle else None,
-                guard=None if web.config is None else Guard(web.config, clock=clock),
+                guard=None if web.config is None else _guard(web.config, clock=clock, own=own),
             )
         )
         up.push_async_callback(daemon.close)
@@ -120,6 +120,11 @@ async def serve(
         await wishes.stop.wait()
         _log.info("exporter.stopping")
     _log.info("exporter.stopped")
+
+
+def _guard(config: WebConfig, *, clock: Clock, own: Observed) -> Guard:
+    own.web_config_reloaded(successful=True)  # a first look that fails ends the program
+    return Guard(config, clock=clock, on_change=lambda in_force: own.web_config_reloaded(successful=in_force))
 
 
 class _Reloading:

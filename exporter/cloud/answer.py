@@ -80,7 +80,10 @@ def read(
     if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, Broken | Denied):
         return None
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # or it and this call would hold each other until the garbage collector comes by
     if reply.status == HTTPStatus.NO_CONTENT or not reply.body.strip():
         if may_be_empty:
             return None

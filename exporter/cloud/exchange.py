@@ -146,7 +146,10 @@ class Exchange:
             failure = Unreachable(request.operation, f"no whole answer within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
             failure = Unreachable(request.operation, _reason(error))
-        raise failure  # out here, so that no chained exception carries the request's headers along
+        try:
+            raise failure  # out here, so that no chained exception carries the request's headers along
+        finally:
+            del failure  # or it and this call would hold each other until the garbage collector comes by
 
     async def _body(self, response: aiohttp.ClientResponse, operation: str) -> bytes:
         succeeded = HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES

@@ -3,6 +3,7 @@
 import click
 
 from exporter import __version__
+from exporter.commands.backfill import backfill
 from exporter.commands.check import check_config
 from exporter.commands.demo import demo
 from exporter.commands.metrics import metrics
@@ -22,5 +23,5 @@ def main() -> None:
     """Prometheus exporter for ModelArts training jobs on Huawei Cloud and Open Telekom Cloud."""
 
 
-for command in (serve, demo, simulate, check_config, scrape, metrics):
+for command in (serve, demo, simulate, check_config, scrape, backfill, metrics):
     main.add_command(command)

@@ -18,6 +18,16 @@ SPEECH = Project(id="d3300000000000000000000000000002", name="eu-de_speech")
 _BREAKDOWNS = 2.0
 """Nodes that break in each project in an hour of the world's time: mostly one is broken, and not always."""
 
+_PRICES = {
+    "currency": "EUR",
+    "accelerator_hour": [
+        {"accelerator_model": "GP-Vnt1", "price": 2.4},
+        {"accelerator_model": "ascend-Snt9b", "price": 2.8},
+        {"flavor": "modelarts.vm.gpu.8v100NV32", "price": 2.1},
+    ],
+}
+"""Invented. What runs in the pool of A100s has none, so that this can be seen too."""
+
 
 def settings_for(url: str) -> Settings:
     """Settings for the two demo projects: one with an access key, one with a password, both generations in each."""
@@ -42,6 +52,8 @@ def settings_for(url: str) -> Settings:
             "stale_after": "1m",
             "retention": "2h",
         },
+        "metrics": {"idle_grace": "2m", "hang_after": "5m"},  # a job lives for minutes here, not for hours
+        "prices": _PRICES,
     }
     return load(json.dumps(document), environ={})
 

@@ -19,7 +19,7 @@ Examples:
 @config_file()
 @logging()
 def scrape(config_file: Path, log_level: log.Level, log_format: log.Format) -> None:
-    """Poll once and print the exposition; on stderr, the API calls used and the series made.
+    """Poll once and print the exposition; on stderr, the API calls used, the series made, and those to expect.
 
     Exits with 1 when a project did not answer wholly; what did answer is printed all the same.
     """
@@ -27,6 +27,10 @@ def scrape(config_file: Path, log_level: log.Level, log_format: log.Format) -> N
     log.configure(log_level, format=log_format)
     once = run(lambda: app.scrape(settings, clock=app.RealClock()))
     click.echo(once.text.decode(), nl=False)
-    click.echo(f"modelarts-exporter: {once.calls} API calls, {once.series} series", err=True)
+    click.echo(
+        f"modelarts-exporter: {once.calls} API calls, {once.series} series; some {once.forecast} to expect once "
+        f"{settings.collection.retention_s} of finished jobs are kept",
+        err=True,
+    )
     if not once.up:
         raise SystemExit(FAILED)

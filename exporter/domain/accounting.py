@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from exporter.domain.job import Accelerator, Job
+from exporter.domain.job import Accelerator, Job, JobStatus
 
 QUEUE_BUCKETS_S = (
     30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 43_200.0, 86_400.0, 172_800.0,
@@ -18,6 +18,10 @@ RUN_BUCKETS_S = (
     604_800.0, 1_209_600.0,
 )  # fmt: skip
 """Upper bounds of runs, from a minute (it broke at once) to two weeks."""
+
+
+RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
+"""How a run whose length is known can have ended."""
 
 
 class Holder(NamedTuple):

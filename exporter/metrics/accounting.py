@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder
+from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATUSES, Distribution, Holder
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Totals
 from exporter.metrics.family import Buckets, Family, Label, Sample, Type
@@ -12,7 +12,6 @@ from exporter.metrics.job import ACCELERATOR, UNKNOWN_ACCELERATOR, accelerator_l
 from exporter.metrics.project import POOL_ID, known_pools
 
 STATES = ("held", "queued")
-RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
 
 _POOL = attrgetter("pool_id")
 _HOLDER = (
@@ -49,10 +48,9 @@ def _accelerators(snapshot: ProjectSnapshot) -> Iterator[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return
     for tracked in snapshot.jobs.values():
-        labels = accelerator_labels(tracked)
-        if labels is None:
+        labels, job = accelerator_labels(tracked), tracked.job
+        if labels is None or _is_untold(job):
             continue
-        job = tracked.job
         both = sums[job.pool_id, labels[ACCELERATOR.name]]
         both[0] += job.status_accelerators or 0.0
         if job.status is JobStatus.QUEUED:
@@ -68,22 +66,27 @@ def _unknown_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return ()
     active = (job for job in _whole(snapshot) if job.status.active)
-    unknown = Counter(map(_POOL, (job for job in active if job.spec_accelerators is None)))
+    unknown = Counter(map(_POOL, filter(_is_untold, active)))
     return (
         ({"pool_id": pool}, float(unknown[pool])) for pool in sorted(known_pools(snapshot.totals) | unknown.keys())
     )
+
+
+def _is_untold(job: Job) -> bool:
+    """Whether nobody tells how many accelerators it asks for, or holds."""
+    return job.spec_accelerators is None or (job.status_accelerators is None and job.status is not JobStatus.UNKNOWN)
 
 
 def _buckets(told: Distribution) -> Buckets:
     return Buckets(counts=told.counts, sum=round(told.sum_s, 3))
 
 
-def _waits(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+def _waits(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
     waits = snapshot.totals.waits
     return (({"pool_id": pool}, _buckets(waits[pool])) for pool in sorted(waits))
 
 
-def _runs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+def _runs(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
     runs = snapshot.totals.runs
     return (
         ({"pool_id": pool, "status": status.value}, _buckets(runs[pool, status])) for pool, status in sorted(runs)
@@ -161,7 +164,7 @@ QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
     labels=(POOL_ID,),
     unit="seconds",
     buckets=QUEUE_BUCKETS_S,
-    samples=_waits,
+    distributions=_waits,
 )
 
 RUN_SECONDS: Family[ProjectSnapshot] = Family(
@@ -179,7 +182,7 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
     ),
     unit="seconds",
     buckets=RUN_BUCKETS_S,
-    samples=_runs,
+    distributions=_runs,
 )
 
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(

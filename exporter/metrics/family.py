@@ -7,9 +7,8 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 Subject = TypeVar("Subject")
-Sample = tuple[Mapping[str, str], "float | Buckets"]
-"""Label values by name (those of the family's own labels only, in the declared order) and the value; of a histogram
-what it has counted."""
+Sample = tuple[Mapping[str, str], float]
+"""Label values by name (those of the family's own labels only, in the declared order) and the value."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")
 _RESERVED_SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
@@ -73,13 +72,18 @@ class Family(Generic[Subject]):
     buckets: tuple[float, ...] = ()
     """Histograms only: upper bounds without +Inf."""
     samples: Callable[[Subject], Iterable[Sample]] | None = None
-    """Pure: subject to samples; no sample where there is nothing to say. None for our own live instruments."""
+    """Pure: subject to samples; no sample where there is nothing to say. None for our own live instruments, and for
+    histograms."""
+    distributions: Callable[[Subject], Iterable[tuple[Mapping[str, str], Buckets]]] | None = None
+    """Histograms only, likewise: labels and what was counted under them."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.endswith(_RESERVED_SUFFIXES):
             raise ValueError(f"{self.name}: not a family name, or it ends in a suffix OpenMetrics reserves")
         if not self.help.endswith("."):
             raise ValueError(f"{self.name}: the help must be a sentence")
+        if (self.samples if self.type is Type.HISTOGRAM else self.distributions) is not None:
+            raise ValueError(f"{self.name}: histograms, and only they, give distributions")
         if (self.type is Type.HISTOGRAM) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"{self.name}: histograms, and only they, have buckets, in rising order")
         if self.unit and not self.name.endswith("_" + self.unit):

@@ -377,14 +377,14 @@ LAST_RECOVERY: Family[TrackedJob] = Family(
 CRASH_LOOP_RUNS: Family[TrackedJob] = Family(
     name="modelarts_training_job_crash_loop_runs",
     help=(
-        "The job's newest runs in a row that each broke within 10 minutes of their start and were recovered: above 1 "
-        "it gets nothing done. 0 once a run has lasted longer. Absent where the cloud has no running records: v1."
+        "The newest runs in a row of an active job that each broke within 10 minutes of their start and were "
+        "recovered: above 1 it gets nothing done. 0 once a run has lasted longer. Absent without such records: v1."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records`, lengths of the newest ones that end in a recovery",
     stability=Stability.EXPERIMENTAL,
-    samples=_one(lambda job: job.crash_loop_runs),
+    samples=_one(lambda job: job.crash_loop_runs if job.status.active else None),
 )
 
 TASK_EXIT_CODE: Family[TrackedJob] = Family(

@@ -157,6 +157,17 @@ CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     source="own: loading of the settings",
 )
 
+WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
+    name="modelarts_exporter_web_config_last_reload_successful",
+    help=(
+        "1 when the newest look at --web.config.file could use it; 0 when it was refused and the old one is still in "
+        "force: certificates and passwords are not renewed then. Absent without such a file."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: loading of the web configuration",
+)
+
 STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_state_last_write_successful",
     help=(
@@ -249,6 +260,7 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
     SERIES_DROPPED,
     UNKNOWN_VALUES,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
+    WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
     STATE_LAST_WRITE_TIMESTAMP,
     SNAPSHOT_TIMESTAMP,
@@ -278,6 +290,7 @@ class OwnMetrics:
         self._series_dropped = _counter(SERIES_DROPPED)
         self._unknown_values = _counter(UNKNOWN_VALUES)
         self._config_last_reload_successful = _gauge(CONFIG_LAST_RELOAD_SUCCESSFUL)
+        self._web_config_last_reload_successful = _gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL)
         self._state_last_write_successful = _gauge(STATE_LAST_WRITE_SUCCESSFUL)
         self._state_last_write_timestamp = _gauge(STATE_LAST_WRITE_TIMESTAMP)
         self._snapshot_timestamp = _gauge(SNAPSHOT_TIMESTAMP)
@@ -289,7 +302,12 @@ class OwnMetrics:
         self._declared: set[tuple[str, str]] = set()
 
         self._config_last_reload_successful.set(1)  # a first load that fails ends the program
-        for gauge in (self._state_last_write_successful, self._state_last_write_timestamp, self._snapshot_timestamp):
+        for gauge in (
+            self._web_config_last_reload_successful,
+            self._state_last_write_successful,
+            self._state_last_write_timestamp,
+            self._snapshot_timestamp,
+        ):
             gauge.set(_NOT_YET)
         registry.register(
             _Tidied(
@@ -304,6 +322,7 @@ class OwnMetrics:
                     self._series_dropped,
                     self._unknown_values,
                     self._config_last_reload_successful,
+                    self._web_config_last_reload_successful,
                     self._state_last_write_successful,
                     self._state_last_write_timestamp,
                     self._snapshot_timestamp,
@@ -409,6 +428,10 @@ class OwnMetrics:
     def config_reloaded(self, *, successful: bool) -> None:
         """Show whether the newest load of the settings worked."""
         self._config_last_reload_successful.set(successful)
+
+    def web_config_reloaded(self, *, successful: bool) -> None:
+        """Show whether the web configuration that is in force is the newest one."""
+        self._web_config_last_reload_successful.set(successful)
 
     def state_written(self, *, at: float) -> None:
         """Show that the state file was written."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from exporter.metrics.catalog import FAMILIES, GROUPS, Group
 from exporter.metrics.family import Family, Label
+from exporter.metrics.forecast import RULES
 from exporter.metrics.identity import IDENTITY
 
 _HEAD = """\
@@ -78,9 +79,26 @@ exist where the platform offers them: `process_*` on Linux only.
 """
 
 
+_SERIES = """\
+## How many series
+
+A job has, exactly:
+
+{table}
+A job that runs on accelerators has 21 (v2) or 24 (v1), one that waits 8, one that has ended 13, where the cloud
+tells all of it. Beside them a project has for each pool 17 counts, 16 series of its waits, 68 of its runs and some
+sums, and three for each user, pool and kind of accelerator. `modelarts-exporter scrape` tells how many there are now,
+and how many to expect once the retention is full. `metrics.max_series_per_project` bounds them: beyond it finished
+jobs are left out first, then tasks, then usage, then whole jobs, the newest first; never the project's own. What was
+left out is counted.
+"""
+
+
 def markdown() -> str:
     """Write the reference as one Markdown page; `docs/metrics.md` is exactly this."""
-    chapters = [_HEAD, "## Families\n", *(_chapter(group) for group in GROUPS), _labels_chapter(), _TAIL]
+    families = (_chapter(group) for group in GROUPS)
+    series = _SERIES.format(table=_table([("For", "Series"), ("---",) * 2, *RULES]))
+    chapters = [_HEAD, "## Families\n", *families, _labels_chapter(), series, _TAIL]
     return "\n".join(chapters)
 
 

@@ -123,8 +123,8 @@ class Renderer:
         if unknown := sorted(set(job_labels) - set(known)):
             raise ValueError(f"no labels of the job's info: {', '.join(unknown)}; there are {', '.join(known)}")
         copied = tuple(dict.fromkeys(job_labels))
-        self._jobs = Table(_columns(job_families, info=info, copied=copied))
-        self._tasks = Table(_columns(per_task_families, info=info, copied=copied))
+        self._jobs = Table(job_columns(job_families, info=info, copied=copied))
+        self._tasks = Table(job_columns(per_task_families, info=info, copied=copied))
         self._per_task = bool(per_task_families)
         self._projects = Table([Column(family, project_identity) for family in project_families])
         self._pools = Table([Column(family, _pool_identity) for family in pool_families])
@@ -260,10 +260,13 @@ def _plainly_unlike(projects: Sequence[ProjectSnapshot], jobs: _ByProject) -> bo
     return True
 
 
-def _columns(
+def job_columns(
     families: Iterable[Family[TrackedJob]], *, info: Family[TrackedJob] | None, copied: Sequence[str]
 ) -> Iterable[Column[TrackedJob]]:
-    """Give each family the labels that precede its own; families of the same labels share one function."""
+    """Give each family the labels that precede its own; families of the same labels share one function.
+
+    `copied` names labels of `info` that every other family carries too, unless it has such a label of its own.
+    """
     made: dict[tuple[str, ...], Callable[[TrackedJob], str]] = {}
     for family in families:
         own = {label.name for label in family.labels}

@@ -8,7 +8,7 @@ from itertools import accumulate, groupby, pairwise
 from operator import add, is_
 from typing import Any, Generic, TypeVar
 
-from exporter.metrics.family import Buckets, Family, Sample, Type
+from exporter.metrics.family import Buckets, Family
 from exporter.metrics.single import Single
 from exporter.metrics.text import numbers, teller
 
@@ -188,13 +188,17 @@ class _Writer(Generic[Subject]):
 
     def __init__(self, column: Column[Subject]) -> None:
         family = column.family
-        if family.samples is None:
-            raise ValueError(f"{family.name}: cannot be rendered from a subject")
         self._column = column
         self._name = family.exposed_name
-        self._lines = self._of_a_histogram if family.type is Type.HISTOGRAM else self._of_a_number
-        self._samples = family.samples
         self._tell = teller([label.name for label in family.labels])
+        self._samples: Callable[[Subject], Iterable[tuple[Mapping[str, str], Any]]]
+        self._lines: Callable[[str, Mapping[str, str], Any], Iterable[tuple[str, float]]]
+        if family.samples is not None:
+            self._samples, self._lines = family.samples, self._of_a_number
+        elif family.distributions is not None:
+            self._samples, self._lines = family.distributions, self._of_a_histogram
+        else:
+            raise ValueError(f"{family.name}: cannot be rendered from a subject")
 
     def write(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write the lines of some subjects; how many lines each has, and how many bytes."""
@@ -223,7 +227,7 @@ class _Writer(Generic[Subject]):
     def _write_any(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write any number of lines for each subject."""
         samples, refused = self._samples, batch.refused
-        found: list[Iterable[Sample]] | None = None
+        found: list[Iterable[tuple[Mapping[str, str], Any]]] | None = None
         with suppress(Exception):  # of one of the subjects; asked one by one they tell which
             found = list(map(samples, batch.subjects))
         if found is not None and not any(found):
@@ -259,18 +263,14 @@ class _Writer(Generic[Subject]):
         marks = list(accumulate(sizes, initial=0))
         return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
 
-    def _of_a_number(
-        self, identity: str, own: Mapping[str, str], value: float | Buckets
-    ) -> Iterable[tuple[str, float]]:
-        """Name and labels of the one line of a sample, and its value. Raises TypeError for what is no number."""
-        return ((f"{self._name}{{{identity}{self._tell(own)}}}", float(value)),)  # type: ignore[arg-type] # see above
+    def _of_a_number(self, identity: str, own: Mapping[str, str], value: float) -> Iterable[tuple[str, float]]:
+        """Name and labels of the one line of a sample, and its value."""
+        return ((f"{self._name}{{{identity}{self._tell(own)}}}", float(value)),)
 
-    def _of_a_histogram(
-        self, identity: str, own: Mapping[str, str], value: float | Buckets
-    ) -> Iterator[tuple[str, float]]:
+    def _of_a_histogram(self, identity: str, own: Mapping[str, str], value: Buckets) -> Iterator[tuple[str, float]]:
         """As above, line by line: the buckets, each with what is in those before it, then the count and the sum."""
         name, labels, bounds = self._name, identity + self._tell(own), self._column.family.buckets
-        if not isinstance(value, Buckets) or len(value.counts) != len(bounds) + 1:
+        if len(value.counts) != len(bounds) + 1:
             raise ValueError(f"{name}: needs one count for each of {len(bounds)} buckets, and one beyond")
         counted = list(accumulate(value.counts))
         for bound, count in zip((*map(repr, bounds), "+Inf"), counted, strict=True):

@@ -230,11 +230,12 @@ SUSPECTED_HANG: Family[TrackedJob] = Family(
     name="modelarts_training_job_suspected_hang",
     help=(
         "1 when the job's accelerators were busy once and nothing of it has moved for the setting "
-        "metrics.hang_after, else 0. A suspicion: modelarts_training_job_flat_seconds is the evidence. Absent as that is."
+        "metrics.hang_after, else 0. A suspicion, of which modelarts_training_job_flat_seconds is the evidence. "
+        "Absent as that is."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="own: modelarts_training_job_flat_seconds, and whether the accelerators were ever above the idle threshold",
+    source="v1: as the flat seconds, and `gpuUtil` or `npuUtil` before; v2: likewise, task by task",
     samples=Single(
         part=_of_a_running_job,
         value=lambda usage: None if usage.suspected_hang is None else float(usage.suspected_hang),

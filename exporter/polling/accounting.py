@@ -2,10 +2,18 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
-from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder, accelerator_seconds
-from exporter.domain.job import Accelerator, Job, JobStatus
+from exporter.domain.accounting import (
+    QUEUE_BUCKETS_S,
+    RUN_BUCKETS_S,
+    RUN_STATUSES,
+    Distribution,
+    Holder,
+    accelerator_seconds,
+)
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.usage import MINUTE_S
 from exporter.polling.idle import IdleMeter
@@ -13,9 +21,6 @@ from exporter.polling.memory import AccountMemory, CountsMemory, RunCount, UsedC
 
 OTHER = "_other"
 """The user under whom those are counted who came when every place was taken."""
-
-RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
-"""How a run whose length is known can have ended."""
 
 
 @dataclass(slots=True)
@@ -156,24 +161,21 @@ class Accounts:
             self.use(holder if holder.user in self._users else holder._replace(user=OTHER), used)
 
 
+_PATIENCE = 10
+"""Looks for which the seconds of a job wait for its user's name, where that is told by a call of its own (v1)."""
+
+
 class Account:
     """One job's account: what of its waiting, running and holding has been counted.
 
     Everything comes from the cloud's own times, so that it does not matter when, or how often, anybody looked.
     """
 
-    __slots__ = ("_held_s", "_idle", "_idle_over", "_lost_s", "_past", "_ran", "_recoveries", "_since_s", "_waited")
+    __slots__ = ("_idle", "_kept")
 
     def __init__(self, memory: AccountMemory) -> None:
-        self._since_s = memory.since_s
-        self._past = memory.past
-        self._waited = memory.waited
-        self._ran = memory.ran
-        self._held_s = memory.held_s
-        self._lost_s = memory.lost_s
-        self._recoveries = None if memory.recoveries is None else dict(memory.recoveries)
+        self._kept = copy(memory)
         self._idle = None if memory.idle is None else IdleMeter(memory.idle)
-        self._idle_over = memory.idle_over
 
     @classmethod
     def opened(cls, job: Job, *, news: bool, started: bool) -> "Account":
@@ -195,43 +197,37 @@ class Account:
         )
 
     def remember(self) -> AccountMemory:
-        """Tell it as plain values."""
-        return AccountMemory(
-            since_s=self._since_s,
-            past=self._past,
-            waited=self._waited,
-            ran=self._ran,
-            held_s=self._held_s,
-            lost_s=self._lost_s,
-            recoveries=None if self._recoveries is None else dict(self._recoveries),
-            idle=None if self._idle is None else self._idle.remember(),
-            idle_over=self._idle_over,
-        )
+        """Tell it as plain values, which no later event changes."""
+        if self._idle is not None:
+            self._kept.idle = self._idle.remember()
+        return copy(self._kept)
 
-    def update(self, job: Job, accounts: Accounts) -> None:
-        """Take in what a look says of the job, and count what is new."""
-        if self._past:
+    def update(self, job: Job, accounts: Accounts, *, last: bool = False) -> None:
+        """Take in what a look says of the job, and count what is new; `last`: nothing more will be told of it."""
+        if self._kept.past:
             if job.status.finished:
                 return
-            self._past, self._since_s = False, job.run_duration_s  # it was lost, and has come back
-        if not self._waited and job.queue_duration_s is not None:
-            self._waited = True
+            self._kept.past, self._kept.since_s = False, job.run_duration_s  # it was lost, and has come back
+        if not self._kept.waited and job.queue_duration_s is not None:
+            self._kept.waited = True
             accounts.observe_wait(job.pool_id, job.queue_duration_s)
-        if not self._ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
-            self._ran = True
+        if not self._kept.ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
+            self._kept.ran = True
             accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
-        self._hold(job, accounts)
         self._recover(job, accounts)
+        self._kept.nameless_looks += not job.user
+        if last or not self._awaits_user(job):
+            self._hold(job, accounts)  # all that was held so far: waiting for the name loses nothing
 
     def owes_minutes(self, job: Job) -> bool:
         """Whether the job has ended, and its last minutes have not been judged yet."""
-        return not self._idle_over and not self._past and job.status.finished and _holder(job) is not None
+        return not self._kept.idle_over and not self._kept.past and job.status.finished and _holder(job) is not None
 
     def read(
         self, job: Job, task: str, minutes: Sequence[float | None] | None, *, run_s: float, threshold: float
     ) -> None:
         """Take in one task's minutes of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
-        if self._idle_over or self._past or _holder(job) is None:
+        if self._kept.idle_over or self._kept.past or _holder(job) is None:
             return
         if self._idle is None:
             self._idle = IdleMeter()
@@ -240,6 +236,8 @@ class Account:
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
         """Count what idled in the minutes that all tasks have told of; `over`: no more will come, so judge all."""
         holder = _holder(job)
+        if self._awaits_user(job) and not over:
+            return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
                 None if over else tasks, held_s=lambda at: self._held_in(job, at), grace_s=grace_s
@@ -247,41 +245,46 @@ class Account:
             if idle_s:
                 accounts.use(holder, Used(idle_s=idle_s))
         if over:
-            self._idle, self._idle_over = None, True
+            self._idle, self._kept.idle, self._kept.idle_over = None, None, True
+
+    def _awaits_user(self, job: Job) -> bool:
+        return not job.user and job.api is Api.V1 and self._kept.nameless_looks <= _PATIENCE
 
     def _held_in(self, job: Job, minute: int) -> float:
-        since_s = max(minute * MINUTE_S, self._since_s or 0.0)
+        since_s = max(minute * MINUTE_S, self._kept.since_s or 0.0)
         return accelerator_seconds(job, since_s=since_s, until_s=(minute + 1) * MINUTE_S) or 0.0
 
     def _hold(self, job: Job, accounts: Accounts) -> None:
-        if self._since_s is None:
-            self._since_s = job.run_duration_s
+        if self._kept.since_s is None:
+            self._kept.since_s = job.run_duration_s
         holder = _holder(job)
-        if holder is None or self._since_s is None:
+        if holder is None or self._kept.since_s is None:
             return
-        held_s = accelerator_seconds(job, since_s=self._since_s)
+        held_s = accelerator_seconds(job, since_s=self._kept.since_s)
         used = Used()
-        if held_s is not None and held_s > self._held_s:  # the cloud may take back a little: a counter never does
-            used.held_s, self._held_s = held_s - self._held_s, held_s
-        if job.status.failure and self._held_s > self._lost_s:
-            used.lost_s, self._lost_s = self._held_s - self._lost_s, self._held_s
+        if (
+            held_s is not None and held_s > self._kept.held_s
+        ):  # the cloud may take back a little: a counter never does
+            used.held_s, self._kept.held_s = held_s - self._kept.held_s, held_s
+        if job.status.failure and self._kept.held_s > self._kept.lost_s:
+            used.lost_s, self._kept.lost_s = self._kept.held_s - self._kept.lost_s, self._kept.held_s
         accounts.use(holder, used)
 
     def _recover(self, job: Job, accounts: Accounts) -> None:
         if job.recoveries is None:
             return
-        if self._recoveries is None:
-            self._recoveries = dict(job.recoveries)
+        if self._kept.recoveries is None:
+            self._kept.recoveries = dict(job.recoveries)
         for policy, times in job.recoveries.items():
-            more = times - self._recoveries.get(policy, 0)
+            more = times - self._kept.recoveries.get(policy, 0)
             accounts.recovered(policy, max(0, more))
             if more > 0:
-                self._recoveries[policy] = times
+                self._kept.recoveries = {**self._kept.recoveries, policy: times}
 
 
 def _holder(job: Job) -> Holder | None:
-    """Under whom its accelerators count; None for a job that is known to have none."""
-    if job.accelerator is Accelerator.CPU or job.spec_accelerators == 0:
+    """Under whom its accelerators count; None for a job that has none, or of which nobody tells how many."""
+    if job.accelerator is Accelerator.CPU or not job.spec_accelerators:
         return None
     return Holder(job.pool_id, job.user, job.accelerator)
 

@@ -22,19 +22,22 @@ class IdleMeter:
     than the grace. Minutes are numbered from the start of the run.
     """
 
-    __slots__ = ("_marks", "_pending_s", "_reached", "_settled", "_streak")
+    __slots__ = ("_marks", "_memory", "_pending_s", "_reached", "_settled", "_streak")
 
     def __init__(self, memory: IdleMemory | None = None) -> None:
         told = memory or IdleMemory()
         self._settled = told.settled
         self._streak = told.streak
         self._pending_s = told.pending_s
+        self._memory: IdleMemory | None = told
         self._marks = bytearray()  # of the minutes from `_settled` on
         self._reached: dict[str, int] = {}
 
     def remember(self) -> IdleMemory:
         """Tell what must survive; minutes that are not settled are told again by the next reading."""
-        return IdleMemory(settled=self._settled, streak=self._streak, pending_s=self._pending_s)
+        if self._memory is None:
+            self._memory = IdleMemory(settled=self._settled, streak=self._streak, pending_s=self._pending_s)
+        return self._memory
 
     def read(self, task: str, values: Sequence[float | None] | None, *, run_s: float, threshold: float) -> None:
         """Take in one task's minutes, oldest first; None when it has none. `run_s`: how long the job has run."""
@@ -44,7 +47,10 @@ class IdleMeter:
         newest = next((at for at in range(len(values) - 1, -1, -1) if values[at] is not None), -1)
         first = _first_minute(len(values), run_s=run_s, ends_sampled=newest == len(values) - 1)
         if first > self._settled + len(self._marks) and not self._marks:
-            self._settled = first  # what lies before has slid out of the window, and is not known any more
+            self._settled, self._memory = (
+                first,
+                None,
+            )  # what lies before has slid out of the window, and is not known any more
         for at in range(max(0, self._settled - first), newest + 1):
             value = values[at]
             if value is not None:
@@ -74,8 +80,9 @@ class IdleMeter:
                 self._pending_s += held_s(at)
                 if self._streak * MINUTE_S > grace_s:
                     idle_s, self._pending_s = idle_s + self._pending_s, 0.0
-        del self._marks[: len(marks)]
-        self._settled += len(marks)
+        if marks:
+            del self._marks[: len(marks)]
+            self._settled, self._memory = self._settled + len(marks), None
         return idle_s
 
     def _mark(self, minute: int, mark: int) -> None:

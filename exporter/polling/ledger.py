@@ -340,12 +340,16 @@ class Ledger:
             if entry.gone:
                 seen = entry.finished_seen_at
                 if seen is None or now - seen >= self._linger_s:
-                    del self._entries[job_id]
+                    self._drop(entry)
                     self._lost[job_id] = now
             elif not entry.job.status.active:
                 ended = entry.job.ended_at or entry.finished_seen_at or entry.seen_at
                 if self._is_past(entry.job, since=ended, now=now):
-                    del self._entries[job_id]
+                    self._drop(entry)
+
+    def _drop(self, entry: Entry) -> None:
+        entry.account.update(entry.job, self._counts.accounts, last=True)
+        del self._entries[entry.job.job_id]
 
     def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
         """Whether the retention of a job that is not active is over; an undated one counts from its first sight."""

@@ -19,8 +19,11 @@ class IdleMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """Accelerator seconds of these that do not count yet, because the stretch is not longer than the grace."""
 
 
-class AccountMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What was counted of one job's waiting, running and holding."""
+class AccountMemory(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """What was counted of one job's waiting, running and holding.
+
+    Not frozen: an account keeps its figures in one and hands out copies, which cost a tenth of making one anew.
+    """
 
     since_s: float | None = None
     """What the run used before this many seconds of it is history; None: to be set when it is first told."""
@@ -30,6 +33,8 @@ class AccountMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Its wait was observed, or lies before the first look."""
     ran: bool = False
     """The length of its run was observed, likewise."""
+    nameless_looks: int = 0
+    """Looks so far that did not know its user."""
     held_s: float = 0.0
     lost_s: float = 0.0
     recoveries: dict[str, int] | None = None

@@ -207,6 +207,8 @@ class ProjectPoller:
 
     def _report(self, collector: str, result: _Result, counted: Tally, *, begun_at: float) -> None:
         ok = not result.failures
+        for failure in result.failures:
+            failure.__traceback__ = None  # a finding from here on; what it passed through would stay as long as it
         duration_s = self._clock.monotonic() - begun_at
         before = self._collectors.get(collector)
         self._collectors[collector] = CollectorState(
@@ -310,9 +312,11 @@ class ProjectPoller:
             series = await asked.source.usage(job, turn.task)
         except SourceError as error:
             self._readings.asked(turn, None, at=self._clock.monotonic())
-            if job.status.finished and error.outcome in _NEVER_MORE:
+            over = job.status.finished and error.outcome in _NEVER_MORE
+            if over:
                 asked.left.discard(turn.task)  # its last minutes are not to be had: as if it had none
-            elif error.outcome != "gone":  # the next jobs poll will find out what became of it
+            # What is gone the next jobs poll will find out; a refusal for a job that has ended is an answer.
+            if error.outcome != "gone" and (not over or error.outcome == "unintelligible"):
                 result.failures.append(error)
             return
         now = self._clock.monotonic()

@@ -42,6 +42,8 @@ class Schedule:
         self._grace_s = grace_s
         self._on_error = on_error
         self._planned: dict[str, _Planned] = {}
+        self._leaving: list[_Planned] = []
+        """Ended, and perhaps still running: whoever ended it may have been cancelled while waiting for it."""
         self._scheduler = AsyncIOScheduler(
             timezone=dt.UTC,
             executors={"default": AsyncIOExecutor()},
@@ -75,6 +77,7 @@ class Schedule:
         for planned in ended:
             if planned.job is not None:
                 planned.job.remove()
+        self._leaving = [planned for planned in self._leaving if planned.running is not None] + ended
         await self._over(ended)
 
     async def stop(self) -> None:
@@ -82,7 +85,7 @@ class Schedule:
         if not self._scheduler.running:
             return
         self._scheduler.pause()
-        await self._over(list(self._planned.values()))
+        await self._over([*self._planned.values(), *self._leaving])
         self._scheduler.shutdown(wait=False)
 
     async def _over(self, ended: Sequence[_Planned]) -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from exporter.simulator.job import Job, State
-from exporter.simulator.usage import idle_s
+from exporter.simulator.usage import MINUTE_S, idle_minutes, idle_s
+
+IDLE_GRACE_S = 600.0
+"""How long accelerators must idle at a stretch before the sampled idle seconds count it, all of it."""
 
 _STATUS = {State.CREATE_FAILED: "failed"}
 
@@ -32,6 +35,8 @@ class Totals:
     """Accelerator seconds from start to end, by the nodes that were there at the time."""
     idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Accelerator seconds of these in which the accelerators idled."""
+    sampled_idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
+    """What of it the cloud's own samples can tell: whole sampled minutes, in stretches longer than the grace."""
     lost_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Accelerator seconds of runs that ended failed or lost."""
     queue_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -45,7 +50,12 @@ class Totals:
         self.started.update(other.started)
         self.finished.update(other.finished)
         self.recoveries.update(other.recoveries)
-        for mine, theirs in ((self.held_s, other.held_s), (self.idle_s, other.idle_s), (self.lost_s, other.lost_s)):
+        for mine, theirs in (
+            (self.held_s, other.held_s),
+            (self.idle_s, other.idle_s),
+            (self.sampled_idle_s, other.sampled_idle_s),
+            (self.lost_s, other.lost_s),
+        ):
             for key, seconds in theirs.items():
                 mine[key] = mine.get(key, 0.0) + seconds
         for pool, waits in other.queue_s.items():
@@ -113,6 +123,8 @@ class Ledger:
         totals.held_s[key] += held
         if idle := _idle_s(job, since=since, until=at):
             totals.idle_s[key] += idle
+        if idle := _sampled_idle_s(job, since=since, until=at):
+            totals.sampled_idle_s[key] += idle
         if job.state in {State.FAILED, State.LOST}:
             totals.lost_s[key] += held
 
@@ -123,6 +135,23 @@ def held_s(job: Job, *, since: float, until: float) -> float:
     steps = [*job.node_counts, (until, 0)]
     for (begin, nodes), (end, _) in pairwise(steps):
         total += max(0.0, min(end, until) - max(begin, since)) * job.accelerators_at(nodes)
+    return total
+
+
+def _sampled_idle_s(job: Job, *, since: float, until: float) -> float:
+    total = pending = 0.0
+    stretch = 0
+    if not idle_s(job, until):
+        return total
+    for minute, idle in idle_minutes(job, until):
+        if not idle:
+            stretch, pending = 0, 0.0
+            continue
+        stretch += 1
+        begin = (job.started_at or 0.0) + minute * MINUTE_S
+        pending += held_s(job, since=max(since, begin), until=min(until, begin + MINUTE_S))
+        if stretch * MINUTE_S > IDLE_GRACE_S:
+            total, pending = total + pending, 0.0
     return total
 
 

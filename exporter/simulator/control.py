@@ -243,6 +243,7 @@ def _summed(totals: Totals) -> dict[str, Any]:
         "recoveries": dict(totals.recoveries),
         "held": seconds(totals.held_s),
         "idle": seconds(totals.idle_s),
+        "sampled_idle": seconds(totals.sampled_idle_s),
         "lost": seconds(totals.lost_s),
         "queue_seconds": {pool: {"count": len(waits), "sum": sum(waits)} for pool, waits in totals.queue_s.items()},
         "run_seconds": [

@@ -142,11 +142,40 @@ def idle_s(job: Job, now: float) -> float:
     return max(0.0, end - begin - lost)
 
 
-def _idle_by_hand(job: Job) -> float:
+def idle_minutes(job: Job, now: float) -> Iterator[tuple[int, bool]]:
+    """Tell of each whole minute of its run for which the cloud has samples whether every task idled in it.
+
+    Minutes count from the start; those without samples are left out.
+    """
+    if not job.accelerators or job.started_at is None:
+        return
+    if job.series:
+        yield from _minutes_by_hand(job)
+        return
+    form = shape(job)
+    last = int(job.duration_s(now) // MINUTE_S)
+    span = range(max(0, last + 1 - WINDOW), last + 1)
+    for minute, ok in zip(span, sampled(job, span), strict=True):
+        if ok:
+            yield minute, form.profile == "idle" and minute >= form.turns_at
+
+
+def _minutes_by_hand(job: Job) -> Iterator[tuple[int, bool]]:
+    """Slots of series set by hand; the first one lies before the start (API reference §6.3)."""
+    tasks = _busy_by_hand(job)
+    for slot in range(max((len(values) for values in tasks), default=0)):
+        readings = [values[slot] for values in tasks if slot < len(values) and values[slot] >= 0]
+        if readings:
+            yield slot - 1, max(readings) < IDLE_PERCENT
+
+
+def _busy_by_hand(job: Job) -> list[Sequence[float]]:
     key = "npuUtil" if job.flavor.accelerator == "npu" else "gpuUtil"
-    tasks: list[Sequence[float]] = [
-        [float(value) for value in series[key]] for series in (job.series or {}).values() if key in series
-    ]
+    return [[float(value) for value in series[key]] for series in (job.series or {}).values() if key in series]
+
+
+def _idle_by_hand(job: Job) -> float:
+    tasks = _busy_by_hand(job)
     slots = max((len(values) for values in tasks), default=0)
     idle = 0
     for back in range(1, slots + 1):

@@ -182,7 +182,7 @@ class World:
                     created_at=at,
                 )
             )
-            job.name, job.workspace = job.lineage.name, job.lineage.workspace
+            job.name, job.workspace, job.user = job.lineage.name, job.lineage.workspace, job.lineage.user
             job.lineage.versions.append(job)
         tenant.shelf(api).add(job)
         tenant.ledger.submit(job, at)

@@ -75,7 +75,7 @@ def test_untouched_values_change_nothing() -> None:
 
 
 def test_config_map_holds_the_same_groups() -> None:
-    """Without the operator the same groups, values and all, come as a file in a ConfigMap, and nothing else does."""
+    """Without the operator the same groups, values and all, come as a rule file in a ConfigMap, and nothing else."""
     values = {
         "interval": "20s",
         "ruleLabels": {"team": "ml"},
@@ -229,7 +229,7 @@ def test_labels_win_in_order() -> None:
 
 
 def test_annotations_and_times_are_set() -> None:
-    """An alert takes annotations, another `for` and `keep_firing_for`; groups without an interval get one."""
+    """An alert takes annotations, another `for` and `keep_firing_for`; groups without an interval take ours."""
     name = "ModelArtsTrainingJobFailed"
     own = {"for": "1m", "keepFiringFor": "1h", "annotations": {"summary": "short", "board": "url"}}
     groups = rendered(interval="20s", alerts={name: own})

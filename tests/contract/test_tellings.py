@@ -22,6 +22,11 @@ OF_THE_GENERATION = {
     "task_exit_codes",  # nor how they ended
     "reported_nodes",  # nor how many nodes a job has at the moment
     "recoveries",  # nor its restarts
+    "degraded_recoveries",
+    "faults",
+    "last_recovery_at",
+    "crash_loop_runs",
+    "node_steps",
     "quality",  # v2 has no such totals
 }
 STAGES = ("initializing", "queued", "running", "completed", "failed", "terminated", "lost")

@@ -19,7 +19,12 @@ _SELECTING = re.compile(
     r"label_values\((?:(?P<series>.+), )?(?P<label>\w+)\)|query_result\((?P<query>.+)\)", re.DOTALL
 )
 
-BUILT_IN: Mapping[str, str] = {"__rate_interval": "10s", "__interval": "5s", "__range": "1h"}
+BUILT_IN: Mapping[str, str] = {
+    "__rate_interval": "10s",
+    "__interval": "5s",
+    "__interval_ms": "5000",
+    "__range": "1h",
+}
 
 
 def board(path: Path) -> Json:
@@ -111,8 +116,13 @@ def parts(expression: promql.Expr) -> Iterator[promql.Expr]:
 
 def selectors(expr: str, of: Json) -> list[promql.VectorSelector]:
     """Every selector of an expression whose variables stand for themselves, so that matchers can be read."""
-    names = {name: f"VAR_{name}" for name in variables(of)} | {"idle_for": "1", "straggler_below": "1"}
-    return [part for part in parts(promql.parse(filled(expr, names))) if isinstance(part, promql.VectorSelector)]
+    parsed = promql.parse(filled(expr, standing(of)))
+    return [part for part in parts(parsed) if isinstance(part, promql.VectorSelector)]
+
+
+def standing(of: Json) -> Mapping[str, str]:
+    """Values that can be told apart from everything else; for choices among numbers, a number."""
+    return {name: "1" if variable["type"] == "custom" else f"VAR_{name}" for name, variable in variables(of).items()}
 
 
 def matchers(selector: promql.VectorSelector) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from tests.dashboards.reading import (
     parts,
     questions,
     selectors,
+    standing,
     variables,
 )
 
@@ -80,14 +81,7 @@ def test_variables_and_expressions_need_each_other(of: Json) -> None:
     """No expression reads a variable the board lacks, and no variable is without effect."""
     read: set[str] = set()
     for question in questions(of):
-        for part in parts(
-            promql.parse(
-                filled(
-                    question.expr,
-                    {name: f"VAR_{name}" for name in variables(of)} | {"idle_for": "1", "straggler_below": "1"},
-                )
-            )
-        ):
+        for part in parts(promql.parse(filled(question.expr, standing(of)))):
             if isinstance(part, promql.VectorSelector):
                 assert "$" not in str(part), question.where
         read |= {name for name in variables(of) if f"${name}" in question.expr or f"${{{name}:" in question.expr}
@@ -125,3 +119,10 @@ def test_jobs_are_chosen_by_pool_and_user_through_their_info(of: Json) -> None:
         names = {selector.name for selector in selectors(question.expr, of)}
         if any(by_exposed_name(name or "").subject == "job" for name in names - FOREIGN):
             assert "modelarts_training_job_info" in names, question.where
+
+
+def test_every_objective_is_a_bound_of_the_histogram() -> None:
+    """Whatever is chosen, the share of late starts is counted in whole buckets; another number would find none."""
+    offered = {float(option["value"]) for option in variables(BOARDS["modelarts-queue"])["objective"]["options"]}
+
+    assert offered <= {*(by_exposed_name("modelarts_training_queue_seconds_bucket").buckets or ())}

@@ -9,8 +9,10 @@ from dashboards.src.board import Board
 from dashboards.src.boards import BOARDS as SOURCES
 from tests.dashboards.reading import BOARDS, FILES, ROOT, panels
 
-MOST_BYTES = 500_000
-"""A ConfigMap holds 1 MB, base64 and neighbours included."""
+MOST_BYTES_TOGETHER = 900_000
+"""A ConfigMap holds 1 MiB, neighbours included; some people put all boards into one."""
+MOST_BYTES = 262_144 - 100_000
+"""`kubectl apply` writes the whole object into an annotation, which holds 256 KiB; quotes double in there."""
 
 
 def test_the_files_are_what_their_sources_say() -> None:
@@ -36,10 +38,15 @@ def test_a_file_is_named_for_the_address_of_its_board() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_fits_into_a_config_map(path: object) -> None:
-    """Far below the limit, so that all boards can go together."""
+    """By itself in one that is applied by hand."""
     size = path.stat().st_size  # type: ignore[attr-defined] # ids need a plain lambda
 
-    assert size < MOST_BYTES / len(FILES)
+    assert size < MOST_BYTES
+
+
+def test_all_files_fit_into_one_config_map() -> None:
+    """Together they stay below its limit."""
+    assert sum(path.stat().st_size for path in FILES) < MOST_BYTES_TOGETHER
 
 
 @pytest.mark.parametrize("uid", BOARDS)

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from dashboards.src import users
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from tests.dashboards.reading import (
     BOARDS,
@@ -36,10 +37,17 @@ from tests.dashboards.reading import (
 
 PATIENCE_S = 45.0
 """How long the world may take until there is something to see in every panel; it is waited for, not slept."""
-CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95"}
+CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95", "objective": "60"}
 """The least demanding choice where the default asks for rare jobs; both are offered on the board."""
-MAY_BE_EMPTY: Mapping[str, str] = {}
+NEVER_SIMULATED = "the simulated cloud has no nodes in this state"
+MAY_BE_EMPTY: Mapping[str, str] = {
+    "modelarts-pools / Nodes by flavor / C": NEVER_SIMULATED,
+    "modelarts-pools / Nodes by flavor / E": NEVER_SIMULATED,
+}
 """Questions without an answer in this world, and why each."""
+
+GPU_MODEL, GPU_FLAVOR = "GP-Vnt1", "modelarts.vm.gpu.8v100NV32"
+"""What has a price; NPUs have none."""
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -154,6 +162,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         until(lambda: answers(cloud, "/simulator/"), what="the simulated cloud")
         _submit(cloud, "lazy", nodes=1, usage={"worker-0": [80.0, 1.0, 2.0, 1.0, 0.0, 1.0]})
         _submit(cloud, "limping", nodes=2, usage={"worker-0": [90.0] * 6, "worker-1": [30.0] * 6})
+        _submit(cloud, "hung", nodes=1, usage={"worker-0": [80.0, *[50.0] * 6]})
+        for _ in range(2):
+            _post(cloud, "/simulator/jobs/hung/recover", {"gap_s": 0.0, "tried": "proc_restart"})
         up.enter_context(
             running(
                 *us,
@@ -177,8 +188,19 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         prometheus = Prometheus(own)
         until(lambda: prometheus.query("modelarts_exporter_unknown_values_total") != [], what="unknown values")
         _post(cloud, "/simulator/quirks", {"off": ["unknown-values"]})  # it may strike the two jobs put there by hand
+        _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
+        _doze(cloud, prometheus)
         until(lambda: _full(prometheus), what="usage of jobs under all three names")
         yield prometheus
+
+
+def _doze(cloud: int, prometheus: Prometheus) -> None:
+    """Let a job idle after it was first seen: only what idles from then on counts as idle card-hours."""
+    _submit(cloud, "dozing", nodes=1, usage={})
+    running = 'modelarts_training_job_status{status="running"}'
+    named = 'modelarts_training_job_info{job_name="dozing"}'
+    until(lambda: prometheus.query(f"{running} and on (job_id) {named}") != [], what="the job that will idle")
+    _post(cloud, "/simulator/jobs/dozing/usage", {"task": "worker-0", "gpu": [-1, *[1.0] * 6]})
 
 
 def _full(prometheus: Prometheus) -> bool:
@@ -227,8 +249,15 @@ def _settings(cloud: int, folder: Path) -> dict[str, Any]:
                 "credentials": {"type": "password", "username": USER, "password": PASSWORD, "domain_name": DOMAIN},
             }
         ],
-        "collection": {"jobs_interval": "1s", "usage_interval": "2s"},
-        "metrics": {"per_task": True},
+        "collection": {"jobs_interval": "1s", "usage_interval": "2s", "pools_interval": "2s"},
+        "metrics": {"per_task": True, "idle_grace": "1m", "hang_after": "5m"},
+        "prices": {
+            "currency": "EUR",
+            "accelerator_hour": [
+                {"accelerator_model": GPU_MODEL, "price": 2.5},
+                {"flavor": GPU_FLAVOR, "price": 2.0},
+            ],
+        },
         "state": {"file": str(folder / "state.json")},
     }
 
@@ -275,20 +304,28 @@ def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize(
-    "title",
+    "board, title",
     [
-        "Projects out of sight",
-        "Running",
-        "Waiting",
-        "Accelerators held",
-        "Accelerators queued",
-        "Failures of the day",
-        "Utilisation while held",
+        ("fleet", "Projects out of sight"),
+        ("fleet", "Running"),
+        ("fleet", "Waiting"),
+        ("fleet", "Accelerators held"),
+        ("fleet", "Accelerators queued"),
+        ("fleet", "Failures of the day"),
+        ("fleet", "Utilisation while held"),
+        ("queue", "Queued jobs"),
+        ("queue", "Waiting too long"),
+        ("users", "Accelerators held"),
+        ("users", "Cost an hour"),
+        ("users", "Held without a price"),
+        ("pools", "Accelerators"),
+        ("pools", "Free"),
+        ("pools", "Nodes abnormal"),
     ],
 )
-def test_replicas_count_once(prometheus: Prometheus, title: str) -> None:
+def test_replicas_count_once(prometheus: Prometheus, board: str, title: str) -> None:
     """With both replicas of a cluster chosen a number is as with one, bar what changed between two scrapes."""
-    of = BOARDS["modelarts-fleet"]
+    of = BOARDS[f"modelarts-{board}"]
     (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == title)
     now = time.time()
 
@@ -329,10 +366,10 @@ def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
     assert pools(f"^|{dedicated}") == {"", dedicated}
 
 
-@pytest.mark.parametrize("name", ["pool", "training_job"])
-def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, name: str) -> None:
+@pytest.mark.parametrize("board, name", [("jobs", "pool"), ("jobs", "training_job"), ("pools", "pool")])
+def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, board: str, name: str) -> None:
     """Grafana writes each answer as text; the pattern finds what to show and what to put into queries."""
-    of = BOARDS["modelarts-jobs"]
+    of = BOARDS[f"modelarts-{board}"]
     variable = variables(of)[name]
     _, _, query = selection(variable["query"])
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
@@ -395,3 +432,49 @@ def test_waste_names_who_wastes(prometheus: Prometheus) -> None:
     assert row("Idle jobs", 0, "lazy") == pytest.approx(8 * 300 / 3600)
     # 30 over the mean of 90 and 30
     assert row("Straggling now", 0, "limping") == pytest.approx(30 / 60)
+
+
+@pytest.mark.parametrize("cluster", ["blue", "green"])
+def test_costs_follow_the_price_list(prometheus: Prometheus, cluster: str) -> None:
+    """Eight accelerators of a flavor with a price of 2.00 cost 16.00 an hour, told by one exporter or two.
+
+    That their model has a price too changes nothing, and NPUs, which have none, are held without a price.
+    """
+    chosen, now = choices(BOARDS["modelarts-users"], cluster=cluster), time.time()
+
+    def held(expr: str, info: str) -> list[Sample]:
+        of_jobs = f"and on (cluster, job_id) modelarts_training_job_info{{{info}}}"
+        return prometheus.query(f"({filled(expr, chosen)}) {of_jobs}", at=now)
+
+    ((labels, cost),) = held(users.COST_BY_JOB, 'job_name="lazy"')
+    assert (cost, labels["currency"], labels["user"]) == (16.0, "EUR", "robotics")
+    npus = 'accelerator="npu"'
+    assert held(users.COST_BY_JOB, npus) == []
+    unpriced, every = ({of["job_id"] for of, _ in held(expr, npus)} for expr in (users.UNPRICED, users.HELD_BY_JOB))
+    assert unpriced == every != set()
+
+
+def test_stuck_jobs_are_named(prometheus: Prometheus) -> None:
+    """A job that stood still for five minutes and was recovered twice at once hangs and runs in a loop."""
+    of = BOARDS["modelarts-jobs"]
+    (table,) = (
+        [target["expr"] for target in panel["targets"]] for panel in panels(of) if panel["title"] == "Stuck jobs"
+    )
+    named = 'and on (job_id) modelarts_training_job_info{job_name="hung"}'
+    _, hang, flat_s, loop, *_ = (
+        prometheus.value(f"({filled(expr, choices(of, cluster='green'))}) {named}") for expr in table
+    )
+
+    assert (hang, flat_s, loop) == (1, 5 * 60, 2)
+
+
+def test_demand_for_the_public_pool_is_not_held_against_dedicated_ones(prometheus: Prometheus) -> None:
+    """What is queued on the board of pools is what is queued in front of pools that have nodes of their own."""
+    of, now = BOARDS["modelarts-pools"], time.time()
+    (graph,) = (panel for panel in panels(of) if panel["title"] == "Queued demand against free")
+    (queued,) = (target["expr"] for target in graph["targets"] if target["legendFormat"] == "queued")
+    dedicated = 'sum(modelarts_training_accelerators{cluster="green", state="queued", pool_id!=""})'
+
+    shown = prometheus.value(filled(queued, choices(of, cluster="green")), at=now)
+
+    assert shown == prometheus.value(dedicated, at=now)

@@ -284,5 +284,22 @@ def counted_by_us(text: str) -> Counted:
     return Counted(submitted, started, finished)
 
 
+def held_in(cloud: Simulator) -> Counter[tuple[str, str]]:
+    """Accelerator seconds that the books say now, by pool and kind."""
+    held: Counter[tuple[str, str]] = Counter()
+    for (pool, _, accelerator), seconds in cloud.books.held_s.items():
+        held[pool, accelerator] += seconds  # type: ignore[assignment] # a Counter of seconds
+    return held
+
+
+def held_by_us(text: str) -> Counter[tuple[str, str]]:
+    """Accelerator seconds that a scrape says, likewise."""
+    held: Counter[tuple[str, str]] = Counter()
+    for (name, labels), seconds in parsed(text).items():
+        if name == "modelarts_training_accelerator_seconds_total":
+            held[label(labels, "pool_id"), label(labels, "accelerator")] += seconds  # type: ignore[assignment] # same
+    return held
+
+
 def _gained(now: Mapping[Any, float], then: Mapping[Any, float]) -> dict[Any, float]:
     return {key: value - then.get(key, 0) for key, value in now.items() if value != then.get(key, 0)}

@@ -30,10 +30,10 @@ async def world(clock: ManualClock, rig_of: list[Rig]) -> str:
     options = Options(jobs=14, history=60, seed=7)
     async with Simulator(options, clock=clock) as cloud, rig_for(settings_for(cloud, api="both"), clock) as rig:
         rig_of.append(rig)
-        await rig.poll(usage=True, sweep=True)
+        await rig.poll(usage=True, sweep=True, pools=True)
         for _ in range(20):
             clock.turn(180)
-            await rig.poll(usage=True)
+            await rig.poll(usage=True, pools=True)
         return rig.text()
 
 
@@ -84,8 +84,10 @@ async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
         "modelarts_training_job_task_accelerator_utilization_ratio": "only with metrics.per_task",
         "modelarts_training_job_task_accelerator_memory_utilization_ratio": "only with metrics.per_task",
         "modelarts_exporter_credentials_expiry_timestamp_seconds": "an access key does not expire",
+        "modelarts_exporter_web_config_last_reload_successful": "only with --web.config.file",
         "modelarts_exporter_state_last_write_successful": "only with state.file",
         "modelarts_exporter_state_last_write_timestamp_seconds": "only with state.file",
+        "modelarts_accelerator_price": "only with a price list",
         "modelarts_exporter_unknown_values_total": "the seeded world uses known words only",
     }
     golden = GOLDEN.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from tests.e2e.living import document, living, target, write
 OTHER_ID = "51a70000000000000000000000000002"
 SUBMITTED = "modelarts_training_jobs_submitted_total"
 RELOADED = "modelarts_exporter_config_last_reload_successful"
-RARELY = {"jobs_interval": "1h", "usage_interval": "1h", "stale_after": "2h"}
+RARELY = {"jobs_interval": "1h", "usage_interval": "1h", "pools_interval": "1h", "stale_after": "2h"}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_new_target_appears_and_the_others_are_not_asked(cloud: Simulato
     config = write(tmp_path / "config.yaml", settings)
     job = cloud.world.submit("old")
     async with inside(config) as exporter:
-        await exporter.becomes("modelarts_collector_up", 3)
+        await exporter.becomes("modelarts_collector_up", 4)
         before = asked(cloud, PROJECT_ID)
         cloud.world.submit("new", project=OTHER_ID)
         settings["targets"].append(speech(cloud))
@@ -64,7 +64,7 @@ async def test_the_same_file_again_does_nothing(cloud: Simulator, tmp_path: Path
     filters = {"names": "b.*", "exclude_names": "x", "pools": ["a"]}
     settings = document(cloud, collection=RARELY, target={"credentials": keys, "filters": filters})
     async with inside(write(tmp_path / "config.yaml", settings)) as exporter:
-        await exporter.becomes("modelarts_collector_up", 3)
+        await exporter.becomes("modelarts_collector_up", 4)
         before = len(cloud.requests)
         assert (await exporter.reload())[0] == 200
         assert (await exporter.reload())[0] == 200
@@ -161,7 +161,7 @@ async def test_labels_change_at_once(cloud: Simulator, tmp_path: Path) -> None:
     settings = document(cloud, collection=RARELY)
     config = write(tmp_path / "config.yaml", settings)
     async with inside(config) as exporter:
-        await exporter.becomes("modelarts_collector_up", 3)
+        await exporter.becomes("modelarts_collector_up", 4)
         assert not await exporter.samples("modelarts_training_job_status", having='job_name="bert"')
         before = len(cloud.requests)
         settings["metrics"] = {"job_labels": ["job_name"]}

@@ -20,6 +20,8 @@ from tests.e2e.living import (
     counted_by_the_cloud,
     counted_by_us,
     document,
+    held_by_us,
+    held_in,
     label,
     living,
     since,
@@ -66,7 +68,7 @@ async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
         tide.advance(5)
         async with living(config) as exporter:
             await exporter.showed(JOBS_POLL)
-            seeded = counted_by_the_cloud(cloud)
+            seeded, held = counted_by_the_cloud(cloud), held_in(cloud)
         flowing = asyncio.create_task(tide.flow())
         for number in range(ROUNDS):
             async with living(config) as exporter:
@@ -76,10 +78,14 @@ async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
         tide.ebb()
         async with living(config) as exporter:
             await exporter.showed(JOBS_POLL)
+            for _ in range(12):  # seconds of v1 wait for the user's name, for ten looks at most
+                await exporter.showed(JOBS_POLL, since=len(exporter.lines))
             text = await exporter.text()
         watcher.take(text)
 
         assert counted_by_us(text) == since(counted_by_the_cloud(cloud), seeded)
+        for key, seconds in held_in(cloud).items():
+            assert held_by_us(text)[key] == pytest.approx(seconds - held[key], abs=0.1)  # sums of many milliseconds
         assert sum(seeded.submitted.values()) > 0  # there were jobs before the first look, and they do not count
         assert sum(counted_by_us(text).finished.values()) > 20 * ROUNDS
         assert watcher.scrapes > ROUNDS

@@ -29,6 +29,9 @@ async def cloud() -> AsyncIterator[Simulator]:
         yield cloud
 
 
+IN_FORCE = "modelarts_exporter_web_config_last_reload_successful"
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The authority that server and client trust."""
@@ -154,6 +157,7 @@ async def test_certificate_and_password_change_without_a_restart(
         edit(web_config, "tls_server_config", "tls_server_conf")
         refused = await exporter.said(r"web_config\.refused", since=heard)
         assert "tls_server_conf: unknown key; did you mean tls_server_config?" in refused.string
+        assert f"\n{IN_FORCE} 0.0\n" in (await asked(exporter, "/metrics", context))[1]
         assert (await asked(exporter, "/-/healthy", context))[0] == 200
 
         changed = bcrypt.hashpw(b"next", bcrypt.gensalt(4)).decode()
@@ -163,6 +167,7 @@ async def test_certificate_and_password_change_without_a_restart(
             while (await asked(exporter, "/-/healthy", context, password="next"))[0] != 200:
                 pass
         assert (await asked(exporter, "/-/healthy", context))[0] == 401
+        assert f"\n{IN_FORCE} 1.0\n" in (await asked(exporter, "/metrics", context, password="next"))[1]
 
 
 async def test_prometheus_scrapes_it(

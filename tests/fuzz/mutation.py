@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.pools.endpoints import ENDPOINTS as POOL_ENDPOINTS
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -46,7 +47,7 @@ odd = st.one_of(
 
 def recorded(endpoint: Endpoint[Any]) -> list[Any]:
     """The recorded answers of an endpoint, decoded."""
-    generation = endpoint.name.partition("_")[0]
+    generation = "pools" if endpoint in POOL_ENDPOINTS else endpoint.name.partition("_")[0]
     return [json.loads((FIXTURES / generation / each.file).read_bytes()) for each in endpoint.fixtures]
 
 

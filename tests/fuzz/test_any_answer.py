@@ -19,6 +19,8 @@ from exporter.cloud import answer
 from exporter.cloud.answer import Reply
 from exporter.cloud.endpoint import Endpoint
 from exporter.cloud.errors import OUTCOMES
+from exporter.cloud.pools import endpoints as pools_endpoints
+from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.sources import FixedSources
 from exporter.cloud.v1 import endpoints as v1_endpoints
 from exporter.cloud.v1.source import V1Source
@@ -38,8 +40,8 @@ Answer = TypeVar("Answer")
 
 Bodies = Mapping[str, Sequence[bytes]]
 
-ENDPOINTS = (*v1_endpoints.ENDPOINTS, *v2_endpoints.ENDPOINTS)
-FEW = max(1, (settings.default or settings()).max_examples // 4)  # each example is four polls
+ENDPOINTS = (*v1_endpoints.ENDPOINTS, *v2_endpoints.ENDPOINTS, *pools_endpoints.ENDPOINTS)
+FEW = max(1, (settings.default or settings()).max_examples // 4)  # each example is six polls
 
 
 class Fickle:
@@ -75,7 +77,7 @@ class Fickle:
 )
 @settings(deadline=None, max_examples=FEW)
 def test_any_answer_is_survived(bodies: Bodies) -> None:
-    """Two polls, usage and a sweep over bent answers: no defect, both formats parse, no impossible value or count."""
+    """Jobs twice, usage, a sweep, pools twice over bent answers: no defect, both formats parse, all is possible."""
     clock = ManualClock(now=1_763_700_000.0)
     caller = Fickle(bodies, clock)
     registry = CollectorRegistry()
@@ -95,8 +97,10 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
         clock=clock,
         on_change=store.update,
         on_poll=reports.append,
+        pools=CloudPools(caller, project="vision", workspaces=workspaces, clock=clock, note=note, keep_s=300.0),
     )
-    for work in (poller.poll_jobs, poller.poll_usage, poller.sweep, poller.poll_jobs):
+    twice = (poller.poll_pools, poller.poll_pools)
+    for work in (poller.poll_jobs, poller.poll_usage, poller.sweep, *twice, poller.poll_jobs):
         clock.turn(60)
         before = store.current.projects[0].totals
         with capture_logs():
@@ -115,4 +119,6 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
             if family.name.startswith("modelarts_training_job_") and not family.name.endswith("_exit_code"):
                 most = 1 if family.name.endswith("_ratio") else math.inf
                 assert all(0 <= sample.value <= most for sample in family.samples), family.name
+            if family.name.startswith(("modelarts_pool", "modelarts_quota")):
+                assert all(sample.value >= 0 for sample in family.samples), family.name
     assert {error.outcome for report in reports for error in report.failures} <= set(OUTCOMES)

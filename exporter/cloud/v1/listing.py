@@ -1,6 +1,7 @@
 """Reading the job list and the versions of a job whole: two calls, two rules of paging (API reference §1.1.2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
@@ -36,8 +37,20 @@ async def jobs(
     quietly give fewer rows a page than it was asked for. Raises CloudError.
     """
     found: list[ListedJob] = []
+    async with aclosing(pages(caller, workspace_id=workspace_id, note=note)) as walk:
+        async for new in walk:
+            found += new
+            if enough(new):  # asked of every page, the last one too: it may learn from what it is shown
+                break
+    return found
+
+
+async def pages(
+    caller: Caller, *, workspace_id: str, note: NoteUnknown, start: int = 1
+) -> AsyncGenerator[Sequence[ListedJob], None]:
+    """Walk the job list of a workspace, of each page what is new. Raises CloudError."""
     seen: set[str] = set()
-    for page in range(1, _LAST_PAGE + 1):
+    for page in range(start, _LAST_PAGE + 1):
         query = {"workspace_id": workspace_id, "per_page": str(PAGE_SIZE), "page": str(page)}
         answer = await caller.call(JOB_LIST, query=query)
         total = None if answer is None else count(answer.job_total_count, field="v1.job_total_count", note=note)
@@ -45,12 +58,10 @@ async def jobs(
         rows = list(wire.rows(raws, wire.JobRow, field="v1.jobs", note=note))
         new = [(raw, row) for raw, row in rows if identity(row.job_id) not in seen]
         seen.update(identity(row.job_id) for _, row in new)
-        found += new
-        last = len(raws) < PAGE_SIZE and (total is None or len(seen) >= total)
-        satisfied = enough(new)  # asked of every page, the last one too: it may learn from what it is shown
-        if satisfied or last or not new:
+        yield new
+        before = (start - 1) * PAGE_SIZE  # pages that are not walked again, as far as they were full
+        if not new or (len(raws) < PAGE_SIZE and (total is None or before + len(seen) >= total)):
             break
-    return found
 
 
 async def named(caller: Caller, *, workspace_id: str, name: str, note: NoteUnknown) -> list[ListedJob]:

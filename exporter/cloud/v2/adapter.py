@@ -90,7 +90,7 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         run_duration_s=run_duration_s,
         spec_nodes=asked.nodes,
         reported_nodes=nodes[-1][1] if nodes else None,
-        node_steps=() if all(count == asked.nodes for _, count in nodes) else nodes,
+        node_steps=_varying(nodes, asked=asked.nodes, started_at=started_at),
         spec_accelerators=asked.accelerators,
         tasks=tasks,
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
@@ -121,6 +121,15 @@ def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
         else:
             note("v2.status.tasks", name)
     return tuple(dict.fromkeys(read))
+
+
+def _varying(
+    steps: tuple[tuple[float, int], ...], *, asked: int | None, started_at: float | None
+) -> tuple[tuple[float, int], ...]:
+    """Steps from the start on, where they say anything that the number of nodes asked for does not."""
+    while len(steps) > 1 and started_at is not None and steps[1][0] <= started_at:
+        steps = steps[1:]
+    return () if all(nodes == asked for _, nodes in steps) else steps
 
 
 def _end(

@@ -1,7 +1,7 @@
 """The listings of one workspace: what is active, what is newest, and the whole history."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,7 +10,7 @@ from exporter.cloud.endpoint import Caller, NoteUnknown
 from exporter.cloud.errors import Unintelligible, Unreachable
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
-from exporter.cloud.v2.paging import Memory, Pager
+from exporter.cloud.v2.paging import Memory, Mode, Pager
 from exporter.domain.job import Job
 from exporter.domain.source import Clock, Known, SourceError
 
@@ -22,6 +22,10 @@ _BLIND_PAGES = 20
 _BLIND_PAGES_SEEDING = 100
 """How far the listing is followed for active jobs where the server ignores the filter. At the first look all that
 runs has to be found among what ended; later, what lies further down is known, and asked for by itself."""
+
+
+_HORIZON = 20
+"""Pages a walk without end remembers: what a server repeats, it repeats at once."""
 
 
 class OutOfTime(Unreachable):
@@ -38,6 +42,15 @@ class _Row:
 
 
 Page = Sequence[_Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """How far a walk over the history had come: the page at `offset` was read, and held these jobs."""
+
+    offset: int
+    mode: Mode
+    job_ids: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -102,6 +115,37 @@ class Lister:
         if listing.truncated:
             await self._narrow(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
         return listing
+
+    async def archive(
+        self, workspace_id: str, *, back_to: float, stand: Stand | None = None
+    ) -> AsyncIterator[tuple[Sequence[Job], Stand]]:
+        """List everything, newest first, page by page, down to a page that is wholly older than `back_to`.
+
+        After a break the page of `stand` is asked for again; where nothing of it is to be found there, so much has
+        been deleted that the walk begins anew. Raises SourceError, and Unintelligible when the listing cannot be
+        followed.
+        """
+        pager = Pager(self._memory.recall(), horizon=_HORIZON)
+        if stand is not None and stand.mode in {Mode.PAGE, Mode.RECORD}:
+            pager = Pager.resumed(stand.mode, offset=stand.offset, horizon=_HORIZON)
+        while (offset := pager.offset) is not None:
+            listing = Listing()
+            page = await self._page(listing, workspace_id, offset=offset, answer_by=None)
+            if page is None:
+                raise listing.failure or OutOfTime(SEARCH.name)
+            jobs = tuple(listing.jobs.values())
+            if stand is not None and not listing.jobs.keys() & set(stand.job_ids):
+                pager = Pager(self._memory.recall(), horizon=_HORIZON)
+                stand = None
+                continue
+            stand = None
+            pager.feed([row.key for row in page])
+            yield jobs, Stand(offset=offset, mode=pager.mode, job_ids=tuple(listing.jobs))
+            if _is_older(page, back_to):
+                break
+        if pager.truncated:
+            raise Listing(truncated=True).failures[0]
+        self._memory.learn(pager)
 
     async def _walk(
         self,

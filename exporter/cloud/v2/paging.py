@@ -14,8 +14,10 @@ remembered, asks for offset 49, one job of overlap, and probes when the overlap 
 A walk ends at a short page, or one without anything new; never by a count (trap 3).
 """
 
+from collections import deque
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
+from typing import Self
 
 from exporter.cloud.v2.endpoints import PAGE_SIZE
 from exporter.domain.source import Clock
@@ -51,10 +53,18 @@ class _Step(StrEnum):
 class Pager:
     """One walk. Ask for `offset`, feed what came, until `offset` is None.
 
-    `truncated` says that the listing goes on, but cannot be followed.
+    `truncated` says that the listing goes on, but cannot be followed. `horizon`: so many pages, and the first one,
+    are remembered to tell what is new, so that a walk over a long history needs little memory; None: all of them.
     """
 
-    def __init__(self, mode: Mode = Mode.UNSURE, *, limit: int = PAGE_SIZE, cap: int = PAGE_CAP) -> None:
+    def __init__(
+        self,
+        mode: Mode = Mode.UNSURE,
+        *,
+        limit: int = PAGE_SIZE,
+        cap: int = PAGE_CAP,
+        horizon: int | None = None,
+    ) -> None:
         self.mode = mode
         self.offset: int | None = 0
         self.truncated = False
@@ -69,6 +79,15 @@ class Pager:
         self._seen: set[Hashable] = set()
         self._first: frozenset[Hashable] = frozenset()
         self._last: frozenset[Hashable] = frozenset()
+        self._recent: deque[frozenset[Hashable]] | None = None if horizon is None else deque(maxlen=horizon)
+
+    @classmethod
+    def resumed(cls, mode: Mode, *, offset: int, horizon: int | None = None) -> Self:
+        """Go on with a walk that was broken off, at an offset it had reached by then, in a mode it had found out."""
+        pager = cls(mode, horizon=horizon)
+        pager._step = _Step.WALK
+        pager.offset = offset
+        return pager
 
     def feed(self, keys: Sequence[Hashable]) -> None:
         """Take in the page at `offset`: a key for each row, bad rows included."""
@@ -93,6 +112,9 @@ class Pager:
             case _:
                 self._after_page(page, fresh=len(fresh), short=short)
         self._last = page
+        if self._recent is not None:
+            self._recent.append(page)
+            self._seen = set(self._first).union(*self._recent)
         if self.offset is not None and self._pages >= self._cap:
             self.offset = None
             self.truncated = True

@@ -225,3 +225,43 @@ def test_the_mean_lies_between_the_slowest_and_the_fastest(usages: list[TaskSeri
     if job.accelerator_ratio is not None and job.accelerator_min_ratio is not None:
         assert job.accelerator_min_ratio - 1e-9 <= job.accelerator_ratio <= 1 + 1e-9
     assert sorted(task.task for task in job.tasks) == [task.task for task in job.tasks]
+
+
+@pytest.mark.parametrize(
+    "cpu, accelerator, flat_min",
+    [
+        pytest.param([0.3, 0.3, 0.3], [0.9, 0.9, 0.9], 2, id="nothing moves"),
+        pytest.param([0.3, 0.3, 0.3], [0.9, 0.8, 0.9], 0, id="the accelerators do"),
+        pytest.param([0.2, 0.3, 0.3], [0.9, 0.9, 0.9], 1, id="the CPU did"),
+        pytest.param([0.3, 0.304, 0.3], [0.9, 0.9, 0.9], 2, id="less than half a percentage point is noise"),
+        pytest.param([0.3, None, 0.3], [0.9, None, 0.9], 1, id="a minute without samples is no evidence"),
+        pytest.param([0.3, 0.3, None], [0.9, 0.9, None], 1, id="nor is the one under way"),
+    ],
+)
+def test_flat_is_how_long_nothing_has_moved(cpu: Minutes, accelerator: Minutes, flat_min: int) -> None:
+    """The shortest of all series counts, up to the newest sample."""
+    assert read(cpu=cpu, accelerator=accelerator).flat_s == flat_min * 60.0
+
+
+def test_without_accelerators_nothing_is_flat() -> None:
+    """A suspicion needs the accelerators' own series."""
+    assert read(cpu=[0.3, 0.3]).flat_s is None
+    assert combine([read(cpu=[0.3, 0.3])]).suspected_hang is None
+
+
+@pytest.mark.parametrize(
+    "accelerators, hangs",
+    [
+        pytest.param([[0.9] * 4], True, id="busy and still"),
+        pytest.param([[0.9, 0.0, 0.0, 0.0, 0.0]], True, id="was busy, and is still at 0"),
+        pytest.param([[0.0] * 4], False, id="never was busy"),
+        pytest.param([[0.9] * 3], False, id="not for long enough"),
+        pytest.param([[0.9] * 4, [0.9, 0.8, 0.9, 0.8]], False, id="one task moves"),
+        pytest.param([[0.9] * 4, [0.0] * 4], True, id="one busy task is enough"),
+    ],
+)
+def test_a_hang_is_suspected_when_all_stand_still_that_were_busy(accelerators: list[Minutes], hangs: bool) -> None:
+    """Flat for `hang_after`, after the accelerators of any task had been busy."""
+    tasks = [read(cpu=[0.3] * len(values), accelerator=values) for values in accelerators]
+
+    assert combine(tasks, hang_after_s=180.0).suspected_hang is hangs

@@ -46,8 +46,14 @@ JOB_NAMES = [
     "modelarts_training_job_network_received_bytes_per_second",
     "modelarts_training_job_network_transmitted_bytes_per_second",
     "modelarts_training_job_idle_seconds",
+    "modelarts_training_job_flat_seconds",
+    "modelarts_training_job_suspected_hang",
     "modelarts_training_job_quality_ratio",
     "modelarts_training_job_recoveries",
+    "modelarts_training_job_degraded_recoveries",
+    "modelarts_training_job_faults",
+    "modelarts_training_job_last_recovery_timestamp_seconds",
+    "modelarts_training_job_crash_loop_runs",
     "modelarts_training_job_task_exit_code",
 ]
 TASK_NAMES = [
@@ -61,6 +67,15 @@ PROJECT_NAMES = [
     "modelarts_training_jobs_submitted_total",
     "modelarts_training_jobs_started_total",
     "modelarts_training_jobs_finished_total",
+    "modelarts_training_oldest_queued_timestamp_seconds",
+    "modelarts_training_accelerators",
+    "modelarts_training_accelerators_unknown_jobs",
+    "modelarts_training_queue_seconds",
+    "modelarts_training_run_seconds",
+    "modelarts_training_accelerator_seconds_total",
+    "modelarts_training_idle_accelerator_seconds_total",
+    "modelarts_training_lost_accelerator_seconds_total",
+    "modelarts_training_recoveries_total",
 ]
 POOL_NAMES = [
     "modelarts_pool_info",
@@ -96,12 +111,14 @@ OWN_NAMES = [
     "modelarts_exporter_series_dropped_total",
     "modelarts_exporter_unknown_values_total",
     "modelarts_exporter_config_last_reload_successful",
+    "modelarts_exporter_web_config_last_reload_successful",
     "modelarts_exporter_state_last_write_successful",
     "modelarts_exporter_state_last_write_timestamp_seconds",
     "modelarts_exporter_snapshot_timestamp_seconds",
     "modelarts_exporter_render_duration_seconds",
     "modelarts_exporter_publish_failures_total",
     "modelarts_exporter_build_info",
+    "modelarts_accelerator_price",
 ]
 
 
@@ -172,7 +189,7 @@ def test_the_catalogue_has_every_family_once() -> None:
 
     assert parts == FAMILIES
     assert tuple(family for group in GROUPS for family in group.families) == FAMILIES
-    assert len({family.name for family in FAMILIES}) == len(FAMILIES) == 26 + 4 + 4 + 11 + 2 + 7 + 16
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES) == 32 + 4 + 13 + 11 + 2 + 7 + 18
 
 
 @pytest.mark.parametrize(
@@ -227,7 +244,7 @@ def test_a_name_nobody_exposes_is_not_found(name: str) -> None:
 
 def test_only_our_own_instruments_compute_nothing() -> None:
     """Families of jobs and projects have a function; those of the exporter live in instruments."""
-    assert [family for family in FAMILIES if family.samples is None] == list(OWN_FAMILIES)
+    assert [family for family in FAMILIES if not (family.samples or family.distributions)] == list(OWN_FAMILIES)
     assert {family.subject for family in OWN_FAMILIES} == {"exporter"}
 
 

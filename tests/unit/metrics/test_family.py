@@ -27,6 +27,15 @@ def declare(**changes: Any) -> Family[None]:
         pytest.param({"name": "modelarts_thing_info", "type": Type.INFO}, "reserves", id="info suffix"),
         pytest.param({"help": "How long"}, "must be a sentence", id="help without a full stop"),
         pytest.param({"unit": "ratio"}, "must end in it", id="unit that the name does not end in"),
+        pytest.param({"buckets": (1.0,)}, "only they, have buckets", id="gauge with buckets"),
+        pytest.param({"type": Type.HISTOGRAM}, "only they, have buckets", id="histogram without buckets"),
+        pytest.param({"type": Type.HISTOGRAM, "buckets": (2.0, 1.0)}, "rising", id="falling buckets"),
+        pytest.param({"distributions": lambda _: ()}, "only they, give distributions", id="gauge that distributes"),
+        pytest.param(
+            {"type": Type.HISTOGRAM, "buckets": (1.0,), "samples": lambda _: ()},
+            "only they, give distributions",
+            id="histogram with samples",
+        ),
         pytest.param({"labels": (Label(name="job", help="?"),)}, "belong to Prometheus", id="label job"),
         pytest.param({"labels": (Label(name="task", help="?"),) * 2}, "repeat", id="label twice"),
     ],
@@ -53,7 +62,7 @@ def test_a_declaration_that_breaks_a_rule_is_refused(changes: dict[str, Any], co
 )
 def test_the_type_decides_how_samples_are_called(kind: Type, exposed: str, samples: tuple[str, ...]) -> None:
     """Counters gain `_total`, infos `_info`, histograms their three suffixes."""
-    family = declare(name="modelarts_thing", type=kind)
+    family = declare(name="modelarts_thing", type=kind, buckets=(1.0,) if kind is Type.HISTOGRAM else ())
 
     assert family.exposed_name == exposed
     assert family.sample_names == samples

@@ -44,6 +44,8 @@ def everything_happened(own: OwnMetrics) -> None:
     own.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
     own.publish_refused()
     own.config_reloaded(successful=False)
+    own.web_config_reloaded(successful=False)
+    own.priced({("", "ascend-Snt9b"): 2.5}, currency="EUR")
     own.state_written(at=1640.0)
     own.state_not_written()
 

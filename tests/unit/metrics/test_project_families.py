@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
-from exporter.metrics import live, project
+from exporter.metrics import accounting, live, project
 from exporter.metrics.family import Family
 
 Samples = list[tuple[dict[str, str], float]]
@@ -49,6 +49,32 @@ def test_jobs_are_counted_by_pool_and_status_hidden_ones_too() -> None:
         ({"pool_id": "", "status": "queued"}, 1.0),
         ({"pool_id": "pool-a", "status": "running"}, 2.0),
     ]
+
+
+def test_accelerators_held_and_queued_add_up_by_pool_and_kind() -> None:
+    """Two running jobs of 8 and 4, a queued one of 16, one of a kind that is masked; CPU jobs have no cards."""
+
+    def tracked(name: str, status: JobStatus, cards: float | None, kind: Accelerator | None) -> TrackedJob:
+        job = Job(job_id=name, api=Api.V2, pool_id="a", status=status, spec_accelerators=cards, accelerator=kind)
+        return TrackedJob(project="vision", job=job, shown=name != "hidden")
+
+    jobs = (
+        tracked("first", JobStatus.RUNNING, 8.0, Accelerator.GPU),
+        tracked("hidden", JobStatus.RUNNING, 4.0, Accelerator.GPU),
+        tracked("waits", JobStatus.QUEUED, 16.0, Accelerator.GPU),
+        tracked("masked", JobStatus.RUNNING, 2.0, None),
+        tracked("untold", JobStatus.RUNNING, None, Accelerator.GPU),
+        tracked("cpu", JobStatus.RUNNING, 0.0, Accelerator.CPU),
+    )
+
+    assert told(accounting.ACCELERATORS, jobs={job.job.job_id: job for job in jobs}) == [
+        ({"pool_id": "a", "accelerator": "gpu", "state": "held"}, 12.0),
+        ({"pool_id": "a", "accelerator": "gpu", "state": "queued"}, 16.0),
+        ({"pool_id": "a", "accelerator": "unknown", "state": "held"}, 2.0),
+        ({"pool_id": "a", "accelerator": "unknown", "state": "queued"}, 0.0),
+    ]
+    assert told(accounting.ACCELERATORS, jobs=None) == []
+    assert told(accounting.ACCELERATORS, jobs={}, complete=False) == []
 
 
 def test_a_known_pool_without_jobs_counts_zero_in_each_status() -> None:
@@ -194,7 +220,7 @@ def test_tracked_jobs_are_counted_while_they_are_known(
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(family, id=family.name) for family in (*project.PROJECT_FAMILIES, *live.LIVE_FAMILIES)],
+    [pytest.param(family, id=family.name) for family in (*project.COUNT_FAMILIES, *live.LIVE_FAMILIES)],
 )
 def test_samples_keep_the_declaration(family: Family[ProjectSnapshot]) -> None:
     """Label names, their order and their vocabulary are those declared, each combination once."""
@@ -213,3 +239,45 @@ def unique(items: Iterable[object]) -> bool:
     """Whether no item comes twice."""
     listed = list(items)
     return len(set(listed)) == len(listed)
+
+
+def test_jobs_of_unknown_size_are_counted_by_pool() -> None:
+    """What no answer tells is in no sum, and is counted instead: active jobs whose number or share is unknown."""
+
+    def tracked(name: str, **facts: Any) -> TrackedJob:
+        usual: dict[str, Any] = {"pool_id": "a", "status": JobStatus.RUNNING}
+        return TrackedJob(project="vision", job=Job(job_id=name, api=Api.V2, **(usual | facts)))
+
+    jobs = (
+        tracked("untold"),
+        tracked("waits", status=JobStatus.QUEUED),
+        tracked("elastic", spec_accelerators=8.0, reported_nodes=1),
+        tracked("told", spec_accelerators=8.0),
+        tracked("cpu", spec_accelerators=0.0, accelerator=Accelerator.CPU),
+        tracked("over", status=JobStatus.COMPLETED),
+    )
+
+    assert told(accounting.UNKNOWN_JOBS, jobs={job.job.job_id: job for job in jobs}) == [
+        ({"pool_id": ""}, 0.0),
+        ({"pool_id": "a"}, 3.0),
+    ]
+    assert told(accounting.UNKNOWN_JOBS, jobs={}, complete=False) == []
+
+
+def test_the_oldest_queued_job_of_each_pool() -> None:
+    """The submission of the head of each queue; a pool in which none is queued has no series."""
+
+    def tracked(name: str, pool: str, status: JobStatus, submitted_at: float | None) -> TrackedJob:
+        job = Job(job_id=name, api=Api.V2, pool_id=pool, status=status, submitted_at=submitted_at)
+        return TrackedJob(project="vision", job=job)
+
+    jobs = (
+        tracked("young", "a", JobStatus.QUEUED, 200.0),
+        tracked("old", "a", JobStatus.QUEUED, 100.0),
+        tracked("undated", "a", JobStatus.QUEUED, None),
+        tracked("running", "b", JobStatus.RUNNING, 50.0),
+        tracked("new", "b", JobStatus.INITIALIZING, 60.0),
+    )
+
+    assert told(accounting.OLDEST_QUEUED, jobs={job.job.job_id: job for job in jobs}) == [({"pool_id": "a"}, 100.0)]
+    assert told(accounting.OLDEST_QUEUED, jobs=None) == []

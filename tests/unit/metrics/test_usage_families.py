@@ -22,6 +22,8 @@ READING = JobUsage(
     accelerator_memory_ratio=0.875,
     accelerator_mean_ratio=0.625,
     idle_s=0.0,
+    flat_s=120.0,
+    suspected_hang=False,
     disk_read_bytes_per_second=1000.0,
     disk_written_bytes_per_second=2000.0,
     network_received_bytes_per_second=3000.0,
@@ -43,7 +45,7 @@ OF_NOW = tuple(family for family in OF_USAGE if family is not families.ACCELERAT
 OF_ACCELERATORS = tuple(
     family
     for family in (*OF_USAGE, *families.TASK_FAMILIES)
-    if "accelerator" in family.name or family is families.IDLE
+    if "accelerator" in family.name or family in (families.IDLE, families.FLAT, families.SUSPECTED_HANG)
 )
 
 
@@ -84,6 +86,8 @@ def every(families: tuple[Family[TrackedJob], ...]) -> pytest.MarkDecorator:
         pytest.param(families.NETWORK_RECEIVED, [({}, 3000.0)], id="network received"),
         pytest.param(families.NETWORK_TRANSMITTED, [({}, 4000.0)], id="network transmitted"),
         pytest.param(families.IDLE, [({}, 0.0)], id="busy is idle for 0 seconds"),
+        pytest.param(families.FLAT, [({}, 120.0)], id="flat"),
+        pytest.param(families.SUSPECTED_HANG, [({}, 0.0)], id="no hang"),
         pytest.param(
             families.TASK_CPU_UTILIZATION,
             [({"task": "worker-2"}, 0.5), ({"task": "worker-10"}, 0.1)],
@@ -108,8 +112,8 @@ def test_a_reading_gives_these_samples(family: Family[TrackedJob], expected: Sam
 
 
 def test_every_usage_family_stands_in_the_table_above() -> None:
-    """The families under test are all there are: eleven of the job, four of its tasks."""
-    assert (len(OF_USAGE), len(OF_NOW), len(families.TASK_FAMILIES)) == (11, 10, 4)
+    """The families under test are all there are: thirteen of the job, four of its tasks."""
+    assert (len(OF_USAGE), len(OF_NOW), len(families.TASK_FAMILIES)) == (13, 12, 4)
 
 
 @every((*OF_USAGE, *families.TASK_FAMILIES))

@@ -186,6 +186,7 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
     assert bench.complete()
     assert bench.collector("jobs").last_success_at == good_at
     assert bench.reports[-1].failures == (source.error,)
+    assert source.error.__traceback__ is None  # or it would keep all that the poll had in hand
 
 
 async def test_stale_jobs_are_withdrawn_and_come_back(bench: Bench, source: FakeSource) -> None:

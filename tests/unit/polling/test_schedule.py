@@ -201,3 +201,21 @@ async def test_nothing_starts_after_the_end(log: Log, turns: int) -> None:
         before = runs
         await asyncio.sleep(0.05)
         assert runs == before
+
+
+async def test_work_whose_ending_was_given_up_is_waited_for_at_the_stop(log: Log) -> None:
+    """Whoever ended it may be cancelled while waiting: what still runs then is not left to a loop that goes away."""
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        began.set()
+        await asyncio.sleep(0.1)
+        ended.set()
+
+    async with Schedule(grace_s=5.0, on_error=log) as schedule:
+        schedule.every(3600.0, work, name="work")
+        await asyncio.wait_for(began.wait(), 5)
+        ending = asyncio.create_task(schedule.end("work"))
+        await asyncio.sleep(0)
+        ending.cancel()
+    assert ended.is_set()

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
-from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, LedgerMemory, ProjectMemory
+from exporter.polling.memory import (
+    AccountMemory,
+    CountsMemory,
+    EntryMemory,
+    FinishedCount,
+    IdleMemory,
+    LedgerMemory,
+    ProjectMemory,
+    RunCount,
+    UsedCount,
+    WaitCount,
+)
 from exporter.polling.statefile import VERSION, StateFile
 
 JOB = Job(
@@ -20,6 +31,7 @@ JOB = Job(
     status=JobStatus.RUNNING,
     accelerator=Accelerator.NPU,
     submitted_at=1_700_000_000.123,
+    node_steps=((1_700_000_000.123, 2), (1_700_000_060.0, 1)),
     recoveries={"pod_reschedule": 2},
     task_exit_codes={"worker-0": 137},
     tasks=("worker-0", "worker-1"),
@@ -30,6 +42,10 @@ MEMORY = ProjectMemory(
         submitted={"": 3},
         started={"": 2},
         finished=(FinishedCount(pool_id="", status=JobStatus.FAILED, count=1),),
+        waits=(WaitCount(pool_id="", counts=(0, 2), sum_s=90.5),),
+        runs=(RunCount(pool_id="", status=JobStatus.LOST, counts=(1, 0), sum_s=1.25),),
+        used=(UsedCount(pool_id="", user="ann", accelerator=None, held_s=3.5, idle_s=2.5, lost_s=1.5),),
+        recoveries={"pod_reschedule": 2},
     ),
     ledgers={
         "v2": LedgerMemory(
@@ -40,7 +56,23 @@ MEMORY = ProjectMemory(
             lost={"gone": 1_700_000_000.25},
             looks=3,
             torn=("a",),
-            entries=(EntryMemory(job=JOB, seen_at=1_700_000_001.5, started=True, finished=False, mean_ratio=0.5),),
+            entries=(
+                EntryMemory(
+                    job=JOB,
+                    seen_at=1_700_000_001.5,
+                    started=True,
+                    finished=False,
+                    mean_ratio=0.5,
+                    account=AccountMemory(
+                        since_s=10.0,
+                        waited=True,
+                        held_s=20.5,
+                        lost_s=0.5,
+                        recoveries={"pod_reschedule": 2},
+                        idle=IdleMemory(settled=7, streak=3, pending_s=180.0),
+                    ),
+                ),
+            ),
         )
     },
 )
@@ -86,6 +118,46 @@ def test_what_cannot_be_understood_is_set_aside(path: Path, content: bytes, reas
     assert not path.exists()
     aside = [other for other in path.parent.iterdir() if other.name.startswith("state.json.set-aside-")]
     assert [other.read_bytes() for other in aside] == [content]
+
+
+def test_a_file_of_an_exporter_without_accounts_is_read(path: Path) -> None:
+    """Format 1 is understood: its totals go on, and its jobs have no accounts yet."""
+    path.write_bytes(
+        json.dumps(
+            {
+                "version": 1,
+                "projects": {
+                    "vision": {
+                        "origin": "here",
+                        "counts": {"submitted": {"": 3}, "started": {}, "finished": []},
+                        "ledgers": {
+                            "v2": {
+                                "seeded": True,
+                                "entries": [
+                                    {
+                                        "job": {
+                                            "job_id": "a",
+                                            "api": "v2",
+                                            "status": "running",
+                                            "run_duration_s": 9.0,
+                                        },
+                                        "seen_at": 1.0,
+                                        "started": True,
+                                        "finished": False,
+                                    }
+                                ],
+                            }
+                        },
+                    }
+                },
+            }
+        ).encode()
+    )
+    projects, warning = StateFile(path).load()
+
+    assert warning == ""
+    assert projects["vision"].counts.submitted == {"": 3}
+    assert [entry.account for entry in projects["vision"].ledgers["v2"].entries] == [None]
 
 
 def test_a_file_that_cannot_be_read_stops_the_start(path: Path) -> None:

@@ -70,7 +70,9 @@ def test_the_reference_holds_every_key_once() -> None:
         KEYS
     )
     leaves = sum(len(section.__struct_fields__) for section in SECTIONS)
-    sections_as_fields = 4 + 3  # targets, collection, metrics, state; filters, rate_limit, tls
+    sections_as_fields = (
+        5 + 1 + 3
+    )  # targets, collection, metrics, prices, state; accelerator_hour; filters, rate_limit, tls
     assert len(KEYS) == leaves - sections_as_fields
 
 

@@ -237,3 +237,14 @@ async def test_books_of_a_simulator_are_up_to_date(cloud: Simulator, clock: Manu
 
     assert cloud.books.held_s == {GPU: 42.0}
     assert cloud.cloud.books(job.project).held_s == {GPU: 42.0}
+
+
+def test_sampled_idle_seconds_are_whole_minutes_of_long_stretches(world: World) -> None:
+    """Two cards idle for 930 s: minutes 1 to 14 have samples, 14 * 60 * 2; ten minutes at 660 s are not enough."""
+    job = world.submit(profile="idle", accelerators_per_node=2)
+    world.start(job)
+    world.advance(660)
+
+    assert not world.books().sampled_idle_s
+    world.advance(270)
+    assert world.books().sampled_idle_s == {GPU: 14 * 60 * 2}

@@ -1,12 +1,16 @@
 """How often, how long, and when not at all."""
 
 import asyncio
+import gc
+from contextlib import suppress
 
 import pytest
 import stamina
+from multidict import CIMultiDict
 from prometheus_client import REGISTRY
 from stamina.instrumentation import get_on_retry_hooks
 
+from exporter.cloud.answer import Reply, read
 from exporter.cloud.errors import Broken, CloudError, Denied, Paused, Refused, Throttled, Unintelligible, Unreachable
 from exporter.cloud.retry import RetryPolicy, pause_s, retried
 from tests.clock import ManualClock
@@ -134,6 +138,27 @@ async def test_mistakes_of_our_own_pass_through(clock: ManualClock) -> None:
         await run(work, clock)
 
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+async def test_a_call_tried_once_leaves_nothing_to_collect(clock: ManualClock, status: int) -> None:
+    """What refers to itself piles up until the garbage collector comes by, and no pile is as high as the next."""
+
+    async def work() -> object:
+        return read(Reply(status=status, headers=CIMultiDict(), body=b"{}"), dict, operation="op", now=0.0)
+
+    async def call() -> None:
+        with suppress(CloudError):
+            await run(work, clock)
+
+    await call()
+    gc.collect()
+    gc.disable()
+    try:
+        await call()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 async def test_a_pause_can_be_cancelled(clock: ManualClock) -> None:

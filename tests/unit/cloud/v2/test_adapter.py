@@ -70,18 +70,21 @@ def test_a_public_gpu_job() -> None:
         spec_accelerators=16.0,  # 8 cards on each of 2 nodes
         tasks=("worker-0", "worker-1"),
         recoveries={},
+        degraded_recoveries={},
+        crash_loop_runs=0,
     )
     assert notes.noted == []
 
 
 def test_a_listed_job_is_the_same_object_as_its_detail() -> None:
-    """List item and detail tell one job; the list lacks the running records, so recoveries are unknown."""
+    """List item and detail tell one job; the list lacks the running records, so what they tell is unknown."""
     listed = items("search_mixed.json")[0]
     detail = read(recorded("detail_gpu_running.json"))
 
     assert listed is not None
     assert listed.recoveries is None
-    assert {**_fields(listed), "recoveries": {}} == _fields(detail)
+    told_by_records = {"recoveries": {}, "degraded_recoveries": {}, "crash_loop_runs": 0}
+    assert _fields(listed) | told_by_records == _fields(detail)
 
 
 def _fields(job: Job) -> dict[str, object]:

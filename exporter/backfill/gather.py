@@ -1,0 +1,181 @@
+"""Reads the past of one project into the journal: first every job, then the minutes of those that ran."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from exporter.backfill.course import course
+from exporter.backfill.journal import Journal
+from exporter.domain.history import Archive, Leaf, Past
+from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.source import Clock, JobSource, SourceError
+from exporter.domain.usage import TaskSeries
+
+_log = structlog.get_logger()
+
+Result = TypeVar("Result")
+
+PAUSES_S = (5.0, 15.0, 45.0, 120.0, 120.0)
+"""What is waited when the cloud does not answer for a while, after the retries of the call itself: hours of reading
+should not end with one bad minute. After the last one it is given up."""
+
+_BATCH = 100
+"""Jobs whose minutes are asked for before the journal is asked for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """The time to be told. Seconds since the epoch."""
+
+    since: float
+    until: float
+    back_to: float
+    """Submission time down to which jobs are read, because they may have waited or run in the period."""
+
+    def touches(self, job: Job, *, retention_s: float) -> bool:
+        """Whether anything of a job falls into the period; one of which nothing can be told does, to be counted."""
+        stretches = course(job)
+        if not stretches:
+            return True
+        last = stretches[-1]
+        over_at = last.begin + retention_s if last.status.finished else last.end
+        return stretches[0].begin < self.until and over_at >= self.since
+
+    def ran(self, job: Job) -> bool:
+        """Whether a job ran in the period."""
+        return any(
+            stretch.status is JobStatus.RUNNING and stretch.begin < self.until and stretch.end > self.since
+            for stretch in course(job)
+        )
+
+
+class Progress(Protocol):
+    """Told how far the work is."""
+
+    def __call__(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
+        """`done` of `total` things; `share` (0-1) where the total is not known but how far it is can be guessed."""
+        ...
+
+
+async def patiently(
+    ask: Callable[[], Awaitable[Result]],
+    *,
+    project: str,
+    passing: Callable[[SourceError], bool],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Result:
+    """Ask again after a while, as long as the error is one that may be over by then. Raises SourceError."""
+    for pause_s in PAUSES_S:
+        try:
+            return await ask()
+        except SourceError as error:
+            if not passing(error):
+                raise
+            _log.warning("backfill.waits", project=project, error=str(error), retry_after_s=pause_s)
+        await sleep(pause_s)
+    return await ask()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Reads one project. Whatever it has read is in the journal, and not asked for again."""
+
+    project: str
+    journal: Journal
+    period: Period
+    retention_s: float
+    wants_minutes: Callable[[Job], bool]
+    """Of which jobs the minutes are wanted."""
+    passing: Callable[[SourceError], bool]
+    """Whether an error may be over in a minute."""
+    clock: Clock
+    progress: Progress
+    workers: int = 1
+    """Questions under way at the same time; the transport has a limit of its own."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def read_jobs(self, archive: Archive) -> None:
+        """Walk an archive to its end. Raises SourceError when the cloud does not answer for long, or says no."""
+        if self.journal.bookmark(self.project, archive.api)[1]:
+            return
+
+        async def walk() -> None:
+            bookmark, _ = self.journal.bookmark(self.project, archive.api)
+            async for leaf in archive.leaves(back_to=self.period.back_to, bookmark=bookmark):
+                kept = [
+                    (self._without_minutes(past), self._is_to_ask(past))
+                    for past in leaf.jobs
+                    if self.period.touches(past.job, retention_s=self.retention_s)
+                ]
+                self.journal.take(self.project, archive.api, leaf, at=self.clock.time(), keep=kept)
+                self._tell(archive, leaf)
+
+        await self._patiently(walk)
+        self.journal.finish(self.project, archive.api)
+
+    async def read_minutes(self, source: JobSource) -> None:
+        """Ask for the minutes of every job that did not bring them along. Raises as `read_jobs`."""
+        total = self.journal.count(self.project)
+        done = total - self.journal.count(self.project, to_ask=True)
+        failures: list[SourceError] = []
+
+        async def work(queue: Iterator[Job]) -> None:
+            nonlocal done
+            for job in queue:  # shared: each job is taken once
+                if failures:
+                    return
+                try:
+                    series = await self._minutes(source, job)
+                except SourceError as error:
+                    failures.append(error)
+                    return
+                self.journal.answer(self.project, job.job_id, series, at=self.clock.time())
+                done += 1
+                self.progress("usage", done, total)
+
+        while not failures and (batch := self.journal.to_ask(self.project, source.api, limit=_BATCH)):
+            queue = iter(batch)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.workers):
+                    group.create_task(work(queue))
+        if failures:
+            raise failures[0]
+
+    async def _minutes(self, source: JobSource, job: Job) -> tuple[TaskSeries, ...]:
+        """The minutes of all tasks; a task that is refused has none, as one whose minutes the cloud has forgotten."""
+        found = []
+        for task in source.tasks(job):
+            try:
+                series = await self._patiently(partial(source.usage, job, task))
+            except SourceError as error:
+                if error.is_final or self.passing(error):
+                    raise
+                _log.debug("usage.refused", project=self.project, outcome=error.outcome, error=str(error))
+                continue
+            if series is not None:
+                found.append(series)
+        return tuple(found)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        return await patiently(ask, project=self.project, passing=self.passing, sleep=self.sleep)
+
+    def _is_to_ask(self, past: Past) -> bool:
+        return past.series is None and self.wants_minutes(past.job) and self.period.ran(past.job)
+
+    def _without_minutes(self, past: Past) -> Past:
+        """Leave out minutes that nobody wants to see."""
+        wanted = past.series and self.wants_minutes(past.job) and self.period.ran(past.job)
+        return past if wanted or not past.series else Past(job=past.job, series=())
+
+    def _tell(self, archive: Archive, leaf: Leaf) -> None:
+        """Tell how many jobs there are, and how far back the walk is, where it goes from the newest to the oldest."""
+        ended = [past.job.submitted_at for past in leaf.jobs if past.job.status.finished and past.job.submitted_at]
+        span = self.period.until - self.period.back_to
+        share = None
+        if archive.api is Api.V2 and ended and span > 0:
+            share = min(1.0, max(0.0, (self.period.until - min(ended)) / span))
+        self.progress("jobs", self.journal.count(self.project), share=share)

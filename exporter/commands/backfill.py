@@ -1,0 +1,198 @@
+"""`modelarts-exporter backfill`."""
+
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter import app, log
+from exporter.commands.flags import config_file, logging, settings_of
+from exporter.commands.progress import ProgressLine
+from exporter.commands.run import WRONG_USAGE, Failure, run, wishes
+from exporter.settings import Duration
+
+_EXAMPLES = """\b
+Examples:
+  modelarts-exporter backfill --config.file=config.yaml --since=30d --output=history.om
+  modelarts-exporter backfill --config.file=config.yaml --since=90d --no-per-job --split=1d --output=history.om
+  modelarts-exporter backfill --config.file=config.yaml --since=2026-11-01 --until=2026-11-15 --output=history.om
+Then:
+  promtool tsdb create-blocks-from openmetrics history.om /var/lib/prometheus
+docs/backfill.md says how to load it into a running Prometheus, and what it cannot tell.
+"""
+
+_LARGE_BYTES = 50_000_000
+"""From here on promtool is busy for minutes with a month of it."""
+
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+class _MomentType(click.ParamType[app.Moment]):
+    """So long ago, or a time."""
+
+    name = "DURATION|TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> app.Moment:
+        """Read a duration as Prometheus writes it, or a time as of ISO 8601, in UTC where it names no zone."""
+        if isinstance(value, app.Moment):
+            return value
+        text = str(value)
+        try:
+            return app.Moment(text, ago_s=float(Duration.parse(text)))
+        except ValueError:
+            pass
+        try:
+            read = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(
+                f"{text!r} is neither a duration such as 30d nor a time such as 2026-11-01T00:00:00Z", param, ctx
+            )
+        return app.Moment(text, at=(read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
+
+
+class _LengthType(click.ParamType[float]):
+    """A length of time, as Prometheus writes it."""
+
+    name = "DURATION"
+
+    def __init__(self, *, least_s: float) -> None:
+        self._least_s = least_s
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a length in seconds."""
+        if isinstance(value, float):
+            return value
+        try:
+            length_s = float(Duration.parse(str(value)))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+        if length_s < self._least_s:
+            self.fail(f"{value!r} must be {self._least_s:g}s or more", param, ctx)
+        return length_s
+
+
+class _LabelType(click.ParamType[tuple[str, str]]):
+    """A label with its value."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Read one label."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, told = str(value).partition("=")
+        if not equals or not told or not _LABEL.fullmatch(name) or name.startswith("__"):
+            self.fail(f"{value!r} must be a label and its value, such as job=modelarts-exporter", param, ctx)
+        return name, told
+
+
+@click.command(epilog=_EXAMPLES)
+@config_file()
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write (OpenMetrics)."
+)
+@click.option("--since", required=True, type=_MomentType(), help="Begin of the time to tell: 30d (ago), or a time.")
+@click.option(
+    "--until",
+    default="3h",
+    show_default=True,
+    type=_MomentType(),
+    help="End of it. Not the last three hours: there a running Prometheus still writes itself.",
+)
+@click.option(
+    "--step", default="5m", show_default=True, type=_LengthType(least_s=1), help="Time between two samples."
+)
+@click.option(
+    "--lookback",
+    default="14d",
+    show_default=True,
+    type=_LengthType(least_s=0),
+    help="How long before --since jobs are read that may still have waited or run then; active ones always are.",
+)
+@click.option(
+    "--split", default=None, type=_LengthType(least_s=7200), help="Write a file for each such time, such as 1d."
+)
+@click.option("--per-job/--no-per-job", default=True, show_default=True, help="Series of each job, or sums only.")
+@click.option("--usage/--no-usage", default=True, show_default=True, help="Utilisation of each job: a call a task.")
+@click.option("--label", "labels", multiple=True, type=_LabelType(), help="Put a label on every series.")
+@click.option("--restart", is_flag=True, help="Begin anew instead of going on with a run that was broken off.")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@logging()
+def backfill(
+    config_file: Path,
+    output: Path,
+    since: app.Moment,
+    until: app.Moment,
+    step: float,
+    lookback: float,
+    split: float | None,
+    per_job: bool,
+    usage: bool,
+    labels: tuple[tuple[str, str], ...],
+    restart: bool,
+    force: bool,
+    log_level: log.Level,
+    log_format: log.Format,
+) -> None:
+    """Write the past as OpenMetrics with timestamps, for promtool tsdb create-blocks-from openmetrics.
+
+    Asks the cloud as gently as the daemon does. What was read is kept beside the output (OUTPUT.part) until the
+    output is written: after a break, the same command goes on.
+    """
+    settings = settings_of(config_file)
+    log.configure(log_level, format=log_format)
+    asked = app.Backfill(
+        output=output,
+        since=since,
+        until=until,
+        lookback_s=lookback,
+        step_s=step,
+        split_s=split,
+        per_job=per_job,
+        usage=usage,
+        labels=labels,
+        restart=restart,
+        force=force,
+    )
+    progress = ProgressLine(sys.stderr)
+
+    async def work() -> app.Told:
+        around = app.Surroundings(clock=app.RealClock(), progress=progress, stop=wishes().stop)
+        return await app.backfill(settings, asked, around)
+
+    try:
+        told = run(work)
+    except app.Unusable as error:
+        progress.close()
+        click.echo(f"modelarts-exporter: {error}", err=True)
+        raise SystemExit(WRONG_USAGE) from None
+    except app.Broken as error:
+        progress.close()
+        raise Failure(str(error)) from error
+    progress.close()
+    written = told.written
+    count = len(written.files)
+    where = str(written.files[0]) if count == 1 else f"{count} files, {written.files[0]} and on"
+    click.echo(
+        f"modelarts-exporter: {told.jobs} jobs, {written.samples} samples, {told.calls} API calls; "
+        f"{_spelt(told.since)} to {_spelt(told.until)} in {where}",
+        err=True,
+    )
+    if count == 1 and split is None and written.files[0].stat().st_size > _LARGE_BYTES:
+        click.echo(
+            "modelarts-exporter: promtool reads the whole file for each block of two hours; "
+            "--split=1d makes files that it reads twelve times each",
+            err=True,
+        )
+    if written.untold:
+        click.echo(
+            f"modelarts-exporter: {written.untold} jobs are in no sum, because the cloud does not tell their times",
+            err=True,
+        )
+
+
+def _spelt(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,217 @@
+"""Reading the past: what is asked, what is not asked again, and when it is given up."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.backfill.gather import PAUSES_S, Period, Reader
+from exporter.backfill.journal import Journal
+from exporter.domain.history import Leaf, Past
+from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.source import Known, Sighting, SourceError
+from exporter.domain.usage import TaskSeries
+from tests.clock import ManualClock
+from tests.unit.backfill.past import T0, job, ran
+
+PERIOD = Period(since=T0, until=T0 + 1000, back_to=T0 - 500)
+SERIES = TaskSeries(task="worker-0", cpu=[0.5, 0.5])
+
+
+class Away(SourceError):
+    """Over in a minute."""
+
+
+class No(SourceError):
+    """About one task alone."""
+
+
+class Locked(SourceError):
+    """About everything."""
+
+    @property
+    def is_final(self) -> bool:
+        return True
+
+
+@dataclass
+class Shelf:
+    """An archive of some pages, and a source of minutes. `trouble` may raise before a page or a task is answered."""
+
+    pages: Sequence[Sequence[Job]] = ()
+    trouble: Callable[[str], None] = lambda _: None
+    asked: list[str] = field(default_factory=list)
+    api: Api = Api.V2
+
+    async def leaves(self, *, back_to: float, bookmark: str = "") -> AsyncIterator[Leaf]:
+        assert back_to == PERIOD.back_to
+        for number in range(int(bookmark or 0), len(self.pages)):
+            self.asked.append(f"page {number}")
+            self.trouble(f"page {number}")
+            yield Leaf(jobs=tuple(Past(job=one) for one in self.pages[number]), bookmark=str(number + 1))
+
+    async def look(self, known: Known) -> Sighting:
+        raise AssertionError(known)
+
+    async def sweep(self, known: Known) -> Sighting:
+        raise AssertionError(known)
+
+    def tasks(self, job: Job) -> tuple[str, ...]:
+        return job.tasks
+
+    async def usage(self, job: Job, task: str) -> TaskSeries | None:
+        self.asked.append(f"{job.job_id} {task}")
+        self.trouble(f"{job.job_id} {task}")
+        return SERIES
+
+
+class Rig:
+    """A reader, its journal, and the pauses it made."""
+
+    def __init__(self, journal: Journal, **changed: Any) -> None:
+        self.journal = journal
+        self.pauses: list[float] = []
+        self.told: list[tuple[str, int]] = []
+        facts: dict[str, Any] = {
+            "wants_minutes": lambda _: True,
+            "passing": lambda error: isinstance(error, Away),
+            **changed,
+        }
+        self.reader = Reader(
+            project="vision",
+            journal=journal,
+            period=PERIOD,
+            retention_s=100.0,
+            clock=ManualClock(T0 + 5000),
+            progress=self._tell,
+            sleep=self._sleep,
+            **facts,
+        )
+
+    def _tell(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
+        assert total is None or done <= total
+        assert share is None or 0 <= share <= 1
+        self.told.append((stage, done))
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    @property
+    def ids(self) -> list[str]:
+        return [told.job.job_id for told in self.journal.jobs("vision")]
+
+
+def twice(what: str, error: SourceError) -> Callable[[str], None]:
+    """Trouble with one thing, the first two times."""
+    left = [error, error]
+
+    def strike(asked: str) -> None:
+        if asked == what and left:
+            raise left.pop()
+
+    return strike
+
+
+async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
+    """Jobs that were over before, retention included, or came after, are none of its business; a run across is."""
+    over = ran("over", begin=-300, run=100)  # kept until -100
+    kept = ran("kept", begin=-300, run=250)  # ended at -50, shown until 50
+    across = ran("across", begin=-400, run=5000)
+    later = ran("later", begin=1000, run=10)
+    untold = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
+    shelf = Shelf([[later, across], [kept, over, untold]])
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal)
+        await rig.reader.read_jobs(shelf)
+
+        assert sorted(rig.ids) == ["across", "kept", "untold"]
+        assert rig.told == [("jobs", 1), ("jobs", 3)]
+
+
+async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
+    """What broke off on page 1 begins with page 1, and a walk that is over is not made again."""
+    shelf = Shelf([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
+    with Journal(tmp_path / "journal") as journal:
+        for _ in range(2):
+            with pytest.raises(No):
+                await Rig(journal).reader.read_jobs(shelf)
+        await Rig(journal).reader.read_jobs(shelf)
+        await Rig(journal).reader.read_jobs(shelf)
+
+        assert shelf.asked == ["page 0", "page 1", "page 1", "page 1", "page 2"]
+        assert Rig(journal).ids == ["a", "b"]
+
+
+async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
+    """A cloud that is away for a while costs the first pauses, not the hours read so far."""
+    shelf = Shelf([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal)
+        await rig.reader.read_jobs(shelf)
+
+        assert rig.pauses == list(PAUSES_S[:2])
+        assert rig.ids == ["a"]
+
+
+async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
+    """After the last pause the error is told."""
+
+    def away(_: str) -> None:
+        raise Away
+
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal)
+        with pytest.raises(Away):
+            await rig.reader.read_jobs(Shelf([[]], trouble=away))
+
+        assert rig.pauses == list(PAUSES_S)
+
+
+async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
+    """One call a task, for jobs that ran and are wanted; none for a job that waited, ran before, or is hidden."""
+    two = ("worker-0", "worker-1")
+    jobs = [
+        ran("ran", begin=0, run=100, tasks=two),
+        ran("before", begin=-300, run=250, tasks=two),
+        ran("hidden", begin=0, run=100, tasks=two),
+        job("waits", status=JobStatus.QUEUED, submitted_at=T0, tasks=two),
+    ]
+    shelf = Shelf([jobs])
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal, wants_minutes=lambda one: one.job_id != "hidden", workers=3)
+        await rig.reader.read_jobs(shelf)
+        await rig.reader.read_minutes(shelf)
+        await rig.reader.read_minutes(shelf)
+
+        assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
+        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", minutes=True)}
+        assert lengths == {"ran": 2, "before": 0, "hidden": 0, "waits": 0}
+
+
+async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
+    """The cloud may have forgotten the minutes of one task: the other tasks and jobs have theirs."""
+    jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
+    shelf = Shelf([jobs], trouble=twice("a w0", No()))
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal)
+        await rig.reader.read_jobs(shelf)
+        await rig.reader.read_minutes(shelf)
+
+        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", minutes=True)}
+        assert lengths == {"a": 1, "b": 2}
+
+
+async def test_a_refusal_of_everything_ends_it(tmp_path: Path) -> None:
+    """A locked key refuses the next task too: nothing further is asked, and what was read stays."""
+    jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
+    shelf = Shelf([jobs], trouble=twice("b w0", Locked()))
+    with Journal(tmp_path / "journal") as journal:
+        rig = Rig(journal)
+        await rig.reader.read_jobs(shelf)
+        with pytest.raises(Locked):
+            await rig.reader.read_minutes(shelf)
+
+        assert shelf.asked == ["page 0", "a w0", "b w0"]
+        assert [one.job_id for one in journal.to_ask("vision", Api.V2, limit=9)] == ["b", "c"]

@@ -1,0 +1,106 @@
+"""The journal: what was written is there, whole or not at all, and one process at a time is at it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.backfill.journal import Journal, Occupied
+from exporter.domain.history import Leaf, Past
+from exporter.domain.job import Api, Job
+from exporter.domain.usage import TaskSeries
+from tests.unit.backfill.past import T0, ran
+
+SERIES = TaskSeries(task="worker-0", cpu=[None, 0.5], accelerator=[0.25, None])
+
+
+def leaf(*jobs: Job, bookmark: str = "page 1") -> Leaf:
+    return Leaf(jobs=tuple(Past(job=job) for job in jobs), bookmark=bookmark)
+
+
+def taken(journal: Journal, page: Leaf, *, ask: bool = True) -> None:
+    journal.take("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
+
+
+def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
+    """However they were listed: the order of the output must not depend on when a listing moved."""
+    late, early = ran("late", begin=50, run=10), ran("early", begin=0, run=10, quality={"f1": 0.5})
+    with Journal(tmp_path / "journal") as journal:
+        taken(journal, leaf(late, early))
+
+        assert [told.job for told in journal.jobs("vision", minutes=True)] == [early, late]
+        assert list(journal.jobs("speech")) == []
+
+
+def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) -> None:
+    """Pages shift while jobs come: the newer telling wins, and its minutes are not asked for again."""
+    with Journal(tmp_path / "journal") as journal:
+        taken(journal, leaf(ran("j1", begin=0, run=10)))
+        journal.answer("vision", "j1", (SERIES,), at=T0 + 99)
+        taken(journal, leaf(ran("j1", begin=0, run=20), bookmark="page 2"))
+
+        (told,) = journal.jobs("vision", minutes=True)
+        assert (told.job.ended_at, told.asked_at) == (T0 + 20, T0 + 99)
+        assert [(each.task, each.cpu, each.accelerator) for each in told.series] == [
+            ("worker-0", [None, 0.5], [0.25, None])
+        ]
+        assert journal.to_ask("vision", Api.V2, limit=10) == []
+        assert journal.bookmark("vision", Api.V2) == ("page 2", False)
+
+
+def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
+    """That the cloud has none is an answer, and counts as one."""
+    with Journal(tmp_path / "journal") as journal:
+        taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
+        journal.answer("vision", "j1", (), at=T0)
+
+        assert [job.job_id for job in journal.to_ask("vision", Api.V2, limit=10)] == ["j2"]
+        assert (journal.count("vision"), journal.count("vision", to_ask=True)) == (2, 1)
+
+
+def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
+    """A second process finds the plan, the bookmark, and that a walk is over."""
+    with Journal(tmp_path / "journal") as journal:
+        journal.begin({"--since": "30d"})
+        taken(journal, leaf(ran(begin=0, run=10)))
+        journal.finish("vision", Api.V2)
+
+    with Journal(tmp_path / "journal") as journal:
+        assert journal.plan() == {"--since": "30d"}
+        assert journal.bookmark("vision", Api.V2) == ("page 1", True)
+        assert journal.bookmark("vision", Api.V1) == ("", False)
+        assert journal.count("vision") == 1
+
+
+async def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """Two at one journal would each do the other's work: the second is told so, and changes nothing."""
+    code = (
+        "import sys; from pathlib import Path; from exporter.backfill.journal import Journal\n"
+        "with Journal(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
+    )
+    other = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        tmp_path / "journal",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert other.stdout is not None
+        assert await asyncio.wait_for(other.stdout.readline(), 30) == b"open\n"
+        with pytest.raises(Occupied, match="in use by another process"):
+            Journal(tmp_path / "journal")
+    finally:
+        await other.communicate(b"")
+    with Journal(tmp_path / "journal") as journal:
+        assert journal.plan() == {}
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
+    """A file of another kind in its place is an error of the disk, not a traceback."""
+    (tmp_path / "journal").write_bytes(b"not a database, and long enough to be read as one" * 50)
+
+    with pytest.raises(OSError, match="journal"):
+        Journal(tmp_path / "journal")

@@ -1,0 +1,159 @@
+"""The sums of a project over time, held against the jobs they are of."""
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.backfill.course import course, states
+from exporter.backfill.grid import Grid, Level, Tally
+from exporter.backfill.sums import SUMS, Sums
+from exporter.domain.job import Accelerator, Job, JobStatus
+from exporter.metrics.accounting import ACCELERATORS
+from exporter.metrics.project import FINISHED, JOBS, STARTED, SUBMITTED
+from tests.unit.backfill.past import T0, job, jobs, ran
+
+GRID = Grid.over(T0, T0 + 1000, step=100)
+RETENTION_S = 300.0
+
+
+def added(*many: Job, grid: Grid = GRID) -> Sums:
+    """Sums over these jobs."""
+    sums = Sums(grid, project="vision", retention_s=RETENTION_S)
+    for one in many:
+        sums.add(one)
+    return sums
+
+
+def values(sums: Sums, family: object, **labels: str) -> list[float]:
+    """The only series with these labels."""
+    (found,) = [
+        list(told)
+        for own, told in sums.rows(next(known for known in SUMS if known is family))
+        if labels.items() <= dict(own).items()
+    ]
+    return found
+
+
+def test_the_grid_lies_on_multiples_of_the_step_whatever_it_is_asked_for() -> None:
+    """Two backfills of one step share their moments: from 130 to 460 by 100 is 200, 300, 400, and no end."""
+    assert list(Grid.over(130, 460, step=100)) == [200, 300, 400]
+    assert list(Grid.over(200, 400, step=100)) == [200, 300]
+
+
+def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
+    """From 100 up to, but not including, 300: at the moments 100 and 200."""
+    level = Level(GRID)
+    level.add(T0 + 100, T0 + 300)
+    level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
+
+    assert level.values() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_fractions_leave_no_noise() -> None:
+    """0.1 and 0.2 accelerators are 0.3 of them, and 0 when both are given back; never -0."""
+    level = Level(GRID)
+    level.add(T0, T0 + 100, 0.1)
+    level.add(T0, T0 + 200, 0.2)
+
+    assert [str(value) for value in level.values()[:3]] == ["0.3", "0.2", "0.0"]
+
+
+def test_what_happened_before_the_first_moment_is_not_counted() -> None:
+    """A counter begins at 0: an event at the first moment or before is history to it."""
+    tally = Tally(GRID)
+    for at in (-50, 0, 1, 100, 950, 5000):
+        tally.count(T0 + at)
+
+    assert tally.values() == [0, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_one_job_in_every_sum() -> None:
+    """Submitted at 100, started at 300, completed at 500, kept for 300 s: each sum by hand."""
+    sums = added(ran(begin=100, wait=200, run=200, pool_id="pool-a"))
+    pool = {"pool_id": "pool-a"}
+
+    assert values(sums, JOBS, status="queued", **pool) == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, JOBS, status="running", **pool) == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert values(sums, JOBS, status="completed", **pool) == [0, 0, 0, 0, 0, 1, 1, 1, 0, 0]
+    assert values(sums, ACCELERATORS, state="queued", accelerator="gpu", **pool) == [0, 8, 8, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="held", accelerator="gpu", **pool) == [0, 0, 0, 8, 8, 0, 0, 0, 0, 0]
+    assert values(sums, SUBMITTED, **pool) == [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, STARTED, **pool) == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, FINISHED, status="completed", **pool) == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert values(sums, SUBMITTED, pool_id="") == [0] * 10
+
+
+def test_statuses_that_the_past_does_not_keep_are_absent() -> None:
+    """When a job was initializing, scaling or terminating nobody can tell any more; that is no 0."""
+    told = {own["status"] for own, _ in added().rows(JOBS)}
+
+    assert told == set(JobStatus) - {JobStatus.INITIALIZING, JobStatus.SCALING, JobStatus.TERMINATING}
+
+
+def test_a_job_without_times_is_in_no_sum_and_is_counted_as_such() -> None:
+    """A run whose end is not told cannot be drawn: it is left out, and its number is known."""
+    sums = added(job(status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0), ran(begin=0, run=50))
+
+    assert sums.untold == 1
+    assert values(sums, SUBMITTED, pool_id="")[-1] == 0  # the other one was submitted at the first moment
+
+
+def test_an_accelerator_of_a_masked_kind_is_counted_as_such() -> None:
+    """A job with 8 cards of a kind that the cloud masks counts under `unknown`, a CPU job nowhere."""
+    sums = added(
+        ran("masked", begin=0, run=500, accelerator=None),
+        ran("cpu", begin=0, run=500, accelerator=Accelerator.CPU, spec_accelerators=0.0),
+    )
+
+    assert [dict(own)["accelerator"] for own, _ in sums.rows(ACCELERATORS)] == ["unknown", "unknown"]
+
+
+def _at(many: Sequence[Job], moment: float) -> list[JobStatus]:
+    """The status of each job that is there at a moment: until the retention is over."""
+    found = []
+    for one in many:
+        for stretch in course(one):
+            kept = stretch.begin + RETENTION_S if stretch.status.finished else stretch.end
+            if stretch.begin <= moment < kept:
+                found.append(stretch.status)
+    return found
+
+
+def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: int, **labels: str) -> float:
+    return sum(told[number] for own, told in rows if labels.items() <= dict(own).items())
+
+
+@settings(deadline=None)
+@given(many=jobs, step=st.sampled_from([60, 100, 300]))
+def test_at_each_moment_the_sums_are_what_the_jobs_say(many: list[Job], step: int) -> None:
+    """Jobs by status add up to the jobs there are, held accelerators to what each job holds, at every moment."""
+    grid = Grid.over(T0 - 1000, T0 + 2000, step=step)
+    sums = added(*many, grid=grid)
+    counted, accelerators = list(sums.rows(JOBS)), list(sums.rows(ACCELERATORS))
+
+    for number, moment in enumerate(grid):
+        there = _at(many, moment)
+        assert _total(counted, number) == len(there)
+        for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+            assert _total(counted, number, status=status.value) == there.count(status)
+        held = sum(
+            state.job.status_accelerators or 0.0
+            for one in many
+            if one.accelerator is not Accelerator.CPU
+            for state in states(one)
+            if state.begin <= moment < state.end
+        )
+        assert _total(accelerators, number, state="held") == held
+
+
+@settings(deadline=None)
+@given(many=jobs)
+def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
+    """Submitted, started and finished only ever grow, and nothing starts or ends that was not submitted."""
+    sums = added(*many)
+    for family in (SUBMITTED, STARTED, FINISHED):
+        for _, told in sums.rows(family):
+            assert told[0] == 0
+            assert list(told) == sorted(told)
+    assert sums.untold == sum(not course(one) for one in many)

@@ -1,0 +1,139 @@
+"""Nodes over time, and what the running and recovery records of a v2 job tell."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cloud.v2 import phases, wire
+from exporter.cloud.v2.nodes import steps
+from exporter.cloud.v2.records import POLICIES, SCENARIOS, Runs, faults, running
+from tests.unit.cloud.notes import Notes
+
+T0 = 1_763_600_000
+ms = T0 * 1000
+
+
+@pytest.mark.parametrize(
+    "points, expected, noted",
+    [
+        pytest.param(None, (), False, id="none"),
+        pytest.param([], (), False, id="empty"),
+        pytest.param([[ms, 4], [ms + 60_000, 4]], ((T0, 4),), False, id="the last point is now"),
+        pytest.param(
+            [[ms, 4], [ms + 60_000, 4], [ms + 60_000, 3], [ms + 90_000, 3]],
+            ((T0, 4), (T0 + 60, 3)),
+            False,
+            id="values repeat around a change",
+        ),
+        pytest.param([[ms, 4], [ms + 60_000, 3]], ((T0, 4), (T0 + 60, 3)), False, id="or do not"),
+        pytest.param([[str(ms), "4"]], ((T0, 4),), False, id="numbers as text"),
+        pytest.param([[ms, 4], [ms - 5_000, 3], [ms + 1_000, 2]], ((T0, 4), (T0 + 1, 2)), True, id="back in time"),
+        pytest.param([[ms, 4], [ms], "x", None, [ms + 1_000, -1], [0, 3]], ((T0, 4),), True, id="no points"),
+    ],
+)
+def test_nodes_over_time(points: list[Any] | None, expected: tuple[Any, ...], noted: bool) -> None:
+    """One step for each change; what is no point of a step function is noted and left out."""
+    notes = Notes()
+
+    assert steps(points, note=notes) == expected
+    assert bool(notes.noted) is noted
+
+
+@given(st.lists(st.lists(st.none() | st.integers() | st.floats() | st.text(max_size=5), max_size=3), max_size=8))
+def test_any_points_make_a_step_function(points: list[Any]) -> None:
+    """Whatever comes: moments rise, no number repeats or is negative."""
+    found = steps(points, note=Notes())
+
+    assert [at for at, _ in found] == sorted({at for at, _ in found})
+    assert all(nodes >= 0 for _, nodes in found)
+    assert all(one != next_ for (_, one), (_, next_) in pairwise(found))
+
+
+def runs(*lengths: tuple[float, str], open_for_s: float | None = None, tried: str = "") -> Runs:
+    """Read runs of these lengths in s, each ended by a recovery, and perhaps one that is still on."""
+    records = []
+    at = float(T0)
+    for length_s, policy in lengths:
+        records.append(
+            wire.RunningRecord(
+                start_at=at, end_at=at + length_s, end_recover=policy, end_recover_before_downgrade=tried
+            )
+        )
+        at += length_s + 30
+    if open_for_s is not None:
+        records.append(wire.RunningRecord(start_at=at))
+    return running(records, now=at + (open_for_s or 0.0), note=Notes())
+
+
+SHORT = (120.0, "proc_restart")
+LONG = (7_200.0, "job_reschedule")
+
+
+@pytest.mark.parametrize(
+    "told, loop",
+    [
+        pytest.param(runs(open_for_s=10), 0, id="first run"),
+        pytest.param(runs(SHORT, open_for_s=10), 1, id="one short run"),
+        pytest.param(runs(LONG, SHORT, SHORT, SHORT, open_for_s=10), 3, id="three in a row"),
+        pytest.param(runs(SHORT, LONG, SHORT, open_for_s=10), 1, id="a long run in between"),
+        pytest.param(runs(SHORT, SHORT, open_for_s=601), 0, id="the newest run lasts"),
+        pytest.param(runs(SHORT, SHORT), 2, id="being recovered"),
+        pytest.param(runs(SHORT, (100.0, "")), 1, id="ended for good"),
+    ],
+)
+def test_a_crash_loop_is_short_runs_in_a_row(told: Runs, loop: int) -> None:
+    """Runs that break within ten minutes are counted from the newest back; one that lasts ends the loop."""
+    assert told.crash_loop_runs == loop
+
+
+def test_recoveries_by_policy_and_what_was_tried_first() -> None:
+    """Each is counted under what helped, and where it was downgraded under what did not."""
+    told = runs(SHORT, LONG, (10.0, "turn_it_off_and_on"), open_for_s=5, tried="npu_step_retry")
+
+    assert told.recoveries == {"proc_restart": 1, "job_reschedule": 1, phases.OTHER: 1}
+    assert told.degraded == {"npu_step_retry": 3}
+    assert told.last_recovery_at == T0 + 120 + 30 + 7_200 + 30 + 10 + 30
+
+
+def test_no_records_tell_nothing() -> None:
+    """Where the listing has no records, unknown is not 0; where it has none yet, it is."""
+    assert running(None, now=None, note=Notes()) == Runs()
+    assert running([], now=None, note=Notes()) == Runs(recoveries={}, degraded={}, crash_loop_runs=0)
+    assert faults(None, note=Notes()) is None
+    assert faults([], note=Notes()) == {}
+
+
+def test_faults_by_scenario() -> None:
+    """Words nobody documented are told as other, and noted."""
+    notes = Notes()
+    told = [wire.RecoverRecord(fault_scenario=word) for word in ("chip_fault", "Chip_Fault", "gremlins", None)]
+
+    assert faults(told, note=notes) == {"chip_fault": 2, phases.OTHER: 1}
+    assert len(notes.noted) == 1
+
+
+@given(
+    st.lists(
+        st.builds(
+            wire.RunningRecord,
+            start_at=st.none() | st.integers(-10, 2**40) | st.text(max_size=3),
+            end_at=st.none() | st.integers(-10, 2**40) | st.text(max_size=3),
+            end_recover=st.none() | st.sampled_from((*POLICIES, "", "odd")) | st.integers(),
+        ),
+        max_size=6,
+    ),
+    st.lists(st.builds(wire.RecoverRecord, fault_scenario=st.none() | st.sampled_from((*SCENARIOS, "odd")))),
+)
+def test_any_records_tell_counts(records: list[wire.RunningRecord], recovered: list[wire.RecoverRecord]) -> None:
+    """Whatever comes: words of a bounded vocabulary, and never more of them than there are records."""
+    told = running(records, now=float(T0), note=Notes())
+
+    assert told.recoveries is not None
+    assert sum(told.recoveries.values()) <= len(records)
+    assert set(told.recoveries) <= {*POLICIES, phases.OTHER}
+    assert told.crash_loop_runs is not None
+    assert 0 <= told.crash_loop_runs <= len(records)
+    assert set(faults(recovered, note=Notes()) or {}) <= {*SCENARIOS, phases.OTHER}

@@ -1,0 +1,253 @@
+"""Accounts: what of a job counts, once, and under whom."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.domain.accounting import Holder
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.snapshot import Totals
+from exporter.polling.accounting import OTHER, Account, Accounts, Used
+from exporter.polling.memory import AccountMemory, CountsMemory
+
+T0 = 1_700_000_000.0
+ANN = Holder("", "ann", Accelerator.GPU)
+
+
+def job(run_s: float | None = None, **facts: Any) -> Job:
+    """Ann's job on 8 GPUs, submitted 90 s before it started; running when it has run."""
+    usual: dict[str, Any] = {
+        "user": "ann",
+        "accelerator": Accelerator.GPU,
+        "spec_accelerators": 8.0,
+        "spec_nodes": 1,
+        "submitted_at": T0 - 90,
+        "started_at": None if run_s is None else T0,
+        "run_duration_s": run_s,
+        "status": JobStatus.QUEUED if run_s is None else JobStatus.RUNNING,
+    }
+    return Job(job_id="j", api=facts.pop("api", Api.V2), **(usual | facts))
+
+
+def told(accounts: Accounts, veil: Callable[[str], str] = str) -> Totals:
+    """Everything counted so far."""
+    return accounts.freeze(Totals(), veil=veil)
+
+
+def live(*states: Job, news: bool = True, accounts: Accounts | None = None) -> Totals:
+    """Let a job go through these states, seen one after the other."""
+    accounts = accounts or Accounts(max_users=10)
+    first = states[0]
+    started = first.run_duration_s is not None or first.status is JobStatus.RUNNING
+    account = Account.opened(first, news=news, started=started)
+    for state in states:
+        account.update(state, accounts)
+    return told(accounts)
+
+
+def counted(totals: Totals) -> tuple[float, float, int, int]:
+    """Seconds held and lost, waits and runs observed."""
+    return (
+        sum(totals.held_s.values()),
+        sum(totals.lost_s.values()),
+        sum(sum(wait.counts) for wait in totals.waits.values()),
+        sum(sum(run.counts) for run in totals.runs.values()),
+    )
+
+
+ENDED = {"status": JobStatus.COMPLETED, "ended_at": T0 + 100}
+
+
+@pytest.mark.parametrize(
+    "news, states, expected",
+    [
+        pytest.param(True, [job()], (0, 0, 0, 0), id="waiting holds nothing"),
+        pytest.param(True, [job(), job(10)], (80, 0, 1, 0), id="a start"),
+        pytest.param(True, [job(10), job(30)], (240, 0, 1, 0), id="running on"),
+        pytest.param(True, [job(100, **ENDED)], (800, 0, 1, 1), id="came and went between two polls"),
+        pytest.param(True, [job(100, status=JobStatus.FAILED)], (800, 800, 1, 1), id="failed: all of it is lost"),
+        pytest.param(True, [job(30), job(20), job(40)], (320, 0, 1, 0), id="the cloud takes back a little"),
+        pytest.param(
+            True,
+            [job(10), job(20, status=JobStatus.LOST), job(30), job(40, **ENDED)],
+            (320, 160, 1, 1),
+            id="lost, and back",
+        ),
+        pytest.param(True, [job(status=JobStatus.FAILED)], (0, 0, 0, 0), id="never started"),
+        pytest.param(False, [job()], (0, 0, 0, 0), id="history: waiting"),
+        pytest.param(False, [job(), job(10)], (80, 0, 1, 0), id="history: started after the first look"),
+        pytest.param(False, [job(1000), job(1010)], (80, 0, 0, 0), id="history: what it had run does not count"),
+        pytest.param(
+            False, [job(1000), job(1010, status=JobStatus.FAILED)], (80, 80, 0, 1), id="history: ended since"
+        ),
+        pytest.param(False, [job(100, **ENDED), job(100, **ENDED)], (0, 0, 0, 0), id="history: had ended"),
+        pytest.param(
+            False, [job(None, **ENDED), job(100, **ENDED)], (0, 0, 0, 0), id="history: had ended, told in parts"
+        ),
+        pytest.param(
+            False,
+            [job(None, status=JobStatus.RUNNING, started_at=T0), job(500), job(510)],
+            (80, 0, 0, 0),
+            id="history: how long it had run was told later",
+        ),
+    ],
+)
+def test_what_of_a_job_counts(news: bool, states: list[Job], expected: tuple[float, ...]) -> None:
+    """From the job's own times: all of one that came since the first look, of others what happened since."""
+    assert counted(live(*states, news=news)) == expected
+
+
+@pytest.mark.parametrize(
+    "facts, holder",
+    [
+        pytest.param({}, ANN, id="user, public pool, GPU"),
+        pytest.param({"pool_id": "p"}, Holder("p", "ann", Accelerator.GPU), id="dedicated pool"),
+        pytest.param({"user": ""}, Holder("", "", Accelerator.GPU), id="nameless"),
+        pytest.param({"accelerator": None}, Holder("", "ann", None), id="masked accelerators"),
+        pytest.param({"spec_accelerators": None}, None, id="an unknown number is not 0"),
+        pytest.param({"accelerator": Accelerator.CPU, "spec_accelerators": 0.0}, None, id="CPU only"),
+    ],
+)
+def test_under_whom_it_counts(facts: dict[str, Any], holder: Holder | None) -> None:
+    """The key is what the job itself says; a job without accelerators has none."""
+    assert list(live(job(10, **facts)).held_s) == ([] if holder is None else [holder])
+
+
+@given(
+    lengths=st.lists(st.floats(0, 1e5).map(lambda s: round(s, 3)), min_size=1, max_size=6).map(sorted),
+    failed=st.booleans(),
+    restarts=st.sets(st.integers(0, 6)),
+)
+def test_how_often_anybody_looked_does_not_matter(lengths: list[float], failed: bool, restarts: set[int]) -> None:
+    """Seen once at its end, or many times and across restarts: the same totals."""
+    end = JobStatus.FAILED if failed else JobStatus.COMPLETED
+    states = [*(job(run_s) for run_s in lengths[:-1]), job(lengths[-1], status=end)]
+    accounts = Accounts(max_users=10)
+    account = Account.opened(states[0], news=True, started=True)
+    for at, state in enumerate(states):
+        if at in restarts:
+            account = Account(account.remember())
+            memory, accounts = accounts.remember(CountsMemory()), Accounts(max_users=10)
+            accounts.recall(memory)
+        account.update(state, accounts)
+    once, often = live(states[-1]), told(accounts)
+
+    assert often.held_s[ANN] == pytest.approx(once.held_s[ANN])
+    assert often.lost_s[ANN] == pytest.approx(once.lost_s[ANN])
+    assert (often.waits, often.runs) == (once.waits, once.runs)
+
+
+def test_seconds_wait_for_the_name_that_a_further_call_tells() -> None:
+    """v1 tells the user by another call: what was held meanwhile counts under the name once it is known."""
+    nameless = job(10, api=Api.V1, user="")
+
+    assert live(nameless, replace(nameless, run_duration_s=30.0)).held_s == {}
+    assert live(nameless, replace(nameless, run_duration_s=30.0, user="ann")).held_s == {ANN: 240.0}
+
+
+def test_seconds_do_not_wait_for_ever() -> None:
+    """After ten looks without a name, and when the job is dropped, they count under none."""
+    nameless = job(10, api=Api.V1, user="")
+    accounts = Accounts(max_users=10)
+    Account.opened(nameless, news=True, started=True).update(nameless, accounts, last=True)
+
+    assert live(*[nameless] * 11).held_s == {ANN._replace(user=""): 80.0}
+    assert told(accounts).held_s == {ANN._replace(user=""): 80.0}
+
+
+@pytest.mark.parametrize(
+    "news, told_recoveries, expected",
+    [
+        pytest.param(True, [{}, {"a": 1}, {"a": 3, "b": 1}], {"a": 3, "b": 1}, id="each once"),
+        pytest.param(True, [None, {"a": 2}], {"a": 2}, id="told later"),
+        pytest.param(True, [{"a": 2}, {"a": 1}, {"a": 2}, {"a": 3}], {"a": 3}, id="a list that shrinks"),
+        pytest.param(False, [{"a": 5}, {"a": 6}], {"a": 1}, id="history does not count"),
+        pytest.param(False, [None, {"a": 5}, {"a": 6}], {"a": 1}, id="history that is told later neither"),
+    ],
+)
+def test_recoveries(news: bool, told_recoveries: list[dict[str, int] | None], expected: dict[str, int]) -> None:
+    """A recovery counts once, when it is first told, and not if it lies before the first look."""
+    totals = live(
+        *(job(10.0 * at, recoveries=recoveries) for at, recoveries in enumerate(told_recoveries)), news=news
+    )
+
+    assert totals.recoveries == expected
+
+
+def used(accounts: Accounts, **held_s: float) -> dict[str, float]:
+    """Let users hold that much; what is shown then, by user."""
+    for user, seconds in held_s.items():
+        accounts.use(ANN._replace(user=user), Used(held_s=seconds))
+    return {holder.user: seconds for holder, seconds in told(accounts).held_s.items()}
+
+
+def test_the_top_users_have_series_of_their_own() -> None:
+    """Of those who come together whoever holds most has a place; the others share one, also later."""
+    accounts = Accounts(max_users=2)
+
+    assert used(accounts, ann=1.0, bob=5.0, eve=3.0) == {"bob": 5.0, "eve": 3.0, OTHER: 1.0}
+    assert used(accounts, ann=100.0, zoe=7.0, bob=1.0) == {"bob": 6.0, "eve": 3.0, OTHER: 108.0}
+
+
+def test_places_are_kept_across_a_restart() -> None:
+    """Whoever had series of their own has them after it, and nobody else: no second is counted under two names."""
+    accounts = Accounts(max_users=1)
+    used(accounts, ann=1.0)
+    again = Accounts(max_users=1)
+    again.recall(accounts.remember(CountsMemory()))
+
+    assert used(again, bob=5.0, ann=1.0) == {"ann": 2.0, OTHER: 5.0}
+
+
+def test_the_nameless_take_no_place() -> None:
+    """Where the cloud names no user there is one series more, and all the places for those it names."""
+    accounts = Accounts(max_users=1)
+    accounts.use(ANN._replace(user=""), Used(held_s=1.0))
+
+    assert used(accounts, ann=2.0) == {"": 1.0, "ann": 2.0}
+
+
+def test_a_veil_loses_no_second() -> None:
+    """Users that are shown under one name are summed; those who share a series keep its name."""
+    accounts = Accounts(max_users=2)
+    used(accounts, ann=1.0, bob=2.0, eve=0.5)
+
+    shown = {holder.user: seconds for holder, seconds in told(accounts, veil=lambda _: "").held_s.items()}
+    assert shown == {"": 3.0, OTHER: 0.5}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 1e6)), max_size=40), st.integers(1, 4))
+def test_users_and_others_together_are_all(uses: list[tuple[str, float]], max_users: int) -> None:
+    """Whoever comes and whenever it is told: the sum over users is what was used, and no series ever falls."""
+    accounts = Accounts(max_users=max_users)
+    before: dict[str, float] = {}
+    for user, seconds in uses:
+        now = used(accounts, **{user: seconds})
+        assert all(now.get(name, 0.0) >= value for name, value in before.items())
+        assert len(now.keys() - {OTHER}) <= max_users
+        before = now
+
+    assert sum(before.values()) == pytest.approx(sum(seconds for _, seconds in uses))
+
+
+def test_an_account_from_before_there_were_accounts() -> None:
+    """An older exporter remembered no account: what the job had used by then is history, what follows counts."""
+    account = Account.opened(job(1000), news=False, started=True)
+    accounts = Accounts(max_users=10)
+    account.update(job(1030), accounts)
+
+    assert told(accounts).held_s == {ANN: 240.0}
+
+
+def test_the_default_account_counts_nothing_twice() -> None:
+    """A memory without any field set is that of a job whose past is not known: the next look sets where it begins."""
+    accounts = Accounts(max_users=10)
+    account = Account(AccountMemory())
+    account.update(job(1000), accounts)
+    account.update(job(1010), accounts)
+
+    assert told(accounts).held_s == {ANN: 80.0}
