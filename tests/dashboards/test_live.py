@@ -191,6 +191,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
         _doze(cloud, prometheus)
         until(lambda: _full(prometheus), what="usage of jobs under all three names")
+        hung = 'modelarts_training_job_info{job_name="hung"}'
+        hangs = f"modelarts_training_job_suspected_hang == 1 and on (job_id) {hung}"
+        until(lambda: len(prometheus.query(hangs)) >= 3, what="the hang, under all three names")
         yield prometheus
 
 
