@@ -1,11 +1,12 @@
 """Exporter: is data coming, how old is it, how much is asked of the cloud, what refused, what does it cost."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
+from .accelerator_hours import HELD
 from .board import Board, Row
-from .card_hours import HELD
-from .palette import AGE_S, NONE_IS_GOOD, PLAIN, Thresholds
-from .panel import SCREENFUL, Column, Head, Query, graph, number, rows
+from .palette import AGE_S, NEUTRAL, ZERO_IS_GOOD, Thresholds
+from .panel import MAX_SERIES, Column, PanelOptions, Query, stat_panel, table_panel, time_series_panel
 from .promql import BUILD_INFO, SCRAPE_LABELS, Scope, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project"}))
 
@@ -21,9 +22,9 @@ def _rate(name: str, *, by: str = "", outcome: tuple[str, ...] = ()) -> str:
     """Events each second over all replicas: each spends quota, so here they add up."""
     grouped = f" by ({by})" if by else ""
     ranged = (
-        SCOPE.series(name, over="$__rate_interval", outcome=outcome)
+        SCOPE.selector(name, over="$__rate_interval", outcome=outcome)
         if outcome
-        else SCOPE.series(name, over="$__rate_interval")
+        else SCOPE.selector(name, over="$__rate_interval")
     )
     return f"sum{grouped} (rate({ranged}))"
 
@@ -35,36 +36,36 @@ def _quantile(quantile: float, name: str, *, by: str = "") -> str:
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Exporters down",
-                about="Scrape targets that were exporters of ours within a day and do not answer Prometheus now.",
+                description="Scrape targets that were exporters of ours within a day and do not answer Prometheus now.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="no exporter",
             ),
-            Query(f"count(({SCOPE.ours('up')}) == 0)\nor\n0 * count({SCOPE.ours('up')})"),
+            Query(f"count(({SCOPE.of_exporters('up')}) == 0)\nor\n0 * count({SCOPE.of_exporters('up')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Projects failing",
-                about="Projects for which the newest jobs poll of at least one exporter failed.",
+                description="Projects for which the newest jobs poll of at least one exporter failed.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
             Query(
-                f"count(min by (cluster, project) ({SCOPE.series('modelarts_up')}) == 0)\nor\n"
-                f"0 * count({SCOPE.series('modelarts_up')})"
+                f"count(min by (cluster, project) ({SCOPE.selector('modelarts_up')}) == 0)\nor\n"
+                f"0 * count({SCOPE.selector('modelarts_up')})"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Oldest data",
-                about="Age of the newest complete look at the jobs, for the project that is worst off. Red from five "
+                description="Age of the newest complete look at the jobs, for the project that is worst off. Red from five "
                 "minutes, when job series are withdrawn by default.",
                 unit="s",
                 width=3,
@@ -75,26 +76,26 @@ NOW = Row(
             ),
             Query(
                 "max(time() - "
-                + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs")
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", collector="jobs")
                 + ")"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Circuits open",
-                about="Projects of which calls are held back: after refused credentials, so that the key is not "
+                description="Projects of which calls are held back: after refused credentials, so that the key is not "
                 "locked, or after failures in a row. The outcomes of the calls say why.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
-            Query(f"sum({SCOPE.one('modelarts_exporter_circuit_open', 'project')})"),
+            Query(f"sum({SCOPE.dedup('modelarts_exporter_circuit_open', 'project')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Throttled in the hour",
-                about="How often the cloud told the exporters to slow down within the last hour. When it keeps "
+                description="How often the cloud told the exporters to slow down within the last hour. When it keeps "
                 "growing, lower rate_limit of the target or lengthen its intervals.",
                 unit="none",
                 width=3,
@@ -102,48 +103,48 @@ NOW = Row(
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (100, palette.RED))),
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_throttled_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_throttled_total', over='1h')}))"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Settings",
-                about="Whether the newest reload of the settings worked with every exporter, and the newest look at "
+                description="Whether the newest reload of the settings worked with every exporter, and the newest look at "
                 "the web configuration where there is one. Refused: the old ones are still in force.",
                 unit="none",
                 width=3,
                 height=4,
             ),
             Query(
-                f"min({SCOPE.series('modelarts_exporter_config_last_reload_successful')})\n"
-                f"* (min({SCOPE.series('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
+                f"min({SCOPE.selector('modelarts_exporter_config_last_reload_successful')})\n"
+                f"* (min({SCOPE.selector('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
             ),
-            words=palette.words({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
+            mappings=palette.value_mappings({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Series left out",
-                about="Series that were left out within the last hour because metrics.max_series_per_project was "
+                description="Series that were left out within the last hour because metrics.max_series_per_project was "
                 "reached. Anything but zero: jobs are missing from every other board.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_series_dropped_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_series_dropped_total', over='1h')}))"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Publish failures",
-                about="What could not be rendered within the last hour. Anything but zero is a bug: please report "
+                description="What could not be rendered within the last hour. Anything but zero is a bug: please report "
                 "it.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_publish_failures_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_publish_failures_total', over='1h')}))"),
         ),
     ),
 )
@@ -151,10 +152,10 @@ NOW = Row(
 DATA = Row(
     "Is data coming?",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Age of data",
-                about="Time since the last complete success, by project and collector. A saw-tooth as high as the "
+                description="Time since the last complete success, by project and collector. A saw-tooth as high as the "
                 "interval is healthy; a slope is a collector that fails. A sweep is rare, so its age is long: it is "
                 "not drawn.",
                 unit="s",
@@ -164,8 +165,8 @@ DATA = Row(
                 decimals=0,
             ),
             Query(
-                f"topk({SCREENFUL}, time() - "
-                + SCOPE.one(
+                f"topk({MAX_SERIES}, time() - "
+                + SCOPE.dedup(
                     "modelarts_collector_last_success_timestamp_seconds",
                     "collector",
                     collector=("jobs", "usage", "pools"),
@@ -174,10 +175,10 @@ DATA = Row(
                 "{{project}} {{collector}}",
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Poll duration",
-                about="How long the newest poll of each collector took, good or bad. Near its interval data comes "
+                description="How long the newest poll of each collector took, good or bad. Near its interval data comes "
                 "late; near collection.timeout (30 s by default) it is being cut off.",
                 unit="s",
                 width=12,
@@ -185,14 +186,14 @@ DATA = Row(
                 thresholds=Thresholds(palette.GREEN, ((30, palette.RED),)),
             ),
             Query(
-                f"topk({SCREENFUL}, {SCOPE.one('modelarts_collector_duration_seconds', 'collector')})",
+                f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_collector_duration_seconds', 'collector')})",
                 "{{project}} {{collector}}",
             ),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Collectors",
-                about="The newest poll of each collector of each project, by exporter. Off: the API refuses what the "
+                description="The newest poll of each collector of each project, by exporter. Off: the API refuses what the "
                 "collector of pools asks for, which is no failure; it asks again every hour.",
                 unit="none",
                 width=24,
@@ -200,14 +201,14 @@ DATA = Row(
             ),
             {
                 "D": f"max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_enabled")
+                + SCOPE.selector("modelarts_collector_enabled")
                 + ")",
-                "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.series("modelarts_collector_up") + ")",
+                "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.selector("modelarts_collector_up") + ")",
                 "B": f"time() - max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_last_success_timestamp_seconds")
+                + SCOPE.selector("modelarts_collector_last_success_timestamp_seconds")
                 + ")",
                 "C": f"max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_duration_seconds")
+                + SCOPE.selector("modelarts_collector_duration_seconds")
                 + ")",
             },
             (
@@ -218,12 +219,12 @@ DATA = Row(
                 Column(
                     title="Asked",
                     value="D",
-                    words=palette.words({1: ("yes", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="A",
-                    words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
                 Column(title="Last success", value="B", unit="s", decimals=0),
                 Column(title="Took", value="C", unit="s"),
@@ -237,10 +238,10 @@ DATA = Row(
 MISSING = Row(
     "What the sums miss",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Jobs of unknown size",
-                about="Active jobs of which no answer of the cloud tells how many accelerators they have: sums, "
+                description="Active jobs of which no answer of the cloud tells how many accelerators they have: sums, "
                 "card-hours and costs are short by theirs. Pools of CPUs in which the cloud masks what a job asks "
                 "for count here too.",
                 unit="none",
@@ -248,36 +249,36 @@ MISSING = Row(
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum({SCOPE.one('modelarts_training_accelerators_unknown_jobs', 'pool_id')})"),
+            Query(f"sum({SCOPE.dedup('modelarts_training_accelerators_unknown_jobs', 'pool_id')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Collectors off",
-                about="Collectors that are off because the API refuses what they ask for; only that of pools can be. "
+                description="Collectors that are off because the API refuses what they ask for; only that of pools can be. "
                 "What they would tell is missing, and the board of pools empty, for those projects.",
                 unit="none",
                 width=6,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum(1 - {SCOPE.one('modelarts_collector_enabled', 'collector')})"),
+            Query(f"sum(1 - {SCOPE.dedup('modelarts_collector_enabled', 'collector')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Prices",
-                about="Entries of the price list in the settings of the exporters. None is fine: then boards show "
+                description="Entries of the price list in the settings of the exporters. None is fine: then boards show "
                 "card-hours and no costs.",
                 unit="none",
                 width=6,
                 height=4,
                 no_value="no price list",
             ),
-            Query(f"count({SCOPE.one('modelarts_accelerator_price', 'flavor', 'accelerator_model', 'currency')})"),
+            Query(f"count({SCOPE.dedup('modelarts_accelerator_price', 'flavor', 'accelerator_model', 'currency')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Users counted together",
-                about="Projects in which, within the chosen time, more users held accelerators than the setting "
+                description="Projects in which, within the chosen time, more users held accelerators than the setting "
                 "metrics.max_users_per_project: the card-hours of those beyond it are counted as `_other`.",
                 unit="none",
                 width=6,
@@ -285,8 +286,8 @@ MISSING = Row(
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
             Query(
-                f"count({SCOPE.grown(HELD, over='$__range', user='_other')} > 0)\nor\n"
-                f"0 * count({SCOPE.series('modelarts_up')})"
+                f"count({SCOPE.increase(HELD, over='$__range', user='_other')} > 0)\nor\n"
+                f"0 * count({SCOPE.selector('modelarts_up')})"
             ),
         ),
     ),
@@ -295,10 +296,10 @@ MISSING = Row(
 CLOUD = Row(
     "What is asked of the cloud",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Calls by operation",
-                about="HTTP calls each second, over all exporters: each spends quota. The ten busiest operations.",
+                description="HTTP calls each second, over all exporters: each spends quota. The ten busiest operations.",
                 unit="reqps",
                 width=8,
                 height=8,
@@ -306,10 +307,10 @@ CLOUD = Row(
             Query(f"topk(10, {_rate(REQUESTS, by='operation')} > 0)", "{{operation}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Calls by outcome",
-                about="HTTP calls each second by how they ended. `gone` and `unsupported` are answers; every other "
+                description="HTTP calls each second by how they ended. `gone` and `unsupported` are answers; every other "
                 "colour than green is trouble.",
                 unit="reqps",
                 width=8,
@@ -330,10 +331,10 @@ CLOUD = Row(
                 "paused": palette.GREY,
             },
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Share of calls in trouble",
-                about="Calls that ended in trouble, calls that were repeated, and calls that were throttled, over "
+                description="Calls that ended in trouble, calls that were repeated, and calls that were throttled, over "
                 "all calls. Repeats rise long before a poll fails.",
                 unit="percentunit",
                 width=8,
@@ -345,10 +346,10 @@ CLOUD = Row(
             Query(f"{_rate('modelarts_exporter_throttled_total')}\n/\n{_rate(REQUESTS)}", "throttled"),
             colours={"trouble": palette.RED, "repeated": palette.BLUE, "throttled": palette.YELLOW},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Latency of the cloud",
-                about="How long calls took, from connecting to the last byte: median, 95 % and 99 %, all outcomes.",
+                description="How long calls took, from connecting to the last byte: median, 95 % and 99 %, all outcomes.",
                 unit="s",
                 width=8,
                 height=8,
@@ -358,10 +359,10 @@ CLOUD = Row(
                 for quantile, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Slowest operations",
-                about="The 95th percentile of the ten slowest operations.",
+                description="The 95th percentile of the ten slowest operations.",
                 unit="s",
                 width=8,
                 height=8,
@@ -373,21 +374,21 @@ CLOUD = Row(
                 "{{operation}}",
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Not understood",
-                about="Values of the cloud that the exporter does not know or that are impossible, within an hour, "
+                description="Values of the cloud that the exporter does not know or that are impossible, within an hour, "
                 "by field: the ten most frequent. Growth after an update of the cloud calls for one of the exporter.",
                 unit="none",
                 width=8,
                 height=8,
-                thresholds=PLAIN,
+                thresholds=NEUTRAL,
                 decimals=0,
                 no_value="everything is understood",
             ),
             Query(
                 "topk(10, sum by (field) (increase("
-                + SCOPE.series("modelarts_exporter_unknown_values_total", over="1h")
+                + SCOPE.selector("modelarts_exporter_unknown_values_total", over="1h")
                 + ")))",
                 "{{field}}",
             ),
@@ -398,56 +399,58 @@ CLOUD = Row(
 COST = Row(
     "What it costs",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Series served",
-                about="Series of each project's jobs, tasks and counts, the twenty largest projects. Compare with "
+                description="Series of each project's jobs, tasks and counts, the twenty largest projects. Compare with "
                 "metrics.max_series_per_project (100 000 by default) before the limit bites.",
                 unit="short",
                 width=8,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((80_000, palette.YELLOW), (100_000, palette.RED))),
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_series', 'project')})", "{{project}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_exporter_series', 'project')})", "{{project}}"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Tracked jobs",
-                about="Jobs held in memory: active ones, finished ones for the retention, and hidden ones.",
+                description="Jobs held in memory: active ones, finished ones for the retention, and hidden ones.",
                 unit="short",
                 width=8,
                 height=8,
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_tracked_jobs')})", "{{project}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_exporter_tracked_jobs')})", "{{project}}"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Memory",
-                about="Resident memory of each exporter. Expect 70 MB and 3 kB for each tracked job; a slope that "
+                description="Resident memory of each exporter. Expect 70 MB and 3 kB for each tracked job; a slope that "
                 "does not follow the tracked jobs is a leak.",
                 unit="bytes",
                 width=8,
                 height=8,
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.ours('process_resident_memory_bytes')})", "{{instance}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.of_exporters('process_resident_memory_bytes')})", "{{instance}}"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="CPU of the process",
-                about="CPUs each exporter uses; a poll costs about a millisecond for each job that changed.",
+                description="CPUs each exporter uses; a poll costs about a millisecond for each job that changed.",
                 unit="short",
                 width=8,
                 height=8,
             ),
             Query(
-                f"topk({SCREENFUL}, " + SCOPE.ours("process_cpu_seconds_total", rate_over="$__rate_interval") + ")",
+                f"topk({MAX_SERIES}, "
+                + SCOPE.of_exporters("process_cpu_seconds_total", rate_over="$__rate_interval")
+                + ")",
                 "{{instance}}",
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Rendering",
-                about="How long it took to render, join and compress a snapshot: median and 99 %. Scrapes never wait "
+                description="How long it took to render, join and compress a snapshot: median and 99 %. Scrapes never wait "
                 "for it.",
                 unit="s",
                 width=8,
@@ -456,10 +459,10 @@ COST = Row(
             Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "median"),
             Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "99 %"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Age of the snapshot",
-                about="How long ago what is served was put together. It is renewed after every poll, good or bad: an "
+                description="How long ago what is served was put together. It is renewed after every poll, good or bad: an "
                 "age well above the shortest interval means that the exporter itself stands still.",
                 unit="s",
                 width=8,
@@ -468,7 +471,7 @@ COST = Row(
                 decimals=0,
             ),
             Query(
-                f"topk({SCREENFUL}, time() - {SCOPE.series('modelarts_exporter_snapshot_timestamp_seconds')})",
+                f"topk({MAX_SERIES}, time() - {SCOPE.selector('modelarts_exporter_snapshot_timestamp_seconds')})",
                 "{{instance}}",
             ),
         ),
@@ -478,21 +481,21 @@ COST = Row(
 WHICH = Row(
     "Which exporters, which credentials",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Exporters",
-                about="Each exporter process that has answered, with its version, and whether and how long ago the "
+                description="Each exporter process that has answered, with its version, and whether and how long ago the "
                 "state file was written that carries its counters over a restart; without state.file there is none.",
                 unit="none",
                 width=12,
                 height=6,
             ),
             {
-                "A": f"max by ({_EXPORTER}, version, python) ({SCOPE.series(BUILD_INFO)})",
-                "B": f"max by ({_EXPORTER}) (time() - ({SCOPE.ours('process_start_time_seconds')}))",
-                "C": f"min by ({_EXPORTER}) ({SCOPE.series('modelarts_exporter_state_last_write_successful')})",
+                "A": f"max by ({_EXPORTER}, version, python) ({SCOPE.selector(BUILD_INFO)})",
+                "B": f"max by ({_EXPORTER}) (time() - ({SCOPE.of_exporters('process_start_time_seconds')}))",
+                "C": f"min by ({_EXPORTER}) ({SCOPE.selector('modelarts_exporter_state_last_write_successful')})",
                 "D": f"max by ({_EXPORTER}) (time() - "
-                + SCOPE.series("modelarts_exporter_state_last_write_timestamp_seconds")
+                + SCOPE.selector("modelarts_exporter_state_last_write_timestamp_seconds")
                 + ")",
             },
             (
@@ -504,17 +507,17 @@ WHICH = Row(
                 Column(
                     title="State file",
                     value="C",
-                    words=palette.words({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
                 Column(title="Written", value="D", unit="s", decimals=0),
             ),
             sort_by="Exporter",
             descending=False,
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Credentials",
-                about="When the credential in use expires, for those that do. It is renewed before; a time that "
+                description="When the credential in use expires, for those that do. It is renewed before; a time that "
                 "comes near without moving says that renewing fails.",
                 unit="none",
                 width=12,
@@ -522,7 +525,7 @@ WHICH = Row(
             ),
             {
                 "A": "min by (cluster, job, instance, project) ("
-                + SCOPE.series("modelarts_exporter_credentials_expiry_timestamp_seconds")
+                + SCOPE.selector("modelarts_exporter_credentials_expiry_timestamp_seconds")
                 + " - time())",
             },
             (
@@ -546,9 +549,9 @@ WHICH = Row(
 BOARD = Board(
     uid=link.EXPORTER,
     title="ModelArts / Exporter",
-    about="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
-    variables=frame.variables(SCOPE, scrape_shown=True),
+    description="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
+    variables=variables(SCOPE, scrape_shown=True),
     rows=(NOW, DATA, MISSING, CLOUD, COST, WHICH),
-    marks=(annotation.restarts(SCOPE),),
+    annotations=(annotation.restarts(SCOPE),),
     time_from="now-3h",
 )

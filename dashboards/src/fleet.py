@@ -1,24 +1,25 @@
 """Fleet: what runs, what waits, who holds what, what failed: all projects at a glance."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import AGE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
-from .panel import Column, Head, Query, bars, graph, number, rows
-from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, named, vocabulary
+from .palette import AGE_S, NEUTRAL, UTILISATION, WAIT_S, ZERO_IS_GOOD, Thresholds
+from .panel import Column, PanelOptions, Query, bar_gauge_panel, stat_panel, table_panel, time_series_panel
+from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, name_public_pool, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
-HELD = SCOPE.chosen(SCOPE.one("modelarts_training_job_status_accelerators", "accelerator"))
-IN_POOLS = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
+HELD = SCOPE.select_jobs(SCOPE.dedup("modelarts_training_job_status_accelerators", "accelerator"))
+IN_POOLS = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
 """Held by all jobs of a pool: also by those that a filter hides, unlike HELD, which tells it of each job."""
-QUEUED = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
-OLDEST = SCOPE.one("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
-ACTIVE_JOBS = SCOPE.one("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
-READING = SCOPE.one("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
-WAITED = f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"
-FAILED_OF_DAY = SCOPE.while_in(
-    SCOPE.chosen(
-        f"({SCOPE.one('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
+QUEUED = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+OLDEST = SCOPE.dedup("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
+ACTIVE_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
+READING = SCOPE.dedup("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
+WAITED = f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+FAILED_OF_DAY = SCOPE.in_status(
+    SCOPE.select_jobs(
+        f"({SCOPE.dedup('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
     ),
     *FAILED,
     over="1d",
@@ -33,33 +34,33 @@ def busy(by: str = "") -> str:
 
 def counted(*statuses: str) -> str:
     """Count jobs by the families of the project: also those that a filter hides."""
-    return f"sum({SCOPE.one('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
+    return f"sum({SCOPE.dedup('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
 
 
 def _in_hour(counter: str, *labels: str, by: str = "") -> str:
     """Tell by how much a counter grew within the hour before each moment."""
-    return f"sum{f' by ({by})' if by else ''} ({SCOPE.grown(counter, *labels, over='1h')})"
+    return f"sum{f' by ({by})' if by else ''} ({SCOPE.increase(counter, *labels, over='1h')})"
 
 
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Projects out of sight",
-                about="Projects whose newest poll failed with every exporter that watches them. While this is not "
+                description="Projects whose newest poll failed with every exporter that watches them. While this is not "
                 "zero, the other numbers miss something or are about to vanish; Target health below says which.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
-            Query(f"count({SCOPE.one('modelarts_up')} == 0)\nor\n0 * count({SCOPE.series('modelarts_up')})"),
+            Query(f"count({SCOPE.dedup('modelarts_up')} == 0)\nor\n0 * count({SCOPE.selector('modelarts_up')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Running",
-                about="Jobs that hold nodes: running, scaling or terminating.",
+                description="Jobs that hold nodes: running, scaling or terminating.",
                 unit="none",
                 width=3,
                 height=4,
@@ -67,10 +68,10 @@ NOW = Row(
             ),
             Query(counted("running", "scaling", "terminating")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Waiting",
-                about="Jobs that wait: queued for resources, or being initialised.",
+                description="Jobs that wait: queued for resources, or being initialised.",
                 unit="none",
                 width=3,
                 height=4,
@@ -78,10 +79,10 @@ NOW = Row(
             ),
             Query(counted("initializing", "queued")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Oldest waiting",
-                about="How long the job that is queued longest has waited since its submission. Yellow from half an "
+                description="How long the job that is queued longest has waited since its submission. Yellow from half an "
                 "hour, orange from two hours, red from a day.",
                 unit="s",
                 width=3,
@@ -92,10 +93,10 @@ NOW = Row(
             ),
             Query(f"max(time() - {OLDEST})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators held",
-                about="GPUs and NPUs allocated to jobs now, over all their nodes. CPU jobs have none.",
+                description="GPUs and NPUs allocated to jobs now, over all their nodes. CPU jobs have none.",
                 unit="none",
                 width=3,
                 height=4,
@@ -103,10 +104,10 @@ NOW = Row(
             ),
             Query(f"sum({IN_POOLS})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators queued",
-                about="GPUs and NPUs that queued jobs ask for: the demand that is not served.",
+                description="GPUs and NPUs that queued jobs ask for: the demand that is not served.",
                 unit="none",
                 width=3,
                 height=4,
@@ -114,10 +115,10 @@ NOW = Row(
             ),
             Query(SCOPE.or_zero(f"sum({QUEUED})")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Utilisation while held",
-                about="How busy the held accelerators are now, each job weighed with how many it holds. Jobs without "
+                description="How busy the held accelerators are now, each job weighed with how many it holds. Jobs without "
                 "a fresh reading are left out on both sides of the division.",
                 unit="percentunit",
                 width=3,
@@ -128,10 +129,10 @@ NOW = Row(
             ),
             Query(busy()),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Failures of the day",
-                about="Jobs that ended as failed or lost within 24 hours, those included that have been deleted "
+                description="Jobs that ended as failed or lost within 24 hours, those included that have been deleted "
                 "since.",
                 unit="none",
                 width=3,
@@ -146,10 +147,10 @@ NOW = Row(
 TIME = Row(
     "Over time",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Active jobs by status",
-                about="How many jobs stand where. A growing yellow band is a queue that is not served.",
+                description="How many jobs stand where. A growing yellow band is a queue that is not served.",
                 unit="none",
                 width=8,
                 height=8,
@@ -159,10 +160,10 @@ TIME = Row(
             stacked=True,
             colours={status: palette.STATUSES[status].colour for status in ACTIVE},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Coming and going, in the hour before",
-                about="How many jobs were submitted, started and ended within the hour before each moment. Submitted "
+                description="How many jobs were submitted, started and ended within the hour before each moment. Submitted "
                 "above started: the queue grows. Counted from the exporter's counters, so it begins with the "
                 "exporter.",
                 unit="none",
@@ -175,10 +176,10 @@ TIME = Row(
             Query(_in_hour("modelarts_training_jobs_finished_total", "pool_id", "status"), "ended"),
             colours={"submitted": palette.YELLOW, "started": palette.GREEN, "ended": palette.BLUE},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Jobs ended in the hour before",
-                about="How many jobs ended within the hour before each moment, by how. Failed and lost are failures.",
+                description="How many jobs ended within the hour before each moment, by how. Failed and lost are failures.",
                 unit="none",
                 width=8,
                 height=8,
@@ -191,10 +192,10 @@ TIME = Row(
                 for status in vocabulary("modelarts_training_jobs_finished_total", "status")
             },
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerators held and queued",
-                about="Held: allocated to jobs, by kind, stacked. Queued: what waiting jobs ask for, dashed and not "
+                description="Held: allocated to jobs, by kind, stacked. Queued: what waiting jobs ask for, dashed and not "
                 "stacked. Held flat while queued grows: the pools are full, or something blocks the queue.",
                 unit="none",
                 width=8,
@@ -211,10 +212,10 @@ TIME = Row(
                 for what in ("held", "queued")
             },
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Utilisation while held over time",
-                about="How busy the held accelerators are, by kind, each job weighed with how many it holds. The "
+                description="How busy the held accelerators are, by kind, each job weighed with how many it holds. The "
                 "dashed lines are the thresholds: below a fifth is waste, above 70 % is good work.",
                 unit="percentunit",
                 width=8,
@@ -224,12 +225,12 @@ TIME = Row(
             ),
             Query(busy(" by (accelerator)"), "{{accelerator}}"),
             colours=palette.ACCELERATORS,
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Recoveries in the hour before",
-                about="How often the cloud recovered a job from a fault within the hour before each moment, by how. "
+                description="How often the cloud recovered a job from a fault within the hour before each moment, by how. "
                 "Restarts of a process are cheap; new schedulings cost minutes of the whole job. Many at once: look "
                 "at the nodes. Only the new generation of the API tells.",
                 unit="none",
@@ -247,10 +248,10 @@ TIME = Row(
 WHO = Row(
     "Who holds, who waits",
     (
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held by user",
-                about="The ten users who hold most. Click a bar for the user's jobs.",
+                description="The ten users who hold most. Click a bar for the user's jobs.",
                 unit="none",
                 width=8,
                 height=9,
@@ -259,15 +260,17 @@ WHO = Row(
             ),
             Query(
                 "sort_desc(topk(10, sum by (user) ("
-                + SCOPE.told(f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "user")
+                + SCOPE.join_info(
+                    f"{SCOPE.dedup('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "user"
+                )
                 + ")))",
                 "{{user}}",
             ),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held by pool",
-                about="The ten pools of which most is held by training; `public` is the shared pool. Click a bar for "
+                description="The ten pools of which most is held by training; `public` is the shared pool. Click a bar for "
                 "the dedicated pools of its project: what they have, and what is free.",
                 unit="none",
                 width=8,
@@ -276,14 +279,14 @@ WHO = Row(
                 no_value="nothing is held",
             ),
             Query(
-                f"sort_desc(topk(10, sum by (project, pool_id) ({named(IN_POOLS)}) > 0))",
+                f"sort_desc(topk(10, sum by (project, pool_id) ({name_public_pool(IN_POOLS)}) > 0))",
                 "{{project}} {{pool_id}}",
             ),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Longest waits",
-                about="The ten queued jobs that have waited longest since their submission. Click a bar for the job.",
+                description="The ten queued jobs that have waited longest since their submission. Click a bar for the job.",
                 unit="s",
                 width=8,
                 height=9,
@@ -293,7 +296,7 @@ WHO = Row(
                 no_value="none waits",
             ),
             Query(
-                "sort_desc(topk(10, " + SCOPE.told(SCOPE.while_in(WAITED, "queued"), "job_name", "user") + "))",
+                "sort_desc(topk(10, " + SCOPE.join_info(SCOPE.in_status(WAITED, "queued"), "job_name", "user") + "))",
                 "{{job_name}} ({{user}})",
             ),
         ),
@@ -303,23 +306,24 @@ WHO = Row(
 HEALTH = Row(
     "Can this be trusted?",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Target health",
-                about="Each project the exporters watch: whether the newest poll of any exporter succeeded, how old "
+                description="Each project the exporters watch: whether the newest poll of any exporter succeeded, how old "
                 "the newest complete look at its jobs is, and how many jobs are tracked. Details are on the board of "
                 "the exporter.",
                 unit="none",
                 width=24,
                 height=5,
-                thresholds=PLAIN,
+                thresholds=NEUTRAL,
             ),
             {
-                "A": SCOPE.one("modelarts_up"),
-                "B": "time() - " + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs"),
-                "C": SCOPE.one("modelarts_exporter_tracked_jobs"),
+                "A": SCOPE.dedup("modelarts_up"),
+                "B": "time() - "
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", collector="jobs"),
+                "C": SCOPE.dedup("modelarts_exporter_tracked_jobs"),
                 "D": f"sum by ({PROJECT}) ({ACTIVE_JOBS})",
-                "E": SCOPE.one("modelarts_project_info", "project_id", "region", "cloud"),
+                "E": SCOPE.dedup("modelarts_project_info", "project_id", "region", "cloud"),
             },
             (
                 Column(
@@ -334,7 +338,7 @@ HEALTH = Row(
                 Column(
                     title="Seen",
                     value="A",
-                    words=palette.words({1: ("yes", palette.GREEN), 0: ("NO", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("NO", palette.RED)}),
                 ),
                 Column(title="Age of data", value="B", unit="s", decimals=0, thresholds=AGE_S),
                 Column(title="Active jobs", value="D", unit="none"),
@@ -349,8 +353,8 @@ HEALTH = Row(
 BOARD = Board(
     uid=link.FLEET,
     title="ModelArts / Fleet",
-    about="What runs, what waits, who holds what and what failed, over all projects of all exporters.",
-    variables=frame.variables(SCOPE),
+    description="What runs, what waits, who holds what and what failed, over all projects of all exporters.",
+    variables=variables(SCOPE),
     rows=(NOW, TIME, WHO, HEALTH),
-    marks=(annotation.failures(SCOPE),),
+    annotations=(annotation.failures(SCOPE),),
 )

@@ -1,10 +1,11 @@
 """Pools: what dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import NONE_IS_GOOD, PLAIN, Thresholds
-from .panel import Column, Head, Query, graph, number, rows
+from .palette import NEUTRAL, ZERO_IS_GOOD, Thresholds
+from .panel import Column, PanelOptions, Query, stat_panel, table_panel, time_series_panel
 from .promql import PROJECT, Scope, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
@@ -12,15 +13,15 @@ POOL = "cluster, project, pool_id"
 ACCELERATORS = "modelarts_pool_accelerators"
 STATUS = "modelarts_pool_status"
 
-INFO = SCOPE.one("modelarts_pool_info", "pool_name")
-CAPACITY = SCOPE.one("modelarts_pool_accelerator_capacity", "accelerator", "resource")
+INFO = SCOPE.dedup("modelarts_pool_info", "pool_name")
+CAPACITY = SCOPE.dedup("modelarts_pool_accelerator_capacity", "accelerator", "resource")
 QUEUED = (
-    SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
-    + f"\nand on ({POOL})\n{SCOPE.series('modelarts_pool_info')}"
+    SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+    + f"\nand on ({POOL})\n{SCOPE.selector('modelarts_pool_info')}"
 )
 """Accelerators that queued training jobs ask for in front of dedicated pools, not the public one."""
-NODES = SCOPE.one("modelarts_pool_nodes", "flavor", "state")
-WORKLOADS = SCOPE.one("modelarts_pool_workloads", "kind", "status")
+NODES = SCOPE.dedup("modelarts_pool_nodes", "flavor", "state")
+WORKLOADS = SCOPE.dedup("modelarts_pool_workloads", "kind", "status")
 PRESENT = ("queued", "pending", "creating", "running", "terminating", "abnormal")
 """Statuses of workloads that are not over."""
 FULL = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
@@ -28,14 +29,14 @@ FULL = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
 
 
 def _cards(state: str) -> str:
-    return SCOPE.one(ACCELERATORS, "accelerator", "resource", "state", state=state)
+    return SCOPE.dedup(ACCELERATORS, "accelerator", "resource", "state", state=state)
 
 
 def _allocated(what: str, unit: str) -> str:
     """Which part of a pool's cores or memory is reserved, by pool."""
     return (
-        f"{SCOPE.one(f'modelarts_pool_{what}_allocated_{unit}')}\n/\n"
-        f"({SCOPE.one(f'modelarts_pool_{what}_capacity_{unit}')} > 0)"
+        f"{SCOPE.dedup(f'modelarts_pool_{what}_allocated_{unit}')}\n/\n"
+        f"({SCOPE.dedup(f'modelarts_pool_{what}_capacity_{unit}')} > 0)"
     )
 
 
@@ -50,22 +51,22 @@ LEGEND = "{{project}} {{pool_name}}"
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Pools seen",
-                about="Dedicated pools of which there is fresh data. None, and the collector is on: the project has "
+                description="Dedicated pools of which there is fresh data. None, and the collector is on: the project has "
                 "none. The public pool belongs to nobody and is on no panel of this board.",
                 unit="none",
                 width=3,
                 height=4,
                 no_value="none",
             ),
-            Query(f"count({SCOPE.one('modelarts_pool_info')})"),
+            Query(f"count({SCOPE.dedup('modelarts_pool_info')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Collectors off",
-                about="Projects of which the API refuses to list pools: no such call there, or no permission for the "
+                description="Projects of which the API refuses to list pools: no such call there, or no permission for the "
                 "exporter's user. Their pools are missing here, which is no failure; the exporter asks again every "
                 "hour. The table at the end says which projects.",
                 unit="none",
@@ -74,43 +75,43 @@ NOW = Row(
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
                 no_value="not asked yet",
             ),
-            Query(f"sum(1 - {SCOPE.one('modelarts_collector_enabled', 'collector', collector='pools')})"),
+            Query(f"sum(1 - {SCOPE.dedup('modelarts_collector_enabled', 'collector', collector='pools')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Pools in trouble",
-                about="Pools in any other status than running.",
+                description="Pools in any other status than running.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="none",
             ),
             Query(
                 "count("
-                + SCOPE.one(STATUS, "status", status=vocabulary(STATUS, "status", without=("running",)))
-                + f")\nor\n0 * count({SCOPE.one('modelarts_pool_info')})"
+                + SCOPE.dedup(STATUS, "status", status=vocabulary(STATUS, "status", without=("running",)))
+                + f")\nor\n0 * count({SCOPE.dedup('modelarts_pool_info')})"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Nodes abnormal",
-                about="Nodes that take no new workload, in all pools. What runs on them goes on, or has gone.",
+                description="Nodes that take no new workload, in all pools. What runs on them goes on, or has gone.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="none",
             ),
             Query(
-                f"sum({SCOPE.one('modelarts_pool_nodes', 'flavor', 'state', state='abnormal')})\nor\n"
-                f"0 * count({SCOPE.one('modelarts_pool_info')})"
+                f"sum({SCOPE.dedup('modelarts_pool_nodes', 'flavor', 'state', state='abnormal')})\nor\n"
+                f"0 * count({SCOPE.dedup('modelarts_pool_info')})"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators",
-                about="GPUs and NPUs on all nodes that are there, those of abnormal nodes included.",
+                description="GPUs and NPUs on all nodes that are there, those of abnormal nodes included.",
                 unit="none",
                 width=3,
                 height=4,
@@ -119,10 +120,10 @@ NOW = Row(
             ),
             Query(f"sum({CAPACITY})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Allocated",
-                about="Which part of the accelerators is allocated to workloads of any kind. Yellow from 80 %, red "
+                description="Which part of the accelerators is allocated to workloads of any kind. Yellow from 80 %, red "
                 "from 95 %: what comes now waits.",
                 unit="percentunit",
                 width=3,
@@ -133,10 +134,10 @@ NOW = Row(
             ),
             Query(f"sum({_cards('allocated')})\n/\n(sum({CAPACITY}) > 0)"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Free",
-                about="Accelerators that a workload could take now, over all pools: a job still needs them in one "
+                description="Accelerators that a workload could take now, over all pools: a job still needs them in one "
                 "pool, and enough on each node. Pools of which nothing tells how many an abnormal node has are left "
                 "out.",
                 unit="none",
@@ -148,14 +149,14 @@ NOW = Row(
             ),
             Query(f"sum({_cards('free')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Unavailable",
-                about="Accelerators on abnormal nodes that are not allocated: paid for, and of no use.",
+                description="Accelerators on abnormal nodes that are not allocated: paid for, and of no use.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
                 no_value="unknown",
             ),
@@ -167,10 +168,10 @@ NOW = Row(
 TIME = Row(
     "Allocation against capacity",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerators by state",
-                about="All accelerators of the chosen pools by what can be done with them, stacked; the dashed line "
+                description="All accelerators of the chosen pools by what can be done with them, stacked; the dashed line "
                 "is their capacity. A gap below it: nothing tells what is free in some pool.",
                 unit="none",
                 width=8,
@@ -179,17 +180,17 @@ TIME = Row(
                 no_value="no accelerators",
             ),
             Query(
-                "sum by (state) (" + SCOPE.one(ACCELERATORS, "accelerator", "resource", "state") + ")", "{{state}}"
+                "sum by (state) (" + SCOPE.dedup(ACCELERATORS, "accelerator", "resource", "state") + ")", "{{state}}"
             ),
             Query(f"sum({CAPACITY})", "capacity"),
             stacked=True,
             dashed="/^capacity$/",
             colours={**palette.POOL_STATES, "capacity": palette.GREY},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Queued demand against free",
-                about="Accelerators that queued training jobs ask for in front of the chosen pools (dashed), and "
+                description="Accelerators that queued training jobs ask for in front of the chosen pools (dashed), and "
                 "what is free in them. Both high for long: what is free does not fit what waits, or something "
                 "blocks the queue; queued without free: the pools are full.",
                 unit="none",
@@ -203,10 +204,10 @@ TIME = Row(
             dashed="/^queued$/",
             colours=palette.POOL_STATES,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Allocated share by pool",
-                about="Which part of each pool's accelerators is allocated, the ten fullest at each moment. A pool "
+                description="Which part of each pool's accelerators is allocated, the ten fullest at each moment. A pool "
                 "that is never full is larger than it need be; one that always is makes people wait.",
                 unit="percentunit",
                 width=8,
@@ -216,12 +217,12 @@ TIME = Row(
                 no_value="unknown",
             ),
             Query(f"topk(10, {_told(CARDS_SHARE)})", LEGEND),
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Nodes by state",
-                about="Nodes of the chosen pools by state, stacked; the dashed line is how many there should be. "
+                description="Nodes of the chosen pools by state, stacked; the dashed line is how many there should be. "
                 "Below it: nodes are missing, or still to come.",
                 unit="none",
                 width=8,
@@ -230,15 +231,15 @@ TIME = Row(
                 no_value="no nodes",
             ),
             Query(f"sum by (state) ({NODES})", "{{state}}"),
-            Query(f"sum({SCOPE.one('modelarts_pool_spec_nodes', 'flavor')})", "asked for"),
+            Query(f"sum({SCOPE.dedup('modelarts_pool_spec_nodes', 'flavor')})", "asked for"),
             stacked=True,
             dashed="/^asked for$/",
             colours={**palette.POOL_STATES, "asked for": palette.GREY},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="CPU allocated by pool",
-                about="Which part of each pool's cores is reserved by workloads, used or not, the ten fullest. Full "
+                description="Which part of each pool's cores is reserved by workloads, used or not, the ten fullest. Full "
                 "while accelerators are free: notebooks or data work keep training out.",
                 unit="percentunit",
                 width=8,
@@ -248,12 +249,12 @@ TIME = Row(
                 no_value="unknown",
             ),
             Query(f"topk(10, {_told(_allocated('cpu', 'cores'))})", LEGEND),
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Memory allocated by pool",
-                about="Which part of each pool's main memory is reserved by workloads, used or not, the ten fullest.",
+                description="Which part of each pool's main memory is reserved by workloads, used or not, the ten fullest.",
                 unit="percentunit",
                 width=8,
                 height=8,
@@ -262,7 +263,7 @@ TIME = Row(
                 no_value="unknown",
             ),
             Query(f"topk(10, {_told(_allocated('memory', 'bytes'))})", LEGEND),
-            whole=True,
+            zero_to_one=True,
         ),
     ),
 )
@@ -270,10 +271,10 @@ TIME = Row(
 WORK = Row(
     "Workloads",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Workloads by kind",
-                about="Workloads in the chosen pools that are not over, by kind: training is not alone there. What "
+                description="Workloads in the chosen pools that are not over, by kind: training is not alone there. What "
                 "everybody runs, also of other projects that share the pool.",
                 unit="none",
                 width=12,
@@ -282,15 +283,15 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (kind) ({SCOPE.one('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (kind) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
                 "{{kind}}",
             ),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Workloads by status",
-                about="Workloads in the chosen pools that are not over, by the pool's own word. Queued ones wait, "
+                description="Workloads in the chosen pools that are not over, by the pool's own word. Queued ones wait, "
                 "pending ones are being scheduled: many pending ones for long do not find a node.",
                 unit="none",
                 width=12,
@@ -299,7 +300,7 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (status) ({SCOPE.one('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (status) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
                 "{{status}}",
             ),
             stacked=True,
@@ -323,10 +324,10 @@ def _by_pool(expr: str) -> str:
 EACH = Row(
     "Each pool",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Dedicated pools",
-                about="Each pool: its nodes, its accelerators by what can be done with them, the queue in front of "
+                description="Each pool: its nodes, its accelerators by what can be done with them, the queue in front of "
                 "it, and what else fills it. Queued above free: what waits cannot start; queued below free: it does "
                 "not fit on the nodes.",
                 unit="none",
@@ -334,10 +335,10 @@ EACH = Row(
                 height=9,
             ),
             {
-                "A": SCOPE.one("modelarts_pool_info", "pool_name", "type", "scope"),
-                "B": _by_pool(SCOPE.one("modelarts_pool_spec_nodes", "flavor")),
-                "C": _by_pool(SCOPE.one("modelarts_pool_nodes", "flavor", "state", state="available")),
-                "D": _by_pool(SCOPE.one("modelarts_pool_nodes", "flavor", "state", state="abnormal")),
+                "A": SCOPE.dedup("modelarts_pool_info", "pool_name", "type", "scope"),
+                "B": _by_pool(SCOPE.dedup("modelarts_pool_spec_nodes", "flavor")),
+                "C": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="available")),
+                "D": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="abnormal")),
                 "E": _by_pool(CAPACITY),
                 "F": _by_pool(_cards("allocated")),
                 "G": _by_pool(_cards("free")),
@@ -346,7 +347,7 @@ EACH = Row(
                 "J": CARDS_SHARE,
                 "K": _allocated("cpu", "cores"),
                 "L": _allocated("memory", "bytes"),
-                "M": SCOPE.one(STATUS, "status"),
+                "M": SCOPE.dedup(STATUS, "status"),
             },
             (
                 Column(title="Pool", label="pool_name"),
@@ -357,11 +358,11 @@ EACH = Row(
                 Column(title="Takes", label="scope"),
                 Column(title="Nodes asked", value="B", unit="none"),
                 Column(title="Available", value="C", unit="none"),
-                Column(title="Abnormal", value="D", unit="none", thresholds=NONE_IS_GOOD),
+                Column(title="Abnormal", value="D", unit="none", thresholds=ZERO_IS_GOOD),
                 Column(title="Accelerators", value="E", unit="none", decimals=0),
                 Column(title="Allocated", value="F", unit="none", decimals=0),
-                Column(title="Free", value="G", unit="none", decimals=0, thresholds=PLAIN),
-                Column(title="Unavailable", value="H", unit="none", decimals=0, thresholds=NONE_IS_GOOD),
+                Column(title="Free", value="G", unit="none", decimals=0, thresholds=NEUTRAL),
+                Column(title="Unavailable", value="H", unit="none", decimals=0, thresholds=ZERO_IS_GOOD),
                 Column(title="Queued", value="I", unit="none", decimals=0),
                 Column(title="Share", value="J", unit="percentunit", decimals=0, thresholds=FULL),
                 Column(title="CPU", value="K", unit="percentunit", decimals=0, thresholds=FULL),
@@ -370,20 +371,20 @@ EACH = Row(
             sort_by="Share",
             drop=("cluster",),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Nodes by flavor",
-                about="Nodes of each pool by flavor and state. Available below asked for: they are being created, "
+                description="Nodes of each pool by flavor and state. Available below asked for: they are being created, "
                 "repaired or missing.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_pool_spec_nodes", "flavor"),
+                "A": SCOPE.dedup("modelarts_pool_spec_nodes", "flavor"),
                 **{
                     letter: f"sum by ({POOL}, flavor) ("
-                    + SCOPE.one("modelarts_pool_nodes", "flavor", "state", state=state)
+                    + SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state=state)
                     + ")"
                     for letter, state in zip("BCDE", vocabulary("modelarts_pool_nodes", "state"), strict=True)
                 },
@@ -398,7 +399,7 @@ EACH = Row(
                         title=state.capitalize(),
                         value=letter,
                         unit="none",
-                        thresholds=NONE_IS_GOOD if state == "abnormal" else None,
+                        thresholds=ZERO_IS_GOOD if state == "abnormal" else None,
                     )
                     for letter, state in zip("BCDE", vocabulary("modelarts_pool_nodes", "state"), strict=True)
                 ),
@@ -406,10 +407,10 @@ EACH = Row(
             sort_by="Asked",
             drop=("cluster",),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Workloads in each pool",
-                about="How many workloads each pool has by kind and status, in the pool's own words; those that are "
+                description="How many workloads each pool has by kind and status, in the pool's own words; those that are "
                 "over included, as far as the cloud still counts them.",
                 unit="none",
                 width=12,
@@ -421,7 +422,7 @@ EACH = Row(
                 Column(title="Pool", label="pool_id"),
                 Column(title="Kind", label="kind"),
                 Column(title="Status", label="status"),
-                Column(title="Workloads", value="A", unit="none", thresholds=PLAIN),
+                Column(title="Workloads", value="A", unit="none", thresholds=NEUTRAL),
             ),
             sort_by="Workloads",
             drop=("cluster",),
@@ -432,20 +433,20 @@ EACH = Row(
 LIMITS = Row(
     "Quotas, and whether pools are seen",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Quotas",
-                about="What each project may have and has, by the cloud's own count. At the quota, what is new is "
+                description="What each project may have and has, by the cloud's own count. At the quota, what is new is "
                 "refused. No quota: the cloud sets no limit, or does not say.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_quota_used", "resource"),
-                "B": SCOPE.one("modelarts_quota", "resource"),
-                "C": f"{SCOPE.one('modelarts_quota_used', 'resource')}\n/\n"
-                f"({SCOPE.one('modelarts_quota', 'resource')} > 0)",
+                "A": SCOPE.dedup("modelarts_quota_used", "resource"),
+                "B": SCOPE.dedup("modelarts_quota", "resource"),
+                "C": f"{SCOPE.dedup('modelarts_quota_used', 'resource')}\n/\n"
+                f"({SCOPE.dedup('modelarts_quota', 'resource')} > 0)",
             },
             (
                 Column(title="Project", label="project"),
@@ -457,10 +458,10 @@ LIMITS = Row(
             sort_by="Share",
             drop=("cluster",),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Are pools seen?",
-                about="Each project: whether its pools are asked for, whether the newest poll of them succeeded, and "
+                description="Each project: whether its pools are asked for, whether the newest poll of them succeeded, and "
                 "when one last did. Off: the API refuses the calls, so pools and quotas have no series; asked again "
                 "every hour.",
                 unit="none",
@@ -468,23 +469,23 @@ LIMITS = Row(
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_collector_enabled", "collector", collector="pools"),
-                "B": SCOPE.one("modelarts_collector_up", "collector", collector="pools"),
+                "A": SCOPE.dedup("modelarts_collector_enabled", "collector", collector="pools"),
+                "B": SCOPE.dedup("modelarts_collector_up", "collector", collector="pools"),
                 "C": "time() - "
-                + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", "collector", collector="pools"),
-                "D": f"count by ({PROJECT}) ({SCOPE.one('modelarts_pool_info')})",
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", "collector", collector="pools"),
+                "D": f"count by ({PROJECT}) ({SCOPE.dedup('modelarts_pool_info')})",
             },
             (
                 Column(title="Project", label="project"),
                 Column(
                     title="Collector",
                     value="A",
-                    words=palette.words({1: ("on", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("on", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="B",
-                    words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
                 Column(title="Last success", value="C", unit="s", decimals=0, thresholds=palette.AGE_S),
                 Column(title="Pools seen", value="D", unit="none"),
@@ -499,8 +500,8 @@ LIMITS = Row(
 BOARD = Board(
     uid=link.POOLS,
     title="ModelArts / Pools",
-    about="What dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas.",
-    variables=frame.variables(SCOPE, dedicated=True),
+    description="What dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas.",
+    variables=variables(SCOPE, dedicated=True),
     rows=(NOW, TIME, WORK, EACH, LIMITS),
-    marks=(annotation.failures(SCOPE),),
+    annotations=(annotation.failures(SCOPE),),
 )

@@ -1,17 +1,18 @@
 """Users and cost: who holds and held how many accelerators, which part of it idled or was lost, and what it costs."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
+from .accelerator_hours import HELD, IDLE, LOST, hours, share_of_held
 from .board import Board, Row
-from .card_hours import HELD, IDLE, LOST, hours, share
-from .palette import PLAIN, SHARE_IDLE, Thresholds
-from .panel import Column, Head, Query, bars, graph, number, rows
-from .promql import INFO, JOB, SCRAPE_LABELS, Scope, named
+from .palette import NEUTRAL, WASTED_SHARE, Thresholds
+from .panel import Column, PanelOptions, Query, bar_gauge_panel, stat_panel, table_panel, time_series_panel
+from .promql import INFO, JOB, SCRAPE_LABELS, Scope, name_public_pool
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool", "user"}))
 
-HELD_BY_JOB = f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0"
-HELD_NOW = SCOPE.chosen(f"({HELD_BY_JOB})")
-BY_USER = SCOPE.told(HELD_BY_JOB, "user")
+HELD_BY_JOB = f"{SCOPE.dedup('modelarts_training_job_status_accelerators', 'accelerator')} > 0"
+HELD_NOW = SCOPE.select_jobs(f"({HELD_BY_JOB})")
+BY_USER = SCOPE.join_info(HELD_BY_JOB, "user")
 
 _SCRAPE = ", ".join(SCRAPE_LABELS)
 _PRICE = "modelarts_accelerator_price"
@@ -31,13 +32,13 @@ def _priced() -> str:
     The price of the flavor, else that of the accelerator's model. Each exporter's jobs have the prices of its own
     list, so the join comes before replicas are folded.
     """
-    held = f"({SCOPE.series('modelarts_training_job_status_accelerators')} > 0)"
+    held = f"({SCOPE.selector('modelarts_training_job_status_accelerators')} > 0)"
     told = (
         f"{held}\n* on ({_SCRAPE}, project, job_id) group_left (user, pool_id, flavor, accelerator_model)\n"
-        f"{SCOPE.series(INFO)}"
+        f"{SCOPE.selector(INFO)}"
     )
-    flavors = SCOPE.series(_PRICE, accelerator_model="")
-    models = SCOPE.series(_PRICE, flavor="")
+    flavors = SCOPE.selector(_PRICE, accelerator_model="")
+    models = SCOPE.selector(_PRICE, flavor="")
     return (
         f"max by ({JOB}, user, pool_id, currency) (\n"
         f"{told}\n* on ({_SCRAPE}, flavor) group_left (currency)\n{flavors}\n"
@@ -63,10 +64,10 @@ def _cost(by: str) -> str:
 NOW = Row(
     "In short",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators held",
-                about="GPUs and NPUs that the chosen users' jobs hold now, over all their nodes.",
+                description="GPUs and NPUs that the chosen users' jobs hold now, over all their nodes.",
                 unit="none",
                 width=4,
                 height=4,
@@ -74,10 +75,10 @@ NOW = Row(
             ),
             Query(SCOPE.or_zero(f"sum({HELD_NOW})")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Card-hours",
-                about="Accelerators times the hours for which they were held within the chosen time, from the "
+                description="Accelerators times the hours for which they were held within the chosen time, from the "
                 "cloud's own times: neither a restart of the exporter nor a missed poll makes it short. What was "
                 "before the exporter's first look is not in it.",
                 unit="none",
@@ -88,10 +89,10 @@ NOW = Row(
             ),
             Query(hours(SCOPE, HELD)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Idle card-hours",
-                about="Card-hours within the chosen time in which every task of the job was below the exporter's "
+                description="Card-hours within the chosen time in which every task of the job was below the exporter's "
                 "idle threshold, in stretches longer than metrics.idle_grace.",
                 unit="none",
                 width=4,
@@ -102,23 +103,23 @@ NOW = Row(
             ),
             Query(hours(SCOPE, IDLE)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Idle share",
-                about="Which part of the card-hours idled. Orange from a twentieth, red from 15 %.",
+                description="Which part of the card-hours idled. Orange from a twentieth, red from 15 %.",
                 unit="percentunit",
                 width=4,
                 height=4,
                 decimals=0,
-                thresholds=SHARE_IDLE,
+                thresholds=WASTED_SHARE,
                 no_value="nothing was held",
             ),
-            Query(share(SCOPE, IDLE)),
+            Query(share_of_held(SCOPE, IDLE)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Lost card-hours",
-                about="Card-hours of runs that ended as failed or lost within the chosen time, counted at their end: "
+                description="Card-hours of runs that ended as failed or lost within the chosen time, counted at their end: "
                 "a long run that failed just now counts with all its hours.",
                 unit="none",
                 width=4,
@@ -129,24 +130,24 @@ NOW = Row(
             ),
             Query(hours(SCOPE, LOST)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Lost to held",
-                about="Lost card-hours over the card-hours of the chosen time. Above 100 % where runs failed that "
+                description="Lost card-hours over the card-hours of the chosen time. Above 100 % where runs failed that "
                 "had begun long before; over a week or a month it is the share of work that came to nothing.",
                 unit="percentunit",
                 width=4,
                 height=4,
                 decimals=0,
-                thresholds=SHARE_IDLE,
+                thresholds=WASTED_SHARE,
                 no_value="nothing was held",
             ),
-            Query(share(SCOPE, LOST)),
+            Query(share_of_held(SCOPE, LOST)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Cost an hour",
-                about="What is held now costs an hour, by the price list in the exporter's settings (`prices`), in "
+                description="What is held now costs an hour, by the price list in the exporter's settings (`prices`), in "
                 "its currency: by the flavor of the nodes, else by the accelerator's model. Held accelerators "
                 "without a price cost nothing here: see beside.",
                 unit="none",
@@ -156,12 +157,12 @@ NOW = Row(
                 no_value=NO_PRICES,
             ),
             Query(_rate("currency"), "{{currency}}"),
-            titled=True,
+            show_legend=True,
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Cost of the chosen time",
-                about="The cost an hour added up over the chosen time, looked at in about "
+                description="The cost an hour added up over the chosen time, looked at in about "
                 f"{_POINTS} even steps: a job much shorter than a step counts by luck, and nothing counts while "
                 "nothing was scraped. Card-hours are exact; this is for comparing.",
                 unit="none",
@@ -169,15 +170,15 @@ NOW = Row(
                 height=4,
                 decimals=2,
                 no_value=NO_PRICES,
-                steps=_POINTS,
+                max_data_points=_POINTS,
             ),
             Query(_cost("currency"), "{{currency}}"),
-            titled=True,
+            show_legend=True,
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Held without a price",
-                about="Accelerators held now for which the price list has neither their flavor nor their model: the "
+                description="Accelerators held now for which the price list has neither their flavor nor their model: the "
                 "costs are short by theirs. All of them where there is no price list; the table at the end says what "
                 "to add.",
                 unit="none",
@@ -185,7 +186,7 @@ NOW = Row(
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
             ),
-            Query(SCOPE.or_zero(f"sum({SCOPE.chosen(f'({UNPRICED})')})")),
+            Query(SCOPE.or_zero(f"sum({SCOPE.select_jobs(f'({UNPRICED})')})")),
         ),
     ),
 )
@@ -193,44 +194,44 @@ NOW = Row(
 WHO = Row(
     "By user",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Users",
-                about="Everybody who held accelerators within the chosen time: card-hours, which part idled, and "
+                description="Everybody who held accelerators within the chosen time: card-hours, which part idled, and "
                 "which was held by runs that failed or were lost; what they hold now and what it costs. Click a name "
                 f"for the user's jobs. {OF_OTHERS}",
                 unit="none",
                 width=24,
                 height=10,
-                steps=_POINTS,
+                max_data_points=_POINTS,
             ),
             {
                 "A": hours(SCOPE, HELD, by="user"),
                 "B": hours(SCOPE, IDLE, by="user"),
-                "C": share(SCOPE, IDLE, by="user"),
+                "C": share_of_held(SCOPE, IDLE, by="user"),
                 "D": hours(SCOPE, LOST, by="user"),
-                "E": share(SCOPE, LOST, by="user"),
+                "E": share_of_held(SCOPE, LOST, by="user"),
                 "F": f"sum by (user) ({BY_USER})",
                 "G": f"sum by (user) ({_rate('user, currency')})",
                 "H": _cost("user"),
             },
             (
                 Column(title="User", label="user", link=link.to_jobs_of_row(), width=190),
-                Column(title="Held now", value="F", unit="none", thresholds=PLAIN),
-                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=PLAIN),
+                Column(title="Held now", value="F", unit="none", thresholds=NEUTRAL),
+                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=NEUTRAL),
                 Column(title="Idle (h)", value="B", unit="none", decimals=1),
-                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
                 Column(title="Lost (h)", value="D", unit="none", decimals=1),
-                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
                 Column(title="Cost an hour", value="G", unit="none", decimals=2),
-                Column(title="Cost of the time", value="H", unit="none", decimals=2, thresholds=PLAIN),
+                Column(title="Cost of the time", value="H", unit="none", decimals=2, thresholds=NEUTRAL),
             ),
             sort_by="Card-hours",
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held now by user",
-                about="The ten users who hold most now. Click a bar for the user's jobs.",
+                description="The ten users who hold most now. Click a bar for the user's jobs.",
                 unit="none",
                 width=8,
                 height=9,
@@ -239,10 +240,10 @@ WHO = Row(
             ),
             Query(f"sort_desc(topk(10, sum by (user) ({BY_USER})))", "{{user}}"),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Card-hours by user",
-                about=f"The ten users with most card-hours within the chosen time. Click a bar for their jobs. "
+                description=f"The ten users with most card-hours within the chosen time. Click a bar for their jobs. "
                 f"{OF_OTHERS}",
                 unit="none",
                 width=8,
@@ -253,10 +254,10 @@ WHO = Row(
             ),
             Query(f"sort_desc(topk(10, {hours(SCOPE, HELD, by='user')} > 0))", "{{user}}"),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Cost by user",
-                about="The ten users whose held accelerators cost most within the chosen time, each with the "
+                description="The ten users whose held accelerators cost most within the chosen time, each with the "
                 "currency of the price list. Added up as the cost of the chosen time above.",
                 unit="none",
                 width=8,
@@ -264,7 +265,7 @@ WHO = Row(
                 decimals=2,
                 links=(link.to_jobs_of_user(),),
                 no_value=NO_PRICES,
-                steps=_POINTS,
+                max_data_points=_POINTS,
             ),
             Query(f"sort_desc(topk(10, {_cost('user, currency')}))", "{{user}} ({{currency}})"),
         ),
@@ -274,10 +275,10 @@ WHO = Row(
 TIME = Row(
     "Over time",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Card-hours by user, in the hour before",
-                about="Card-hours of the hour before each moment, which is how many accelerators were held on the "
+                description="Card-hours of the hour before each moment, which is how many accelerators were held on the "
                 f"mean; the eight users with most at each moment. {OF_OTHERS}",
                 unit="none",
                 width=12,
@@ -288,10 +289,10 @@ TIME = Row(
             Query(f"topk(8, {hours(SCOPE, HELD, by='user', over='1h')} > 0)", "{{user}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Cost an hour by user",
-                about="What the held accelerators cost an hour, the eight users with most at each moment; in the "
+                description="What the held accelerators cost an hour, the eight users with most at each moment; in the "
                 "currency of the price list.",
                 unit="none",
                 width=12,
@@ -302,10 +303,10 @@ TIME = Row(
             Query(f"topk(8, {_rate('user, currency')})", "{{user}} ({{currency}})"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Idle card-hours by user, in the hour before",
-                about="Card-hours that idled within the hour before each moment, the eight users with most. A "
+                description="Card-hours that idled within the hour before each moment, the eight users with most. A "
                 "stretch of idleness counts at once, from its first minute, when it becomes longer than "
                 "metrics.idle_grace.",
                 unit="none",
@@ -316,10 +317,10 @@ TIME = Row(
             Query(f"topk(8, {hours(SCOPE, IDLE, by='user', over='1h')} > 0)", "{{user}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Lost card-hours by user, in the hour before",
-                about="Card-hours of the runs that failed or were lost within the hour before each moment, the eight "
+                description="Card-hours of the runs that failed or were lost within the hour before each moment, the eight "
                 "users with most. A step up is one large or long run that came to nothing.",
                 unit="none",
                 width=12,
@@ -334,20 +335,20 @@ TIME = Row(
 
 
 def _of_pool(counter: str) -> str:
-    return named(hours(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
+    return name_public_pool(hours(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
 
 
 def _share_of_pool(counter: str) -> str:
-    return named(share(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
+    return name_public_pool(share_of_held(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
 
 
 POOLS = Row(
     "By pool",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Card-hours by pool",
-                about="Card-hours of the chosen users within the chosen time by pool and kind of accelerator, and "
+                description="Card-hours of the chosen users within the chosen time by pool and kind of accelerator, and "
                 "which part idled or was lost. `public` is the shared pool.",
                 unit="none",
                 width=14,
@@ -364,19 +365,19 @@ POOLS = Row(
                 Column(title="Project", label="project"),
                 Column(title="Pool", label="pool_id"),
                 Column(title="Accelerator", label="accelerator"),
-                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=PLAIN),
+                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=NEUTRAL),
                 Column(title="Idle (h)", value="B", unit="none", decimals=1),
-                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
                 Column(title="Lost (h)", value="D", unit="none", decimals=1),
-                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
             ),
             sort_by="Card-hours",
             drop=("cluster",),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Held without a price, by flavor",
-                about="What the price list lacks: accelerators held now by flavor and model, for which it has "
+                description="What the price list lacks: accelerators held now by flavor and model, for which it has "
                 "neither. An empty model: the cloud does not tell it, so only a price by flavor helps.",
                 unit="none",
                 width=10,
@@ -384,14 +385,14 @@ POOLS = Row(
             ),
             {
                 "A": "sum by (flavor, accelerator, accelerator_model) ("
-                + SCOPE.told(UNPRICED, "flavor", "accelerator_model")
+                + SCOPE.join_info(UNPRICED, "flavor", "accelerator_model")
                 + ")",
             },
             (
                 Column(title="Flavor", label="flavor"),
                 Column(title="Accelerator", label="accelerator"),
                 Column(title="Model", label="accelerator_model"),
-                Column(title="Held", value="A", unit="none", thresholds=PLAIN),
+                Column(title="Held", value="A", unit="none", thresholds=NEUTRAL),
             ),
             sort_by="Held",
         ),
@@ -401,9 +402,9 @@ POOLS = Row(
 BOARD = Board(
     uid=link.USERS,
     title="ModelArts / Users and cost",
-    about="Who holds and held how many accelerators, which part of it idled or was lost, and what it costs.",
-    variables=frame.variables(SCOPE),
+    description="Who holds and held how many accelerators, which part of it idled or was lost, and what it costs.",
+    variables=variables(SCOPE),
     rows=(NOW, WHO, TIME, POOLS),
-    marks=(annotation.failures(SCOPE),),
+    annotations=(annotation.failures(SCOPE),),
     time_from="now-24h",
 )

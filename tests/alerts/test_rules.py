@@ -278,7 +278,9 @@ def test_alert_has_firing_and_silent_case(alert: str) -> None:
         expected = [firing for check in checks for firing in check["exp_alerts"]]
         for firing in expected:
             missing = sorted(set(ALERTS[alert].get("annotations", {})) ^ set(firing["exp_annotations"]))
-            assert not missing, f"{file}: exp_annotations of {case['name']!r} differ from those of the rule: {missing}"
+            assert not missing, (
+                f"{file}: exp_annotations of {case['name']!r} differ from those of the rule: {missing}"
+            )
             assert firing["exp_labels"]["severity"] == _severity(alert)
         if kind == "fires":
             assert expected or case.get("promql_expr_test"), f"{file}: {case['name']!r} never expects the alert"
@@ -450,7 +452,7 @@ def test_alert_uses_what_exists(alert: str) -> None:
     named = set(_METRIC.findall(str(ALERTS[alert].get("annotations", {}))))
     queried = {name for query in queries for name in _METRIC.findall(query)}
     unchecked = sorted(named - queried)
-    assert not unchecked, f"{file}: {unchecked} is in a text, but not in a query of the form (printf \"…\")"
+    assert not unchecked, f'{file}: {unchecked} is in a text, but not in a query of the form (printf "…")'
 
 
 @pytest.mark.parametrize("path", [*RUNBOOKS, ROOT / "docs/recording-rules.md"], ids=_name)
