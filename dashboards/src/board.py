@@ -37,7 +37,7 @@ class Board:
     time_from: str = "now-6h"
 
     def build(self) -> model.Dashboard:
-        """Build the model. Raises ValueError when two panels have the same title: a panel's id is a hash of its title."""
+        """Build the model. Raises ValueError when panels have the same title: panel ids are hashes of titles."""
         panels = _layout(self.rows)
         titles = [panel.title for panel in _flatten(panels)]
         ids = [panel.id_val for panel in _flatten(panels)]

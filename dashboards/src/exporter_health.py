@@ -1,4 +1,4 @@
-"""Exporter: is data coming, how old is it, how much is asked of the cloud, what refused, what does it cost."""
+"""Exporter: age of the data, API calls and their outcomes, and resource usage of the exporter."""
 
 from . import annotation, link, palette
 from .accelerator_hours import HELD
@@ -11,15 +11,15 @@ from .variable import variables
 SCOPE = Scope(frozenset({"project"}))
 
 REQUESTS = "modelarts_exporter_api_requests_total"
-ANSWERS = ("ok", "gone", "unsupported")
-"""Outcomes that are answers; all others are trouble."""
-TROUBLE = vocabulary(REQUESTS, "outcome", without=ANSWERS)
+SUCCESSFUL = ("ok", "gone", "unsupported")
+"""Outcomes with a successful response; all others are failures."""
+FAILED_OUTCOMES = vocabulary(REQUESTS, "outcome", without=SUCCESSFUL)
 
 _EXPORTER = ", ".join(SCRAPE_LABELS)
 
 
 def _rate(name: str, *, by: str = "", outcome: tuple[str, ...] = ()) -> str:
-    """Events each second over all replicas: each spends quota, so here they add up."""
+    """Return a rate, summed over all replicas, because the calls of each replica use quota."""
     grouped = f" by ({by})" if by else ""
     ranged = (
         SCOPE.selector(name, over="$__rate_interval", outcome=outcome)
@@ -39,7 +39,8 @@ NOW = Row(
         stat_panel(
             PanelOptions(
                 title="Exporters down",
-                description="Scrape targets that were exporters of ours within a day and do not answer Prometheus now.",
+                description="Scrape targets that were exporters within the last day and that Prometheus cannot "
+                "scrape now.",
                 unit="none",
                 width=3,
                 height=4,
@@ -65,8 +66,8 @@ NOW = Row(
         stat_panel(
             PanelOptions(
                 title="Oldest data",
-                description="Age of the newest complete look at the jobs, for the project that is worst off. Red from five "
-                "minutes, when job series are withdrawn by default.",
+                description="Time since the last successful jobs poll, for the project with the oldest data. Red "
+                "from five minutes, when job series are withdrawn by default.",
                 unit="s",
                 width=3,
                 height=4,
@@ -82,9 +83,10 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Circuits open",
-                description="Projects of which calls are held back: after refused credentials, so that the key is not "
-                "locked, or after failures in a row. The outcomes of the calls say why.",
+                title="Open circuits",
+                description="Projects with an open circuit: no calls are sent except trial calls, after rejected "
+                "credentials (so that the key is not locked) or after repeated failures. The outcomes of the calls "
+                "give the cause.",
                 unit="none",
                 width=3,
                 height=4,
@@ -94,9 +96,9 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Throttled in the hour",
-                description="How often the cloud told the exporters to slow down within the last hour. When it keeps "
-                "growing, lower rate_limit of the target or lengthen its intervals.",
+                title="Throttled calls (1 h)",
+                description="How often the API throttled the exporters in the last hour. If it keeps growing, lower "
+                "rate_limit of the target or lengthen its intervals.",
                 unit="none",
                 width=3,
                 height=4,
@@ -108,8 +110,9 @@ NOW = Row(
         stat_panel(
             PanelOptions(
                 title="Settings",
-                description="Whether the newest reload of the settings worked with every exporter, and the newest look at "
-                "the web configuration where there is one. Refused: the old ones are still in force.",
+                description="Whether the last reload of the settings succeeded on every exporter, and the last "
+                "reload of the web configuration where there is one. If it was rejected, the old settings are still "
+                "active.",
                 unit="none",
                 width=3,
                 height=4,
@@ -118,13 +121,13 @@ NOW = Row(
                 f"min({SCOPE.selector('modelarts_exporter_config_last_reload_successful')})\n"
                 f"* (min({SCOPE.selector('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
             ),
-            mappings=palette.value_mappings({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
+            mappings=palette.value_mappings({1: ("loaded", palette.GREEN), 0: ("REJECTED", palette.RED)}),
         ),
         stat_panel(
             PanelOptions(
-                title="Series left out",
-                description="Series that were left out within the last hour because metrics.max_series_per_project was "
-                "reached. Anything but zero: jobs are missing from every other board.",
+                title="Dropped series (1 h)",
+                description="Series dropped in the last hour because metrics.max_series_per_project was reached. If "
+                "this is not zero, jobs are missing from all other boards.",
                 unit="none",
                 width=3,
                 height=4,
@@ -135,9 +138,9 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Publish failures",
-                description="What could not be rendered within the last hour. Anything but zero is a bug: please report "
-                "it.",
+                title="Publish failures (1 h)",
+                description="Snapshots that could not be rendered in the last hour. If this is not zero, it is a "
+                "bug: please report it.",
                 unit="none",
                 width=3,
                 height=4,
@@ -150,14 +153,14 @@ NOW = Row(
 )
 
 DATA = Row(
-    "Is data coming?",
+    "Age of data",
     (
         time_series_panel(
             PanelOptions(
                 title="Age of data",
-                description="Time since the last complete success, by project and collector. A saw-tooth as high as the "
-                "interval is healthy; a slope is a collector that fails. A sweep is rare, so its age is long: it is "
-                "not drawn.",
+                description="Time since the last successful poll, by project and collector. A saw-tooth as high as "
+                "the polling interval is healthy; a rising line is a collector that fails. The sweep is not shown, "
+                "because it is rare.",
                 unit="s",
                 width=12,
                 height=8,
@@ -178,8 +181,8 @@ DATA = Row(
         time_series_panel(
             PanelOptions(
                 title="Poll duration",
-                description="How long the newest poll of each collector took, good or bad. Near its interval data comes "
-                "late; near collection.timeout (30 s by default) it is being cut off.",
+                description="Duration of the newest poll of each collector, whether it succeeded or failed. Near "
+                "the polling interval, data is late; at collection.timeout (30 s by default) polls are cancelled.",
                 unit="s",
                 width=12,
                 height=8,
@@ -193,8 +196,9 @@ DATA = Row(
         table_panel(
             PanelOptions(
                 title="Collectors",
-                description="The newest poll of each collector of each project, by exporter. Off: the API refuses what the "
-                "collector of pools asks for, which is no failure; it asks again every hour.",
+                description="The newest poll of each collector of each project, by exporter. Disabled: the API "
+                "rejects the calls of the pools collector, which is not a failure; the exporter tries again every "
+                "hour.",
                 unit="none",
                 width=24,
                 height=8,
@@ -217,17 +221,17 @@ DATA = Row(
                 Column(title="Exporter", label="instance"),
                 Column(title="Scrape job", label="job"),
                 Column(
-                    title="Asked",
+                    title="Enabled",
                     value="D",
-                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("DISABLED", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="A",
-                    mappings=palette.value_mappings({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("ok", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Last success", value="B", unit="s", decimals=0),
-                Column(title="Took", value="C", unit="s"),
+                Column(title="Since last success", value="B", unit="s", decimals=0),
+                Column(title="Duration", value="C", unit="s"),
             ),
             sort_by="Newest poll",
             descending=False,
@@ -236,14 +240,14 @@ DATA = Row(
 )
 
 MISSING = Row(
-    "What the sums miss",
+    "Missing in totals",
     (
         stat_panel(
             PanelOptions(
-                title="Jobs of unknown size",
-                description="Active jobs of which no answer of the cloud tells how many accelerators they have: sums, "
-                "card-hours and costs are short by theirs. Pools of CPUs in which the cloud masks what a job asks "
-                "for count here too.",
+                title="Jobs with unknown accelerators",
+                description="Active jobs whose number of accelerators is in no API response: totals, "
+                "accelerator-hours and costs exclude them. Jobs in CPU pools count too if the API does not return "
+                "what they request.",
                 unit="none",
                 width=6,
                 height=4,
@@ -253,9 +257,10 @@ MISSING = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Collectors off",
-                description="Collectors that are off because the API refuses what they ask for; only that of pools can be. "
-                "What they would tell is missing, and the board of pools empty, for those projects.",
+                title="Disabled collectors",
+                description="Collectors that are disabled because the API rejects their calls. Only the pools "
+                "collector can be disabled. For these projects its metrics are missing, and the board Pools is "
+                "empty.",
                 unit="none",
                 width=6,
                 height=4,
@@ -266,8 +271,8 @@ MISSING = Row(
         stat_panel(
             PanelOptions(
                 title="Prices",
-                description="Entries of the price list in the settings of the exporters. None is fine: then boards show "
-                "card-hours and no costs.",
+                description="Entries of the price list in the settings of the exporters. Without a price list, "
+                "boards show accelerator-hours and no costs.",
                 unit="none",
                 width=6,
                 height=4,
@@ -277,9 +282,9 @@ MISSING = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Users counted together",
-                description="Projects in which, within the chosen time, more users held accelerators than the setting "
-                "metrics.max_users_per_project: the card-hours of those beyond it are counted as `_other`.",
+                title="Projects with users under _other",
+                description="Projects in which more users than metrics.max_users_per_project held accelerators in "
+                "the selected time range. The accelerator-hours of the other users are counted as `_other`.",
                 unit="none",
                 width=6,
                 height=4,
@@ -293,13 +298,14 @@ MISSING = Row(
     ),
 )
 
-CLOUD = Row(
-    "What is asked of the cloud",
+API_CALLS = Row(
+    "API calls",
     (
         time_series_panel(
             PanelOptions(
                 title="Calls by operation",
-                description="HTTP calls each second, over all exporters: each spends quota. The ten busiest operations.",
+                description="API calls per second, summed over all exporters, because each call uses quota. The ten "
+                "operations with the most calls.",
                 unit="reqps",
                 width=8,
                 height=8,
@@ -310,8 +316,8 @@ CLOUD = Row(
         time_series_panel(
             PanelOptions(
                 title="Calls by outcome",
-                description="HTTP calls each second by how they ended. `gone` and `unsupported` are answers; every other "
-                "colour than green is trouble.",
+                description="API calls per second by outcome. `gone` and `unsupported` are successful responses; "
+                "every colour other than green is a failure.",
                 unit="reqps",
                 width=8,
                 height=8,
@@ -324,45 +330,46 @@ CLOUD = Row(
                 "unsupported": "light-green",
                 "unreachable": palette.RED,
                 "throttled": palette.YELLOW,
-                "broken": "dark-red",
+                "server_error": "dark-red",
                 "denied": "purple",
                 "refused": palette.ORANGE,
-                "unintelligible": "dark-orange",
-                "paused": palette.GREY,
+                "invalid_response": "dark-orange",
+                "circuit_open": palette.GREY,
             },
         ),
         time_series_panel(
             PanelOptions(
-                title="Share of calls in trouble",
-                description="Calls that ended in trouble, calls that were repeated, and calls that were throttled, over "
-                "all calls. Repeats rise long before a poll fails.",
+                title="Share of failed calls",
+                description="Failed calls, retries, and throttled calls, each divided by all calls. Retries rise "
+                "long before a poll fails.",
                 unit="percentunit",
                 width=8,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED))),
             ),
-            Query(f"{_rate(REQUESTS, outcome=TROUBLE)}\n/\n{_rate(REQUESTS)}", "trouble"),
-            Query(f"{_rate('modelarts_exporter_api_retries_total')}\n/\n{_rate(REQUESTS)}", "repeated"),
+            Query(f"{_rate(REQUESTS, outcome=FAILED_OUTCOMES)}\n/\n{_rate(REQUESTS)}", "failed"),
+            Query(f"{_rate('modelarts_exporter_api_retries_total')}\n/\n{_rate(REQUESTS)}", "retried"),
             Query(f"{_rate('modelarts_exporter_throttled_total')}\n/\n{_rate(REQUESTS)}", "throttled"),
-            colours={"trouble": palette.RED, "repeated": palette.BLUE, "throttled": palette.YELLOW},
+            colours={"failed": palette.RED, "retried": palette.BLUE, "throttled": palette.YELLOW},
         ),
         time_series_panel(
             PanelOptions(
-                title="Latency of the cloud",
-                description="How long calls took, from connecting to the last byte: median, 95 % and 99 %, all outcomes.",
+                title="API latency",
+                description="Duration of API calls from the connection to the last byte: p50, p95 and p99, all "
+                "outcomes.",
                 unit="s",
                 width=8,
                 height=8,
             ),
             *(
                 Query(_quantile(quantile, "modelarts_exporter_api_request_duration_seconds_bucket"), legend)
-                for quantile, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
+                for quantile, legend in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
             ),
         ),
         time_series_panel(
             PanelOptions(
                 title="Slowest operations",
-                description="The 95th percentile of the ten slowest operations.",
+                description="Latency p95 of the ten slowest operations.",
                 unit="s",
                 width=8,
                 height=8,
@@ -376,15 +383,16 @@ CLOUD = Row(
         ),
         time_series_panel(
             PanelOptions(
-                title="Not understood",
-                description="Values of the cloud that the exporter does not know or that are impossible, within an hour, "
-                "by field: the ten most frequent. Growth after an update of the cloud calls for one of the exporter.",
+                title="Unknown values (1 h)",
+                description="Values in API responses that the exporter does not know or that are impossible, in the "
+                "hour before each point, by field: the ten most frequent. If they increase after a change of the "
+                "API, update the exporter.",
                 unit="none",
                 width=8,
                 height=8,
                 thresholds=NEUTRAL,
                 decimals=0,
-                no_value="everything is understood",
+                no_value="no unknown values",
             ),
             Query(
                 "topk(10, sum by (field) (increase("
@@ -396,14 +404,14 @@ CLOUD = Row(
     ),
 )
 
-COST = Row(
-    "What it costs",
+RESOURCES = Row(
+    "Resource usage",
     (
         time_series_panel(
             PanelOptions(
                 title="Series served",
-                description="Series of each project's jobs, tasks and counts, the twenty largest projects. Compare with "
-                "metrics.max_series_per_project (100 000 by default) before the limit bites.",
+                description="Series of jobs, tasks and totals by project, the twenty largest projects. Above "
+                "metrics.max_series_per_project (100 000 by default) series are dropped.",
                 unit="short",
                 width=8,
                 height=8,
@@ -414,7 +422,8 @@ COST = Row(
         time_series_panel(
             PanelOptions(
                 title="Tracked jobs",
-                description="Jobs held in memory: active ones, finished ones for the retention, and hidden ones.",
+                description="Jobs in memory: active jobs, finished jobs within the retention, and jobs hidden by a "
+                "filter.",
                 unit="short",
                 width=8,
                 height=8,
@@ -424,8 +433,8 @@ COST = Row(
         time_series_panel(
             PanelOptions(
                 title="Memory",
-                description="Resident memory of each exporter. Expect 70 MB and 3 kB for each tracked job; a slope that "
-                "does not follow the tracked jobs is a leak.",
+                description="Resident memory of each exporter. About 70 MB plus 3 kB for each tracked job is "
+                "normal; growth without more tracked jobs is a leak.",
                 unit="bytes",
                 width=8,
                 height=8,
@@ -434,8 +443,8 @@ COST = Row(
         ),
         time_series_panel(
             PanelOptions(
-                title="CPU of the process",
-                description="CPUs each exporter uses; a poll costs about a millisecond for each job that changed.",
+                title="CPU of the exporter",
+                description="CPUs that each exporter uses. A poll needs about a millisecond for each changed job.",
                 unit="short",
                 width=8,
                 height=8,
@@ -449,21 +458,21 @@ COST = Row(
         ),
         time_series_panel(
             PanelOptions(
-                title="Rendering",
-                description="How long it took to render, join and compress a snapshot: median and 99 %. Scrapes never wait "
-                "for it.",
+                title="Render duration",
+                description="Time to render, join and compress a snapshot: p50 and p99. Scrapes do not wait for it.",
                 unit="s",
                 width=8,
                 height=8,
             ),
-            Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "median"),
-            Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "99 %"),
+            Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "p50"),
+            Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "p99"),
         ),
         time_series_panel(
             PanelOptions(
-                title="Age of the snapshot",
-                description="How long ago what is served was put together. It is renewed after every poll, good or bad: an "
-                "age well above the shortest interval means that the exporter itself stands still.",
+                title="Snapshot age",
+                description="Time since the served snapshot was made. Every poll makes a new one, whether it "
+                "succeeds or fails: an age well above the shortest polling interval means that the exporter is "
+                "stuck.",
                 unit="s",
                 width=8,
                 height=8,
@@ -478,14 +487,14 @@ COST = Row(
     ),
 )
 
-WHICH = Row(
-    "Which exporters, which credentials",
+EXPORTERS = Row(
+    "Exporters and credentials",
     (
         table_panel(
             PanelOptions(
                 title="Exporters",
-                description="Each exporter process that has answered, with its version, and whether and how long ago the "
-                "state file was written that carries its counters over a restart; without state.file there is none.",
+                description="Each exporter process that was scraped, with its version, and when it last wrote its "
+                "state file, which keeps its counters over a restart. Without state.file the last columns are empty.",
                 unit="none",
                 width=12,
                 height=6,
@@ -509,7 +518,7 @@ WHICH = Row(
                     value="C",
                     mappings=palette.value_mappings({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Written", value="D", unit="s", decimals=0),
+                Column(title="Since last write", value="D", unit="s", decimals=0),
             ),
             sort_by="Exporter",
             descending=False,
@@ -517,8 +526,8 @@ WHICH = Row(
         table_panel(
             PanelOptions(
                 title="Credentials",
-                description="When the credential in use expires, for those that do. It is renewed before; a time that "
-                "comes near without moving says that renewing fails.",
+                description="Time until the credential in use expires, for credentials that expire. It is renewed "
+                "before: if the time falls towards zero, renewal fails.",
                 unit="none",
                 width=12,
                 height=6,
@@ -549,9 +558,10 @@ WHICH = Row(
 BOARD = Board(
     uid=link.EXPORTER,
     title="ModelArts / Exporter",
-    description="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
+    description="Whether the data of the other boards is complete and current, API calls, and resource usage of "
+    "the exporter.",
     variables=variables(SCOPE, scrape_shown=True),
-    rows=(NOW, DATA, MISSING, CLOUD, COST, WHICH),
+    rows=(NOW, DATA, MISSING, API_CALLS, RESOURCES, EXPORTERS),
     annotations=(annotation.restarts(SCOPE),),
     time_from="now-3h",
 )

@@ -34,9 +34,9 @@ def to_all_boards() -> builder.DashboardLink:
 
 def to_board(title: str, uid: str, **variables: str) -> model.DashboardLink:
     """Link from a cell to a board; the values of `variables` may use Grafana's `${__data.fields…}`."""
-    chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    values = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return model.DashboardLink(
-        title=title, type_val=model.DashboardLinkType.LINK, tags=[], url=f"/d/{uid}?{_KEEP}{chosen}"
+        title=title, type_val=model.DashboardLinkType.LINK, tags=[], url=f"/d/{uid}?{_KEEP}{values}"
     )
 
 

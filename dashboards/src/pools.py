@@ -1,4 +1,4 @@
-"""Pools: what dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas."""
+"""Pools: accelerators and nodes of dedicated pools by state, their workloads, and quotas."""
 
 from . import annotation, link, palette
 from .board import Board, Row
@@ -19,33 +19,33 @@ QUEUED = (
     SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
     + f"\nand on ({POOL})\n{SCOPE.selector('modelarts_pool_info')}"
 )
-"""Accelerators that queued training jobs ask for in front of dedicated pools, not the public one."""
+"""Accelerators that queued training jobs request in dedicated pools, without the public pool."""
 NODES = SCOPE.dedup("modelarts_pool_nodes", "flavor", "state")
 WORKLOADS = SCOPE.dedup("modelarts_pool_workloads", "kind", "status")
-PRESENT = ("queued", "pending", "creating", "running", "terminating", "abnormal")
-"""Statuses of workloads that are not over."""
-FULL = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
-"""Which part of what there is is taken."""
+ACTIVE = ("queued", "pending", "creating", "running", "terminating", "abnormal")
+"""Statuses of workloads that have not finished."""
+ALLOCATED_SHARE = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
+"""Thresholds for the allocated share of a resource."""
 
 
-def _cards(state: str) -> str:
+def _accelerators(state: str) -> str:
     return SCOPE.dedup(ACCELERATORS, "accelerator", "resource", "state", state=state)
 
 
 def _allocated(what: str, unit: str) -> str:
-    """Which part of a pool's cores or memory is reserved, by pool."""
+    """Return the reserved share of the cores or memory of each pool."""
     return (
         f"{SCOPE.dedup(f'modelarts_pool_{what}_allocated_{unit}')}\n/\n"
         f"({SCOPE.dedup(f'modelarts_pool_{what}_capacity_{unit}')} > 0)"
     )
 
 
-def _told(expr: str) -> str:
-    """Add the name of the pool, for legends."""
+def _join_pool_name(expr: str) -> str:
+    """Add the label pool_name, for legends."""
     return f"({expr})\n* on ({POOL}) group_left (pool_name)\n{INFO}"
 
 
-CARDS_SHARE = f"sum by ({POOL}) ({_cards('allocated')})\n/\n(sum by ({POOL}) ({CAPACITY}) > 0)"
+ACCELERATOR_SHARE = f"sum by ({POOL}) ({_accelerators('allocated')})\n/\n(sum by ({POOL}) ({CAPACITY}) > 0)"
 LEGEND = "{{project}} {{pool_name}}"
 
 NOW = Row(
@@ -53,9 +53,9 @@ NOW = Row(
     (
         stat_panel(
             PanelOptions(
-                title="Pools seen",
-                description="Dedicated pools of which there is fresh data. None, and the collector is on: the project has "
-                "none. The public pool belongs to nobody and is on no panel of this board.",
+                title="Dedicated pools",
+                description="Dedicated pools with current data. If there are none although the collector is "
+                "enabled, the project has none. The public pool is not on this board.",
                 unit="none",
                 width=3,
                 height=4,
@@ -65,22 +65,22 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Collectors off",
-                description="Projects of which the API refuses to list pools: no such call there, or no permission for the "
-                "exporter's user. Their pools are missing here, which is no failure; the exporter asks again every "
-                "hour. The table at the end says which projects.",
+                title="Disabled collectors",
+                description="Projects for which the API rejects the listing of pools: the operation does not exist, "
+                "or the exporter's user lacks a permission. Their pools are missing here. This is not a failure; "
+                "the exporter tries again every hour. The table at the end shows the projects.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
-                no_value="not asked yet",
+                no_value="no poll yet",
             ),
             Query(f"sum(1 - {SCOPE.dedup('modelarts_collector_enabled', 'collector', collector='pools')})"),
         ),
         stat_panel(
             PanelOptions(
-                title="Pools in trouble",
-                description="Pools in any other status than running.",
+                title="Pools not running",
+                description="Pools with a status other than running.",
                 unit="none",
                 width=3,
                 height=4,
@@ -95,8 +95,8 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Nodes abnormal",
-                description="Nodes that take no new workload, in all pools. What runs on them goes on, or has gone.",
+                title="Abnormal nodes",
+                description="Nodes that accept no new workload, in all pools.",
                 unit="none",
                 width=3,
                 height=4,
@@ -111,7 +111,7 @@ NOW = Row(
         stat_panel(
             PanelOptions(
                 title="Accelerators",
-                description="GPUs and NPUs on all nodes that are there, those of abnormal nodes included.",
+                description="GPUs and NPUs on all existing nodes, including abnormal nodes.",
                 unit="none",
                 width=3,
                 height=4,
@@ -122,24 +122,23 @@ NOW = Row(
         ),
         stat_panel(
             PanelOptions(
-                title="Allocated",
-                description="Which part of the accelerators is allocated to workloads of any kind. Yellow from 80 %, red "
-                "from 95 %: what comes now waits.",
+                title="Allocated share",
+                description="Share of the accelerators that is allocated to workloads of any kind. Yellow from 80 "
+                "%, red from 95 %: new workloads have to wait.",
                 unit="percentunit",
                 width=3,
                 height=4,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('allocated')})\n/\n(sum({CAPACITY}) > 0)"),
+            Query(f"sum({_accelerators('allocated')})\n/\n(sum({CAPACITY}) > 0)"),
         ),
         stat_panel(
             PanelOptions(
                 title="Free",
-                description="Accelerators that a workload could take now, over all pools: a job still needs them in one "
-                "pool, and enough on each node. Pools of which nothing tells how many an abnormal node has are left "
-                "out.",
+                description="Free accelerators over all pools. A job needs all its accelerators in one pool, and "
+                "enough on each node. Pools with an unknown number of accelerators on an abnormal node are excluded.",
                 unit="none",
                 width=3,
                 height=4,
@@ -147,12 +146,13 @@ NOW = Row(
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('free')})"),
+            Query(f"sum({_accelerators('free')})"),
         ),
         stat_panel(
             PanelOptions(
                 title="Unavailable",
-                description="Accelerators on abnormal nodes that are not allocated: paid for, and of no use.",
+                description="Accelerators on abnormal nodes that are not allocated. They are paid for and cannot be "
+                "used.",
                 unit="none",
                 width=3,
                 height=4,
@@ -160,19 +160,19 @@ NOW = Row(
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('unavailable')})"),
+            Query(f"sum({_accelerators('unavailable')})"),
         ),
     ),
 )
 
 TIME = Row(
-    "Allocation against capacity",
+    "Allocation and capacity",
     (
         time_series_panel(
             PanelOptions(
                 title="Accelerators by state",
-                description="All accelerators of the chosen pools by what can be done with them, stacked; the dashed line "
-                "is their capacity. A gap below it: nothing tells what is free in some pool.",
+                description="Accelerators of the selected pools by state, stacked; the dashed line is the capacity. "
+                "A gap below the line: the free accelerators of a pool are unknown.",
                 unit="none",
                 width=8,
                 height=8,
@@ -189,17 +189,17 @@ TIME = Row(
         ),
         time_series_panel(
             PanelOptions(
-                title="Queued demand against free",
-                description="Accelerators that queued training jobs ask for in front of the chosen pools (dashed), and "
-                "what is free in them. Both high for long: what is free does not fit what waits, or something "
-                "blocks the queue; queued without free: the pools are full.",
+                title="Queued and free accelerators",
+                description="Accelerators that queued training jobs request in the selected pools (dashed), and "
+                "free accelerators. Both high for a long time: the free accelerators do not fit the jobs, or the "
+                "queue is blocked. Queued high, free low: the pools are full.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
                 no_value="no accelerators",
             ),
-            Query(f"sum({_cards('free')})", "free"),
+            Query(f"sum({_accelerators('free')})", "free"),
             Query(f"sum({QUEUED})", "queued"),
             dashed="/^queued$/",
             colours=palette.POOL_STATES,
@@ -207,23 +207,24 @@ TIME = Row(
         time_series_panel(
             PanelOptions(
                 title="Allocated share by pool",
-                description="Which part of each pool's accelerators is allocated, the ten fullest at each moment. A pool "
-                "that is never full is larger than it need be; one that always is makes people wait.",
+                description="Share of the accelerators of each pool that is allocated, the ten highest at each "
+                "point. A pool that is never full is larger than necessary; in a pool that is always full, jobs "
+                "wait.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(CARDS_SHARE)})", LEGEND),
+            Query(f"topk(10, {_join_pool_name(ACCELERATOR_SHARE)})", LEGEND),
             zero_to_one=True,
         ),
         time_series_panel(
             PanelOptions(
                 title="Nodes by state",
-                description="Nodes of the chosen pools by state, stacked; the dashed line is how many there should be. "
-                "Below it: nodes are missing, or still to come.",
+                description="Nodes of the selected pools by state, stacked; the dashed line is the requested "
+                "number. A gap below the line: nodes are missing or not created yet.",
                 unit="none",
                 width=8,
                 height=8,
@@ -231,51 +232,51 @@ TIME = Row(
                 no_value="no nodes",
             ),
             Query(f"sum by (state) ({NODES})", "{{state}}"),
-            Query(f"sum({SCOPE.dedup('modelarts_pool_spec_nodes', 'flavor')})", "asked for"),
+            Query(f"sum({SCOPE.dedup('modelarts_pool_spec_nodes', 'flavor')})", "requested"),
             stacked=True,
-            dashed="/^asked for$/",
-            colours={**palette.POOL_STATES, "asked for": palette.GREY},
+            dashed="/^requested$/",
+            colours={**palette.POOL_STATES, "requested": palette.GREY},
         ),
         time_series_panel(
             PanelOptions(
                 title="CPU allocated by pool",
-                description="Which part of each pool's cores is reserved by workloads, used or not, the ten fullest. Full "
-                "while accelerators are free: notebooks or data work keep training out.",
+                description="Share of the CPU cores of each pool that workloads reserve, the ten highest. If it is "
+                "full while accelerators are free, notebooks or data processing block training jobs.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(_allocated('cpu', 'cores'))})", LEGEND),
+            Query(f"topk(10, {_join_pool_name(_allocated('cpu', 'cores'))})", LEGEND),
             zero_to_one=True,
         ),
         time_series_panel(
             PanelOptions(
                 title="Memory allocated by pool",
-                description="Which part of each pool's main memory is reserved by workloads, used or not, the ten fullest.",
+                description="Share of the main memory of each pool that workloads reserve, the ten highest.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(_allocated('memory', 'bytes'))})", LEGEND),
+            Query(f"topk(10, {_join_pool_name(_allocated('memory', 'bytes'))})", LEGEND),
             zero_to_one=True,
         ),
     ),
 )
 
-WORK = Row(
+WORKLOAD_ROW = Row(
     "Workloads",
     (
         time_series_panel(
             PanelOptions(
                 title="Workloads by kind",
-                description="Workloads in the chosen pools that are not over, by kind: training is not alone there. What "
-                "everybody runs, also of other projects that share the pool.",
+                description="Active workloads in the selected pools by kind, training and others, including those "
+                "of other projects that share the pool.",
                 unit="none",
                 width=12,
                 height=8,
@@ -283,7 +284,7 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (kind) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (kind) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=ACTIVE)})",
                 "{{kind}}",
             ),
             stacked=True,
@@ -291,8 +292,9 @@ WORK = Row(
         time_series_panel(
             PanelOptions(
                 title="Workloads by status",
-                description="Workloads in the chosen pools that are not over, by the pool's own word. Queued ones wait, "
-                "pending ones are being scheduled: many pending ones for long do not find a node.",
+                description="Active workloads in the selected pools by the status that the pool reports. Queued "
+                "workloads wait; pending workloads are being scheduled. Many pending workloads for a long time: no "
+                "node fits them.",
                 unit="none",
                 width=12,
                 height=8,
@@ -300,7 +302,7 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (status) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (status) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=ACTIVE)})",
                 "{{status}}",
             ),
             stacked=True,
@@ -321,15 +323,15 @@ def _by_pool(expr: str) -> str:
     return f"sum by ({POOL}) ({expr})"
 
 
-EACH = Row(
-    "Each pool",
+POOL_TABLES = Row(
+    "By pool",
     (
         table_panel(
             PanelOptions(
-                title="Dedicated pools",
-                description="Each pool: its nodes, its accelerators by what can be done with them, the queue in front of "
-                "it, and what else fills it. Queued above free: what waits cannot start; queued below free: it does "
-                "not fit on the nodes.",
+                title="Pools",
+                description="Each pool: its nodes, its accelerators by state, and the accelerators that queued jobs "
+                "request. Queued above free: the jobs cannot start. Queued below free: the jobs do not fit on the "
+                "nodes.",
                 unit="none",
                 width=24,
                 height=9,
@@ -340,23 +342,23 @@ EACH = Row(
                 "C": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="available")),
                 "D": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="abnormal")),
                 "E": _by_pool(CAPACITY),
-                "F": _by_pool(_cards("allocated")),
-                "G": _by_pool(_cards("free")),
-                "H": _by_pool(_cards("unavailable")),
+                "F": _by_pool(_accelerators("allocated")),
+                "G": _by_pool(_accelerators("free")),
+                "H": _by_pool(_accelerators("unavailable")),
                 "I": _by_pool(QUEUED),
-                "J": CARDS_SHARE,
+                "J": ACCELERATOR_SHARE,
                 "K": _allocated("cpu", "cores"),
                 "L": _allocated("memory", "bytes"),
                 "M": SCOPE.dedup(STATUS, "status"),
             },
             (
                 Column(title="Pool", label="pool_name"),
-                Column(title="Id", label="pool_id"),
+                Column(title="ID", label="pool_id"),
                 Column(title="Project", label="project"),
                 Column(title="Status", label="status"),
                 Column(title="Type", label="type"),
-                Column(title="Takes", label="scope"),
-                Column(title="Nodes asked", value="B", unit="none"),
+                Column(title="Scope", label="scope"),
+                Column(title="Requested nodes", value="B", unit="none"),
                 Column(title="Available", value="C", unit="none"),
                 Column(title="Abnormal", value="D", unit="none", thresholds=ZERO_IS_GOOD),
                 Column(title="Accelerators", value="E", unit="none", decimals=0),
@@ -364,9 +366,9 @@ EACH = Row(
                 Column(title="Free", value="G", unit="none", decimals=0, thresholds=NEUTRAL),
                 Column(title="Unavailable", value="H", unit="none", decimals=0, thresholds=ZERO_IS_GOOD),
                 Column(title="Queued", value="I", unit="none", decimals=0),
-                Column(title="Share", value="J", unit="percentunit", decimals=0, thresholds=FULL),
-                Column(title="CPU", value="K", unit="percentunit", decimals=0, thresholds=FULL),
-                Column(title="Memory", value="L", unit="percentunit", decimals=0, thresholds=FULL),
+                Column(title="Share", value="J", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
+                Column(title="CPU", value="K", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
+                Column(title="Memory", value="L", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
             ),
             sort_by="Share",
             drop=("cluster",),
@@ -374,8 +376,8 @@ EACH = Row(
         table_panel(
             PanelOptions(
                 title="Nodes by flavor",
-                description="Nodes of each pool by flavor and state. Available below asked for: they are being created, "
-                "repaired or missing.",
+                description="Nodes of each pool by flavor and state. Fewer available than requested: nodes are "
+                "being created, being repaired, or missing.",
                 unit="none",
                 width=12,
                 height=8,
@@ -393,7 +395,7 @@ EACH = Row(
                 Column(title="Project", label="project"),
                 Column(title="Pool", label="pool_id"),
                 Column(title="Flavor", label="flavor"),
-                Column(title="Asked", value="A", unit="none"),
+                Column(title="Requested", value="A", unit="none"),
                 *(
                     Column(
                         title=state.capitalize(),
@@ -404,14 +406,14 @@ EACH = Row(
                     for letter, state in zip("BCDE", vocabulary("modelarts_pool_nodes", "state"), strict=True)
                 ),
             ),
-            sort_by="Asked",
+            sort_by="Requested",
             drop=("cluster",),
         ),
         table_panel(
             PanelOptions(
-                title="Workloads in each pool",
-                description="How many workloads each pool has by kind and status, in the pool's own words; those that are "
-                "over included, as far as the cloud still counts them.",
+                title="Workloads by pool",
+                description="Workloads of each pool by kind and status, as the pool reports them. Finished "
+                "workloads are included while the API still counts them.",
                 unit="none",
                 width=12,
                 height=8,
@@ -430,14 +432,14 @@ EACH = Row(
     ),
 )
 
-LIMITS = Row(
-    "Quotas, and whether pools are seen",
+QUOTAS = Row(
+    "Quotas and collector",
     (
         table_panel(
             PanelOptions(
                 title="Quotas",
-                description="What each project may have and has, by the cloud's own count. At the quota, what is new is "
-                "refused. No quota: the cloud sets no limit, or does not say.",
+                description="Quota and usage of each project, as the API reports them. At the quota, new requests "
+                "are rejected. No quota: there is no limit, or the API does not report it.",
                 unit="none",
                 width=12,
                 height=8,
@@ -453,17 +455,17 @@ LIMITS = Row(
                 Column(title="Resource", label="resource"),
                 Column(title="Used", value="A", unit="none"),
                 Column(title="Quota", value="B", unit="none"),
-                Column(title="Share", value="C", unit="percentunit", decimals=0, thresholds=FULL),
+                Column(title="Share", value="C", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
             ),
             sort_by="Share",
             drop=("cluster",),
         ),
         table_panel(
             PanelOptions(
-                title="Are pools seen?",
-                description="Each project: whether its pools are asked for, whether the newest poll of them succeeded, and "
-                "when one last did. Off: the API refuses the calls, so pools and quotas have no series; asked again "
-                "every hour.",
+                title="Pools collector",
+                description="Each project: whether the pools collector is enabled, whether its newest poll "
+                "succeeded, and the time since the last successful poll. Disabled: the API rejects the calls, so "
+                "pools and quotas have no series; the exporter tries again every hour.",
                 unit="none",
                 width=12,
                 height=8,
@@ -480,15 +482,15 @@ LIMITS = Row(
                 Column(
                     title="Collector",
                     value="A",
-                    mappings=palette.value_mappings({1: ("on", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("enabled", palette.GREEN), 0: ("DISABLED", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="B",
-                    mappings=palette.value_mappings({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("ok", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Last success", value="C", unit="s", decimals=0, thresholds=palette.AGE_S),
-                Column(title="Pools seen", value="D", unit="none"),
+                Column(title="Since last success", value="C", unit="s", decimals=0, thresholds=palette.AGE_S),
+                Column(title="Pools", value="D", unit="none"),
             ),
             sort_by="Project",
             descending=False,
@@ -500,8 +502,8 @@ LIMITS = Row(
 BOARD = Board(
     uid=link.POOLS,
     title="ModelArts / Pools",
-    description="What dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas.",
+    description="Accelerators and nodes of dedicated pools by state, their workloads, and quotas.",
     variables=variables(SCOPE, dedicated=True),
-    rows=(NOW, TIME, WORK, EACH, LIMITS),
+    rows=(NOW, TIME, WORKLOAD_ROW, POOL_TABLES, QUOTAS),
     annotations=(annotation.failures(SCOPE),),
 )

@@ -1,8 +1,8 @@
 """Queries whose metrics, labels and bounded label values are checked against the catalog when a board is imported.
 
-Two facts determine each query. Several exporters may watch one project (replicas), so series of one job or project are
-deduplicated with `max` before they are summed. And several clusters may send metrics to one Prometheus, so `cluster` is
-part of every identity; where series have no such label, this changes nothing.
+Two facts determine each query. Several exporters may watch one project (replicas), so series of one job or project
+are deduplicated with `max` before they are summed. And several clusters may send metrics to one Prometheus, so
+`cluster` is part of every identity; where series have no such label, it has no effect.
 """
 
 import difflib
@@ -28,7 +28,7 @@ EXTERNAL: Mapping[str, str] = {
     "process_resident_memory_bytes": "made by the Prometheus client library",
     "process_start_time_seconds": "made by the Prometheus client library",
 }
-"""The only metrics outside the catalog that a board may use. Other programs have them too: see `Scope.of_exporters`."""
+"""The only metrics outside the catalog that a board may use. Other programs export them too: `Scope.of_exporters`."""
 
 _VARIABLE_MATCHERS: Mapping[str, tuple[str, str]] = {
     "project": ("project", "$project"),
@@ -52,7 +52,7 @@ PROJECT = ", ".join((CLUSTER, *(label.name for label in IDENTITY["project"])))
 
 
 class UnknownNameError(ValueError):
-    """A query uses a metric, a label or a label value that does not exist. The message names the board and the line."""
+    """A query uses a metric, a label or a value that does not exist. The message names the board and the line."""
 
     def __init__(self, problem: str, *, name: str, known: Iterable[str]) -> None:
         near = difflib.get_close_matches(name, [*known], n=1)
@@ -79,7 +79,7 @@ def labels_of(name: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def vocabulary(name: str, label: str, *, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the bounded values of a label except `without`. Raises UnknownNameError if label or value do not exist."""
+    """Return the bounded values of a label except `without`. Raises UnknownNameError for unknown names."""
     values = _values_of(name, label)
     if not values:
         raise UnknownNameError(f"{name}: the values of the label {label} are not bounded", name=label, known=())

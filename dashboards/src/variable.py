@@ -64,8 +64,8 @@ def project() -> Variable:
 def pool() -> Variable:
     """Select pools.
 
-    The public pool has an empty label, which `label_values` does not return. So the list is a query result: the option
-    `public` has a pattern as its value that only the empty label matches.
+    The public pool has an empty label, which `label_values` does not return. So the list is a query result: its
+    option `public` has a pattern as its value that only the empty label matches.
     """
     jobs = Scope(frozenset({"project"})).selector("modelarts_training_jobs")
     public = f'label_replace(label_replace({jobs}, "text", "public", "pool_id", ""), "value", "^", "pool_id", "")'
@@ -139,5 +139,5 @@ def _query(name: str, query: str) -> builder.QueryVariable:
 
 
 def _multi_select(name: str, query: str, *, all_value: str) -> builder.QueryVariable:
-    """Select several values or All. All uses the pattern `all_value`; for labels that can be empty it matches anything."""
+    """Select several values or All. All is the pattern `all_value`; for labels that can be empty it matches all."""
     return _query(name, query).multi(multi=True).include_all(include_all=True).all_value(all_value).current(_ALL)

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.dashboards.reading import BOARDS, ROOT
+from tests.dashboards.rendered import BOARDS, ROOT
 
 DOCUMENT = (ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
 MOST_BYTES = 300_000

@@ -8,16 +8,16 @@ import pytest
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
 from exporter.metrics.family import Stability
 from exporter.metrics.identity import IDENTITY
-from tests.dashboards.reading import (
+from tests.dashboards.rendered import (
     BOARDS,
     Json,
-    everything,
-    filled,
+    all_selected,
+    substitute,
     matchers,
-    parts,
-    questions,
+    nodes,
+    board_queries,
     selectors,
-    standing,
+    placeholders,
     variables,
 )
 
@@ -37,15 +37,15 @@ each_board = pytest.mark.parametrize("of", BOARDS.values(), ids=BOARDS.keys())
 
 def named(of: Json) -> Iterator[str]:
     """Every metric a board names."""
-    for question in questions(of):
-        yield from (selector.name or "" for selector in selectors(question.expr, of))
+    for query in board_queries(of):
+        yield from (selector.name or "" for selector in selectors(query.expr, of))
 
 
 @each_board
 def test_every_expression_parses(of: Json) -> None:
     """With All chosen everywhere, each is a query."""
-    for question in questions(of):
-        promql.parse(filled(question.expr, everything(of)))
+    for query in board_queries(of):
+        promql.parse(substitute(query.expr, all_selected(of)))
 
 
 @each_board
@@ -58,10 +58,10 @@ def test_only_the_catalogue_is_named(of: Json) -> None:
 def test_metrics_that_others_have_too_are_asked_of_our_targets_only() -> None:
     """Whoever chooses All must not see the memory of every process in the Prometheus."""
     for of in BOARDS.values():
-        for question in questions(of):
-            for part in parts(promql.parse(filled(question.expr, everything(of)))):
+        for query in board_queries(of):
+            for part in nodes(promql.parse(substitute(query.expr, all_selected(of)))):
                 if isinstance(part, promql.VectorSelector) and part.name in FOREIGN:
-                    assert "modelarts_exporter_build_info" in question.expr, question.where
+                    assert "modelarts_exporter_build_info" in query.expr, query.location
 
 
 def test_every_stable_metric_is_on_a_board() -> None:
@@ -80,11 +80,11 @@ def test_every_stable_metric_is_on_a_board() -> None:
 def test_variables_and_expressions_need_each_other(of: Json) -> None:
     """No expression reads a variable the board lacks, and no variable is without effect."""
     read: set[str] = set()
-    for question in questions(of):
-        for part in parts(promql.parse(filled(question.expr, standing(of)))):
+    for query in board_queries(of):
+        for part in nodes(promql.parse(substitute(query.expr, placeholders(of)))):
             if isinstance(part, promql.VectorSelector):
-                assert "$" not in str(part), question.where
-        read |= {name for name in variables(of) if f"${name}" in question.expr or f"${{{name}:" in question.expr}
+                assert "$" not in str(part), query.location
+        read |= {name for name in variables(of) if f"${name}" in query.expr or f"${{{name}:" in query.expr}
 
     assert read == set(variables(of)) - {"datasource"}
 
@@ -95,10 +95,10 @@ def test_every_choice_narrows_every_panel_it_can(of: Json) -> None:
 
     The board of one job is an exception by design: pool and user only shorten the list of jobs to choose from.
     """
-    for question in questions(of):
-        if "/ variable " in question.where:
+    for query in board_queries(of):
+        if "/ variable " in query.location:
             continue
-        for selector in selectors(question.expr, of):
+        for selector in selectors(query.expr, of):
             if selector.name in FOREIGN:
                 continue
             has = {label.name for label in IDENTITY[by_exposed_name(selector.name or "").subject]}
@@ -107,7 +107,7 @@ def test_every_choice_narrows_every_panel_it_can(of: Json) -> None:
                 label = NARROWED_BY.get(name)
                 if label not in has or (of["uid"], name) in {("modelarts-job", "pool"), ("modelarts-job", "user")}:
                     continue
-                assert matchers(selector)[label or ""] == f"VAR_{name}", question.where
+                assert matchers(selector)[label or ""] == f"VAR_{name}", query.location
 
 
 @each_board
@@ -115,10 +115,10 @@ def test_jobs_are_chosen_by_pool_and_user_through_their_info(of: Json) -> None:
     """A query of job series on a board with a pool or user also reads the info, which alone carries them."""
     if of["uid"] == "modelarts-job" or not {"pool", "user"} & set(variables(of)):
         return
-    for question in questions(of):
-        names = {selector.name for selector in selectors(question.expr, of)}
+    for query in board_queries(of):
+        names = {selector.name for selector in selectors(query.expr, of)}
         if any(by_exposed_name(name or "").subject == "job" for name in names - FOREIGN):
-            assert "modelarts_training_job_info" in names, question.where
+            assert "modelarts_training_job_info" in names, query.location
 
 
 def test_every_objective_is_a_bound_of_the_histogram() -> None:

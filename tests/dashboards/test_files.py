@@ -7,7 +7,7 @@ import pytest
 
 from dashboards.src.board import Board
 from dashboards.src.boards import BOARDS as SOURCES
-from tests.dashboards.reading import BOARDS, FILES, ROOT, panels
+from tests.dashboards.rendered import BOARDS, FILES, ROOT, panels
 
 MOST_BYTES_TOGETHER = 900_000
 """A ConfigMap holds 1 MiB, neighbours included; some people put all boards into one."""

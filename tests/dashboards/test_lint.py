@@ -7,18 +7,18 @@ import promql_parser as promql
 import pytest
 
 from dashboards.src.link import TAG
-from tests.dashboards.reading import (
+from tests.dashboards.rendered import (
     BOARDS,
     Json,
-    everything,
-    filled,
+    all_selected,
+    substitute,
     matchers,
     panels,
-    parts,
-    questions,
-    selection,
+    nodes,
+    board_queries,
+    parse_variable,
     selectors,
-    used,
+    variables_in,
     variables,
 )
 
@@ -68,8 +68,8 @@ def test_variables_are_asked_again_when_the_time_changes(of: Json) -> None:
         if variable["type"] != "query":
             continue
         assert variable["refresh"] == 2, name
-        series, label, query = selection(variable["query"])
-        promql.parse(filled(query or series or label, everything(of)))
+        series, label, query = parse_variable(variable["query"])
+        promql.parse(substitute(query or series or label, all_selected(of)))
 
 
 @each_board
@@ -78,7 +78,7 @@ def test_each_choice_is_narrowed_by_those_before_it(of: Json) -> None:
     before: list[str] = []
     for name, variable in variables(of).items():
         if variable["type"] == "query":
-            assert used(variable["query"]) - {"__range"} == set(before), name
+            assert variables_in(variable["query"]) - {"__range"} == set(before), name
             before.append(name)
 
 
@@ -118,25 +118,25 @@ def test_every_panel_has_a_unit_and_thresholds(of: Json) -> None:
 @each_board
 def test_every_query_can_be_narrowed_to_one_scrape(of: Json) -> None:
     """target-job-rule, target-instance-rule, and the cluster: each selector has the three variables as matchers."""
-    for question in questions(of):
-        if "/ variable " in question.where:
+    for query in board_queries(of):
+        if "/ variable " in query.location:
             continue
-        for selector in selectors(question.expr, of):
+        for selector in selectors(query.expr, of):
             found = {label: value for label, value in matchers(selector).items() if label in ALWAYS}
-            assert found == {label: f"VAR_{label}" for label in ALWAYS}, question.where
+            assert found == {label: f"VAR_{label}" for label in ALWAYS}, query.location
 
 
 @each_board
 def test_rates_use_the_rate_interval(of: Json) -> None:
     """target-rate-interval-rule, target-counter-agg-rule: rate over $__rate_interval, counters never bare."""
-    for question in questions(of):
-        whole = promql.parse(filled(question.expr, {**everything(of), "__rate_interval": "7s"}))
-        calls = [part for part in parts(whole) if isinstance(part, promql.Call)]
+    for query in board_queries(of):
+        whole = promql.parse(substitute(query.expr, {**all_selected(of), "__rate_interval": "7s"}))
+        calls = [part for part in nodes(whole) if isinstance(part, promql.Call)]
         rates = {call.args[0].range.total_seconds() for call in calls if call.func.name == "rate"}
-        assert rates <= {7.0}, question.where
+        assert rates <= {7.0}, query.location
         counted = {call.args[0].vector_selector for call in calls if call.func.name in {"rate", "increase"}}
-        names = [part.name or "" for part in parts(whole) if isinstance(part, promql.VectorSelector)]
-        assert len(counted) == sum(name.endswith(COUNTERS) for name in names), question.where
+        names = [part.name or "" for part in nodes(whole) if isinstance(part, promql.VectorSelector)]
+        assert len(counted) == sum(name.endswith(COUNTERS) for name in names), query.location
 
 
 @each_board
@@ -150,7 +150,7 @@ def test_no_panel_draws_more_than_a_screenful(of: Json) -> None:
             continue
         for target in panel["targets"]:
             legend = set(target["legendFormat"].replace("}}", "{{").split("{{")[1::2])
-            parsed = [*parts(promql.parse(filled(target["expr"], everything(of))))]
+            parsed = [*nodes(promql.parse(substitute(target["expr"], all_selected(of))))]
             limits = [
                 int(part.param.val)  # type: ignore[union-attr] # topk and bottomk always have a number
                 for part in parsed

@@ -1,4 +1,4 @@
-"""Every question of every board put to a real Prometheus, which scrapes the real exporter before a simulated cloud.
+"""Every query of every board put to a real Prometheus, which scrapes the real exporter before a simulated cloud.
 
 The exporter is scraped under three names: as two replicas in one cluster and as the only exporter of another.
 """
@@ -23,15 +23,15 @@ import yaml
 
 from dashboards.src import users
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
-from tests.dashboards.reading import (
+from tests.dashboards.rendered import (
     BOARDS,
     Json,
-    Question,
-    everything,
-    filled,
+    BoardQuery,
+    all_selected,
+    substitute,
     panels,
-    questions,
-    selection,
+    board_queries,
+    parse_variable,
     variables,
 )
 
@@ -98,10 +98,10 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def ask(self, question: Question, choices: Mapping[str, str]) -> int:
-        """Count the series of an answer. Raises AssertionError when Prometheus refuses the question."""
-        expr, now = filled(question.expr, choices), time.time()
-        if question.instant:
+    def ask(self, query: BoardQuery, choices: Mapping[str, str]) -> int:
+        """Count the series of an answer. Raises AssertionError when Prometheus refuses the query."""
+        expr, now = substitute(query.expr, choices), time.time()
+        if query.instant:
             return len(self.query(expr))
         found = self._get("query_range", {"query": expr, "start": now - 30, "end": now, "step": 5})
         return len(found["result"])
@@ -284,16 +284,16 @@ def _scraping(exporter: int) -> dict[str, Any]:
 
 def choices(of: Json, **chosen: str) -> Mapping[str, str]:
     """Choose All everywhere but for what is given."""
-    return {**everything(of), **{name: CHOICES[name] for name in CHOICES if name in variables(of)}, **chosen}
+    return {**all_selected(of), **{name: CHOICES[name] for name in CHOICES if name in variables(of)}, **chosen}
 
 
 def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
     """Each expression of each panel, mark and variable returns data; those that may not are named with a reason."""
     open_questions = [
-        (question, choices(of))
+        (query, choices(of))
         for of in BOARDS.values()
-        for question in questions(of)
-        if question.where not in MAY_BE_EMPTY
+        for query in board_queries(of)
+        if query.location not in MAY_BE_EMPTY
     ]
 
     def all_answered() -> bool:
@@ -303,7 +303,7 @@ def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
     try:
         until(all_answered, what="answers")
     except AssertionError:
-        pytest.fail("without an answer: " + "; ".join(question.where for question, _ in open_questions))
+        pytest.fail("without an answer: " + "; ".join(query.location for query, _ in open_questions))
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,8 @@ def test_replicas_count_once(prometheus: Prometheus, board: str, title: str) -> 
     (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == title)
     now = time.time()
 
-    both = prometheus.value(filled(expr, choices(of, cluster="blue")), at=now)
-    one = prometheus.value(filled(expr, choices(of, cluster="blue", instance="blue-0")), at=now)
+    both = prometheus.value(substitute(expr, choices(of, cluster="blue")), at=now)
+    one = prometheus.value(substitute(expr, choices(of, cluster="blue", instance="blue-0")), at=now)
 
     assert both == pytest.approx(one, rel=0.25)  # counted twice it would be 100 % more
 
@@ -345,7 +345,7 @@ def test_clusters_add_up(prometheus: Prometheus) -> None:
     now = time.time()
 
     every, blue, green = (
-        prometheus.value(filled(expr, choices(of, cluster=cluster)), at=now) for cluster in (".*", "blue", "green")
+        prometheus.value(substitute(expr, choices(of, cluster=cluster)), at=now) for cluster in (".*", "blue", "green")
     )
 
     assert every == blue + green
@@ -356,8 +356,8 @@ def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
     """Its label is empty, so its choice is a pattern: it finds the jobs without a pool, and only those."""
     of = BOARDS["modelarts-jobs"]
     variable = variables(of)["pool"]
-    _, _, query = selection(variable["query"])
-    offered = {tuple(sorted(labels.items())) for labels, _ in prometheus.query(filled(query, choices(of)))}
+    _, _, query = parse_variable(variable["query"])
+    offered = {tuple(sorted(labels.items())) for labels, _ in prometheus.query(substitute(query, choices(of)))}
     assert (("text", "public"), ("value", "^")) in offered
     dedicated = next(dict(labels)["value"] for labels in offered if dict(labels)["text"] != "public")
 
@@ -374,10 +374,10 @@ def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus,
     """Grafana writes each answer as text; the pattern finds what to show and what to put into queries."""
     of = BOARDS[f"modelarts-{board}"]
     variable = variables(of)[name]
-    _, _, query = selection(variable["query"])
+    _, _, query = parse_variable(variable["query"])
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
 
-    for labels, value in prometheus.query(filled(query, choices(of))):
+    for labels, value in prometheus.query(substitute(query, choices(of))):
         pairs = ",".join(f'{key}="{labels[key]}"' for key in sorted(labels))
         found = pattern.search(f"{{{pairs}}} {value:.0f} 1700000000000")
         assert found is not None, pairs
@@ -388,9 +388,9 @@ def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus,
 def test_listed_choices_exist(prometheus: Prometheus, name: str) -> None:
     """A label offered for choosing has values."""
     of = BOARDS["modelarts-jobs"]
-    series, label, _ = selection(variables(of)[name]["query"])
+    series, label, _ = parse_variable(variables(of)[name]["query"])
 
-    assert prometheus.label_values(label, filled(series, choices(of)) if series != label else "")
+    assert prometheus.label_values(label, substitute(series, choices(of)) if series != label else "")
 
 
 def test_one_user_leaves_the_jobs_of_one_user(prometheus: Prometheus) -> None:
@@ -400,7 +400,7 @@ def test_one_user_leaves_the_jobs_of_one_user(prometheus: Prometheus) -> None:
     tables = [panel for panel in panels(of) if panel["type"] == "table"]
 
     for panel in tables:
-        rows = prometheus.query(filled(panel["targets"][0]["expr"], choices(of, user=user)))
+        rows = prometheus.query(substitute(panel["targets"][0]["expr"], choices(of, user=user)))
         assert {labels["user"] for labels, _ in rows} <= {user}, panel["title"]
 
 
@@ -413,7 +413,7 @@ def test_queries_of_one_table_agree_about_its_rows(prometheus: Prometheus) -> No
             known, *others = (
                 {
                     (labels["cluster"], labels["project"], labels["job_id"])
-                    for labels, _ in prometheus.query(filled(target["expr"], choices(of)), at=now)
+                    for labels, _ in prometheus.query(substitute(target["expr"], choices(of)), at=now)
                 }
                 for target in panel["targets"]
             )
@@ -428,7 +428,7 @@ def test_waste_names_who_wastes(prometheus: Prometheus) -> None:
 
     def row(title: str, column: int, job_name: str) -> float:
         of_job = f'and on (job_id) modelarts_training_job_info{{job_name="{job_name}"}}'
-        return prometheus.value(f"({filled(table[title][column], choices(of, cluster='green'))}) {of_job}")
+        return prometheus.value(f"({substitute(table[title][column], choices(of, cluster='green'))}) {of_job}")
 
     assert row("Idle jobs", 1, "lazy") == 5 * 60
     assert row("Idle jobs", 2, "lazy") == 8
@@ -447,7 +447,7 @@ def test_costs_follow_the_price_list(prometheus: Prometheus, cluster: str) -> No
 
     def held(expr: str, info: str) -> list[Sample]:
         of_jobs = f"and on (cluster, job_id) modelarts_training_job_info{{{info}}}"
-        return prometheus.query(f"({filled(expr, chosen)}) {of_jobs}", at=now)
+        return prometheus.query(f"({substitute(expr, chosen)}) {of_jobs}", at=now)
 
     ((labels, cost),) = held(users.COST_BY_JOB, 'job_name="lazy"')
     assert (cost, labels["currency"], labels["user"]) == (16.0, "EUR", "robotics")
@@ -465,7 +465,7 @@ def test_stuck_jobs_are_named(prometheus: Prometheus) -> None:
     )
     named = 'and on (job_id) modelarts_training_job_info{job_name="hung"}'
     _, hang, flat_s, loop, *_ = (
-        prometheus.value(f"({filled(expr, choices(of, cluster='green'))}) {named}") for expr in table
+        prometheus.value(f"({substitute(expr, choices(of, cluster='green'))}) {named}") for expr in table
     )
 
     assert (hang, flat_s, loop) == (1, 5 * 60, 2)
@@ -478,6 +478,6 @@ def test_demand_for_the_public_pool_is_not_held_against_dedicated_ones(prometheu
     (queued,) = (target["expr"] for target in graph["targets"] if target["legendFormat"] == "queued")
     dedicated = 'sum(modelarts_training_accelerators{cluster="green", state="queued", pool_id!=""})'
 
-    shown = prometheus.value(filled(queued, choices(of, cluster="green")), at=now)
+    shown = prometheus.value(substitute(queued, choices(of, cluster="green")), at=now)
 
     assert shown == prometheus.value(dedicated, at=now)

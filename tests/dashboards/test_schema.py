@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.dashboards.reading import BOARDS, panels
+from tests.dashboards.rendered import BOARDS, panels
 
 SCHEMAS = Path(__file__).parent / "schema"
 FILE_OF = {"state-timeline": "statetimeline"}

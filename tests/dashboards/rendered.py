@@ -52,7 +52,7 @@ def variables(of: Json) -> Mapping[str, Json]:
 
 
 @dataclass(frozen=True)
-class Question:
+class BoardQuery:
     """Something a board asks of Prometheus."""
 
     where: str
@@ -60,27 +60,27 @@ class Question:
     instant: bool
 
 
-def questions(of: Json) -> Iterator[Question]:
+def board_queries(of: Json) -> Iterator[BoardQuery]:
     """Every expression of a board: of panels, marks and variables."""
     for panel in panels(of):
         for target in panel["targets"]:
-            yield Question(f"{of['uid']} / {panel['title']} / {target['refId']}", target["expr"], target["instant"])
+            yield BoardQuery(f"{of['uid']} / {panel['title']} / {target['refId']}", target["expr"], target["instant"])
     for mark in of["annotations"]["list"]:
-        yield Question(f"{of['uid']} / mark {mark['name']}", mark["expr"], instant=False)
+        yield BoardQuery(f"{of['uid']} / mark {mark['name']}", mark["expr"], instant=False)
     for name, variable in variables(of).items():
         if variable["type"] == "query":
-            series, _, query = selection(variable["query"])
-            yield Question(f"{of['uid']} / variable {name}", query or series, instant=True)
+            series, _, query = parse_variable(variable["query"])
+            yield BoardQuery(f"{of['uid']} / variable {name}", query or series, instant=True)
 
 
-def selection(query: str) -> tuple[str, str, str]:
+def parse_variable(query: str) -> tuple[str, str, str]:
     """Split a variable's query into series and label of `label_values`, or the expression of `query_result`."""
     found = _SELECTING.fullmatch(query)
     assert found is not None, query
     return found["series"] or "", found["label"] or "", found["query"] or ""
 
 
-def filled(expr: str, choices: Mapping[str, str]) -> str:
+def substitute(expr: str, choices: Mapping[str, str]) -> str:
     """Put the variables' values in, as Grafana does: also inside quotes; what is no variable stays as it is."""
     known = {**BUILT_IN, **choices}
 
@@ -90,12 +90,12 @@ def filled(expr: str, choices: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, expr)
 
 
-def used(expr: str) -> set[str]:
+def variables_in(expr: str) -> set[str]:
     """Name the variables in an expression; `$1` of label_replace is none."""
     return {name for found in _VARIABLE.finditer(expr) if not (name := found[1] or found[2]).isdigit()}
 
 
-def everything(of: Json) -> Mapping[str, str]:
+def all_selected(of: Json) -> Mapping[str, str]:
     """Choose All everywhere, and the default where there is no All."""
     return {
         name: variable.get("allValue") or (variable.get("current") or {}).get("value") or ".+"
@@ -103,24 +103,24 @@ def everything(of: Json) -> Mapping[str, str]:
     }
 
 
-def parts(expression: promql.Expr) -> Iterator[promql.Expr]:
+def nodes(expression: promql.Expr) -> Iterator[promql.Expr]:
     """Every node of a parsed query."""
     yield expression
     for name in ("lhs", "rhs", "expr", "param", "vector_selector"):
         child = getattr(expression, name, None)
         if child is not None:
-            yield from parts(child)
+            yield from nodes(child)
     for child in getattr(expression, "args", ()):
-        yield from parts(child)
+        yield from nodes(child)
 
 
 def selectors(expr: str, of: Json) -> list[promql.VectorSelector]:
     """Every selector of an expression whose variables stand for themselves, so that matchers can be read."""
-    parsed = promql.parse(filled(expr, standing(of)))
-    return [part for part in parts(parsed) if isinstance(part, promql.VectorSelector)]
+    parsed = promql.parse(substitute(expr, placeholders(of)))
+    return [part for part in nodes(parsed) if isinstance(part, promql.VectorSelector)]
 
 
-def standing(of: Json) -> Mapping[str, str]:
+def placeholders(of: Json) -> Mapping[str, str]:
     """Values that can be told apart from everything else; for choices among numbers, a number."""
     return {name: "1" if variable["type"] == "custom" else f"VAR_{name}" for name, variable in variables(of).items()}
 
