@@ -21,7 +21,7 @@ import msgspec
 from pages import Pages
 from poll import Rig
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.http.endpoint import Endpoint
 from exporter.commands import main as program
 
 Answer = TypeVar("Answer")

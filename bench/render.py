@@ -20,10 +20,10 @@ from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.domain.usage import JobUsage
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
-from exporter.metrics.exposition import Exposition
-from exporter.metrics.family import Family, Type
-from exporter.metrics.identity import IDENTITY
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Exposition
+from exporter.metrics.exposition.family import Family, Type
+from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.renderer import Renderer
 
 PROJECT = "vision"
 ALL_CHANGED_BUDGET = 1 / 10

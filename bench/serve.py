@@ -28,8 +28,8 @@ from render import changed, snapshot, tracked
 
 from exporter.domain.snapshot import Snapshot
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
-from exporter.metrics.exposition import Exposition
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Exposition
+from exporter.metrics.exposition.renderer import Renderer
 from exporter.web.address import Address
 from exporter.web.server import serving
 

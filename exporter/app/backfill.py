@@ -9,25 +9,25 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from exporter.app.events import Observed, Unknowns
 from exporter.app.project import Place, origin, reaching, screen, sources_of, workspaces_of
-from exporter.app.report import Observed, Unknowns
 from exporter.backfill.gather import Period, Progress, Reader, patiently
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import VERSION, Journal, Occupied
 from exporter.backfill.sums import SUMS
 from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
-from exporter.cloud.errors import CloudError, Paused
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.v1.archive import V1Archive
-from exporter.cloud.v2.archive import V2Archive
+from exporter.cloud.http.errors import CloudError, Paused
+from exporter.cloud.http.retry import silence_instrumentation
+from exporter.cloud.v1.history import V1Archive
+from exporter.cloud.v2.history import V2Archive
 from exporter.domain.history import Archive
 from exporter.domain.job import Api
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.source import Clock, SourceError
 from exporter.metrics.catalog import TASK_FAMILIES
-from exporter.metrics.family import Family
-from exporter.metrics.identity import IDENTITY
-from exporter.polling.tally import tally
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.labels import IDENTITY
+from exporter.polling.call_count import tally
 from exporter.settings import Settings, Target
 
 _INTERRUPTED = "interrupted; the same command goes on where it stopped"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+from exporter.app.events import Observed
 from exporter.app.project import identity, plan, watching
-from exporter.app.report import Observed
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock
 from exporter.polling.memory import ProjectMemory

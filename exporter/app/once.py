@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from exporter.app.events import Observed, priced
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
-from exporter.app.report import Observed, priced
-from exporter.cloud.retry import silence_instrumentation
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.metrics.forecast import growth
+from exporter.polling.call_count import tally
 from exporter.polling.store import SnapshotStore
-from exporter.polling.tally import tally
 from exporter.settings import Settings
 
 

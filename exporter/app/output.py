@@ -15,9 +15,9 @@ from exporter.metrics.catalog import (
     QUOTA_FAMILIES,
     TASK_FAMILIES,
 )
-from exporter.metrics.exposition import Body, Exposition
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Body, Exposition
+from exporter.metrics.exposition.renderer import Renderer
+from exporter.metrics.families.self_metrics import OwnMetrics
 from exporter.settings import Metrics
 
 _log = structlog.get_logger()

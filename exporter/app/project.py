@@ -9,12 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from exporter.app.report import Observed, Unknowns, polled
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.retry import RetryPolicy
-from exporter.cloud.sources import FixedSources, ProbedSources
-from exporter.cloud.target import (
+from exporter.app.events import Observed, Unknowns, polled
+from exporter.cloud.connect import (
     AccessKeyCredentials,
     Credentials,
     MetadataCredentials,
@@ -23,7 +19,11 @@ from exporter.cloud.target import (
     TargetOptions,
     connect,
 )
-from exporter.cloud.transport import Transport
+from exporter.cloud.http.client import Transport
+from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.retry import RetryPolicy
+from exporter.cloud.pools.source import CloudPools
+from exporter.cloud.probe import FixedSources, ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
@@ -31,7 +31,7 @@ from exporter.domain.job import Job
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, Sources
 from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.screen import Screen
+from exporter.polling.visibility import Screen
 from exporter.settings import (
     POD_TOKEN_FILE,
     POD_URL,

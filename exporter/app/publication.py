@@ -7,11 +7,11 @@ from pathlib import Path
 
 import structlog
 
+from exporter.app.events import defect
 from exporter.app.output import Output
-from exporter.app.report import defect
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.families.self_metrics import OwnMetrics
 from exporter.polling.memory import ProjectMemory
 from exporter.polling.statefile import StateFile
 from exporter.polling.store import SnapshotStore

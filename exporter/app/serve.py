@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__
 from exporter.app.daemon import Daemon
+from exporter.app.events import Observed, defect, priced
 from exporter.app.output import Output
 from exporter.app.project import identity
 from exporter.app.publication import Publication, State
-from exporter.app.report import Observed, defect, priced
-from exporter.cloud.retry import silence_instrumentation
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore

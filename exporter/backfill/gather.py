@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from exporter.backfill.course import course
 from exporter.backfill.journal import Journal
+from exporter.backfill.timeline import course
 from exporter.domain.history import Archive, Leaf, Past
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import Clock, JobSource, SourceError

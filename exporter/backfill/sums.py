@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from exporter.backfill.course import course, states
 from exporter.backfill.grid import Grid, Level, Tally
+from exporter.backfill.timeline import course, states
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
-from exporter.metrics.accounting import ACCELERATORS
-from exporter.metrics.family import Family
-from exporter.metrics.job import accelerator_labels
-from exporter.metrics.project import FINISHED, JOBS, PUBLIC_POOL, STARTED, SUBMITTED
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.families.accounting import ACCELERATORS
+from exporter.metrics.families.job import accelerator_labels
+from exporter.metrics.families.project import FINISHED, JOBS, PUBLIC_POOL, STARTED, SUBMITTED
 
 SUMS: tuple[Family[Any], ...] = (JOBS, ACCELERATORS, SUBMITTED, STARTED, FINISHED)
 """In the order of the catalogue."""

@@ -14,19 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.backfill.course import states
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal, Told
-from exporter.backfill.minutes import minutes
+from exporter.backfill.samples import minutes
 from exporter.backfill.sums import SUMS, Sums
+from exporter.backfill.timeline import states
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
-from exporter.metrics import job as of_job
-from exporter.metrics import usage as of_usage
-from exporter.metrics.family import Family
-from exporter.metrics.render import job_columns, project_identity
-from exporter.metrics.table import Column
-from exporter.metrics.text import EOF, head_openmetrics, labels, numbers, teller
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.renderer import job_columns, project_identity
+from exporter.metrics.exposition.table import Column
+from exporter.metrics.exposition.text import EOF, head_openmetrics, labels, numbers, teller
+from exporter.metrics.families import job as of_job
+from exporter.metrics.families import usage as of_usage
 
 STATE_FAMILIES: tuple[Family[TrackedJob], ...] = (of_job.INFO, of_job.STATUS, of_job.STATUS_ACCELERATORS)
 """Told of each job at the moments of the grid."""

@@ -9,12 +9,12 @@ from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
 from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
+from exporter.polling.call_count import Tally, tally
 from exporter.polling.ledger import Counts, Entry, Ledger
 from exporter.polling.memory import LedgerMemory, ProjectMemory
 from exporter.polling.pools import PoolWatch
-from exporter.polling.readings import Readings, Turn
-from exporter.polling.screen import Screen
-from exporter.polling.tally import Tally, tally
+from exporter.polling.usage_readings import Readings, Turn
+from exporter.polling.visibility import Screen
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 _NEVER_MORE = frozenset({"gone", "refused", "unsupported", "unintelligible"})

@@ -1,7 +1,6 @@
 """Settings: one YAML file, checked whole before anything starts. Imports nothing else of ours."""
 
 from exporter.settings.duration import Duration
-from exporter.settings.fault import SettingsError
 from exporter.settings.load import load
 from exporter.settings.model import (
     AkSk,
@@ -21,6 +20,7 @@ from exporter.settings.model import (
     Target,
     Tls,
 )
+from exporter.settings.problems import SettingsError
 from exporter.settings.regex import Regex
 from exporter.settings.rules import POD_TOKEN_FILE, POD_URL
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable

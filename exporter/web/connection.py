@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from exporter.web.crowd import Crowd, Visit
+from exporter.web.connection_pool import Crowd, Visit
 from exporter.web.limits import Limits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

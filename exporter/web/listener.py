@@ -11,7 +11,7 @@ import structlog
 
 from exporter.web.address import Address, bind
 from exporter.web.connection import Server
-from exporter.web.crowd import Crowd, Visit, neighbourhood
+from exporter.web.connection_pool import Crowd, Visit, neighbourhood
 from exporter.web.limits import Limits
 from exporter.web.tls import Tls
 

@@ -17,7 +17,7 @@ from functools import partial
 
 import bcrypt
 
-from exporter.web.crowd import neighbourhood
+from exporter.web.connection_pool import neighbourhood
 
 _LONGEST = 72  # bcrypt looks no further, and neither do those who made the hashes
 _KNOWN = 128

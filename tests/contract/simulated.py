@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.sources import ProbedSources
-from exporter.cloud.target import AccessKeyCredentials, TargetOptions, connect
-from exporter.cloud.transport import Transport
+from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.http.client import Transport
+from exporter.cloud.http.retry import silence_instrumentation
+from exporter.cloud.probe import ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
@@ -16,7 +16,7 @@ from exporter.domain.job import Job
 from exporter.domain.source import JobSource, Known, Sighting
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class Deaf:

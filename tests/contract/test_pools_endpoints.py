@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint, Fixture
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.endpoint_docs import endpoints_markdown
+from exporter.cloud.http.endpoint import Endpoint, Fixture
+from exporter.cloud.http.errors import Unintelligible
 from exporter.cloud.pools import adapter
 from exporter.cloud.pools.endpoints import (
     ENDPOINTS,
@@ -25,13 +26,12 @@ from exporter.cloud.pools.endpoints import (
     WORKLOADS,
 )
 from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.reference import endpoints_markdown
 from exporter.domain.pool import Pool, PoolSighting
 from exporter.simulator import Options
-from exporter.simulator.cloud import ROUTES
+from exporter.simulator.api.state import ROUTES
 from tests.clock import ManualClock
 from tests.contract.simulated import Scene, scene_of
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "pools"
 

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.answer import Reply, fault, read
-from exporter.cloud.endpoint import Endpoint, Fixture
-from exporter.cloud.errors import Refused
-from exporter.cloud.reference import endpoints_markdown
+from exporter.cloud.endpoint_docs import endpoints_markdown
+from exporter.cloud.http.endpoint import Endpoint, Fixture
+from exporter.cloud.http.errors import Refused
+from exporter.cloud.http.response import Reply, fault, read
 from exporter.cloud.v1.endpoints import ENDPOINTS
 from exporter.cloud.v2.endpoints import ENDPOINTS as V2_ENDPOINTS
 from tests.unit.cloud.v1.fixtures import FOLDER

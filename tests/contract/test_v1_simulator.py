@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from exporter.cloud.errors import Denied, Gone, Unsupported
-from exporter.cloud.v1.walk import OVERVIEW_RETRY_S
+from exporter.cloud.http.errors import Denied, Gone, Unsupported
+from exporter.cloud.v1.listing import OVERVIEW_RETRY_S
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import SourceError
 from exporter.simulator import SECOND_WORKSPACE, SECRET_MARKER, Options

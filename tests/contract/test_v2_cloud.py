@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from exporter.cloud.endpoint import Caller
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.target import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.http.endpoint import Caller
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.domain.source import Known, Sighting
 from exporter.domain.usage import summarise
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECOND_WORKSPACE, SECRET_KEY, SECRET_MARKER, Options, Simulator
-from exporter.simulator.job import Job as SimulatedJob
+from exporter.simulator.world.job import Job as SimulatedJob
 from tests.clock import ManualClock
 
 WORKSPACES = ("0", SECOND_WORKSPACE)

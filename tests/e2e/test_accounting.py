@@ -12,10 +12,10 @@ import pytest
 
 from exporter.polling.statefile import StateFile
 from exporter.simulator import Options, Simulator
-from exporter.simulator.books import Totals
-from exporter.simulator.job import Api
+from exporter.simulator.world.ground_truth import Totals
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 DAY_S = 86_400.0
 POLL_S = 600.0

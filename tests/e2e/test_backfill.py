@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator, parse_fault
-from exporter.simulator.job import Job, State
-from exporter.simulator.usage import minutes as slots
-from exporter.simulator.usage import sampled, values
+from exporter.simulator.world.job import Job, State
+from exporter.simulator.world.usage import minutes as slots
+from exporter.simulator.world.usage import sampled, values
 from tests.programs import Prometheus, found, until
 
 COMMAND = (sys.executable, "-m", "exporter", "backfill")

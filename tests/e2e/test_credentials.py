@@ -21,7 +21,7 @@ from exporter.simulator import (
     Simulator,
 )
 from tests.clock import ManualClock
-from tests.e2e.rig import AKSK, BY_PASSWORD, HERE, Rig, rig_for, settings_for
+from tests.e2e.harness import AKSK, BY_PASSWORD, HERE, Rig, rig_for, settings_for
 from tests.e2e.test_commands import finished, written
 
 HOUR_S = 3600

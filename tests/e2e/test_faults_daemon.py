@@ -24,10 +24,10 @@ from exporter.simulator import (
     Project,
     Simulator,
 )
-from exporter.simulator.job import Api
-from tests.e2e.living import Living, label, living
-from tests.e2e.rig import AKSK, BY_PASSWORD
-from tests.e2e.trouble import TROUBLES, Trouble
+from exporter.simulator.world.job import Api
+from tests.e2e.endurance import Living, label, living
+from tests.e2e.faults import TROUBLES, Trouble
+from tests.e2e.harness import AKSK, BY_PASSWORD
 
 WELL = "well"
 APIS: tuple[Api, ...] = ("v1", "v2")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.exposition import LIVE_FOR_S
+from exporter.metrics.exposition.exposition import LIVE_FOR_S
 from exporter.simulator import PROJECT_ID, Options, Project, Simulator
-from tests.e2e.inside import inside, until
-from tests.e2e.living import document, living, target, write
+from tests.e2e.endurance import document, living, target, write
+from tests.e2e.introspection import inside, until
 
 OTHER_ID = "51a70000000000000000000000000002"
 SUBMITTED = "modelarts_training_jobs_submitted_total"

@@ -13,15 +13,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
 
+from exporter.app.events import Observed, Unknowns
 from exporter.app.output import Output
-from exporter.app.report import Observed, Unknowns
-from exporter.cloud import answer
-from exporter.cloud.answer import Reply
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import OUTCOMES
+from exporter.cloud.http import response
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import OUTCOMES
+from exporter.cloud.http.response import Reply
 from exporter.cloud.pools import endpoints as pools_endpoints
 from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.sources import FixedSources
+from exporter.cloud.probe import FixedSources
 from exporter.cloud.v1 import endpoints as v1_endpoints
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2 import endpoints as v2_endpoints
@@ -29,8 +29,8 @@ from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.polling.poller import Plan, PollReport, ProjectPoller
-from exporter.polling.screen import Screen
 from exporter.polling.store import SnapshotStore
+from exporter.polling.visibility import Screen
 from exporter.settings import Metrics
 from tests.clock import ManualClock
 from tests.fuzz.mutation import mutated
@@ -60,7 +60,7 @@ class Fickle:
         body: object = None,  # noqa: ARG002 - the protocol's
     ) -> Answer | None:
         """Answer as the transport does, decoding included."""
-        return answer.read(
+        return response.read(
             Reply(status=200, body=next(self._bodies[endpoint.name])),
             endpoint.answer,
             operation=endpoint.name,

@@ -9,14 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from exporter.cloud.answer import Reply, expiry, fault, retry_after_s
-from exporter.cloud.errors import OUTCOMES, CloudError
-from exporter.cloud.retry import RetryPolicy
-from exporter.cloud.target import Credentials, MetadataCredentials, PodIdentityCredentials, connect
-from exporter.cloud.temporary import lease_of
+from exporter.cloud.auth.temporary import lease_of
+from exporter.cloud.connect import Credentials, MetadataCredentials, PodIdentityCredentials, connect
+from exporter.cloud.http.errors import OUTCOMES, CloudError
+from exporter.cloud.http.response import Reply, expiry, fault, retry_after_s
+from exporter.cloud.http.retry import RetryPolicy
 from tests.clock import ManualClock
 from tests.fuzz.mutation import odd
-from tests.unit.cloud.transport.account import (
+from tests.unit.cloud.account import (
     JOBS_V1,
     KEYS,
     LOGIN,
@@ -26,7 +26,7 @@ from tests.unit.cloud.transport.account import (
     asked,
     options,
 )
-from tests.unit.cloud.transport.scripted import ScriptedServer, written
+from tests.unit.cloud.scripted_server import ScriptedServer, written
 
 NOW = 1_700_000_000.0
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud.accelerator import by_name
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.decode.accelerator import by_name
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.decode.quantity import kubernetes_quantity
+from exporter.cloud.decode.values import count, number, text
+from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.errors import Unintelligible
 from exporter.cloud.pools import wire
+from exporter.cloud.pools.capacity import NodeCards, shared_out
 from exporter.cloud.pools.endpoints import STATISTICS
-from exporter.cloud.pools.share import NodeCards, shared_out
-from exporter.cloud.quantity import kubernetes_quantity
-from exporter.cloud.v2.lenient import decode
-from exporter.cloud.values import count, number, text
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from exporter.cloud.endpoint import Answer, Caller, Endpoint, NoteUnknown
-from exporter.cloud.errors import Denied, Gone, Unintelligible, Unreachable
+from exporter.cloud.cached import Part, Refusals, is_refusal
+from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
+from exporter.cloud.http.errors import Denied, Gone, Unintelligible, Unreachable
 from exporter.cloud.pools import adapter, wire
 from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
 from exporter.cloud.pools.endpoints import (
@@ -20,7 +21,6 @@ from exporter.cloud.pools.endpoints import (
     WORKLOADS,
     WORKLOADS_PAGE,
 )
-from exporter.cloud.pools.part import Part, Refusals, is_refusal
 from exporter.domain.pool import Pool, PoolSighting, Quota, WorkloadKind, WorkloadStatus
 from exporter.domain.source import Clock, SourceError
 

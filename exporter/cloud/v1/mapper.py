@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.v1 import listing
+from exporter.cloud.decode.values import count
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.v1 import job_list
 from exporter.cloud.v1.adapter import from_record, identity
-from exporter.cloud.v1.register import Owner, Register, owner_of
-from exporter.cloud.values import count
+from exporter.cloud.v1.version_cache import Owner, Register, owner_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock
 
@@ -52,18 +52,18 @@ class Mapper:
                 self._lost[version_id] = now + REMEMBER_S
 
     async def _find(self, search: "_Search", *, workspace_id: str, size: int) -> None:
-        searched = self._search_helps and len(search.open) < -(-size // listing.PAGE_SIZE)
+        searched = self._search_helps and len(search.open) < -(-size // job_list.PAGE_SIZE)
         if searched:
             for version_id in search.open:
                 name = search.wanted[version_id].name
                 if name:
-                    rows = await listing.named(self._caller, workspace_id=workspace_id, name=name, note=self._note)
+                    rows = await job_list.named(self._caller, workspace_id=workspace_id, name=name, note=self._note)
                     search.take(rows)
             await self._guess(search.guesses(same_name=True), search, workspace_id=workspace_id)
         if not search.open:
             return
         not_named = len(search.open)
-        await listing.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.take)
+        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.take)
         if searched and len(search.open) < not_named:
             self._search_helps = False  # the list has what the search by name should have found
         await self._guess(search.guesses(), search, workspace_id=workspace_id)
@@ -72,7 +72,7 @@ class Mapper:
         for owner in owners:
             if not search.open:
                 return
-            found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+            found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
             for answer in found.records:
                 record = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
                 if record is not None and record.job_id in search.wanted:
@@ -94,7 +94,7 @@ class _Search:
         """Versions not found yet."""
         return [version_id for version_id in self.wanted if self._register.owner(version_id) is None]
 
-    def take(self, rows: Sequence[listing.ListedJob]) -> bool:
+    def take(self, rows: Sequence[job_list.ListedJob]) -> bool:
         """Learn from rows of the job list; whether nothing is open any more."""
         for _, row in rows:
             owner = owner_of(row, note=self._note)

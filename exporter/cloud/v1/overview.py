@@ -5,12 +5,12 @@ from enum import Enum, auto
 
 import msgspec
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Refused, Unintelligible, Unsupported
+from exporter.cloud.decode.values import count
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import Refused, Unintelligible, Unsupported
 from exporter.cloud.v1 import wire
 from exporter.cloud.v1.adapter import identity
 from exporter.cloud.v1.endpoints import OVERVIEW
-from exporter.cloud.values import count
 from exporter.domain.source import Clock
 
 PAGE_SIZE = 100

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import msgspec
 
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.v1.embedded import opened
-from exporter.cloud.values import number
+from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.values import number
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import CloudError, Gone, Refused, Unintelligible, Unreachable, Unsupported
-from exporter.cloud.v1 import listing, wire
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import CloudError, Gone, Refused, Unintelligible, Unreachable, Unsupported
+from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_record
 from exporter.cloud.v1.endpoints import VERSION, VERSIONS
+from exporter.cloud.v1.listing import Walk, Walker, matters
 from exporter.cloud.v1.mapper import Mapper
-from exporter.cloud.v1.register import Owner, Register
 from exporter.cloud.v1.series import series
-from exporter.cloud.v1.walk import Walk, Walker, matters
+from exporter.cloud.v1.version_cache import Owner, Register
 from exporter.domain.job import Api, Job
 from exporter.domain.source import Clock, Known, Sighting
 from exporter.domain.usage import TaskSeries
@@ -226,7 +226,7 @@ class V1Source:
         except Unsupported:
             if self._detail_works:
                 raise
-        found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+        found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
         for answer in found.records:
             learned = from_record(answer, name=found.job_name, workspace_id=job.workspace_id, note=self._note)
             if learned is not None and learned.job_id == job.job_id:
@@ -267,7 +267,7 @@ class V1Source:
         return answer, learned
 
     async def _read_versions(self, owner: Owner, workspace_id: str, walk: Walk, known: Known) -> None:
-        found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+        found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
         for answer in found.records:
             job = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
             if job is None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import phases, records, wire
-from exporter.cloud.v2.demand import demand
-from exporter.cloud.v2.lenient import decode
 from exporter.cloud.v2.nodes import steps
+from exporter.cloud.v2.requested_resources import demand
 from exporter.domain.job import Api, Job, JobStatus
 
 KINDS = (

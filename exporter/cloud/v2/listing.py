@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Unintelligible, Unreachable
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import Unintelligible, Unreachable
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
 from exporter.cloud.v2.paging import Memory, Mode, Pager

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import wire
-from exporter.cloud.v2.lenient import decode
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 

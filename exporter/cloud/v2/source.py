@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Denied, Gone, Paused, Refused, Unintelligible, Unsupported
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import Denied, Gone, Paused, Refused, Unintelligible, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
 from exporter.cloud.v2.listing import Lister, Listing, OutOfTime

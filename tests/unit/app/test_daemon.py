@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.app.daemon import Daemon, ShutdownError
+from exporter.app.events import Observed, defect
 from exporter.app.project import identity
-from exporter.app.report import Observed, defect
 from exporter.polling.memory import CountsMemory, ProjectMemory
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
@@ -20,7 +20,7 @@ from exporter.settings import Settings
 from exporter.settings.model import Tls
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.rig import settings_for
+from tests.e2e.harness import settings_for
 
 MEMORY = {"vision": ProjectMemory(origin="elsewhere", counts=CountsMemory(submitted={"": 7}))}
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from exporter.app.output import Output
 from exporter.app.publication import Publication, State
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.families.self_metrics import OwnMetrics
 from exporter.polling.memory import ProjectMemory
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Metrics

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.backfill.course import course, states
 from exporter.backfill.grid import Grid, Level, Tally
 from exporter.backfill.sums import SUMS, Sums
+from exporter.backfill.timeline import course, states
 from exporter.domain.job import Accelerator, Job, JobStatus
-from exporter.metrics.accounting import ACCELERATORS
-from exporter.metrics.project import FINISHED, JOBS, STARTED, SUBMITTED
+from exporter.metrics.families.accounting import ACCELERATORS
+from exporter.metrics.families.project import FINISHED, JOBS, STARTED, SUBMITTED
 from tests.unit.backfill.past import T0, job, jobs, ran
 
 GRID = Grid.over(T0, T0 + 1000, step=100)

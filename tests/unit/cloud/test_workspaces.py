@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Denied, Refused, Unreachable, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import Broken, CloudError, Denied, Refused, Unreachable, Unsupported
 from exporter.cloud.workspaces import REFRESH_S, AllWorkspaces, FixedWorkspaces
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 RECORDED = (Path(__file__).parents[2] / "fixtures" / "v1" / "workspaces.json").read_bytes()
 RESEARCH = "5ec0d000000000000000000000000001"

@@ -15,8 +15,8 @@ from exporter.domain.usage import TaskSeries
 from exporter.polling.ledger import LATE_S, Counts, Ledger
 from exporter.polling.memory import CountsMemory, LedgerMemory, ProjectMemory
 from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.screen import Screen
 from exporter.polling.statefile import StateFile
+from exporter.polling.visibility import Screen
 from tests.clock import ManualClock
 
 T0 = 1_700_000_000.0

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from exporter.cloud.errors import Denied as CloudDenied
+from exporter.cloud.http.errors import Denied as CloudDenied
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import JobSource, Known, Sighting, SourceError
 from exporter.domain.usage import TaskSeries
+from exporter.polling.call_count import count_call
 from exporter.polling.poller import Plan, PollReport, ProjectPoller
-from exporter.polling.screen import Screen
-from exporter.polling.tally import count_call
+from exporter.polling.visibility import Screen
 from tests.clock import ManualClock
 
 PLAN = Plan(timeout_s=30.0, stale_after_s=300.0, retention_s=86400.0, sweep_interval_s=21600.0, sweep_retry_s=600.0)

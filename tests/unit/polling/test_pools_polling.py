@@ -8,10 +8,10 @@ import pytest
 from exporter.domain.pool import Pool, PoolSighting, Quota
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, SourceError
+from exporter.polling.call_count import count_call
 from exporter.polling.poller import Plan, PollReport, ProjectPoller
 from exporter.polling.pools import ASK_AGAIN_S
-from exporter.polling.screen import Screen
-from exporter.polling.tally import count_call
+from exporter.polling.visibility import Screen
 from tests.clock import ManualClock
 
 PLAN = Plan(timeout_s=30.0, stale_after_s=300.0)

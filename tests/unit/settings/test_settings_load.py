@@ -22,8 +22,8 @@ from exporter.settings import (
     load,
 )
 from exporter.settings.decode import Decoder
-from exporter.settings.fault import Faults
-from exporter.settings.syntax import parse
+from exporter.settings.problems import Faults
+from exporter.settings.yaml_nodes import parse
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "settings"
 PROJECT_ID = "0123456789abcdef0123456789abcdef"

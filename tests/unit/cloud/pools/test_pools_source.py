@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Denied, Gone, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import Broken, CloudError, Denied, Gone, Unsupported
 from exporter.cloud.pools.endpoints import (
     FLAVORS,
     POOLS,
@@ -23,7 +23,7 @@ from exporter.cloud.pools.source import CloudPools
 from exporter.domain.pool import PoolSighting, WorkloadKind, WorkloadStatus
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 Answer = TypeVar("Answer")
 

@@ -1,11 +1,11 @@
 import pytest
 
 from exporter.cloud.v1.mapper import REMEMBER_S, Mapper
-from exporter.cloud.v1.register import Register
+from exporter.cloud.v1.version_cache import Register
 from exporter.domain.job import Api
 from exporter.domain.job import Job as Told
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
 
 

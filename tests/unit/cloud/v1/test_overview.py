@@ -4,11 +4,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Refused, Unintelligible, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import Broken, CloudError, Refused, Unintelligible, Unsupported
 from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, Overview
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class Pages:

@@ -9,7 +9,7 @@ from exporter.cloud.v1.series import KILOBYTE, series
 from exporter.cloud.v1.wire import NOTHING
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries, summarise
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fixtures import raw
 
 SAMPLED = {

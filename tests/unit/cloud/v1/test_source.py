@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from exporter.cloud.errors import (
+from exporter.cloud.http.errors import (
     Broken,
     CloudError,
     Denied,
@@ -17,13 +17,13 @@ from exporter.cloud.errors import (
     Unreachable,
     Unsupported,
 )
+from exporter.cloud.v1.listing import OUTAGE_RETRY_S, OVERVIEW_RETRY_S
 from exporter.cloud.v1.source import DETAILS, V1Source
-from exporter.cloud.v1.walk import OUTAGE_RETRY_S, OVERVIEW_RETRY_S
 from exporter.domain.job import Accelerator, Api, JobStatus
 from exporter.domain.job import Job as Told
 from exporter.domain.source import JobSource, Known, Sighting, SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.cloud import NOW_MS, FakeV1, Job, Version
 
 USAGE = {"cpuUsage": ["0", "50.00"], "memUsage": ["0", "40.00"], "gpuUtil": ["0", "75.00"]}

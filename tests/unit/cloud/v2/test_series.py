@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.cloud.v2.series import series
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries, summarise
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fixture import recorded
 
 GPU, NPU, CPU = Accelerator.GPU, Accelerator.NPU, Accelerator.CPU

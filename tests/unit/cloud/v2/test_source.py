@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from exporter.cloud.errors import (
+from exporter.cloud.http.errors import (
     Broken,
     CloudError,
     Denied,
@@ -24,7 +24,7 @@ from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.source import JobSource, Known, Sighting, SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.cloud import T0, Ask, Cloud
 
 
