@@ -21,8 +21,8 @@ from exporter.domain.source import JobSource
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
 from exporter.metrics.exposition.exposition import Exposition
 from exporter.metrics.exposition.renderer import Renderer
-from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.visibility import Screen
+from exporter.polling.poller import PollSettings, ProjectPoller
+from exporter.polling.visibility import Visibility
 
 UNCHANGED_BUDGET_S = 50e-6
 CHANGED_BUDGET_S = 1e-3
@@ -71,8 +71,8 @@ class Rig:
         self.poller = ProjectPoller(
             identity=ProjectSnapshot(project="vision"),
             sources=Fixed(source),
-            plan=Plan(timeout_s=600.0),
-            screen=Screen(),
+            plan=PollSettings(timeout_s=600.0),
+            screen=Visibility(),
             clock=clock,
             on_change=self._take,
             on_poll=lambda _: None,

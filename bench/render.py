@@ -88,7 +88,9 @@ class Reference:
     def collect(self) -> Iterator[Metric]:
         """Build each family with all its samples."""
         for family in JOB_FAMILIES:
-            yield self._metric(family, [job for own in self.newest.projects for job in (own.jobs or {}).values()])
+            yield self._metric(
+                family, [job for self_metrics in self.newest.projects for job in (self_metrics.jobs or {}).values()]
+            )
         for family in PROJECT_FAMILIES:
             yield self._metric(family, list(self.newest.projects))
 
@@ -99,9 +101,9 @@ class Reference:
             Type.INFO: InfoMetricFamily,
         }
         identity = [label.name for label in IDENTITY[family.subject]]
-        own = [label.name for label in family.labels]
+        self_metrics = [label.name for label in family.labels]
         metric = kinds[family.type](
-            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else own)]
+            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else self_metrics)]
         )
         samples = family.samples or (lambda _: ())
         for subject in subjects:

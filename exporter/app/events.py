@@ -4,7 +4,7 @@ import traceback
 
 import structlog
 
-from exporter.metrics.families.self_metrics import OwnMetrics
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport
 from exporter.settings import Prices
@@ -16,7 +16,7 @@ _MOST_NOTED = 200
 _LONGEST_VALUE = 80
 
 
-class Observed(OwnMetrics):
+class Observed(SelfMetrics):
     """The self-metrics, which also count each call towards the poll that made it."""
 
     def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
@@ -25,18 +25,18 @@ class Observed(OwnMetrics):
         super().call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
 
 
-def priced(prices: Prices, own: OwnMetrics) -> None:
+def priced(prices: Prices, self_metrics: SelfMetrics) -> None:
     """Show the price list of the settings."""
     told = {(price.flavor, price.accelerator_model): price.price for price in prices.accelerator_hour}
-    own.priced(told, currency=prices.currency)
+    self_metrics.priced(told, currency=prices.currency)
 
 
 class Unknowns:
     """Counts values of the cloud that we do not know, and logs each once."""
 
-    def __init__(self, project: str, own: OwnMetrics) -> None:
+    def __init__(self, project: str, self_metrics: SelfMetrics) -> None:
         self._project = project
-        self._own = own
+        self._own = self_metrics
         self._noted: set[tuple[str, str]] = set()
 
     def __call__(self, field: str, value: object) -> None:

@@ -11,7 +11,7 @@ Minute = tuple[float, JobUsage]
 """When a minute was over, and what it was like."""
 
 
-def minutes(job: Job, series: Iterable[TaskSeries], *, asked_at: float) -> list[Minute]:
+def samples(job: Job, series: Iterable[TaskSeries], *, asked_at: float) -> list[Minute]:
     """Give each sampled minute of a run its time, oldest first, aligned from the end.
 
     Points lie whole minutes after the start, and the last one belongs to the end of the run, or to `asked_at` while

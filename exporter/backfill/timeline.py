@@ -18,7 +18,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class JobInterval:
     """A time in which a job was the same all along."""
 
     begin: float
@@ -59,7 +59,7 @@ def course(job: Job) -> tuple[Stretch, ...]:
     )
 
 
-def states(job: Job) -> Iterator[State]:
+def states(job: Job) -> Iterator[JobInterval]:
     """Tell what a job was like from its submission on; what it held then is `status_accelerators` of each state.
 
     It held what it asked for for as long as it ran, unless the cloud tells its nodes over time.
@@ -75,10 +75,10 @@ def states(job: Job) -> Iterator[State]:
             reported_nodes=None,
         )
         if stretch.status is not JobStatus.RUNNING or not job.node_steps:
-            yield State(stretch.begin, stretch.end, as_it_was)
+            yield JobInterval(stretch.begin, stretch.end, as_it_was)
             continue
         for begin, end, nodes in _nodes(job.node_steps, stretch):
-            yield State(begin, end, replace(as_it_was, reported_nodes=nodes))
+            yield JobInterval(begin, end, replace(as_it_was, reported_nodes=nodes))
 
 
 def _nodes(steps: Sequence[tuple[float, int]], stretch: Stretch) -> Iterator[tuple[float, float, int]]:

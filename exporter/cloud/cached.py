@@ -14,7 +14,7 @@ REFUSED_S = 3600.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Part(Generic[Value]):
+class Cached(Generic[Value]):
     """The newest answer of one call; all times are monotonic.
 
     An answer is asked for again after `refresh_s`, and believed for `keep_s` when nothing newer comes.
@@ -44,7 +44,7 @@ class Part(Generic[Value]):
         return self._value
 
 
-class Refusals:
+class RefusalCache:
     """Which calls are not made for an hour, because the cloud refused them; a pool's name narrows it to that pool."""
 
     def __init__(self) -> None:

@@ -19,11 +19,11 @@ from exporter.cloud.auth.pod_identity import PodIdentity
 from exporter.cloud.auth.temporary import LeasedKeys
 from exporter.cloud.auth.token import TokenAuth
 from exporter.cloud.http.circuit import CircuitPolicy
-from exporter.cloud.http.client import Transport
+from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.limit import Limits
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.retry import RetryPolicy
-from exporter.cloud.http.transport import Exchange, sent_once
+from exporter.cloud.http.transport import HttpTransport, sent_once
 from exporter.domain.source import Clock
 
 _LARGEST_HEADER_BYTES = 65_536  # a token is several kB, and comes as a header; aiohttp's default is 8190
@@ -98,7 +98,7 @@ class TargetOptions:
 @asynccontextmanager
 async def connect(
     options: TargetOptions, *, clock: Clock, observer: Observer, jitter: Callable[[], float] = random.random
-) -> AsyncIterator[Transport]:
+) -> AsyncIterator[ApiClient]:
     """Give the transport of one target; its connections are closed at the end. Sends nothing by itself.
 
     Raises OSError when the CA file cannot be read or holds no certificate.
@@ -119,28 +119,28 @@ async def connect(
         limits = Limits(
             requests_per_second=options.requests_per_second, burst=options.burst, concurrency=options.concurrency
         )
-        exchange = partial(
-            Exchange,
+        transport = partial(
+            HttpTransport,
             session=session,
             project=options.project,
             clock=clock,
             observer=observer,
             max_answer_bytes=options.max_answer_bytes,
         )
-        remote = exchange(timeout_s=options.timeout_s, proxy=options.proxy)
+        remote = transport(timeout_s=options.timeout_s, proxy=options.proxy)
         auth = _auth(
             options,
-            iam=exchange(timeout_s=options.timeout_s, proxy=options.proxy, pace=limits.pace),
-            local=exchange(timeout_s=min(_LOCAL_TIMEOUT_S, options.timeout_s)),
+            iam=transport(timeout_s=options.timeout_s, proxy=options.proxy, pace=limits.pace),
+            local=transport(timeout_s=min(_LOCAL_TIMEOUT_S, options.timeout_s)),
             clock=clock,
             changed=lambda expires_at: observer.credentials_changed(project=options.project, expires_at=expires_at),
         )
         try:
-            yield Transport(
+            yield ApiClient(
                 project=options.project,
                 endpoint=_base(options.endpoint),
                 auth=auth,
-                exchange=remote,
+                transport=remote,
                 limits=limits,
                 clock=clock,
                 observer=observer,
@@ -155,8 +155,8 @@ async def connect(
 def _auth(
     options: TargetOptions,
     *,
-    iam: Exchange,
-    local: Exchange,
+    iam: HttpTransport,
+    local: HttpTransport,
     clock: Clock,
     changed: Callable[[float | None], None],
 ) -> Auth:
@@ -178,10 +178,10 @@ def _auth(
         case AccessKeyCredentials(access_key=access, secret_key=secret, security_token=security_token):
             provider = StaticKeys(access=access, secret=secret, security_token=security_token)
         case MetadataCredentials(base_url=base_url):
-            node = NodeMetadata(base_url=_base(base_url), exchange=local, clock=clock)
+            node = NodeMetadata(base_url=_base(base_url), transport=local, clock=clock)
             provider = LeasedKeys(node.key, clock=clock, changed=changed)
         case PodIdentityCredentials(url=url, token=token):
-            pod = PodIdentity(url=url, token=token, exchange=local, clock=clock)
+            pod = PodIdentity(url=url, token=token, transport=local, clock=clock)
             provider = LeasedKeys(pod.key, clock=clock, changed=changed)
         case _ as other:
             assert_never(other)

@@ -7,7 +7,7 @@ from exporter.domain.usage import HANG_AFTER_S, JobUsage, TaskUsage, combine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class UsageRequest:
     """One task to be asked about."""
 
     job_id: str
@@ -22,7 +22,7 @@ class _Reading:
     usage: TaskUsage | None = None
 
 
-class Readings:
+class UsageReadings:
     """Readings of one project's running jobs.
 
     `keep_s`: how old a reading may grow before it is no longer shown. `hang_after_s`: for how long a job may stand
@@ -35,7 +35,7 @@ class Readings:
         self._readings: dict[str, dict[str, _Reading]] = {}
         self._shown: dict[str, tuple[tuple[TaskUsage, ...], JobUsage]] = {}
 
-    def turns(self, tasks: Mapping[str, Iterable[str]], *, at: float) -> list[Turn]:
+    def turns(self, tasks: Mapping[str, Iterable[str]], *, at: float) -> list[UsageRequest]:
         """Put every task of the running jobs in order, the one asked longest ago first; forget all other jobs."""
         for job_id in self._readings.keys() - tasks.keys():
             del self._readings[job_id]
@@ -47,9 +47,9 @@ class Readings:
                 reading = known.setdefault(name, _Reading(known_at=at))
                 queue.append((reading.asked_at, job_id, name))
         queue.sort(key=lambda turn: turn[0])
-        return [Turn(job_id=job_id, task=name) for _, job_id, name in queue]
+        return [UsageRequest(job_id=job_id, task=name) for _, job_id, name in queue]
 
-    def asked(self, turn: Turn, usage: TaskUsage | None, *, at: float) -> None:
+    def asked(self, turn: UsageRequest, usage: TaskUsage | None, *, at: float) -> None:
         """Note an answer; None (no data yet, or a failure) leaves the last reading to grow old."""
         reading = self._readings[turn.job_id][turn.task]
         reading.asked_at = at

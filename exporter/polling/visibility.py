@@ -11,14 +11,14 @@ _HASH_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Screen:
+class Visibility:
     """One project's view of its jobs. The defaults show everything."""
 
     shows: Callable[[Job], bool] = lambda _: True
     """Whether a job has series of its own, asked of the job as the cloud tells it; aggregates count it either way."""
     user_label: Literal["keep", "hash", "drop"] = "keep"
 
-    def veil(self, job: Job) -> Job:
+    def mask_user(self, job: Job) -> Job:
         """Return the job with its user as the settings want it shown."""
         return job if self.user_label == "keep" or not job.user else replace(job, user=self.veiled(job.user))
 

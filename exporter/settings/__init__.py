@@ -16,7 +16,7 @@ from exporter.settings.model import (
     Prices,
     RateLimit,
     Settings,
-    State,
+    StateSettings,
     Target,
     Tls,
 )
@@ -47,7 +47,7 @@ __all__ = [
     "SecretUnreadable",
     "Settings",
     "SettingsError",
-    "State",
+    "StateSettings",
     "Target",
     "Tls",
     "load",

@@ -18,11 +18,11 @@ from exporter.simulator.options import (
     SECRET_MARKER,
     USER,
     Options,
-    Project,
+    ProjectOptions,
 )
 from exporter.simulator.server import Simulator
 from exporter.simulator.world.flavor import Engine, Flavor, flavor
-from exporter.simulator.world.job import Job, Plan, Role, State
+from exporter.simulator.world.job import Job, JobScript, JobState, Role
 from exporter.simulator.world.world import World
 
 __all__ = [
@@ -43,14 +43,14 @@ __all__ = [
     "Fault",
     "Flavor",
     "Job",
+    "JobScript",
+    "JobState",
     "Options",
-    "Plan",
-    "Project",
+    "ProjectOptions",
     "RealClock",
     "Role",
     "ScaledClock",
     "Simulator",
-    "State",
     "World",
     "flavor",
     "parse_fault",

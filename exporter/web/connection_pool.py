@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, eq=False)
-class Visit:
+class Connection:
     """One connection, from the moment it was taken in until it is gone."""
 
     host: str
@@ -23,19 +23,19 @@ class Visit:
 
 
 @dataclass(slots=True)
-class _Party:
+class _HostConnections:
     """Visits from one host, those that changed longest ago first."""
 
-    idle: dict[Visit, None] = field(default_factory=dict)
+    idle: dict[Connection, None] = field(default_factory=dict)
     """Without a whole request, as yet or at the moment."""
-    busy: dict[Visit, None] = field(default_factory=dict)
+    busy: dict[Connection, None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """All of them."""
         return len(self.idle) + len(self.busy)
 
 
-class Crowd:
+class ConnectionPool:
     """At most so many visits; a newcomer is always let in, and somebody goes for it.
 
     The host that has most loses one: the visit that is idle longest, or if all are busy the one that is so longest.
@@ -43,16 +43,16 @@ class Crowd:
 
     def __init__(self, *, most: int) -> None:
         self._most = most
-        self._parties: dict[str, _Party] = {}
+        self._parties: dict[str, _HostConnections] = {}
         self._count = 0
 
     def __len__(self) -> int:
         """How many are connected."""
         return self._count
 
-    def enter(self, visit: Visit) -> None:
+    def enter(self, visit: Connection) -> None:
         """Take a visit in, idle; end another when there is one too many."""
-        self._parties.setdefault(visit.host, _Party()).idle[visit] = None
+        self._parties.setdefault(visit.host, _HostConnections()).idle[visit] = None
         self._count += 1
         if self._count > self._most:
             self.evict()
@@ -66,7 +66,7 @@ class Crowd:
         self.exit(visit)
         visit.end()
 
-    def exit(self, visit: Visit) -> None:
+    def exit(self, visit: Connection) -> None:
         """Forget a visit; does nothing when it is forgotten already."""
         party = self._parties.get(visit.host)
         if party is None or (visit not in party.idle and visit not in party.busy):
@@ -77,7 +77,7 @@ class Crowd:
         if not party:
             del self._parties[visit.host]
 
-    def begun(self, visit: Visit) -> None:
+    def begun(self, visit: Connection) -> None:
         """Note that a visit has sent a whole request."""
         visit.fresh = False
         party = self._parties.get(visit.host)
@@ -85,7 +85,7 @@ class Crowd:
             del party.idle[visit]
             party.busy[visit] = None
 
-    def ended(self, visit: Visit) -> None:
+    def ended(self, visit: Connection) -> None:
         """Note that a visit has its answer."""
         party = self._parties.get(visit.host)
         if party is not None and visit in party.busy:
@@ -108,13 +108,13 @@ class Crowd:
                 self.exit(visit)
                 visit.end()
 
-    def _all(self) -> Iterator[Visit]:
+    def _all(self) -> Iterator[Connection]:
         for party in self._parties.values():
             yield from party.idle
             yield from party.busy
 
 
-def neighbourhood(host: str) -> str:
+def client_network(host: str) -> str:
     """Group addresses one visitor can have at will: an IPv6 network of 64 bits, or one IPv4 address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -78,17 +78,17 @@ UNREACHABLE: Mapping[str, Trouble] = {
     "reset-in-body": Trouble(fault="reset-body", outcome="unreachable", retried=True, opens=True),
 }
 UNINTELLIGIBLE: Mapping[str, Trouble] = {
-    "truncated-json": Trouble(fault="truncated", outcome="unintelligible"),
-    "wrong-types": Trouble(fault="wrong-types", outcome="unintelligible"),
-    "empty-200": Trouble(fault="empty-200", outcome="unintelligible"),
-    "204": Trouble(fault="204", outcome="unintelligible"),
-    "html-200": Trouble(fault="html-502:status=200", outcome="unintelligible"),
+    "truncated-json": Trouble(fault="truncated", outcome="invalid_response"),
+    "wrong-types": Trouble(fault="wrong-types", outcome="invalid_response"),
+    "empty-200": Trouble(fault="empty-200", outcome="invalid_response"),
+    "204": Trouble(fault="204", outcome="invalid_response"),
+    "html-200": Trouble(fault="html-502:status=200", outcome="invalid_response"),
 }
 BROKEN: Mapping[str, Trouble] = {
-    "html-502": Trouble(fault="html-502", outcome="broken", retried=True, opens=True),
-    "500": Trouble(fault="500", outcome="broken", retried=True, opens=True),
-    "503": Trouble(fault="503", outcome="broken", retried=True, opens=True),
-    "408": Trouble(fault="408", outcome="broken", retried=True, opens=True),
+    "html-502": Trouble(fault="html-502", outcome="server_error", retried=True, opens=True),
+    "500": Trouble(fault="500", outcome="server_error", retried=True, opens=True),
+    "503": Trouble(fault="503", outcome="server_error", retried=True, opens=True),
+    "408": Trouble(fault="408", outcome="server_error", retried=True, opens=True),
 }
 THROTTLED: Mapping[str, Trouble] = {
     "429-seconds": Trouble(fault="429:retry_after=30", outcome="throttled", opens=True),
@@ -100,13 +100,13 @@ REFUSED: Mapping[str, Trouble] = {
     "401-forever": Trouble(fault="401", outcome="denied", opens=True),
     "403": Trouble(fault="403", outcome="denied"),
     "404": Trouble(fault="404", outcome="unsupported"),
-    "is-success-false-200": Trouble(fault="is-success-false", outcome="refused", v2_outcome="unintelligible"),
+    "is-success-false-200": Trouble(fault="is-success-false", outcome="refused", v2_outcome="invalid_response"),
     "is-success-false-400": Trouble(fault="is-success-false:status=400", outcome="refused"),
     "clock-skew": Trouble(fault="clock-skew:skew=1200", outcome="denied", opens=True),
     "redirect": Trouble(fault="redirect", outcome="refused"),
     "echo": Trouble(fault="echo", outcome="refused"),
 }
-HUGE: Mapping[str, Trouble] = {"200-mb": Trouble(fault="huge:size_mb=200", outcome="unintelligible", slow=True)}
+HUGE: Mapping[str, Trouble] = {"200-mb": Trouble(fault="huge:size_mb=200", outcome="invalid_response", slow=True)}
 TROUBLES: Mapping[str, Trouble] = {**UNREACHABLE, **UNINTELLIGIBLE, **BROKEN, **THROTTLED, **REFUSED, **HUGE}
 
 

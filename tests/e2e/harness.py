@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.events import Observed
 from exporter.app.output import Output
-from exporter.app.project import Place, identity, watching
+from exporter.app.project import Host, identity, watching
 from exporter.polling.poller import ProjectPoller
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, load
@@ -54,7 +54,7 @@ NAMED: Mapping[str, Any] = {"project_name": PROJECT_NAME, "credentials": BY_PASS
 """A target by project name and password."""
 
 
-HERE = Place(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
+HERE = Host(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
 """A machine that offers no credentials, and whose retries do not wait."""
 
 
@@ -65,10 +65,14 @@ class Rig:
         self.settings = settings
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.own = Observed(self.registry)
+        self.self_metrics = Observed(self.registry)
         self.store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
         self.output = Output(
-            settings.metrics, initial=self.store.current, registry=self.registry, own=self.own, clock=clock
+            settings.metrics,
+            initial=self.store.current,
+            registry=self.registry,
+            self_metrics=self.self_metrics,
+            clock=clock,
         )
         self.pollers: list[ProjectPoller] = []
 
@@ -114,11 +118,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig_for(settings: Settings, clock: ManualClock, *, place: Place = HERE) -> AsyncIterator[Rig]:
+async def rig_for(settings: Settings, clock: ManualClock, *, place: Host = HERE) -> AsyncIterator[Rig]:
     """Give a rig for these settings; its connections close at the end."""
     rig = Rig(settings, clock)
     async with AsyncExitStack() as up:
         for target in settings.targets:
-            poller = watching(target, settings, clock=clock, own=rig.own, on_change=rig.store.update, place=place)
+            poller = watching(
+                target, settings, clock=clock, self_metrics=rig.self_metrics, on_change=rig.store.update, place=place
+            )
             rig.pollers.append(await up.enter_async_context(poller))
         yield rig

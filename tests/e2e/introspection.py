@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from exporter.app import RealClock, WebOptions, Wishes, serve
+from exporter.app import RealClock, Signals, WebOptions, serve
 from exporter.settings import load
 from exporter.web.address import Address
 from tests.e2e.endurance import parsed
@@ -21,7 +21,7 @@ class Inside:
     """A running daemon."""
 
     url: str
-    wishes: Wishes
+    wishes: Signals
     task: asyncio.Task[None]
 
     async def text(self) -> str:
@@ -56,7 +56,7 @@ async def inside(config: Path, *, lifecycle: bool = True) -> AsyncIterator[Insid
     """Run the daemon with a settings file until the context ends; then it is asked to stop, and has to."""
     environ: Mapping[str, str] = {}
     listening: asyncio.Future[tuple[Address, ...]] = asyncio.get_running_loop().create_future()
-    wishes = Wishes()
+    wishes = Signals()
     task = asyncio.create_task(
         serve(
             load(config, environ=environ),

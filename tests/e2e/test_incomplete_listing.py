@@ -41,7 +41,7 @@ async def test_nothing_below_the_break_is_lost(
             await rig.poll()
             assert submitted(rig) < JOBS
             cloud.faults.remove(fault)
-            memory = rig.pollers[0].remember()
+            memory = rig.pollers[0].dump()
             if not restart:
                 clock.turn(400)
                 await rig.poll()
@@ -52,6 +52,6 @@ async def test_nothing_below_the_break_is_lost(
                 assert cloud.requests.count("v2.search") - before <= 4  # two pages of 60 running, one of the newest
                 return
         async with rig_for(settings, clock) as rig:
-            rig.pollers[0].recall(memory)
+            rig.pollers[0].restore(memory)
             await rig.poll()
             assert submitted(rig) == JOBS

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from exporter.app.events import Observed
 from exporter.app.output import Output
-from exporter.app.project import Place, identity, watching
-from exporter.app.publication import Publication, State
+from exporter.app.project import Host, identity, watching
+from exporter.app.publication import Publication, StatePersistence
 from exporter.polling.poller import ProjectPoller
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, load
@@ -125,24 +125,24 @@ async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]
     write the old state while the next life reads it.
     """
     registry = CollectorRegistry()
-    own = Observed(registry)
-    state = State(settings.state.file, own=own, clock=clock)
+    self_metrics = Observed(registry)
+    state = StatePersistence(settings.state.file, self_metrics=self_metrics, clock=clock)
     memory = state.load()
     target = settings.targets[0]
     store = SnapshotStore([identity(target)], clock=clock)
-    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
+    output = Output(
+        settings.metrics, initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    )
     async with AsyncExitStack() as up:
         asyncio.get_running_loop().set_default_executor(up.enter_context(ThreadPoolExecutor()))
-        place = Place(jitter=lambda: 0.0)  # pauses between attempts would be in earnest
+        place = Host(jitter=lambda: 0.0)  # pauses between attempts would be in earnest
         poller = await up.enter_async_context(
-            watching(target, settings, clock=clock, own=own, on_change=store.update, place=place)
+            watching(target, settings, clock=clock, self_metrics=self_metrics, on_change=store.update, place=place)
         )
         if target.project in memory:
-            poller.recall(memory[target.project])
+            poller.restore(memory[target.project])
         store.update(poller.snapshot())
-        publication = Publication(
-            store, remember=lambda: {target.project: poller.remember()}, output=output, state=state
-        )
+        publication = Publication(store, dump=lambda: {target.project: poller.dump()}, output=output, state=state)
         bound = await up.enter_async_context(
             serving(
                 (Address("127.0.0.1", 0),),

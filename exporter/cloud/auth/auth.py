@@ -13,12 +13,12 @@ from exporter.cloud.auth.sign import sign
 from exporter.cloud.http import response
 from exporter.cloud.http.errors import Refused
 from exporter.cloud.http.request import Request, query_text
-from exporter.cloud.http.transport import Exchange
+from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class SignedHeaders:
     """What one request is sent with: all its headers, and by which credential."""
 
     headers: Mapping[str, str] = field(repr=False)
@@ -35,11 +35,11 @@ class Auth(Protocol):
         """The id of the project in the cloud; asked for once where only its name is known."""
         ...
 
-    async def authorize(self, request: Request) -> Grant:
+    async def authorize(self, request: Request) -> SignedHeaders:
         """Vouch for this request, now: a signature is good for one sending."""
         ...
 
-    async def renew(self, refused: Grant) -> bool:
+    async def renew(self, refused: SignedHeaders) -> bool:
         """After a 401: whether there is another credential than the refused one, so that asking again has a point."""
         ...
 
@@ -64,7 +64,7 @@ class SigningAuth:
         self,
         *,
         provider: KeyProvider,
-        iam: Exchange,
+        iam: HttpTransport,
         iam_endpoint: str,
         project_id: str,
         project_name: str,
@@ -89,12 +89,12 @@ class SigningAuth:
                     self._project_id = await self._looked_up()
         return self._project_id
 
-    async def authorize(self, request: Request) -> Grant:
+    async def authorize(self, request: Request) -> SignedHeaders:
         """Sign, with X-Project-Id among the signed headers."""
         headers = {**request.headers, "X-Project-Id": await self.project_id()}
         return await self._signed(replace(request, headers=headers))
 
-    async def renew(self, refused: Grant) -> bool:
+    async def renew(self, refused: SignedHeaders) -> bool:
         """Ask the provider for another key."""
         return isinstance(refused.credential, AccessKey) and await self._provider.renew(refused.credential)
 
@@ -102,14 +102,14 @@ class SigningAuth:
         """Stop the provider's refresh."""
         await self._provider.close()
 
-    async def _signed(self, request: Request) -> Grant:
+    async def _signed(self, request: Request) -> SignedHeaders:
         key = await self._provider.key()
         if key.expires_at is None and key != self._lasting:
             self._lasting = key
             self._changed(None)
         headers = sign(request, key, at=self._clock.time())
         unsaid = (key.access, key.secret, key.security_token, headers["Authorization"].rpartition("=")[2])
-        return Grant(headers=headers, unsaid=unsaid, credential=key)
+        return SignedHeaders(headers=headers, unsaid=unsaid, credential=key)
 
     async def _looked_up(self) -> str:
         request = Request(
@@ -135,5 +135,5 @@ class SigningAuth:
             if project.name == self._project_name:
                 return project.id
         raise Refused(
-            request.operation, f"there is no project {response.said(self._project_name)}, or it is not ours"
+            request.operation, f"there is no project {response.sanitize(self._project_name)}, or it is not ours"
         )

@@ -6,9 +6,9 @@ from exporter.cloud.auth.credentials import AccessKey
 from exporter.cloud.auth.lease import Lease
 from exporter.cloud.auth.temporary import lease_of
 from exporter.cloud.http import response
-from exporter.cloud.http.errors import CloudError, Denied, Refused, Unintelligible
+from exporter.cloud.http.errors import CloudError, Denied, InvalidResponse, Refused
 from exporter.cloud.http.request import Request
-from exporter.cloud.http.transport import Exchange
+from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 _TOKEN_LIFE_S = 21_600  # the longest the service grants
@@ -18,9 +18,9 @@ _NO_TOKENS = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.SE
 class NodeMetadata:
     """The metadata service. The node rotates its keys ten minutes before they run out."""
 
-    def __init__(self, *, base_url: str, exchange: Exchange, clock: Clock) -> None:
+    def __init__(self, *, base_url: str, transport: HttpTransport, clock: Clock) -> None:
         self._base_url = base_url
-        self._exchange = exchange
+        self._exchange = transport
         self._clock = clock
         self._token = ""
         self._token_until = 0.0
@@ -74,11 +74,11 @@ class NodeMetadata:
         return token
 
 
-def _token_text(reply: response.Reply, *, operation: str, now: float) -> str:
+def _token_text(reply: response.Response, *, operation: str, now: float) -> str:
     error = response.fault(reply, operation=operation, now=now)
     if error is not None:
         raise error
     token = reply.body.decode("latin-1").strip()
     if not token or not (token.isascii() and token.isprintable()):
-        raise Unintelligible(operation, "the answer is no token", status=reply.status)
+        raise InvalidResponse(operation, "the answer is no token", status=reply.status)
     return token

@@ -6,7 +6,7 @@ from exporter.cloud.auth.credentials import AccessKey, Secret, header_text
 from exporter.cloud.auth.lease import Lease
 from exporter.cloud.auth.temporary import lease_of
 from exporter.cloud.http.request import Request
-from exporter.cloud.http.transport import Exchange
+from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 _OPERATION = "pod_identity_key"
@@ -15,10 +15,10 @@ _OPERATION = "pod_identity_key"
 class PodIdentity:
     """The address in HC_CONTAINER_CREDENTIALS_FULL_URI, and the token in HC_CONTAINER_AUTHORIZATION_TOKEN_FILE."""
 
-    def __init__(self, *, url: str, token: Secret, exchange: Exchange, clock: Clock) -> None:
+    def __init__(self, *, url: str, token: Secret, transport: HttpTransport, clock: Clock) -> None:
         self._url = URL(url)
         self._token = token
-        self._exchange = exchange
+        self._exchange = transport
         self._clock = clock
 
     async def key(self) -> Lease[AccessKey]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from exporter.cloud.auth.credentials import AccessKey
 from exporter.cloud.auth.lease import Lease, Renewing
 from exporter.cloud.http import response
-from exporter.cloud.http.errors import Unintelligible
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.domain.source import Clock
 
 _SPELLINGS = {
@@ -45,7 +45,7 @@ class LeasedKeys:
         await self._renewing.close()
 
 
-def lease_of(reply: response.Reply, *, operation: str, now: float, unsaid: Sequence[str] = ()) -> Lease[AccessKey]:
+def lease_of(reply: response.Response, *, operation: str, now: float, unsaid: Sequence[str] = ()) -> Lease[AccessKey]:
     """Read a key with its lifetime. Raises CloudError; an incomplete one is Unintelligible and names the field."""
     told = response.read(reply, dict[str, object], operation=operation, now=now, unsaid=unsaid)
     credential = told or {}
@@ -58,11 +58,11 @@ def lease_of(reply: response.Reply, *, operation: str, now: float, unsaid: Seque
     for field, spellings in _SPELLINGS.items():
         value = next((credential[name] for name in spellings if credential.get(name)), None)
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-            raise Unintelligible(operation, f"no text in `{field}` of the credential", status=reply.status)
+            raise InvalidResponse(operation, f"no text in `{field}` of the credential", status=reply.status)
         found[field] = value
     expires_at = response.expiry(found["expires_at"])
     if expires_at is None:
-        raise Unintelligible(operation, "no date in `expires_at` of the credential", status=reply.status)
+        raise InvalidResponse(operation, "no date in `expires_at` of the credential", status=reply.status)
     key = AccessKey(
         access=found["access"],
         secret=found["secret"],

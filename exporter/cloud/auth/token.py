@@ -5,13 +5,13 @@ from http import HTTPStatus
 
 import msgspec
 
-from exporter.cloud.auth.auth import Grant
+from exporter.cloud.auth.auth import SignedHeaders
 from exporter.cloud.auth.credentials import Secret, revealed
 from exporter.cloud.auth.lease import Lease, Renewing
 from exporter.cloud.http import response
-from exporter.cloud.http.errors import Refused, Unintelligible
+from exporter.cloud.http.errors import InvalidResponse, Refused
 from exporter.cloud.http.request import Request
-from exporter.cloud.http.transport import Exchange
+from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 OPERATION = "iam_token"
@@ -42,7 +42,7 @@ class TokenAuth:
         username: Secret,
         password: Secret,
         domain_name: Secret,
-        iam: Exchange,
+        iam: HttpTransport,
         iam_endpoint: str,
         project_id: str,
         project_name: str,
@@ -66,13 +66,13 @@ class TokenAuth:
             await self._renewing.current()
         return self._project_id
 
-    async def authorize(self, request: Request) -> Grant:
+    async def authorize(self, request: Request) -> SignedHeaders:
         """Send the token; bought now where there is none. Raises CloudError of IAM."""
         lease = await self._renewing.current()
         headers = {"Host": request.host, **request.headers, "X-Auth-Token": lease.value}
-        return Grant(headers=headers, unsaid=(lease.value,), credential=lease)
+        return SignedHeaders(headers=headers, unsaid=(lease.value,), credential=lease)
 
-    async def renew(self, refused: Grant) -> bool:
+    async def renew(self, refused: SignedHeaders) -> bool:
         """Buy another token, unless that was done already."""
         return isinstance(refused.credential, Lease) and await self._renewing.renew(refused.credential)
 
@@ -100,13 +100,13 @@ class TokenAuth:
         )
         obtained_at = self._clock.time()
 
-        def taken(reply: response.Reply) -> Lease[str]:
+        def taken(reply: response.Response) -> Lease[str]:
             issued = response.read(reply, _Issued, operation=OPERATION, now=obtained_at, unsaid=(password,))
             token = reply.headers.get("X-Subject-Token", "")  # trap 32: it is not in the body
             expires_at = response.expiry(issued.token.expires_at) if issued else None
             if issued is None or not token or expires_at is None:
                 what = "`X-Subject-Token`" if not token else "date in `$.token.expires_at`"
-                raise Unintelligible(OPERATION, f"the answer has no {what}", status=reply.status)
+                raise InvalidResponse(OPERATION, f"the answer has no {what}", status=reply.status)
             if self._wanted_id and issued.token.project.id != self._wanted_id:
                 raise Refused(OPERATION, "the token is for another project", status=HTTPStatus.OK)
             self._project_id = issued.token.project.id

@@ -7,18 +7,18 @@ from functools import partial
 
 import msgspec
 
-from exporter.cloud.auth.auth import Auth, Grant
+from exporter.cloud.auth.auth import Auth, SignedHeaders
 from exporter.cloud.auth.credentials import CREDENTIALS
 from exporter.cloud.http import response
 from exporter.cloud.http.circuit import LOCKOUT, Circuit, CircuitPolicy, Ticket
 from exporter.cloud.http.endpoint import Answer, Endpoint
-from exporter.cloud.http.errors import Broken, CloudError, Paused, Throttled, Unreachable
-from exporter.cloud.http.limit import Limits, Vanguard
+from exporter.cloud.http.errors import CircuitOpen, CloudError, ServerError, Throttled, Unreachable
+from exporter.cloud.http.limit import CredentialProbe, Limits
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request, filled, query_text
 from exporter.cloud.http.response import refused_credential
 from exporter.cloud.http.retry import RetryPolicy, retried
-from exporter.cloud.http.transport import Exchange
+from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 _A_MOMENT_S = 0.05  # timers may fire a little early
@@ -33,7 +33,7 @@ class _Passage:
     refusals: int = 0
 
 
-class Transport:
+class ApiClient:
     """Makes the calls of one target: `cloud.endpoint.Caller` over HTTP.
 
     Each operation has a circuit of its own, so that a failing one leaves the others alone; refused credentials
@@ -46,7 +46,7 @@ class Transport:
         project: str,
         endpoint: str,
         auth: Auth,
-        exchange: Exchange,
+        transport: HttpTransport,
         limits: Limits,
         clock: Clock,
         observer: Observer,
@@ -57,13 +57,13 @@ class Transport:
         self._project = project
         self._endpoint = endpoint
         self._auth = auth
-        self._exchange = exchange
+        self._exchange = transport
         self._limits = limits
         self._clock = clock
         self._observer = observer
         self._retry = retry
         self._jitter = jitter
-        self._vanguard = Vanguard(now=clock.monotonic)
+        self._vanguard = CredentialProbe(now=clock.monotonic)
         self._lockout = Circuit(LOCKOUT, now=clock.monotonic)
         self._policy = circuit
         self._circuits: dict[str, Circuit] = {}
@@ -138,7 +138,7 @@ class Transport:
                     await self._limits.pace()
                     return await self._sent(endpoint, request, await self._auth.authorize(request))
 
-    async def _sent(self, endpoint: Endpoint[Answer], request: Request, grant: Grant) -> Answer | None:
+    async def _sent(self, endpoint: Endpoint[Answer], request: Request, grant: SignedHeaders) -> Answer | None:
         return await self._exchange.ask(
             request,
             headers=grant.headers,
@@ -153,7 +153,7 @@ class Transport:
             ),
         )
 
-    async def _renewed(self, refused: Grant) -> bool:
+    async def _renewed(self, refused: SignedHeaders) -> bool:
         self._vanguard.refused()
         return await self._auth.renew(refused)
 
@@ -191,8 +191,8 @@ class Transport:
         ours = error.operation == operation  # and not that of a call for credentials
         if isinstance(error, Throttled) and ours and error.retry_after_s is not None:
             self._hold_until[operation] = self._clock.monotonic() + error.retry_after_s
-        if isinstance(error, Unreachable | Throttled | Broken):
-            circuit.failed(passage.circuit, single=isinstance(error, Broken))
+        if isinstance(error, Unreachable | Throttled | ServerError):
+            circuit.failed(passage.circuit, single=isinstance(error, ServerError))
         elif ours:
             circuit.answered(passage.circuit)
         else:
@@ -215,7 +215,7 @@ class Transport:
         if held_s is not None:
             reason = "the credential was refused" if self._lockout.is_open else "too many calls failed in a row"
             detail = f"not sent: {reason}; the next trial may start in {held_s:.0f} s"
-            raise self._withheld(Paused(operation, detail), operation)
+            raise self._withheld(CircuitOpen(operation, detail), operation)
 
     def _withheld(self, error: CloudError, operation: str) -> CloudError:
         self._observer.call_withheld(project=self._project, operation=operation, outcome=error.outcome)

@@ -61,10 +61,10 @@ class Throttled(CloudError):
         self.retry_after_s = retry_after_s
 
 
-class Broken(CloudError):
+class ServerError(CloudError):
     """The cloud failed on its side: 5xx, 408, or an in-band code that means the same."""
 
-    outcome = "broken"
+    outcome = "server_error"
     retryable = True
 
 
@@ -97,16 +97,16 @@ class Unsupported(Refused):
     outcome = "unsupported"
 
 
-class Unintelligible(CloudError):
+class InvalidResponse(CloudError):
     """A success that does not decode, or is larger than an answer may be. The text names the JSON path."""
 
-    outcome = "unintelligible"
+    outcome = "invalid_response"
 
 
-class Paused(CloudError):
+class CircuitOpen(CloudError):
     """Not sent at all: the circuit of this target is open."""
 
-    outcome = "paused"
+    outcome = "circuit_open"
 
     @property
     def is_final(self) -> bool:
@@ -121,13 +121,13 @@ OUTCOMES = (
         for error in (
             Unreachable,
             Throttled,
-            Broken,
+            ServerError,
             Denied,
             Refused,
             Gone,
             Unsupported,
-            Unintelligible,
-            Paused,
+            InvalidResponse,
+            CircuitOpen,
         )
     ),
 )

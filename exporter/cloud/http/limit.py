@@ -28,7 +28,7 @@ class Limits:
             yield
 
 
-class Vanguard:
+class CredentialProbe:
     """While nobody knows whether the cloud accepts the credential, one call goes ahead and the others wait for it.
 
     Else a wrong key would be refused as often as there are calls under way, and locked (trap 34).

@@ -15,13 +15,13 @@ import msgspec
 
 from exporter.cloud.http.endpoint import Answer
 from exporter.cloud.http.errors import (
-    Broken,
     CloudError,
     Denied,
     Gone,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unsupported,
 )
 
@@ -50,7 +50,7 @@ _FORBIDDEN = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Response:
     """A whole answer: headers looked up without regard to case, and the body as it came, decompressed."""
 
     status: int
@@ -72,7 +72,7 @@ class _InBand(msgspec.Struct):
 
 
 def read(
-    reply: Reply,
+    reply: Response,
     answer: type[Answer],
     *,
     operation: str,
@@ -86,7 +86,7 @@ def read(
     `now` is in seconds since the epoch; `unsaid` are secrets of the request, blanked out if the cloud repeats them.
     """
     error = fault(reply, operation=operation, now=now, in_band_failure=in_band_failure, unsaid=unsaid)
-    if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, Broken | Denied):
+    if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, ServerError | Denied):
         return None
     if error is not None:
         try:
@@ -96,20 +96,20 @@ def read(
     if reply.status == HTTPStatus.NO_CONTENT or not reply.body.strip():
         if may_be_empty:
             return None
-        raise Unintelligible(operation, "an empty body", status=reply.status)
+        raise InvalidResponse(operation, "an empty body", status=reply.status)
     kind: Any = answer  # to mypy a generic's type is not hashable
     try:
         decoded: Answer = _decoder(kind).decode(reply.body)
     except msgspec.ValidationError as invalid:
-        raise Unintelligible(operation, said(str(invalid), unsaid=unsaid), status=reply.status) from None
+        raise InvalidResponse(operation, sanitize(str(invalid), unsaid=unsaid), status=reply.status) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as invalid:
-        detail = f"{_kind(reply)}not JSON: {said(str(invalid), unsaid=unsaid)}"
-        raise Unintelligible(operation, detail, status=reply.status) from None
+        detail = f"{_kind(reply)}not JSON: {sanitize(str(invalid), unsaid=unsaid)}"
+        raise InvalidResponse(operation, detail, status=reply.status) from None
     return decoded
 
 
 def fault(
-    reply: Reply, *, operation: str, now: float, in_band_failure: bool = False, unsaid: Sequence[str] = ()
+    reply: Response, *, operation: str, now: float, in_band_failure: bool = False, unsaid: Sequence[str] = ()
 ) -> CloudError | None:
     """Say what went wrong according to the answer; None for a success."""
     succeeded = HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
@@ -118,7 +118,7 @@ def fault(
         return None
     code, message = _told(reply.body)
     kind = _meaning(reply.status, code, in_band=in_band_failure, served=failed_in_band)
-    detail = said(message, unsaid=unsaid) or f"{_kind(reply)}no message"
+    detail = sanitize(message, unsaid=unsaid) or f"{_kind(reply)}no message"
     if kind is Throttled:
         wait_s = retry_after_s(reply.headers, now=now)
         return Throttled(operation, detail, status=reply.status, code=code, retry_after_s=wait_s)
@@ -155,7 +155,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
     return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
 
 
-def said(message: str, *, unsaid: Sequence[str] = ()) -> str:
+def sanitize(message: str, *, unsaid: Sequence[str] = ()) -> str:
     """Make the cloud's words fit for a log: one line, 200 characters, no secret of ours and nothing like a token."""
     for secret in unsaid:
         if secret:
@@ -178,14 +178,14 @@ def _meaning(  # noqa: PLR0911 - a table of meanings
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
         return Throttled
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return Broken
+        return ServerError
     if code in _GONE:
         return Gone
     missing = status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) and not served and code != "ModelArts.2786"
     if missing or code == "APIG.0101":
         return Unsupported
     if in_band and code in _BROKEN:
-        return Broken
+        return ServerError
     if code == "APIG.0307" or (in_band and code in _UNAUTHENTICATED | _FORBIDDEN):
         return Denied
     return Refused
@@ -222,11 +222,11 @@ def _plain(code: str) -> str:
     return "APIG." + code.removeprefix("APIGW.") if code.startswith("APIGW.") else code
 
 
-def _kind(reply: Reply) -> str:
+def _kind(reply: Response) -> str:
     content_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type in ("", "application/json"):
         return ""
-    return f"{said(content_type)}, "
+    return f"{sanitize(content_type)}, "
 
 
 def _skew(headers: Mapping[str, str], *, now: float) -> str:

@@ -11,10 +11,10 @@ import structlog
 from yarl import URL
 
 from exporter.cloud.auth.credentials import revealed
-from exporter.cloud.http.errors import CloudError, Throttled, Unintelligible, Unreachable
+from exporter.cloud.http.errors import CloudError, InvalidResponse, Throttled, Unreachable
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request
-from exporter.cloud.http.response import Reply
+from exporter.cloud.http.response import Response
 from exporter.domain.source import Clock
 
 Read = TypeVar("Read")
@@ -46,7 +46,7 @@ async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandl
         raise _CutOff(_reason(error)) from None
 
 
-class Exchange:
+class HttpTransport:
     """Sends requests of one target; reports each to the observer and in one line of debug log."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Exchange:
         request: Request,
         *,
         headers: Mapping[str, str],
-        read: Callable[[Reply], Read],
+        read: Callable[[Response], Read],
     ) -> Read:
         """Send the request with these headers, and read its answer by `read`, which may raise CloudError.
 
@@ -125,7 +125,7 @@ class Exchange:
             raise Unreachable(operation, "not sent: the proxy's address is no URL with a host")
         return address
 
-    async def _send(self, request: Request, headers: Mapping[str, str], proxy: URL | None) -> Reply:
+    async def _send(self, request: Request, headers: Mapping[str, str], proxy: URL | None) -> Response:
         failure: CloudError
         try:
             async with (
@@ -141,7 +141,7 @@ class Exchange:
                 ) as response,
             ):
                 body = await self._body(response, request.operation)
-                return Reply(status=response.status, headers=response.headers, body=body)
+                return Response(status=response.status, headers=response.headers, body=body)
         except TimeoutError:
             failure = Unreachable(request.operation, f"no whole answer within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -161,7 +161,7 @@ class Exchange:
                 response.close()
                 if not succeeded:
                     return b""  # the status says enough
-                raise Unintelligible(operation, f"larger than {limit} bytes", status=response.status)
+                raise InvalidResponse(operation, f"larger than {limit} bytes", status=response.status)
         return bytes(body)
 
 

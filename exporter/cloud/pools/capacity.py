@@ -20,7 +20,7 @@ class NodeCards:
     """0 when no node is abnormal, whatever the flavors."""
 
 
-def shared_out(
+def split_capacity(
     *,
     resource: str,
     accelerator: Accelerator | None,

@@ -11,23 +11,23 @@ from exporter.cloud.http.errors import Refused, Unsupported
 from exporter.cloud.v1 import job_list
 from exporter.cloud.v1.adapter import from_listed, from_record, merge
 from exporter.cloud.v1.series import series
-from exporter.cloud.v1.version_cache import Owner, owner_of
+from exporter.cloud.v1.version_cache import ParentJob, owner_of
 from exporter.cloud.v1.wire import JobRow
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api
 
 _WIDTH = 3
 """Jobs whose versions are asked for at the same time; what a break can cost."""
 
 
-class _Bookmark(msgspec.Struct, frozen=True, kw_only=True):
+class _Cursor(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: str
     page: int
     job_id: str
     """The last job on the page whose versions were read; where it is not found any more, the page is read again."""
 
 
-class V1Archive:
+class V1History:
     """Walks v1's job list, and asks for the versions of every job that can matter, usage included.
 
     The overview would list versions in one call, but names neither their jobs nor their users, and every record
@@ -40,12 +40,12 @@ class V1Archive:
         *,
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         note: NoteUnknown,
-        minutes: bool = True,
+        samples: bool = True,
     ) -> None:
         self._caller = caller
         self._workspaces = workspaces
         self._note = note
-        self._minutes = minutes
+        self._minutes = samples
         self._works = False
 
     @property
@@ -53,9 +53,9 @@ class V1Archive:
         """v1."""
         return Api.V1
 
-    async def leaves(self, *, back_to: float, bookmark: str = "") -> AsyncIterator[Leaf]:
+    async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
         """Walk every version. See `Archive.leaves`."""
-        mark = msgspec.json.decode(bookmark, type=_Bookmark) if bookmark else None
+        mark = msgspec.json.decode(cursor, type=_Cursor) if cursor else None
         workspaces = await self._workspaces()
         begun = mark is not None and mark.workspace_id in workspaces
         for workspace_id in workspaces[workspaces.index(mark.workspace_id) if mark and begun else 0 :]:
@@ -69,14 +69,14 @@ class V1Archive:
                 for start in range(done, len(owners), _WIDTH):
                     some = owners[start : start + _WIDTH]
                     told = await asyncio.gather(*(self._versions(owner, workspace_id) for owner in some))
-                    reached = _Bookmark(workspace_id=workspace_id, page=number, job_id=some[-1].job_id)
-                    yield Leaf(
+                    reached = _Cursor(workspace_id=workspace_id, page=number, job_id=some[-1].job_id)
+                    yield HistoryPage(
                         jobs=tuple(past for pasts in told for past in pasts),
-                        bookmark=msgspec.json.encode(reached).decode(),
+                        cursor=msgspec.json.encode(reached).decode(),
                     )
                 number += 1
 
-    def _owners(self, page: Sequence[job_list.ListedJob], workspace_id: str, *, back_to: float) -> list[Owner]:
+    def _owners(self, page: Sequence[job_list.ListedJob], workspace_id: str, *, back_to: float) -> list[ParentJob]:
         return [
             owner
             for _, row in page
@@ -96,7 +96,7 @@ class V1Archive:
             return True
         return newest.submitted_at >= back_to
 
-    async def _versions(self, owner: Owner, workspace_id: str) -> list[Past]:
+    async def _versions(self, owner: ParentJob, workspace_id: str) -> list[HistoricJob]:
         try:
             found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
         except Refused as error:
@@ -111,10 +111,10 @@ class V1Archive:
             if version is None:
                 continue
             version = merge(version, None, name=owner.name, user=owner.user)
-            minutes = None
+            samples = None
             if self._minutes:  # in a thread, as three days of minutes take some time to read
-                minutes = await asyncio.to_thread(
+                samples = await asyncio.to_thread(
                     series, record.system_metric_list, accelerator=version.accelerator, note=self._note
                 )
-            told.append(Past(job=version, series=() if minutes is None else (minutes,)))
+            told.append(HistoricJob(job=version, series=() if samples is None else (samples,)))
         return told

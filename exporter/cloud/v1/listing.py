@@ -9,14 +9,14 @@ from http import HTTPStatus
 import msgspec
 
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CloudError, Denied, Paused, Refused, Unreachable
+from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, Refused, Unreachable
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_listed, from_overview
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
-from exporter.cloud.v1.overview import Overview
-from exporter.cloud.v1.version_cache import Owner, Register, owner_of
+from exporter.cloud.v1.overview import OverviewPager
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
 from exporter.domain.job import Job
-from exporter.domain.source import Clock, Known, SourceError
+from exporter.domain.source import Clock, SourceError, TrackedState
 
 OUTAGE_RETRY_S = 600.0
 """When the overview is asked again after a look in which the list that stands in for it failed as well."""
@@ -28,7 +28,7 @@ _BREATH = 250  # rows between two turns of the event loop
 
 
 @dataclass(slots=True, kw_only=True)
-class Walk:
+class ListingResult:
     """What one walk brought, and what failed on the way."""
 
     workspaces: tuple[str, ...]
@@ -54,7 +54,7 @@ class Walk:
         return len(self.sizes) == len(self.workspaces)  # its workspace is not asked any more: it may be anywhere
 
 
-Listed = tuple[Job, Owner | None]
+Listed = tuple[Job, ParentJob | None]
 
 
 class _Rows:
@@ -73,11 +73,11 @@ class _Rows:
         raws: Iterable[msgspec.Raw],
         *,
         adapt: Callable[[msgspec.Raw], Listed | None],
-        walk: Walk,
-        known: Known,
-    ) -> list[tuple[str, Owner]]:
+        walk: ListingResult,
+        known: TrackedState,
+    ) -> list[tuple[str, ParentJob]]:
         """Add rows to a walk, each version once; return the owners that the rows of versions that matter name."""
-        owners: list[tuple[str, Owner]] = []
+        owners: list[tuple[str, ParentJob]] = []
         for turn, raw in enumerate(raws, start=1):
             if turn % _BREATH == 0:
                 await asyncio.sleep(0)
@@ -107,18 +107,18 @@ class _Rows:
         self._held, self._fresh = self._fresh, {}
 
 
-def matters(job: Job, known: Known) -> bool:
+def matters(job: Job, known: TrackedState) -> bool:
     """Whether polling wants to hear of a version: it is tracked, may still change, or was never accounted for."""
-    return job.job_id in known.tracked or not job.status.finished or known.is_news(job)
+    return job.job_id in known.tracked or not job.status.finished or known.is_new(job)
 
 
-class Walker:
+class Lister:
     """Walks the overview of each workspace; the job list stands in for hours where there is no overview."""
 
     def __init__(
         self,
         caller: Caller,
-        register: Register,
+        register: VersionCache,
         *,
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
@@ -129,20 +129,20 @@ class Walker:
         self._workspaces = workspaces
         self._clock = clock
         self._note = note
-        self._overview = Overview(caller, clock=clock, note=note)
+        self._overview = OverviewPager(caller, clock=clock, note=note)
         self._overview_off_until = float("-inf")
         self._rows = _Rows()
 
-    async def walk(self, known: Known) -> Walk:
+    async def walk(self, known: TrackedState) -> ListingResult:
         """List every workspace; one that fails is in the walk's failures. Raises SourceError when all did."""
         workspaces = await self._workspaces()
-        walk = Walk(workspaces=workspaces)
+        walk = ListingResult(workspaces=workspaces)
         by_list = self._clock.monotonic() < self._overview_off_until
         if not by_list:
             refusals = await self._walk_overview(walk, known)
             by_list = bool(refusals) and not walk.sizes
             if by_list:  # not a workspace that is refused, but the call: there is no such listing
-                walk = Walk(workspaces=workspaces)
+                walk = ListingResult(workspaces=workspaces)
             else:
                 walk.failures += refusals
         if by_list:
@@ -158,7 +158,7 @@ class Walker:
         self._rows.turn()
         return walk
 
-    async def _walk_overview(self, walk: Walk, known: Known) -> list[CloudError]:
+    async def _walk_overview(self, walk: ListingResult, known: TrackedState) -> list[CloudError]:
         refusals: list[CloudError] = []
         for workspace_id in self._in_time(OVERVIEW.name, walk, known):
             try:
@@ -181,7 +181,7 @@ class Walker:
             await self._rows.take(raws, adapt=adapt, walk=walk, known=known)
         return refusals
 
-    async def _walk_list(self, walk: Walk, known: Known) -> None:
+    async def _walk_list(self, walk: ListingResult, known: TrackedState) -> None:
         for workspace_id in self._in_time(JOB_LIST.name, walk, known):
             try:
                 found = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
@@ -201,7 +201,7 @@ class Walker:
             for version_id, owner in await self._rows.take(raws, adapt=adapt, walk=walk, known=known):
                 self._register.own(version_id, owner)
 
-    def _in_time(self, operation: str, walk: Walk, known: Known) -> Iterator[str]:
+    def _in_time(self, operation: str, walk: ListingResult, known: TrackedState) -> Iterator[str]:
         """Name the workspaces, until the walk should be back."""
         for workspace_id in walk.workspaces:
             if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
@@ -215,4 +215,4 @@ def _is_hopeless(error: CloudError) -> bool:
 
     Trap 34: five failed signatures lock the key.
     """
-    return isinstance(error, Paused) or (isinstance(error, Denied) and error.status != HTTPStatus.FORBIDDEN)
+    return isinstance(error, CircuitOpen) or (isinstance(error, Denied) and error.status != HTTPStatus.FORBIDDEN)

@@ -7,7 +7,7 @@ from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.v1 import job_list
 from exporter.cloud.v1.adapter import from_record, identity
-from exporter.cloud.v1.version_cache import Owner, Register, owner_of
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock
 
@@ -25,7 +25,7 @@ class Mapper:
     that have several.
     """
 
-    def __init__(self, caller: Caller, register: Register, *, clock: Clock, note: NoteUnknown) -> None:
+    def __init__(self, caller: Caller, register: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
         self._register = register
         self._clock = clock
@@ -68,7 +68,7 @@ class Mapper:
             self._search_helps = False  # the list has what the search by name should have found
         await self._guess(search.guesses(), search, workspace_id=workspace_id)
 
-    async def _guess(self, owners: Sequence[Owner], search: "_Search", *, workspace_id: str) -> None:
+    async def _guess(self, owners: Sequence[ParentJob], search: "_Search", *, workspace_id: str) -> None:
         for owner in owners:
             if not search.open:
                 return
@@ -83,11 +83,11 @@ class Mapper:
 class _Search:
     """Versions looked for, and the jobs met on the way that may have them."""
 
-    def __init__(self, wanted: Mapping[str, Job], register: Register, *, note: NoteUnknown) -> None:
+    def __init__(self, wanted: Mapping[str, Job], register: VersionCache, *, note: NoteUnknown) -> None:
         self.wanted = wanted
         self._register = register
         self._note = note
-        self._several: dict[str, tuple[Owner, str]] = {}
+        self._several: dict[str, tuple[ParentJob, str]] = {}
 
     @property
     def open(self) -> Collection[str]:
@@ -107,13 +107,13 @@ class _Search:
                 self._several[owner.job_id] = (owner, newest)
         return not self.open
 
-    def guesses(self, *, same_name: bool = False) -> list[Owner]:
+    def guesses(self, *, same_name: bool = False) -> list[ParentJob]:
         """Jobs with several versions, the likeliest owners first: by name, then by how near their newest version is.
 
         Version ids grow, so a job whose newest one is older than the version cannot have it. `same_name`: only jobs
         that are called as the version is.
         """
-        ranked: dict[str, tuple[tuple[bool, int], Owner]] = {}
+        ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
         for version_id in self.open:
             name = self.wanted[version_id].name
             for owner, newest in self._several.values():

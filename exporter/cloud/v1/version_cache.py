@@ -11,7 +11,7 @@ from exporter.domain.job import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class ParentJob:
     """The job a version belongs to. A version never moves between jobs, so this is kept as long as it is needed."""
 
     job_id: str
@@ -23,24 +23,24 @@ class Owner:
 class _Told:
     listed: Job
     record: Job | None
-    owner: Owner | None
+    owner: ParentJob | None
     per_node: bool
     job: Job
 
 
-class Register:
+class VersionCache:
     """Owners and records of the versions that matter, by version id."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, Owner] = {}
+        self._owners: dict[str, ParentJob] = {}
         self._records: dict[str, Job] = {}
         self._told: dict[str, _Told] = {}
 
-    def owner(self, version_id: str) -> Owner | None:
+    def owner(self, version_id: str) -> ParentJob | None:
         """The job of a version; None when it is not known."""
         return self._owners.get(version_id)
 
-    def own(self, version_id: str, owner: Owner) -> None:
+    def own(self, version_id: str, owner: ParentJob) -> None:
         """Note whose a version is."""
         if self._owners.get(version_id) != owner:
             self._owners[version_id] = owner
@@ -79,10 +79,10 @@ class Register:
                 del held[version_id]
 
 
-def owner_of(row: JobRow, *, note: NoteUnknown) -> Owner | None:
+def owner_of(row: JobRow, *, note: NoteUnknown) -> ParentJob | None:
     """Read the job a row of the job list is about; None when it has no id."""
     job_id = identity(row.job_id)
     if not job_id:
         note("v1.job_id", row.job_id)
         return None
-    return Owner(job_id=job_id, name=text(row.job_name), user=owner_name(row, note=note))
+    return ParentJob(job_id=job_id, name=text(row.job_name), user=owner_name(row, note=note))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from exporter.cloud.http.endpoint import NoteUnknown
-from exporter.cloud.http.errors import Unintelligible
+from exporter.cloud.http.errors import InvalidResponse
 
 NOTHING = msgspec.Raw(b"null")
 
@@ -131,7 +131,7 @@ def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec
     empty one.
     """
     if rows is msgspec.UNSET and total is None:
-        raise Unintelligible(operation, "neither rows nor a total: this is no listing")
+        raise InvalidResponse(operation, "neither rows nor a total: this is no listing")
     return rows or []
 
 

@@ -27,7 +27,7 @@ _ROLE = "v2.tasks.task_resource"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class RequestedResources:
     """What a job asks for over all its nodes. None and "" mean: not told."""
 
     kind: Accelerator | None = None
@@ -48,7 +48,7 @@ class _Node:
 _SILENT = _Node(None, "", None)
 
 
-def demand(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> Demand:
+def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources:
     """Read a job's demand; `tasks` are its task ids, by which the nodes of each role are counted."""
     resource = (job.spec and job.spec.resource) or wire.Resource()
     nodes = values.count(resource.node_count, field="v2.spec.resource.node_count", note=note)
@@ -61,10 +61,10 @@ def demand(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> Deman
     total = None if node.cards is None or not nodes else node.cards * nodes
     if node.cards == 0:
         total = 0.0  # on any number of nodes
-    return Demand(kind=node.kind, model=node.model, accelerators=total, nodes=nodes or None)
+    return RequestedResources(kind=node.kind, model=node.model, accelerators=total, nodes=nodes or None)
 
 
-def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnknown) -> Demand | None:
+def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources | None:
     """Sum up the roles of a heterogeneous job; None when no task bears the name of any role.
 
     `task_resource` has no node count (its `max_num` is a limit), so nodes are counted by the ids `<role>-<n>`.
@@ -83,7 +83,7 @@ def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnkno
         total = sum((node.cards or 0.0) * count for node, count in counted)
     if not holding:
         kinds = {node.kind for node, _ in counted}
-    return Demand(
+    return RequestedResources(
         kind=kinds.pop() if len(kinds) == 1 else None,  # both kinds in one job: neither label would be true
         model=next((node.model for node in holding if node.model), ""),
         accelerators=total,

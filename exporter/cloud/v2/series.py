@@ -43,7 +43,7 @@ def series(
         accelerator=busy,
         accelerator_memory=memory,
     )
-    if any(_sampled(minutes) for minutes in (found.cpu, found.memory, busy, memory)):
+    if any(_sampled(samples) for samples in (found.cpu, found.memory, busy, memory)):
         return found
     return None
 
@@ -97,8 +97,8 @@ def _accelerators(told: Mapping[str, Minutes], kind: Accelerator | None) -> tupl
 
 
 def _sampled(*series: Minutes) -> bool:
-    return any(value is not None for minutes in series for value in minutes)
+    return any(value is not None for samples in series for value in samples)
 
 
 def _working(*series: Minutes) -> bool:
-    return any(value for minutes in series for value in minutes)
+    return any(value for samples in series for value in samples)

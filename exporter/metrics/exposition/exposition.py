@@ -16,9 +16,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.renderer import Block, Heads, Rendered, Renderer, listed_projects, project_identity
+from exporter.metrics.exposition.renderer import Block, Headers, Rendered, Renderer, listed_projects, project_identity
 from exporter.metrics.exposition.table import Column, Table
-from exporter.metrics.exposition.text import EOF, speakable
+from exporter.metrics.exposition.text import EOF, replace_surrogates
 
 _log = structlog.get_logger()
 
@@ -179,7 +179,7 @@ class _Live:
 
     def __init__(self, families: Sequence[Family[ProjectSnapshot]], *, registry: _Guarded) -> None:
         self._table = Table(Column(family, project_identity) for family in families)
-        self._heads = Heads(families)
+        self._heads = Headers(families)
         self._registry = registry
 
     def render(self, snapshot: Snapshot | None, *, openmetrics: bool) -> bytes:
@@ -212,7 +212,7 @@ def _clean(metric: Metric) -> Metric:
     """Leave out when a series was created, which nobody asks for, and what has no UTF-8."""
     clean = Metric(metric.name, metric.documentation, metric.type, metric.unit)
     clean.samples = [
-        sample._replace(labels={name: speakable(value) for name, value in sample.labels.items()})
+        sample._replace(labels={name: replace_surrogates(value) for name, value in sample.labels.items()})
         for sample in metric.samples
         if sample.name != f"{metric.name}_created"
     ]
@@ -223,10 +223,10 @@ def _names(families: Iterable[Family[Any]]) -> frozenset[str]:
     """Every name the families speak; raises ValueError when two of them share one."""
     names: set[str] = set()
     for family in families:
-        own = {family.name, family.exposed_name, *family.sample_names}
-        if own & names:
-            raise ValueError(f"two families tell {min(own & names)}")
-        names |= own
+        self_metrics = {family.name, family.exposed_name, *family.sample_names}
+        if self_metrics & names:
+            raise ValueError(f"two families tell {min(self_metrics & names)}")
+        names |= self_metrics
     return frozenset(names)
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 from exporter.domain.snapshot import TrackedJob
 
 
-class Share(Enum):
+class Detail(Enum):
     """How much of a job is shown."""
 
     WHOLE = "whole"
@@ -32,16 +32,16 @@ class Weight:
         return self.series + self.tasks
 
 
-def shares(weights: Sequence[Weight], *, room: int, bare: Callable[[TrackedJob], int]) -> list[Share]:
+def shares(weights: Sequence[Weight], *, room: int, without_usage: Callable[[TrackedJob], int]) -> list[Detail]:
     """Say for each job how much of it fits into `room` series; `bare` counts a job's series without usage.
 
     What is missed least goes first: finished jobs, the one that ended first first; then the tasks of the jobs with
     the most of them; then usage, the newest job first, so that series which exist go on; then whole jobs likewise.
     """
-    told = [Share.WHOLE] * len(weights)
+    told = [Detail.WHOLE] * len(weights)
     excess = sum(weight.whole for weight in weights) - room
     if excess > 0:
-        for at, share, saved in _offers(weights, bare=bare):
+        for at, share, saved in _offers(weights, without_usage=without_usage):
             told[at] = share
             excess -= saved
             if excess <= 0:
@@ -49,23 +49,25 @@ def shares(weights: Sequence[Weight], *, room: int, bare: Callable[[TrackedJob],
     return told
 
 
-def _offers(weights: Sequence[Weight], *, bare: Callable[[TrackedJob], int]) -> Iterator[tuple[int, Share, int]]:
+def _offers(
+    weights: Sequence[Weight], *, without_usage: Callable[[TrackedJob], int]
+) -> Iterator[tuple[int, Detail, int]]:
     """What can be given up, in order: whose, what then is left, and how many series that saves."""
     finished = [at for at, weight in enumerate(weights) if weight.tracked.job.status.finished]
     for at in sorted(finished, key=lambda at: _ended_first(weights[at])):
-        yield at, Share.NONE, weights[at].whole
+        yield at, Detail.NONE, weights[at].whole
     others = [at for at, weight in enumerate(weights) if not weight.tracked.job.status.finished]
     for at in sorted(others, key=lambda at: _most_tasks_first(weights[at])):
         if weights[at].tasks:
-            yield at, Share.WITHOUT_TASKS, weights[at].tasks
+            yield at, Detail.WITHOUT_TASKS, weights[at].tasks
     others.sort(key=lambda at: _newest_first(weights[at]))
     left: dict[int, int] = {}
     for at in others:
-        left[at] = bare(weights[at].tracked)
+        left[at] = without_usage(weights[at].tracked)
         if left[at] < weights[at].series:
-            yield at, Share.WITHOUT_USAGE, weights[at].series - left[at]
+            yield at, Detail.WITHOUT_USAGE, weights[at].series - left[at]
     for at in others:
-        yield at, Share.NONE, left[at]
+        yield at, Detail.NONE, left[at]
 
 
 def _ended_first(weight: Weight) -> tuple[float, str]:

@@ -9,9 +9,9 @@ from exporter.domain.pool import Pool
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.metrics.exposition.family import Family, Type
 from exporter.metrics.exposition.labels import JOB_ID, POOL_ID, PROJECT
-from exporter.metrics.exposition.limit import Share, Weight, shares
+from exporter.metrics.exposition.limit import Detail, Weight, shares
 from exporter.metrics.exposition.table import Column, Table
-from exporter.metrics.exposition.text import head_openmetrics, head_text, label_value, labels, speakable
+from exporter.metrics.exposition.text import head_openmetrics, head_text, label_value, labels, replace_surrogates
 
 _PROJECT, _JOB_ID = PROJECT.name, JOB_ID.name
 
@@ -57,7 +57,7 @@ def _pool_identity(pool: Pool) -> str:
     return labels(((PROJECT.name, pool.project), (POOL_ID.name, pool.pool_id)))
 
 
-class Heads:
+class Headers:
     """The headers of families, written once."""
 
     def __init__(self, families: Iterable[Family[Any]]) -> None:
@@ -69,11 +69,11 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class _Truncated:
     """A job that was not shown whole last time."""
 
     weight: Weight
-    share: Share
+    share: Detail
     shown: TrackedJob | None
     """What the job table held in its place."""
 
@@ -128,9 +128,9 @@ class Renderer:
         self._per_task = bool(per_task_families)
         self._projects = Table([Column(family, project_identity) for family in project_families])
         self._pools = Table([Column(family, _pool_identity) for family in pool_families])
-        self._heads = Heads(self.families)
+        self._heads = Headers(self.families)
         self._limit = max_series_per_project
-        self._cuts: dict[int, _Cut] = {}
+        self._cuts: dict[int, _Truncated] = {}
 
     def render(self, snapshot: Snapshot) -> Rendered:
         """Write a snapshot. The result depends on it alone, never on what was rendered before."""
@@ -141,7 +141,7 @@ class Renderer:
         tables = (self._jobs, self._tasks, self._projects, self._pools)
         return Rendered(
             blocks=self._heads.blocks([body for table in tables for body in table.bodies]),
-            series={name: sum(own) for name, *own in zip(names, aggregates, of_jobs, strict=True)},
+            series={name: sum(self_metrics) for name, *self_metrics in zip(names, aggregates, of_jobs, strict=True)},
             dropped=dict(zip(names, dropped, strict=True)),
             failed=shown.repeated + sum(table.refused for table in tables),
         )
@@ -150,10 +150,11 @@ class Renderer:
         """Bring the tables of projects and pools up to date; their series by project."""
         self._projects.update(projects)
         pools = [list((project.pools or {}).values()) for project in projects]
-        self._pools.update([pool for own in pools for pool in own])
+        self._pools.update([pool for self_metrics in pools for pool in self_metrics])
         of_pools = iter(self._pools.series)
         return [
-            own + sum(islice(of_pools, len(theirs))) for own, theirs in zip(self._projects.series, pools, strict=True)
+            self_metrics + sum(islice(of_pools, len(theirs)))
+            for self_metrics, theirs in zip(self._projects.series, pools, strict=True)
         ]
 
     def _update_jobs(self, jobs: _ByProject, *, room: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -164,67 +165,71 @@ class Renderer:
             return shown, [0] * len(jobs)
         weights = self._weights(jobs)
         self._cuts = {}
-        for own, most in zip(weights, room, strict=True):
-            for weight, share in zip(own, shares(own, room=most, bare=self._bare), strict=True):
-                if share is not Share.WHOLE:
+        for self_metrics, most in zip(weights, room, strict=True):
+            for weight, share in zip(
+                self_metrics, shares(self_metrics, room=most, without_usage=self._without_usage), strict=True
+            ):
+                if share is not Detail.WHOLE:
                     self._cuts[id(weight.tracked)] = _cut(weight, share, before=cuts.get(id(weight.tracked)))
         shown = self._show(jobs, self._cuts)
-        whole = [sum(weight.whole for weight in own) for own in weights]
+        whole = [sum(weight.whole for weight in self_metrics) for self_metrics in weights]
         return shown, [had - has for had, has in zip(whole, shown, strict=True)]
 
-    def _show(self, jobs: _ByProject, cuts: Mapping[int, _Cut]) -> list[int]:
+    def _show(self, jobs: _ByProject, cuts: Mapping[int, _Truncated]) -> list[int]:
         """Fill both tables with what the cuts leave; series by project."""
         if not self._per_task:
             kept: _ByProject = [()] * len(jobs)
         else:
-            kept = [[job for job in own if id(job) not in cuts] for own in jobs] if cuts else jobs
-        left = [[job for job in _left(own, cuts) if job is not None] for own in jobs] if cuts else jobs
+            kept = [[job for job in self_metrics if id(job) not in cuts] for self_metrics in jobs] if cuts else jobs
+        left = (
+            [[job for job in _left(self_metrics, cuts) if job is not None] for self_metrics in jobs] if cuts else jobs
+        )
         totals = [0] * len(jobs)
         for table, shown in ((self._jobs, left), (self._tasks, kept)):
-            table.update([job for own in shown for job in own])
+            table.update([job for self_metrics in shown for job in self_metrics])
             at = 0
-            for project, own in enumerate(shown):
-                totals[project] += sum(table.series[at : at + len(own)])
-                at += len(own)
+            for project, self_metrics in enumerate(shown):
+                totals[project] += sum(table.series[at : at + len(self_metrics)])
+                at += len(self_metrics)
         return totals
 
     def _weights(self, jobs: _ByProject) -> list[list[Weight]]:
-        own, tasks = self._jobs.weights(), self._tasks.weights()
+        self_metrics, tasks = self._jobs.weights(), self._tasks.weights()
 
         def weight(job: TrackedJob) -> Weight:
             cut = self._cuts.get(id(job))
-            return Weight(job, own[id(job)], tasks.get(id(job), 0)) if cut is None else cut.weight
+            return Weight(job, self_metrics[id(job)], tasks.get(id(job), 0)) if cut is None else cut.weight
 
         return [[weight(job) for job in listed] for listed in jobs]
 
-    def _bare(self, job: TrackedJob) -> int:
+    def _without_usage(self, job: TrackedJob) -> int:
         return self._jobs.weigh(replace(job, usage=None))
 
 
-def _left(jobs: Iterable[TrackedJob], cuts: Mapping[int, _Cut]) -> Iterable[TrackedJob | None]:
+def _left(jobs: Iterable[TrackedJob], cuts: Mapping[int, _Truncated]) -> Iterable[TrackedJob | None]:
     for job in jobs:
         cut = cuts.get(id(job))
         yield job if cut is None else cut.shown
 
 
-def _cut(weight: Weight, share: Share, *, before: _Cut | None) -> _Cut:
+def _cut(weight: Weight, share: Detail, *, before: _Truncated | None) -> _Truncated:
     if before is not None and before.share is share:
         return before  # the same stand-in, so that its rows stay as they are
     match share:
-        case Share.NONE:
+        case Detail.NONE:
             shown = None
-        case Share.WITHOUT_USAGE:
+        case Detail.WITHOUT_USAGE:
             shown = replace(weight.tracked, usage=None)
         case _:
             shown = weight.tracked
-    return _Cut(weight, share, shown)
+    return _Truncated(weight, share, shown)
 
 
 def listed_projects(snapshot: Snapshot) -> Sequence[ProjectSnapshot]:
     """Take each project once."""
     projects: dict[str, ProjectSnapshot] = {}
     for project in snapshot.projects:
-        projects.setdefault(speakable(project.project), project)
+        projects.setdefault(replace_surrogates(project.project), project)
     return list(projects.values())
 
 
@@ -237,10 +242,10 @@ def listed(snapshot: Snapshot) -> Listed:
         return Listed(kept, jobs, repeated)
     seen: set[tuple[str, str]] = set()
     once: list[list[TrackedJob]] = []
-    for own in jobs:
+    for self_metrics in jobs:
         once.append([])
-        for job in own:
-            key = (speakable(job.project), speakable(job.job.job_id))
+        for job in self_metrics:
+            key = (replace_surrogates(job.project), replace_surrogates(job.job.job_id))
             if key in seen:
                 repeated += 1
             else:
@@ -251,11 +256,11 @@ def listed(snapshot: Snapshot) -> Listed:
 
 def _plainly_unlike(projects: Sequence[ProjectSnapshot], jobs: _ByProject) -> bool:
     """Whether no two jobs can look alike, without looking at each: as it always is, short of a defect of ours."""
-    for project, own in zip(projects, jobs, strict=True):
-        ids = {job.job.job_id for job in own}
+    for project, self_metrics in zip(projects, jobs, strict=True):
+        ids = {job.job.job_id for job in self_metrics}
         together = "".join(ids)
-        unlike = len(ids) == len(own) and together == speakable(together)
-        if not unlike or any(job.project != project.project for job in own):
+        unlike = len(ids) == len(self_metrics) and together == replace_surrogates(together)
+        if not unlike or any(job.project != project.project for job in self_metrics):
             return False
     return True
 
@@ -269,8 +274,8 @@ def job_columns(
     """
     made: dict[tuple[str, ...], Callable[[TrackedJob], str]] = {}
     for family in families:
-        own = {label.name for label in family.labels}
-        names = () if family is info else tuple(name for name in copied if name not in own)
+        self_metrics = {label.name for label in family.labels}
+        names = () if family is info else tuple(name for name in copied if name not in self_metrics)
         if names not in made:
             made[names] = _job_identity(info, names) if info is not None and names else _job_identity_alone
         yield Column(family, made[names])
@@ -282,7 +287,9 @@ def _job_identity_alone(tracked: TrackedJob) -> str:
 
 def _job_identity(info: Family[TrackedJob], names: Sequence[str]) -> Callable[[TrackedJob], str]:
     def identity(tracked: TrackedJob) -> str:
-        told = next((own for own, _ in info.samples(tracked)), {}) if info.samples is not None else {}
+        told = (
+            next((self_metrics for self_metrics, _ in info.samples(tracked)), {}) if info.samples is not None else {}
+        )
         return ",".join([_job_identity_alone(tracked), labels((name, told.get(name, "")) for name in names)])
 
     return identity

@@ -19,7 +19,7 @@ def unlabelled(_: object) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Single(Generic[Subject, Part]):
+class SingleSample(Generic[Subject, Part]):
     """The function of a family of which a subject has one sample at most; calling it gives that sample.
 
     Families that are to be quick share the very functions for `part` and `labels`: a table asks each of them once

@@ -9,8 +9,8 @@ from operator import add, is_
 from typing import Any, Generic, TypeVar
 
 from exporter.metrics.exposition.family import Buckets, Family
-from exporter.metrics.exposition.single import Single
-from exporter.metrics.exposition.text import numbers, teller
+from exporter.metrics.exposition.single import SingleSample
+from exporter.metrics.exposition.text import label_writer, numbers
 
 Subject = TypeVar("Subject")
 
@@ -105,7 +105,7 @@ class Table(Generic[Subject]):
         for run in plan:
             series.extend(run.rows.series[run.start : run.stop])
             refused.extend(run.rows.refused[run.start : run.stop])
-        bodies, lengths = [body for body, _ in columns], [own for _, own in columns]
+        bodies, lengths = [body for body, _ in columns], [self_metrics for _, self_metrics in columns]
         self._subjects, self._rows = subjects, _Rows(bodies, lengths, series, refused)
 
     def _plan(self, subjects: Sequence[Subject]) -> list[_Run]:
@@ -168,16 +168,16 @@ class _Batch(Generic[Subject]):
         names = tuple(label.name for label in column.family.labels)
         key = (column.identity, labels, names)
         if key not in self._heads:
-            tell = teller(names)
+            tell = label_writer(names)
             known: dict[int, str] = {}  # by the mapping itself: many subjects share one
             heads: list[str | None] = []
-            for identity, own in zip(self.identities[column.identity], self.parts(labels), strict=True):
-                if identity is None or own is None:
+            for identity, self_metrics in zip(self.identities[column.identity], self.parts(labels), strict=True):
+                if identity is None or self_metrics is None:
                     heads.append(None)
                     continue
-                told = known.get(id(own))
+                told = known.get(id(self_metrics))
                 if told is None:
-                    told = known[id(own)] = tell(own)
+                    told = known[id(self_metrics)] = tell(self_metrics)
                 heads.append(f"{{{identity}{told}}} ")
             self._heads[key] = heads
         return self._heads[key]
@@ -190,7 +190,7 @@ class _Writer(Generic[Subject]):
         family = column.family
         self._column = column
         self._name = family.exposed_name
-        self._tell = teller([label.name for label in family.labels])
+        self._tell = label_writer([label.name for label in family.labels])
         self._samples: Callable[[Subject], Iterable[tuple[Mapping[str, str], Any]]]
         self._lines: Callable[[str, Mapping[str, str], Any], Iterable[tuple[str, float]]]
         if family.samples is not None:
@@ -202,13 +202,13 @@ class _Writer(Generic[Subject]):
 
     def write(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write the lines of some subjects; how many lines each has, and how many bytes."""
-        if isinstance(self._samples, Single):
+        if isinstance(self._samples, SingleSample):
             with suppress(Exception):  # of one of the subjects; asked one by one they tell which
                 return self._write_single(batch, self._samples)
         return self._write_any(batch)
 
     def _write_single(
-        self, batch: _Batch[Subject], single: Single[Subject, Any]
+        self, batch: _Batch[Subject], single: SingleSample[Subject, Any]
     ) -> tuple[bytes, list[int], list[int]]:
         """Write a line or none for each subject, all together; raises when that cannot be done for any of them."""
         heads, parts, value = batch.heads(self._column, single.labels), batch.parts(single.part), single.value
@@ -263,13 +263,17 @@ class _Writer(Generic[Subject]):
         marks = list(accumulate(sizes, initial=0))
         return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
 
-    def _of_a_number(self, identity: str, own: Mapping[str, str], value: float) -> Iterable[tuple[str, float]]:
+    def _of_a_number(
+        self, identity: str, self_metrics: Mapping[str, str], value: float
+    ) -> Iterable[tuple[str, float]]:
         """Name and labels of the one line of a sample, and its value."""
-        return ((f"{self._name}{{{identity}{self._tell(own)}}}", float(value)),)
+        return ((f"{self._name}{{{identity}{self._tell(self_metrics)}}}", float(value)),)
 
-    def _of_a_histogram(self, identity: str, own: Mapping[str, str], value: Buckets) -> Iterator[tuple[str, float]]:
+    def _of_a_histogram(
+        self, identity: str, self_metrics: Mapping[str, str], value: Buckets
+    ) -> Iterator[tuple[str, float]]:
         """As above, line by line: the buckets, each with what is in those before it, then the count and the sum."""
-        name, labels, bounds = self._name, identity + self._tell(own), self._column.family.buckets
+        name, labels, bounds = self._name, identity + self._tell(self_metrics), self._column.family.buckets
         if len(value.counts) != len(bounds) + 1:
             raise ValueError(f"{name}: needs one count for each of {len(bounds)} buckets, and one beyond")
         counted = list(accumulate(value.counts))
@@ -324,7 +328,7 @@ def _splice(plan: Sequence[_Run], column: int, *, body: bytes) -> tuple[bytes, "
         if rows.bodies[column]:
             if id(rows) not in ends:
                 ends[id(rows)] = list(accumulate(lengths, initial=0))
-            own = ends[id(rows)]
-            parts.append(memoryview(rows.bodies[column])[own[run.start] : own[run.stop]])
+            self_metrics = ends[id(rows)]
+            parts.append(memoryview(rows.bodies[column])[self_metrics[run.start] : self_metrics[run.stop]])
     joined = b"".join(parts)
     return (body if joined == body else joined), told

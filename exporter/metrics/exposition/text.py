@@ -21,7 +21,7 @@ _WORDS = frozenset({"null", "true", "false"})
 _NOT_JSON_NUMBERS = {"None": "", "True": "1", "False": "0", "inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
-def speakable(value: str) -> str:
+def replace_surrogates(value: str) -> str:
     """Replace lone surrogates, which JSON can bring and UTF-8 has no bytes for, by U+FFFD."""
     return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
@@ -33,7 +33,7 @@ def label_value(value: str) -> str:
     """
     if '"' in value or "\\" in value or "\n" in value:
         value = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return speakable(value)
+    return replace_surrogates(value)
 
 
 class _Pairs(dict[str, str]):
@@ -51,7 +51,7 @@ class _Pairs(dict[str, str]):
         return pair
 
 
-def teller(names: Sequence[str]) -> Callable[[Mapping[str, str]], str]:
+def label_writer(names: Sequence[str]) -> Callable[[Mapping[str, str]], str]:
     """Build the function that writes labels of these names, a comma before each.
 
     The function raises ValueError when the labels are not those, in that order.
@@ -59,13 +59,13 @@ def teller(names: Sequence[str]) -> Callable[[Mapping[str, str]], str]:
     declared = tuple(names)
     pairs = [_Pairs(name) for name in names]
 
-    def tell(own: Mapping[str, str]) -> str:
-        if tuple(own) != declared:
-            raise ValueError(f"labels {list(own)}, declared {list(names)}")
-        return "".join(map(getitem, pairs, own.values()))
+    def tell(self_metrics: Mapping[str, str]) -> str:
+        if tuple(self_metrics) != declared:
+            raise ValueError(f"labels {list(self_metrics)}, declared {list(names)}")
+        return "".join(map(getitem, pairs, self_metrics.values()))
 
-    def tell_one(own: Mapping[str, str]) -> str:
-        ((name, value),) = own.items()
+    def tell_one(self_metrics: Mapping[str, str]) -> str:
+        ((name, value),) = self_metrics.items()
         if name != first:
             raise ValueError(f"label {name}, declared {first}")
         return only[value]

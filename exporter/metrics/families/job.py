@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
-from exporter.metrics.exposition.single import Single
+from exporter.metrics.exposition.single import SingleSample
 
 UNKNOWN_ACCELERATOR = "unknown"
 """The kind of an accelerator that certainly exists although nothing tells whether it is a GPU or an NPU.
@@ -50,19 +50,19 @@ def _the_job(tracked: TrackedJob) -> Job:
     return tracked.job
 
 
-def _one(value: Callable[[Job], float | None]) -> Single[TrackedJob, Job]:
+def _one(value: Callable[[Job], float | None]) -> SingleSample[TrackedJob, Job]:
     """Build one sample without labels, or none."""
-    return Single(part=_the_job, value=value)
+    return SingleSample(part=_the_job, value=value)
 
 
-def _by_accelerator(value: Callable[[Job], float | None]) -> Single[TrackedJob, Job]:
+def _by_accelerator(value: Callable[[Job], float | None]) -> SingleSample[TrackedJob, Job]:
     """Build one sample with the kind of accelerator, or none."""
-    return Single(part=_the_job, value=value, labels=accelerator_labels)
+    return SingleSample(part=_the_job, value=value, labels=accelerator_labels)
 
 
-def _told(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> Single[TrackedJob, Job]:
+def _told(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> SingleSample[TrackedJob, Job]:
     """Build one sample that is always 1, or none: what it says is in its labels."""
-    return Single(part=_the_job, value=None, labels=labels)
+    return SingleSample(part=_the_job, value=None, labels=labels)
 
 
 def _info(tracked: TrackedJob) -> Mapping[str, str]:

@@ -28,13 +28,13 @@ OUTCOMES = (
     "ok",
     "unreachable",
     "throttled",
-    "broken",
+    "server_error",
     "denied",
     "refused",
     "gone",
     "unsupported",
-    "unintelligible",
-    "paused",
+    "invalid_response",
+    "circuit_open",
 )
 """How a call to the cloud can end; the words of the cloud side, repeated because siblings do not know each other."""
 
@@ -44,7 +44,7 @@ API_REQUESTS: Family[None] = Family(
     name="modelarts_exporter_api_requests",
     help=(
         "Calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
-        "not faults; paused ones were never sent, because the circuit was open, nor was what is denied by a secret "
+        "not faults; those with circuit_open were never sent, nor was what is denied by a secret "
         "that cannot be read."
     ),
     type=Type.COUNTER,
@@ -273,7 +273,7 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
 _NOT_YET = math.nan  # what an instrument without labels holds before it has a value; never exposed
 
 
-class OwnMetrics:
+class SelfMetrics:
     """Our own instruments on one registry, beside `process_*` and `python_*`. Safe to call from any thread.
 
     Nothing here raises on values, so it may be called from the middle of the work that it counts.

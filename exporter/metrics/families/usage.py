@@ -6,7 +6,7 @@ from exporter.domain.job import JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
-from exporter.metrics.exposition.single import Single
+from exporter.metrics.exposition.single import SingleSample
 from exporter.metrics.families.job import ACCELERATOR, accelerator_labels, natural_order
 
 TASK = Label(name="task", help="Task id such as worker-0.")
@@ -17,18 +17,18 @@ def current_usage(tracked: TrackedJob) -> JobUsage | None:
     return tracked.usage if tracked.job.status.holds_nodes else None
 
 
-def _one(value: Callable[[JobUsage], float | None]) -> Single[TrackedJob, JobUsage]:
+def _one(value: Callable[[JobUsage], float | None]) -> SingleSample[TrackedJob, JobUsage]:
     """Build one sample without labels, or none."""
-    return Single(part=current_usage, value=value)
+    return SingleSample(part=current_usage, value=value)
 
 
 def _by_accelerator(
     value: Callable[[JobUsage], float | None],
     *,
     of: Callable[[TrackedJob], JobUsage | None] = current_usage,
-) -> Single[TrackedJob, JobUsage]:
+) -> SingleSample[TrackedJob, JobUsage]:
     """Build one sample with the kind of accelerator, or none: the series of a CPU job hold padding (trap 20)."""
-    return Single(part=of, value=value, labels=accelerator_labels)
+    return SingleSample(part=of, value=value, labels=accelerator_labels)
 
 
 def _of_a_running_job(tracked: TrackedJob) -> JobUsage | None:
@@ -209,7 +209,7 @@ IDLE: Family[TrackedJob] = Family(
     subject="job",
     source="v1: `system_metric_list.gpuUtil` or `npuUtil`; v2: task metric `gpuUtil` or `npuUtil`, by minutes",
     unit="seconds",
-    samples=Single(part=_of_a_running_job, value=lambda usage: usage.idle_s),
+    samples=SingleSample(part=_of_a_running_job, value=lambda usage: usage.idle_s),
 )
 
 FLAT: Family[TrackedJob] = Family(
@@ -223,7 +223,7 @@ FLAT: Family[TrackedJob] = Family(
     subject="job",
     source="v1: `system_metric_list`; v2: task metrics; CPU, memory, accelerators and their memory, by minutes",
     unit="seconds",
-    samples=Single(part=_of_a_running_job, value=lambda usage: usage.flat_s),
+    samples=SingleSample(part=_of_a_running_job, value=lambda usage: usage.flat_s),
 )
 
 SUSPECTED_HANG: Family[TrackedJob] = Family(
@@ -236,7 +236,7 @@ SUSPECTED_HANG: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source="v1: as the flat seconds, and `gpuUtil` or `npuUtil` before; v2: likewise, task by task",
-    samples=Single(
+    samples=SingleSample(
         part=_of_a_running_job,
         value=lambda usage: None if usage.suspected_hang is None else float(usage.suspected_hang),
     ),

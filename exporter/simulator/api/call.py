@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 
 if TYPE_CHECKING:
     from exporter.simulator.api.state import Cloud
@@ -29,11 +29,11 @@ class Call:
     headers: Mapping[str, str]
     """Case-insensitive."""
     body: bytes
-    tenant: Tenant | None = None
+    tenant: Project | None = None
     """The project of the path; set for ModelArts calls once the caller may see it."""
 
     @property
-    def project(self) -> Tenant:
+    def project(self) -> Project:
         """The project of the path."""
         if self.tenant is None:
             raise LookupError("this call has no project")

@@ -11,7 +11,7 @@ from exporter.simulator.faults.faults import FAULTS, Fault, parse_fault
 from exporter.simulator.faults.quirks import QUIRKS
 from exporter.simulator.world.ground_truth import Totals
 from exporter.simulator.world.job import Job
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 from exporter.simulator.world.world import World
 
 _SUBMIT_KEYS = frozenset(
@@ -307,7 +307,7 @@ def _told(job: Job) -> dict[str, Any]:
     }
 
 
-def _tenant(call: Call) -> Tenant:
+def _tenant(call: Call) -> Project:
     try:
         return call.cloud.world.tenant(call.query.get("project"))
     except KeyError as error:

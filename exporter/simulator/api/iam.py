@@ -7,7 +7,7 @@ from exporter.simulator.api.auth import admit
 from exporter.simulator.api.call import Call, Reply, Route
 from exporter.simulator.api.errors import Refused, iam
 from exporter.simulator.api.keys import METADATA_TOKEN_S, TemporaryKey
-from exporter.simulator.options import Project
+from exporter.simulator.options import ProjectOptions
 
 _DOMAIN_ID = "d0a10000000000000000000000000001"
 
@@ -44,7 +44,7 @@ def token(call: Call) -> Reply:
     return Reply(status=201, body={"token": body}, headers={"X-Subject-Token": issued.text})
 
 
-def _find(call: Call, wanted: dict[str, Any]) -> Project | None:
+def _find(call: Call, wanted: dict[str, Any]) -> ProjectOptions | None:
     for tenant in call.cloud.world.tenants.values():
         if tenant.project.id == wanted.get("id") or tenant.project.name == wanted.get("name"):
             return tenant.project

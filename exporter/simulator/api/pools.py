@@ -7,20 +7,20 @@ from typing import Any
 
 from exporter.simulator.api.call import Call, Reply, Route
 from exporter.simulator.api.errors import no_such_api, v2_refusal
-from exporter.simulator.world.job import Job, State
+from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.node import NODE_FLAVORS, NodeFlavor, node_flavor
 from exporter.simulator.world.pool import CPU_POOL, Group, Pool
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 
 _STATUSES = {
-    State.CREATING: "Creating",
-    State.IMAGE: "Creating",
-    State.SUBMITTING: "Creating",
-    State.QUEUED: "Queue",
-    State.STARTING: "Pending",
-    State.RUNNING: "Running",
-    State.SCALING: "Running",
-    State.TERMINATING: "Terminating",
+    JobState.CREATING: "Creating",
+    JobState.IMAGE: "Creating",
+    JobState.SUBMITTING: "Creating",
+    JobState.QUEUED: "Queue",
+    JobState.STARTING: "Pending",
+    JobState.RUNNING: "Running",
+    JobState.SCALING: "Running",
+    JobState.TERMINATING: "Terminating",
 }
 _AGENT_MILLICORES, _AGENT_MIB = 350, 700
 """What the cluster's own agents take on each node."""
@@ -137,7 +137,7 @@ def _allocated(pool: Pool, unplaced: Counter[tuple[str, str]]) -> dict[str, Any]
     return {"cpu": cpu, "memory": f"{mib}Mi", **cards}
 
 
-def _unplaced(tenant: Tenant) -> Counter[tuple[str, str]]:
+def _unplaced(tenant: Project) -> Counter[tuple[str, str]]:
     """Slots held by jobs that were started by hand, which asked no pool for room."""
     held: Counter[tuple[str, str]] = Counter()
     for job in tenant.unfinished():
@@ -183,7 +183,7 @@ def workloads(call: Call) -> Reply:
     return Reply(body={"apiVersion": "v2", "kind": "WorkloadList", "items": page})
 
 
-def _workloads(tenant: Tenant, pool: Pool) -> Iterator[tuple[str, str, str, Job | None]]:
+def _workloads(tenant: Project, pool: Pool) -> Iterator[tuple[str, str, str, Job | None]]:
     """Name, type, status and job of everything in a pool that has not ended."""
     for job in tenant.unfinished():
         if job.pool == pool.id:
@@ -271,15 +271,15 @@ def quotas(call: Call) -> Reply:
 
 def training_quotas(call: Call) -> Reply:
     """The quota of training jobs of the new generation."""
-    used = call.project.shelf("v2").unfinished_count
+    used = call.project.job_index("v2").unfinished_count
     return Reply(body={"quotas": [{"resource": "job-num", "quota": _JOB_QUOTA, "used": used}]})
 
 
-def _dedicated(tenant: Tenant) -> Iterator[Pool]:
+def _dedicated(tenant: Project) -> Iterator[Pool]:
     return (pool for pool in tenant.pools.values() if pool.id)
 
 
-def _workspace(tenant: Tenant, pool: Pool) -> str:
+def _workspace(tenant: Project, pool: Pool) -> str:
     """All pools are in the default workspace but one, which is in the last."""
     return tenant.project.workspaces[-1 if pool.id == CPU_POOL else 0][0]
 

@@ -9,7 +9,7 @@ from exporter.simulator.api.call import Call, Reply
 from exporter.simulator.api.errors import v2_refusal
 from exporter.simulator.api.v2_answers import phase, telling
 from exporter.simulator.world.job import Job
-from exporter.simulator.world.job_index import Shelf
+from exporter.simulator.world.job_index import JobIndex
 
 MAX_LIMIT = 50
 _MAX_FILTERS = 20
@@ -57,13 +57,13 @@ def search(call: Call) -> Reply:
         call.cloud.world.arrive(call.project)
     if "v2-filters-ignored" in quirks:
         filters = []
-    shelf = call.project.shelf("v2")
-    matching = _matching(shelf, workspace=workspace, filters=filters, sort_by=sort_by, descending=order == "desc")
+    job_index = call.project.job_index("v2")
+    matching = _matching(job_index, workspace=workspace, filters=filters, sort_by=sort_by, descending=order == "desc")
     skip = 0 if "v2-offset-ignored" in quirks else offset if "v2-offset-records" in quirks else offset * limit
     page = matching[skip : skip + limit]
     return Reply(
         body={
-            "total": len(shelf),
+            "total": len(job_index),
             "count": len(page) if "v2-count-page" in quirks else len(matching),
             "limit": limit,
             "offset": offset,
@@ -90,21 +90,23 @@ def tell(call: Call, job: Job, *, detail: bool) -> dict[str, Any]:
     )
 
 
-def _matching(shelf: Shelf, *, workspace: str, filters: "list[_Filter]", sort_by: str, descending: bool) -> list[Job]:
+def _matching(
+    job_index: JobIndex, *, workspace: str, filters: "list[_Filter]", sort_by: str, descending: bool
+) -> list[Job]:
     if not filters and sort_by == "create_time":
-        return shelf.listing(
+        return job_index.listing(
             (workspace, descending),
             lambda: [
                 job
-                for job in (shelf.newest_first() if descending else shelf.oldest_first())
+                for job in (job_index.newest_first() if descending else job_index.oldest_first())
                 if job.workspace == workspace
             ],
         )
     if any(each.only_unfinished for each in filters):
-        unfinished = shelf.unfinished()
+        unfinished = job_index.unfinished()
         jobs: Iterator[Job] = reversed(unfinished) if descending else iter(unfinished)
     else:
-        jobs = shelf.newest_first() if descending else shelf.oldest_first()
+        jobs = job_index.newest_first() if descending else job_index.oldest_first()
     found = [job for job in jobs if job.workspace == workspace and all(each.test(job) for each in filters)]
     if sort_by != "create_time":
         found.sort(key=_SORTS[sort_by], reverse=descending)

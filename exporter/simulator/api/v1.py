@@ -49,10 +49,10 @@ def overview(call: Call) -> Reply:
         raise Failed("0104", f"cannot sort by {sort_by}")
     if "shifting-pages" in quirks and offset:
         call.cloud.world.arrive(call.project)
-    shelf = call.project.shelf("v1")
+    job_index = call.project.job_index("v1")
     found = [
         job
-        for job in (shelf.newest_first() if order == "desc" else shelf.oldest_first())
+        for job in (job_index.newest_first() if order == "desc" else job_index.oldest_first())
         if job.workspace == workspace
         and (pool in (None, job.pool))
         and (wanted is None or str(status(job)) == wanted)

@@ -4,22 +4,22 @@ import json
 from typing import Any, Literal
 
 from exporter.simulator.options import SECRET_MARKER
-from exporter.simulator.world.job import Job, Lineage, State
+from exporter.simulator.world.job import Job, JobState, Lineage
 from exporter.simulator.world.usage import minutes, sampled, values
 
 STATUSES = {
-    State.CREATING: 1,
-    State.IMAGE: 2,
-    State.SUBMITTING: 4,
-    State.QUEUED: 7,
-    State.STARTING: 7,
-    State.RUNNING: 8,
-    State.SCALING: 15,
-    State.TERMINATING: 9,
-    State.COMPLETED: 10,
-    State.FAILED: 11,
-    State.TERMINATED: 12,
-    State.LOST: 14,
+    JobState.CREATING: 1,
+    JobState.IMAGE: 2,
+    JobState.SUBMITTING: 4,
+    JobState.QUEUED: 7,
+    JobState.STARTING: 7,
+    JobState.RUNNING: 8,
+    JobState.SCALING: 15,
+    JobState.TERMINATING: 9,
+    JobState.COMPLETED: 10,
+    JobState.FAILED: 11,
+    JobState.TERMINATED: 12,
+    JobState.LOST: 14,
 }
 """Number of each state. A job that could not be created is told by two more, see `status`."""
 _ODD = 77
@@ -32,9 +32,9 @@ def status(job: Job, *, odd: bool = False) -> Any:
         return _ODD
     if job.extra and "status" in job.extra:
         return job.extra["status"]
-    if job.state is State.CREATE_FAILED:
+    if job.state is JobState.CREATE_FAILED:
         return 3 if job.engine.image else 5
-    if job.state is State.TERMINATED and job.started_at is None:
+    if job.state is JobState.TERMINATED and job.started_at is None:
         return 13
     return STATUSES[job.state]
 
@@ -198,7 +198,7 @@ def _text(value: object) -> str:
 
 
 def _model_metrics(job: Job) -> dict[str, Any]:
-    if job.state is not State.COMPLETED or job.seed % 3:
+    if job.state is not JobState.COMPLETED or job.seed % 3:
         return {}
     quality = round(0.6 + job.seed % 35 / 100, 4)
     measures = {"recall": quality, "precision": round(quality - 0.02, 4), "accuracy": round(quality + 0.01, 4)}

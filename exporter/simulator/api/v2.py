@@ -9,7 +9,7 @@ from exporter.simulator.api.errors import v2_refusal
 from exporter.simulator.api.search import search, tell
 from exporter.simulator.api.v2_answers import metrics
 from exporter.simulator.world.flavor import ENGINES, PUBLIC, Engine, Flavor, flavor
-from exporter.simulator.world.job import Job, Role, State
+from exporter.simulator.world.job import Job, JobState, Role
 from exporter.simulator.world.project import UNSTARTED
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -55,7 +55,7 @@ def _history(job: Job) -> list[dict[str, Any]]:
         if record.ended_at is not None and record.policy:
             moments.append((record.ended_at, "Warning", f"Fault {record.scenario}: {record.policy}.", "K8s"))
     if job.ended_at is not None:
-        bad = job.state in {State.FAILED, State.LOST, State.CREATE_FAILED}
+        bad = job.state in {JobState.FAILED, JobState.LOST, JobState.CREATE_FAILED}
         moments.append((job.ended_at, "Error" if bad else "Info", f"The job is {job.state.value}.", "Job"))
     return [
         {"time": _beijing(at), "level": level, "message": message, "source": source}
@@ -197,7 +197,7 @@ def delete(call: Call) -> Reply:
 
 
 def _job(call: Call) -> Job:
-    job = call.project.shelf("v2").get(call.path["job"])
+    job = call.project.job_index("v2").get(call.path["job"])
     if job is not None and "vanishing" in call.cloud.quirks and call.method == "GET":
         call.cloud.world.delete(job)
         job = None

@@ -5,24 +5,24 @@ from typing import Any
 
 from exporter.simulator.options import SECRET_MARKER
 from exporter.simulator.world.flavor import Flavor
-from exporter.simulator.world.job import Job, State
+from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.pool import Pool
 from exporter.simulator.world.usage import minutes, sampled, values
 
 PHASES = {
-    State.CREATING: ("Creating", "Creating"),
-    State.IMAGE: ("Creating", "Creating"),
-    State.SUBMITTING: ("Creating", "Creating"),
-    State.QUEUED: ("Pending", "Queuing"),
-    State.STARTING: ("Pending", "Creating"),
-    State.RUNNING: ("Running", "Running"),
-    State.SCALING: ("Running", "Running"),
-    State.TERMINATING: ("Terminating", "Terminating"),
-    State.COMPLETED: ("Completed", "Completed"),
-    State.FAILED: ("Failed", "Failed"),
-    State.CREATE_FAILED: ("Abnormal", "CreateFailed"),
-    State.TERMINATED: ("Terminated", "Terminated"),
-    State.LOST: ("Abnormal", "Lost"),
+    JobState.CREATING: ("Creating", "Creating"),
+    JobState.IMAGE: ("Creating", "Creating"),
+    JobState.SUBMITTING: ("Creating", "Creating"),
+    JobState.QUEUED: ("Pending", "Queuing"),
+    JobState.STARTING: ("Pending", "Creating"),
+    JobState.RUNNING: ("Running", "Running"),
+    JobState.SCALING: ("Running", "Running"),
+    JobState.TERMINATING: ("Terminating", "Terminating"),
+    JobState.COMPLETED: ("Completed", "Completed"),
+    JobState.FAILED: ("Failed", "Failed"),
+    JobState.CREATE_FAILED: ("Abnormal", "CreateFailed"),
+    JobState.TERMINATED: ("Terminated", "Terminated"),
+    JobState.LOST: ("Abnormal", "Lost"),
 }
 """(phase, secondary phase) of each state."""
 

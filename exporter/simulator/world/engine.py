@@ -4,18 +4,18 @@ import heapq
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from exporter.simulator.world.job import Exit, Job, Record, State
+from exporter.simulator.world.job import Exit, Job, JobState, Record
 from exporter.simulator.world.job_script import MESSAGES
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 
 
-class Stage:
+class SimulationEngine:
     """The projects at one moment, what is going to happen to them, and the steps of a job.
 
     `forget_after_s`: finished jobs are deleted that long after their end; None means never.
     """
 
-    def __init__(self, tenants: Mapping[str, Tenant], *, now: float, forget_after_s: float | None) -> None:
+    def __init__(self, tenants: Mapping[str, Project], *, now: float, forget_after_s: float | None) -> None:
         self.now = now
         self.tenants = tenants
         self.on_free: Callable[[Job], None] = lambda _: None
@@ -50,14 +50,14 @@ class Stage:
 
     # Steps
 
-    def tenant_of(self, job: Job) -> Tenant:
+    def tenant_of(self, job: Job) -> Project:
         """The project that the job belongs to."""
         return self.tenants[job.project]
 
-    def enter(self, job: Job, state: State) -> None:
+    def enter(self, job: Job, state: JobState) -> None:
         """It is in another state."""
         job.state = state
-        self.tenant_of(job).shelf(job.api).note(job)
+        self.tenant_of(job).job_index(job.api).note(job)
 
     def begin(self, job: Job, *, at: float | None = None) -> None:
         """It runs for the first time."""
@@ -65,7 +65,7 @@ class Stage:
         job.started_at = at
         job.node_counts = [(at, job.nodes)]
         job.records = [Record(started_at=at)]
-        self.enter(job, State.RUNNING)
+        self.enter(job, JobState.RUNNING)
         self.tenant_of(job).ledger.start(job, at)
 
     def scale(self, job: Job, nodes: int) -> None:
@@ -89,17 +89,17 @@ class Stage:
         if job.started_at is not None:
             text = MESSAGES.get(exit_code, "the task failed") if message is None else message
             job.exits = (*job.exits, Exit(task=task, code=exit_code, message=text))
-        self.finish(job, State.FAILED, at=at)
+        self.finish(job, JobState.FAILED, at=at)
 
     def stop(self, job: Job, *, grace_s: float) -> None:
         """It is terminating now, and terminated after the grace; what has ended already stays as it is."""
-        if job.state.finished or job.state is State.TERMINATING:
+        if job.state.finished or job.state is JobState.TERMINATING:
             return
         job.epoch += 1
-        self.enter(job, State.TERMINATING)
-        self.later(job, grace_s, lambda job: self.finish(job, State.TERMINATED))
+        self.enter(job, JobState.TERMINATING)
+        self.later(job, grace_s, lambda job: self.finish(job, JobState.TERMINATED))
 
-    def finish(self, job: Job, state: State, *, at: float | None = None) -> None:
+    def finish(self, job: Job, state: JobState, *, at: float | None = None) -> None:
         """It has ended, and gives back its nodes."""
         job.epoch += 1
         at = self.now if at is None else millisecond(at)
@@ -109,7 +109,7 @@ class Stage:
         if job.records:
             last = job.records[-1]
             last.ended_at = at
-            last.reason = "job completed" if state is State.COMPLETED else _reason(job)
+            last.reason = "job completed" if state is JobState.COMPLETED else _reason(job)
             last.task = job.exits[-1].task if job.exits else ""
         self.enter(job, state)
         self.tenant_of(job).ledger.finish(job, at)
@@ -120,7 +120,7 @@ class Stage:
 
     def come_back(self, job: Job) -> None:
         """A lost job turns up again, running as before. Raises ValueError for one that is not lost."""
-        if job.state is not State.LOST:
+        if job.state is not JobState.LOST:
             raise ValueError(f"job {job.id} is {job.state.value}, not lost")
         job.epoch += 1
         job.ended_at = None
@@ -128,12 +128,12 @@ class Stage:
             last = job.records[-1]
             last.ended_at, last.reason = None, ""
             job.node_counts = [*job.node_counts, (self.now, job.nodes)]
-        self.enter(job, State.RUNNING)
+        self.enter(job, JobState.RUNNING)
 
     def delete(self, job: Job) -> None:
         """It is gone, whatever it did."""
         tenant = self.tenant_of(job)
-        if tenant.shelf(job.api).get(job.id) is None:
+        if tenant.job_index(job.api).get(job.id) is None:
             return
         job.epoch += 1
         tenant.ledger.drop(job, self.now)

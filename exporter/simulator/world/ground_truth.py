@@ -5,16 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from exporter.simulator.world.job import Job, State
+from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.usage import MINUTE_S, idle_minutes, idle_s
 
 IDLE_GRACE_S = 600.0
 """How long accelerators must idle at a stretch before the sampled idle seconds count it, all of it."""
 
-_STATUS = {State.CREATE_FAILED: "failed"}
+_STATUS = {JobState.CREATE_FAILED: "failed"}
 
 
-def status(state: State) -> str:
+def status(state: JobState) -> str:
     """The word the books use for an end: completed, failed, terminated or lost."""
     return _STATUS.get(state, state.value)
 
@@ -97,7 +97,7 @@ class Ledger:
         if job.started_at is not None:
             self.totals.run_s[job.pool, word].append(job.duration_s(at))
         self._settle(self.totals, job, at)
-        if job.state is State.LOST:
+        if job.state is JobState.LOST:
             self._settled[job.id] = at  # it may come back
 
     def drop(self, job: Job, at: float) -> None:
@@ -125,7 +125,7 @@ class Ledger:
             totals.idle_s[key] += idle
         if idle := _sampled_idle_s(job, since=since, until=at):
             totals.sampled_idle_s[key] += idle
-        if job.state in {State.FAILED, State.LOST}:
+        if job.state in {JobState.FAILED, JobState.LOST}:
             totals.lost_s[key] += held
 
 

@@ -5,16 +5,16 @@ import uuid
 from collections.abc import Iterator
 
 from exporter.simulator.options import Options
-from exporter.simulator.world.job import Exit, Job, Lineage, Record, State
+from exporter.simulator.world.job import Exit, Job, JobState, Lineage, Record
 from exporter.simulator.world.job_script import MESSAGES, draft, exit_code, outcome, run_length
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 
 SPAN_S = 90 * 86_400.0
 """How far back the history reaches."""
 
 
 def fill(
-    tenant: Tenant, options: Options, *, numbers: Iterator[int], rng: random.Random, until: float, born_at: float
+    tenant: Project, options: Options, *, numbers: Iterator[int], rng: random.Random, until: float, born_at: float
 ) -> None:
     """Put `options.history` finished jobs on the shelves, spread evenly from 90 days before `until` to `until`.
 
@@ -29,7 +29,7 @@ def fill(
         started_at = round(submitted_at + wait_s, 3)
         ended_at = round(started_at + run_length(rng) / options.pace, 3)
         end = outcome(rng)
-        started = end is not State.CREATE_FAILED and started_at < born_at
+        started = end is not JobState.CREATE_FAILED and started_at < born_at
         number = next(numbers)
         v1 = drawn.api == "v1"
         job = Job(
@@ -50,7 +50,7 @@ def fill(
             kind=drawn.kind,
             priority=drawn.priority,
             roles=drawn.roles,
-            state=end if started else State.CREATE_FAILED,
+            state=end if started else JobState.CREATE_FAILED,
             started_at=started_at if started else None,
             ended_at=min(born_at, ended_at if started else submitted_at + wait_s),
         )
@@ -70,15 +70,15 @@ def fill(
                 )
             job.lineage, job.name, job.workspace = lineage, lineage.name, lineage.workspace
             lineage.versions.append(job)
-        tenant.shelf(drawn.api).add(job)
+        tenant.job_index(drawn.api).add(job)
 
 
 def _tell_the_end(job: Job, rng: random.Random, *, ended_at: float) -> None:
     started_at = job.started_at or 0.0
     job.node_counts = ((started_at, job.nodes), (ended_at, 0))
-    reason = "job completed" if job.state is State.COMPLETED else "job stopped"
+    reason = "job completed" if job.state is JobState.COMPLETED else "job stopped"
     task = ""
-    if job.state is State.FAILED:
+    if job.state is JobState.FAILED:
         code = exit_code(rng)
         task = "learner-0" if job.roles else "worker-0"
         job.exits = (Exit(task=task, code=code, message=MESSAGES[code]),)

@@ -11,7 +11,7 @@ Api = Literal["v1", "v2"]
 Profile = Literal["", "steady", "saw", "idle", "hang", "straggler"]
 
 
-class State(Enum):
+class JobState(Enum):
     """Where a job stands, in our own words; each generation's answers have their own for it."""
 
     CREATING = "creating"
@@ -42,8 +42,10 @@ class State(Enum):
         return self in _RUNNING
 
 
-_FINISHED = frozenset({State.COMPLETED, State.FAILED, State.CREATE_FAILED, State.TERMINATED, State.LOST})
-_RUNNING = frozenset({State.RUNNING, State.SCALING, State.TERMINATING})
+_FINISHED = frozenset(
+    {JobState.COMPLETED, JobState.FAILED, JobState.CREATE_FAILED, JobState.TERMINATED, JobState.LOST}
+)
+_RUNNING = frozenset({JobState.RUNNING, JobState.SCALING, JobState.TERMINATING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +99,13 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class JobScript:
     """What fate has in store for a job; without one it stays as it is until somebody moves it."""
 
     create_s: float
     pull_s: float
     run_s: float
-    outcome: State
+    outcome: JobState
     stop_s: float = 20.0
     """How long a termination takes."""
     cancel_after_s: float | None = None
@@ -152,12 +154,12 @@ class Job:
     priority: int = 1
     roles: tuple[Role, ...] = ()
     """Heterogeneous jobs only."""
-    state: State = State.CREATING
+    state: JobState = JobState.CREATING
     started_at: float | None = None
     ended_at: float | None = None
     lineage: Lineage | None = None
     """v1 only."""
-    plan: Plan | None = None
+    plan: JobScript | None = None
     profile: Profile = ""
     """How busy it is; "" lets its seed decide."""
     node_counts: Sequence[tuple[float, int]] = ()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterator
 from exporter.simulator.world.job import Job
 
 
-class Shelf:
+class JobIndex:
     """One generation's jobs of one project, by id, oldest first; the unfinished ones once more on their own."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from exporter.simulator.world.flavor import ENGINES, Engine, Flavor, flavor
-from exporter.simulator.world.job import Api, Incident, Plan, Role, State
+from exporter.simulator.world.job import Api, Incident, JobScript, JobState, Role
 from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL
 
 USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", "llm-pretrain", "notebook-export")
@@ -40,11 +40,11 @@ _MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm
 _POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
 _SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
 _OUTCOMES = _wheel(
-    (State.COMPLETED, 74),
-    (State.FAILED, 14),
-    (State.TERMINATED, 9),
-    (State.LOST, 2),
-    (State.CREATE_FAILED, 1),
+    (JobState.COMPLETED, 74),
+    (JobState.FAILED, 14),
+    (JobState.TERMINATED, 9),
+    (JobState.LOST, 2),
+    (JobState.CREATE_FAILED, 1),
 )
 _EXIT_CODES = _wheel((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
 _BUSY_USERS = _wheel(*zip(USERS, (6, 4, 5, 3, 3, 5, 1), strict=True))
@@ -116,7 +116,7 @@ def run_length(rng: random.Random) -> float:
     return min(3 * 86_400, max(240.0, rng.lognormvariate(8.3, 1.05)))
 
 
-def outcome(rng: random.Random) -> State:
+def outcome(rng: random.Random) -> JobState:
     """Draw how a job ends."""
     return rng.choice(_OUTCOMES)
 
@@ -126,11 +126,11 @@ def exit_code(rng: random.Random) -> int:
     return rng.choice(_EXIT_CODES)
 
 
-def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> Plan:
+def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> JobScript:
     """Draw the course of a job. Everything is `pace` times shorter than in life."""
     end = outcome(rng)
     run_s = run_length(rng)
-    if end is State.FAILED and rng.random() < 0.5:  # noqa: PLR2004 -- half the failures come early
+    if end is JobState.FAILED and rng.random() < 0.5:  # noqa: PLR2004 -- half the failures come early
         run_s = min(run_s, 60.0 + rng.expovariate(1 / 240))
     incidents: list[Incident] = []
     if api == "v2" and rng.random() < 0.2:  # noqa: PLR2004 -- one run in five sees a fault
@@ -140,7 +140,7 @@ def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool 
             Incident(after_s=run_s * rng.uniform(0.2, 0.4), kind="scale", nodes=nodes - 1, gap_s=45.0),
             Incident(after_s=run_s * rng.uniform(0.55, 0.8), kind="scale", nodes=nodes, gap_s=45.0),
         ]
-    return Plan(
+    return JobScript(
         create_s=rng.uniform(5, 45) / pace,
         pull_s=rng.uniform(15, 120) / pace,
         run_s=run_s / pace,

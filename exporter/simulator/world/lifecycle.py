@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from exporter.simulator.world.engine import Stage
-from exporter.simulator.world.job import Incident, Job, Plan, State
+from exporter.simulator.world.engine import SimulationEngine
+from exporter.simulator.world.job import Incident, Job, JobScript, JobState
 from exporter.simulator.world.pool import Group
 
-_V1_STEPS = ((State.IMAGE, 0.3), (State.SUBMITTING, 0.7))
+_V1_STEPS = ((JobState.IMAGE, 0.3), (JobState.SUBMITTING, 0.7))
 """What an old job goes through while it is created, and when, as a part of that time."""
 
 
-class Course:
+class Lifecycle:
     """Carries jobs through their plans, and hands free nodes to those that wait."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SimulationEngine) -> None:
         self._stage = stage
         stage.on_free = self._freed
 
@@ -25,15 +25,15 @@ class Course:
             for state, share in _V1_STEPS:
                 self._stage.later(job, create_s * share, self._entering(state))
 
-    def _entering(self, state: State) -> Callable[[Job], None]:
+    def _entering(self, state: JobState) -> Callable[[Job], None]:
         return lambda job: self._stage.enter(job, state)
 
     def _created(self, job: Job) -> None:
         fate = _fate(job)
-        if fate.outcome is State.CREATE_FAILED:
-            self._stage.finish(job, State.CREATE_FAILED)
+        if fate.outcome is JobState.CREATE_FAILED:
+            self._stage.finish(job, JobState.CREATE_FAILED)
             return
-        self._stage.enter(job, State.QUEUED)
+        self._stage.enter(job, JobState.QUEUED)
         if fate.cancel_after_s is not None:
             self._stage.later(job, fate.cancel_after_s, self._give_up)
         group = self._stage.tenant_of(job).pool(job.pool).group(job.flavor)
@@ -44,8 +44,8 @@ class Course:
             self._dispatch(group)
 
     def _give_up(self, job: Job) -> None:
-        if job.state is State.QUEUED:
-            self._stage.finish(job, State.TERMINATED)
+        if job.state is JobState.QUEUED:
+            self._stage.finish(job, JobState.TERMINATED)
 
     def _freed(self, job: Job) -> None:
         group = self._stage.tenant_of(job).pool(job.pool).group(job.flavor)
@@ -64,7 +64,7 @@ class Course:
             self._pull(job)
 
     def _pull(self, job: Job) -> None:
-        self._stage.enter(job, State.STARTING)
+        self._stage.enter(job, JobState.STARTING)
         self._stage.later(job, _fate(job).pull_s, self._run)
 
     def _run(self, job: Job) -> None:
@@ -94,14 +94,14 @@ class Course:
         if job.api == "v2":
             self._stage.scale(job, incident.nodes)
             return
-        self._stage.enter(job, State.SCALING)  # all that the old generation tells of it
-        self._stage.later(job, incident.gap_s, self._entering(State.RUNNING))
+        self._stage.enter(job, JobState.SCALING)  # all that the old generation tells of it
+        self._stage.later(job, incident.gap_s, self._entering(JobState.RUNNING))
 
     def _conclude(self, job: Job) -> None:
         fate = _fate(job)
-        if fate.outcome is State.FAILED:
+        if fate.outcome is JobState.FAILED:
             self._stage.fail(job, exit_code=fate.exit_code, task=_unlucky(job))
-        elif fate.outcome is State.TERMINATED:
+        elif fate.outcome is JobState.TERMINATED:
             self._stage.stop(job, grace_s=fate.stop_s)
         else:
             self._stage.finish(job, fate.outcome)
@@ -111,7 +111,7 @@ def _unlucky(job: Job) -> str:
     return job.tasks[job.seed % len(job.tasks)]
 
 
-def _fate(job: Job) -> Plan:
+def _fate(job: Job) -> JobScript:
     if job.plan is None:
         raise ValueError(f"job {job.id} has no plan")
     return job.plan

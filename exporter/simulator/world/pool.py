@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.simulator.world.flavor import A100, SNT9, V100, Flavor
-from exporter.simulator.world.job import Job, State
+from exporter.simulator.world.job import Job, JobState
 
 Placement = list[tuple[int, int]]
 """(node index, slots taken) for each node of a job."""
@@ -74,14 +74,14 @@ class Group:
         """The job whose turn it is; those no longer waiting are dropped on the way."""
         while self._queue:
             job = self._queue[0][-1]
-            if job.state is State.QUEUED:
+            if job.state is JobState.QUEUED:
                 return job
             heapq.heappop(self._queue)
         return None
 
     def waiting(self) -> Iterator[Job]:
         """Jobs in the queue, in their order."""
-        return (entry[-1] for entry in sorted(self._queue) if entry[-1].state is State.QUEUED)
+        return (entry[-1] for entry in sorted(self._queue) if entry[-1].state is JobState.QUEUED)
 
 
 @dataclass(slots=True, kw_only=True)

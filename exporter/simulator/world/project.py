@@ -3,28 +3,28 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from exporter.simulator.options import Project
+from exporter.simulator.options import ProjectOptions
 from exporter.simulator.world.ground_truth import Ledger
-from exporter.simulator.world.job import Api, Job, Lineage, State
-from exporter.simulator.world.job_index import Shelf
+from exporter.simulator.world.job import Api, Job, JobState, Lineage
+from exporter.simulator.world.job_index import JobIndex
 from exporter.simulator.world.pool import Pool, standard_pools
 
 _NEWEST = 20
 
 
-class Tenant:
+class Project:
     """What one project has. `jobs` is how many unfinished ones its pools are made for."""
 
-    def __init__(self, project: Project, *, opened_at: float, jobs: int) -> None:
+    def __init__(self, project: ProjectOptions, *, opened_at: float, jobs: int) -> None:
         self.project = project
         self.ledger = Ledger(opened_at=opened_at)
         self.lineages: dict[int, Lineage] = {}
         """v1 jobs by id, in the order of their first submission."""
         self._sorted: dict[tuple[str, bool], list[Lineage]] = {}
         self.pools: dict[str, Pool] = standard_pools(jobs)
-        self._shelves: dict[Api, Shelf] = {"v1": Shelf(), "v2": Shelf()}
+        self._shelves: dict[Api, JobIndex] = {"v1": JobIndex(), "v2": JobIndex()}
 
-    def shelf(self, api: Api) -> Shelf:
+    def job_index(self, api: Api) -> JobIndex:
         """The jobs of one generation."""
         return self._shelves[api]
 
@@ -40,7 +40,7 @@ class Tenant:
     @property
     def unfinished_count(self) -> int:
         """How many jobs have not ended."""
-        return sum(shelf.unfinished_count for shelf in self._shelves.values())
+        return sum(job_index.unfinished_count for job_index in self._shelves.values())
 
     def job(self, job_id: str) -> Job | None:
         """Return the job with that uuid or v1 version id, or None."""
@@ -94,5 +94,5 @@ class Tenant:
             self.drop(job)
 
 
-UNSTARTED = frozenset({State.CREATING, State.IMAGE, State.SUBMITTING, State.QUEUED, State.STARTING})
+UNSTARTED = frozenset({JobState.CREATING, JobState.IMAGE, JobState.SUBMITTING, JobState.QUEUED, JobState.STARTING})
 """States before the first start."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from itertools import count
 
 from exporter.simulator.options import Options
-from exporter.simulator.world.engine import Stage, millisecond
+from exporter.simulator.world.engine import SimulationEngine, millisecond
 from exporter.simulator.world.flavor import ENGINES, Engine, Flavor, flavor
 from exporter.simulator.world.ground_truth import Totals
 from exporter.simulator.world.history import fill
-from exporter.simulator.world.job import Api, Job, Lineage, Plan, Profile, Role, State
+from exporter.simulator.world.job import Api, Job, JobScript, JobState, Lineage, Profile, Role
 from exporter.simulator.world.job_script import MEAN_LIFE_S, draft, plan
-from exporter.simulator.world.lifecycle import Course
+from exporter.simulator.world.lifecycle import Lifecycle
 from exporter.simulator.world.pool import Group
-from exporter.simulator.world.project import Tenant
+from exporter.simulator.world.project import Project
 
 _WARM_UP_LIVES = 4.0
 """How many mean lives of a job are played before the world begins, so that it begins in the middle of things."""
@@ -39,11 +39,11 @@ class World:
         self.ahead_s = 0.0
         """How far `advance` has moved this world ahead of its clock."""
         self.tenants = {
-            project.id: Tenant(project, opened_at=self.born_at, jobs=0 if options.empty else options.jobs)
+            project.id: Project(project, opened_at=self.born_at, jobs=0 if options.empty else options.jobs)
             for project in options.projects
         }
-        self._stage = Stage(self.tenants, now=self.born_at, forget_after_s=options.forget_after_s)
-        self._course = Course(self._stage)
+        self._stage = SimulationEngine(self.tenants, now=self.born_at, forget_after_s=options.forget_after_s)
+        self._course = Lifecycle(self._stage)
         self._numbers = count(10_001)
         self._chance = random.Random(f"{options.seed}/chance")
         if not options.empty:
@@ -76,7 +76,7 @@ class World:
             raise KeyError(f"no job {key!r}")
         return max(named, key=lambda job: job.submitted_at)
 
-    def tenant(self, project: str | None = None) -> Tenant:
+    def tenant(self, project: str | None = None) -> Project:
         """Return the project with that id; None means the first one. Raises KeyError."""
         return next(iter(self.tenants.values())) if project is None else self.tenants[project]
 
@@ -130,7 +130,7 @@ class World:
         version_of: Job | None = None,
         job_id: str | None = None,
         submitted_at: float | None = None,
-        plan: Plan | None = None,
+        plan: JobScript | None = None,
     ) -> Job:
         """Submit a job, which is then being created. Without a plan it waits for your hand.
 
@@ -184,13 +184,13 @@ class World:
             )
             job.name, job.workspace, job.user = job.lineage.name, job.lineage.workspace, job.lineage.user
             job.lineage.versions.append(job)
-        tenant.shelf(api).add(job)
+        tenant.job_index(api).add(job)
         tenant.ledger.submit(job, at)
         if plan:
             self._course.follow(job)
         return job
 
-    def draw_plan(self, *, nodes: int, api: Api, hetero: bool = False, rng: random.Random | None = None) -> Plan:
+    def draw_plan(self, *, nodes: int, api: Api, hetero: bool = False, rng: random.Random | None = None) -> JobScript:
         """Draw a fate for a job that is about to be submitted with these properties."""
         return plan(rng or self._chance, nodes=nodes, api=api, pace=self.options.pace, hetero=hetero)
 
@@ -199,7 +199,7 @@ class World:
     def enqueue(self, job: Job) -> None:
         """It has been created, and waits."""
         job.epoch += 1
-        self._stage.enter(job, State.QUEUED)
+        self._stage.enter(job, JobState.QUEUED)
 
     def start(self, job: Job, *, at: float | None = None) -> None:
         """It runs, whether its pool has room or not; `at` may lie in the past."""
@@ -228,7 +228,7 @@ class World:
 
     def complete(self, job: Job, *, at: float | None = None) -> None:
         """It ends well."""
-        self._stage.finish(job, State.COMPLETED, at=at)
+        self._stage.finish(job, JobState.COMPLETED, at=at)
 
     def fail(
         self,
@@ -244,11 +244,11 @@ class World:
 
     def create_fail(self, job: Job) -> None:
         """It could not even be created."""
-        self._stage.finish(job, State.CREATE_FAILED)
+        self._stage.finish(job, JobState.CREATE_FAILED)
 
     def lose(self, job: Job, *, at: float | None = None) -> None:
         """The cloud loses sight of it."""
-        self._stage.finish(job, State.LOST, at=at)
+        self._stage.finish(job, JobState.LOST, at=at)
 
     def come_back(self, job: Job) -> None:
         """A lost job turns up again, running as before. Raises ValueError for one that is not lost."""
@@ -260,7 +260,7 @@ class World:
 
     def terminate(self, job: Job, *, at: float | None = None) -> None:
         """It is stopped, at once."""
-        self._stage.finish(job, State.TERMINATED, at=at)
+        self._stage.finish(job, JobState.TERMINATED, at=at)
 
     def delete(self, job: Job) -> None:
         """It is gone, whatever it did."""
@@ -287,7 +287,7 @@ class World:
         groups = self.tenant(project).pools[pool].groups
         return [group for group in groups if accelerator in (None, group.accelerator)]
 
-    def _next_breakdown(self, tenant: Tenant, rng: random.Random) -> None:
+    def _next_breakdown(self, tenant: Project, rng: random.Random) -> None:
         """Let a node break sooner or later, from dice of its own: whoever does not ask for it gets the same world."""
         if not self.options.breakdowns:
             return
@@ -308,7 +308,7 @@ class World:
 
     # Arriving
 
-    def arrive(self, tenant: Tenant, rng: random.Random | None = None) -> Job:
+    def arrive(self, tenant: Project, rng: random.Random | None = None) -> Job:
         """Somebody submits a job of the kind that people submit."""
         rng = rng or self._chance
         drawn = draft(rng, v1_share=self.options.v1_share, room=tenant.room())
@@ -331,7 +331,7 @@ class World:
             plan=self.draw_plan(nodes=drawn.nodes, api=drawn.api, hetero=bool(drawn.roles), rng=rng),
         )
 
-    def _populate(self, tenant: Tenant) -> None:
+    def _populate(self, tenant: Project) -> None:
         options = self.options
         rate = self._rate()
         self._stage.now = self.born_at - (_WARM_UP_LIVES * MEAN_LIFE_S / options.pace if rate else 0.0)
@@ -349,7 +349,7 @@ class World:
             return self.options.arrivals / 3_600
         return self.options.jobs / (MEAN_LIFE_S / self.options.pace)
 
-    def _next_arrival(self, tenant: Tenant, rng: random.Random, rate: float) -> None:
+    def _next_arrival(self, tenant: Project, rng: random.Random, rate: float) -> None:
         def arrive() -> None:
             if self.options.arrivals is not None or tenant.unfinished_count < self.options.jobs * _PATIENCE:
                 self.arrive(tenant, rng)
@@ -357,5 +357,5 @@ class World:
 
         self._stage.after(rng.expovariate(rate), arrive)
 
-    def _rng(self, tenant: Tenant, number: int) -> random.Random:
+    def _rng(self, tenant: Project, number: int) -> random.Random:
         return random.Random(f"{self.options.seed}/{tenant.project.id}/{number}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.backfill.samples import minutes
+from exporter.backfill.samples import samples
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.usage import TaskSeries
 from tests.unit.backfill.past import T0, job, ran
@@ -14,7 +14,7 @@ from tests.unit.backfill.past import T0, job, ran
 
 def busy(past: Job, *tasks: TaskSeries, asked_at: float = T0 + 10_000) -> list[tuple[float, float | None]]:
     """Time after T0 and mean accelerator utilisation of each minute."""
-    return [(at - T0, usage.accelerator_ratio) for at, usage in minutes(past, tasks, asked_at=asked_at)]
+    return [(at - T0, usage.accelerator_ratio) for at, usage in samples(past, tasks, asked_at=asked_at)]
 
 
 def test_v2_minutes_end_with_the_one_under_way() -> None:

@@ -5,20 +5,20 @@ import pytest
 
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.errors import (
-    Broken,
+    CircuitOpen,
     CloudError,
     Denied,
     Gone,
-    Paused,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unreachable,
     Unsupported,
 )
 from exporter.cloud.probe import DOUBT_S, PROBE_S, FixedSources, ProbedSources
 from exporter.domain.job import Api, Job
-from exporter.domain.source import JobSource, Known, Sighting, Sources
+from exporter.domain.source import JobSource, PollResult, Sources, TrackedState
 from exporter.domain.usage import TaskSeries
 from tests.clock import ManualClock
 
@@ -36,13 +36,13 @@ class Source:
         """Its generation."""
         return self._api
 
-    async def look(self, _known: Known) -> Sighting:
+    async def poll(self, _known: TrackedState) -> PollResult:
         """See nothing."""
-        return Sighting()
+        return PollResult()
 
-    async def sweep(self, _known: Known) -> Sighting:
+    async def sweep(self, _known: TrackedState) -> PollResult:
         """See nothing."""
-        return Sighting()
+        return PollResult()
 
     def tasks(self, job: Job) -> tuple[str, ...]:
         """None."""
@@ -185,15 +185,15 @@ SILENCE = [
     Denied("probe", "no", status=401),
     Denied("probe", "no", status=403),
     Throttled("probe", "slow down", status=429),
-    Broken("probe", "down", status=502),
+    ServerError("probe", "down", status=502),
     Unreachable("probe", "no answer"),
-    Paused("probe", "not sent"),
-    Unintelligible("probe", "html", status=200),
+    CircuitOpen("probe", "not sent"),
+    InvalidResponse("probe", "html", status=200),
 ]
 
 
 @pytest.mark.parametrize(
-    "error", SILENCE, ids=["401", "403", "429", "502", "unreachable", "paused", "unintelligible"]
+    "error", SILENCE, ids=["401", "403", "429", "502", "unreachable", "circuit_open", "invalid_response"]
 )
 async def test_silence_is_no_absence(clock: ManualClock, error: CloudError) -> None:
     """Anything but "no such call" says nothing: the last answer stands, and is asked for again in a minute."""

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from exporter.cloud.http.endpoint import Endpoint
-from exporter.cloud.http.errors import Broken, CloudError, Denied, Refused, Unreachable, Unsupported
+from exporter.cloud.http.errors import CloudError, Denied, Refused, ServerError, Unreachable, Unsupported
 from exporter.cloud.workspaces import REFRESH_S, AllWorkspaces, FixedWorkspaces
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
@@ -100,7 +100,7 @@ async def test_both_generations_ask_once(clock: ManualClock) -> None:
 
 async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> None:
     """Workspaces do not vanish because a call failed; the next look asks again."""
-    caller = Scripted(RECORDED, Broken("v1_list_workspaces", "down", status=502), page("0"))
+    caller = Scripted(RECORDED, ServerError("v1_list_workspaces", "down", status=502), page("0"))
     workspaces = AllWorkspaces(caller, clock, Notes())
     await workspaces()
     clock.turn(REFRESH_S)

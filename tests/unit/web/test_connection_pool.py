@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.connection_pool import Crowd, Visit, neighbourhood
+from exporter.web.connection_pool import Connection, ConnectionPool, client_network
 
 
 class Guests:
     """Visits by name, and who had to leave, in order."""
 
     def __init__(self, *, most: int) -> None:
-        self.crowd = Crowd(most=most)
+        self.crowd = ConnectionPool(most=most)
         self.left: list[str] = []
-        self.visits: dict[str, Visit] = {}
+        self.visits: dict[str, Connection] = {}
 
     def come(self, *names: str) -> None:
         """Enter; the first letter of a name is the host."""
         for name in names:
-            self.visits[name] = Visit(name[0], lambda name=name: self.left.append(name))  # type: ignore[misc]
+            self.visits[name] = Connection(name[0], lambda name=name: self.left.append(name))  # type: ignore[misc]
             self.crowd.enter(self.visits[name])
 
 
@@ -64,7 +64,7 @@ def test_among_equals_the_idle_go() -> None:
 
 def test_nobody_to_evict() -> None:
     """An empty crowd has nobody to lose."""
-    Crowd(most=1).evict()
+    ConnectionPool(most=1).evict()
 
 
 def test_sweeping() -> None:
@@ -125,4 +125,4 @@ def test_books_are_kept(steps: list[tuple[str, str, int]]) -> None:
 )
 def test_neighbourhood(host: str, expected: str) -> None:
     """Addresses that one visitor can have at will count as one."""
-    assert neighbourhood(host) == expected
+    assert client_network(host) == expected

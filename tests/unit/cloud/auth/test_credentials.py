@@ -8,7 +8,7 @@ import pytest
 
 from exporter.cloud.auth.credentials import AccessKey, Secret, StaticKeys, header_text, revealed
 from exporter.cloud.connect import AccessKeyCredentials, connect
-from exporter.cloud.http.errors import Denied, Paused, Refused, Unsupported
+from exporter.cloud.http.errors import CircuitOpen, Denied, Refused, Unsupported
 from exporter.settings.secret import Secret as SettingsSecret
 from exporter.settings.secret import SecretFile, SecretUnreadable
 from tests.clock import ManualClock
@@ -143,16 +143,16 @@ async def test_trap_34_a_key_refused_for_ever_is_used_twice_and_then_every_five_
             with pytest.raises(Denied):
                 await transport.call(endpoint)
         for endpoint in (JOBS, METRICS, JOBS):
-            with pytest.raises(Paused, match="the credential was refused"):
+            with pytest.raises(CircuitOpen, match="the credential was refused"):
                 await transport.call(endpoint)
         clock.turn(329.0)
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(JOBS)
         assert len(server.received) == 2
         clock.turn(1.0)
         with pytest.raises(Denied):
             await transport.call(JOBS)
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(JOBS)
         assert len(server.received) == 3
         clock.turn(330.0)
@@ -160,7 +160,7 @@ async def test_trap_34_a_key_refused_for_ever_is_used_twice_and_then_every_five_
         assert await transport.call(JOBS)
 
     assert observer.circuit == [False, True, False]
-    assert observer.withheld == [(endpoint.name, "paused") for endpoint in (JOBS, METRICS, JOBS, JOBS, JOBS)]
+    assert observer.withheld == [(endpoint.name, "circuit_open") for endpoint in (JOBS, METRICS, JOBS, JOBS, JOBS)]
 
 
 async def test_trap_34_twenty_calls_at_once_with_a_wrong_key_are_two_refusals(
@@ -172,7 +172,7 @@ async def test_trap_34_twenty_calls_at_once_with_a_wrong_key_are_two_refusals(
     async with connect(options(server.url, concurrency=8), clock=clock, observer=observer) as transport:
         outcomes = await asyncio.gather(*(asked(transport, JOBS) for _ in range(20)), return_exceptions=True)
 
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Denied"] * 2 + ["Paused"] * 18
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CircuitOpen"] * 18 + ["Denied"] * 2
     assert len(server.received) == 2
 
 
@@ -190,7 +190,7 @@ async def test_a_key_that_goes_bad_under_way_ends_with_those_under_way(
         gate.set()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Denied"] * 4 + ["Paused"] * 16
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CircuitOpen"] * 16 + ["Denied"] * 4
     assert len(server.received) == 1 + 4
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from exporter.cloud.connect import MetadataCredentials, TargetOptions, connect
-from exporter.cloud.http.errors import Denied, Unintelligible, Unreachable
+from exporter.cloud.http.errors import Denied, InvalidResponse, Unreachable
 from exporter.cloud.http.retry import RetryPolicy
 from tests.clock import ManualClock
 from tests.unit.cloud.account import JOBS, METRICS, PAGE, RecordingObserver, asked, options
@@ -248,7 +248,7 @@ async def test_what_is_no_key_is_unintelligible(
     server.on(TOKEN, answer(404)).on(KEY, step)
 
     async with connect(node(server), clock=clock, observer=observer) as transport:
-        with pytest.raises(Unintelligible, match=words):
+        with pytest.raises(InvalidResponse, match=words):
             await transport.call(JOBS)
 
 
@@ -260,7 +260,7 @@ async def test_what_is_no_session_is_unintelligible(
     server.on(TOKEN, answer(200, body))
 
     async with connect(node(server), clock=clock, observer=observer) as transport:
-        with pytest.raises(Unintelligible, match="the answer is no token"):
+        with pytest.raises(InvalidResponse, match="the answer is no token"):
             await transport.call(JOBS)
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from exporter.cloud.connect import PasswordCredentials, TargetOptions, connect
-from exporter.cloud.http.errors import Broken, Denied, Paused, Refused, Unintelligible, Unreachable
+from exporter.cloud.http.errors import CircuitOpen, Denied, InvalidResponse, Refused, ServerError, Unreachable
 from exporter.cloud.http.retry import RetryPolicy
 from tests.clock import ManualClock
 from tests.unit.cloud.account import (
@@ -153,7 +153,7 @@ async def test_refused_for_ever_the_number_of_requests_is_exact(
         with pytest.raises(Denied, match=r"APIG\.0307"):
             await transport.call(JOBS)
         for _ in range(3):
-            with pytest.raises(Paused):
+            with pytest.raises(CircuitOpen):
                 await transport.call(JOBS)
 
     assert len(server.asked(IAM)) == 2
@@ -238,7 +238,7 @@ async def test_a_failed_refresh_keeps_the_old_token_while_it_is_valid(
         assert await transport.call(JOBS)
         assert len(server.asked(IAM)) == 3
         clock.turn(0.2 * DAY_S)
-        with pytest.raises(Broken) as caught:
+        with pytest.raises(ServerError) as caught:
             await transport.call(JOBS)
 
     assert caught.value.operation == "iam_token"
@@ -273,7 +273,7 @@ async def test_trap_34_a_wrong_password_is_tried_twice(
 
     async with connect(login(server), clock=clock, observer=observer) as transport:
         outcomes = await asyncio.gather(*(asked(transport) for _ in range(20)), return_exceptions=True)
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Denied"] * 2 + ["Paused"] * 18
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CircuitOpen"] * 18 + ["Denied"] * 2
         clock.turn(330.0)
         server.on(IAM, token_issued()).on("/v1/", answer(200, PAGE))
         assert await transport.call(JOBS)
@@ -330,7 +330,7 @@ async def test_an_answer_that_is_no_token_is_unintelligible(
     server.on(IAM, step)
 
     async with connect(login(server), clock=clock, observer=observer) as transport:
-        with pytest.raises(Unintelligible, match=words):
+        with pytest.raises(InvalidResponse, match=words):
             await transport.call(JOBS)
 
 

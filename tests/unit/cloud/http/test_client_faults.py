@@ -10,14 +10,14 @@ import pytest
 from exporter.cloud.connect import connect
 from exporter.cloud.http.circuit import CircuitPolicy
 from exporter.cloud.http.errors import (
-    Broken,
+    CircuitOpen,
     CloudError,
     Denied,
     Gone,
-    Paused,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unreachable,
     Unsupported,
 )
@@ -47,21 +47,23 @@ SHORT = {"timeout_s": 0.15}
         pytest.param(answer(401, {"error_code": "APIG.0301"}), Denied, 1, "APIG.0301", id="401-static-key"),
         pytest.param(answer(403, {"error_code": "APIG.0302"}), Denied, 1, "HTTP 403", id="403"),
         pytest.param(answer(404, {"error_code": "APIG.0101"}), Unsupported, 1, "HTTP 404", id="404"),
-        pytest.param(answer(408, {"error_code": "ModelArts.6100"}), Broken, 3, "HTTP 408", id="408"),
+        pytest.param(answer(408, {"error_code": "ModelArts.6100"}), ServerError, 3, "HTTP 408", id="408"),
         pytest.param(answer(410), Unsupported, 1, "HTTP 410", id="410"),
         pytest.param(answer(429), Throttled, 3, "HTTP 429", id="429"),
         pytest.param(answer(429, None, {"Retry-After": "0"}), Throttled, 3, "HTTP 429", id="429-retry-after"),
-        pytest.param(answer(500, {"error_code": "ModelArts.5039"}), Broken, 3, "ModelArts.5039", id="500"),
-        pytest.param(answer(502, b"<html>", {"Content-Type": "text/html"}), Broken, 3, "text/html", id="html-502"),
-        pytest.param(answer(503), Broken, 3, "HTTP 503", id="503"),
+        pytest.param(answer(500, {"error_code": "ModelArts.5039"}), ServerError, 3, "ModelArts.5039", id="500"),
+        pytest.param(
+            answer(502, b"<html>", {"Content-Type": "text/html"}), ServerError, 3, "text/html", id="html-502"
+        ),
+        pytest.param(answer(503), ServerError, 3, "HTTP 503", id="503"),
         pytest.param(answer(200, {"is_success": False, "error_code": "M.1"}), Refused, 1, "M.1", id="in-band-200"),
         pytest.param(answer(400, {"is_success": False, "error_code": "M.1"}), Refused, 1, "M.1", id="in-band-400"),
-        pytest.param(answer(200, None), Unintelligible, 1, "an empty body", id="empty-200"),
-        pytest.param(answer(204), Unintelligible, 1, "an empty body", id="204"),
-        pytest.param(answer(200, b'{"jobs": ['), Unintelligible, 1, "truncated", id="truncated-json"),
-        pytest.param(answer(200, {"jobs": [{"id": "x"}]}), Unintelligible, 1, "`$.jobs[0].id`", id="wrong-type"),
+        pytest.param(answer(200, None), InvalidResponse, 1, "an empty body", id="empty-200"),
+        pytest.param(answer(204), InvalidResponse, 1, "an empty body", id="204"),
+        pytest.param(answer(200, b'{"jobs": ['), InvalidResponse, 1, "truncated", id="truncated-json"),
+        pytest.param(answer(200, {"jobs": [{"id": "x"}]}), InvalidResponse, 1, "`$.jobs[0].id`", id="wrong-type"),
         pytest.param(
-            answer(200, b"<p>", {"Content-Type": "text/html"}), Unintelligible, 1, "text/html", id="html-200"
+            answer(200, b"<p>", {"Content-Type": "text/html"}), InvalidResponse, 1, "text/html", id="html-200"
         ),
         pytest.param(written(then="close"), Unreachable, 3, "closed before an answer", id="closed-at-once"),
         pytest.param(written(then="reset"), Unreachable, 3, "connection", id="reset-before-headers"),
@@ -149,7 +151,7 @@ async def test_an_oversized_answer_is_not_read_to_its_end(
     server.on("/", flood(announced=announced))
 
     async with connect(options(server.url, max_answer_bytes=100_000), clock=clock, observer=observer) as transport:
-        with pytest.raises(Unintelligible, match="larger than 100000 bytes"):
+        with pytest.raises(InvalidResponse, match="larger than 100000 bytes"):
             await transport.call(JOBS)
 
     assert len(server.received) == 1
@@ -162,7 +164,7 @@ async def test_a_compressed_bomb_is_measured_unpacked(
     server.on("/", answer(200, gzip.compress(b"0" * 10_000_000), {"Content-Encoding": "gzip"}))
 
     async with connect(options(server.url, max_answer_bytes=100_000), clock=clock, observer=observer) as transport:
-        with pytest.raises(Unintelligible, match="larger than 100000 bytes"):
+        with pytest.raises(InvalidResponse, match="larger than 100000 bytes"):
             await transport.call(JOBS)
 
 
@@ -173,7 +175,7 @@ async def test_an_oversized_failure_is_still_that_failure(
     server.on("/", flood(503))
 
     async with connect(options(server.url), clock=clock, observer=observer) as transport:
-        with pytest.raises(Broken, match="HTTP 503"):
+        with pytest.raises(ServerError, match="HTTP 503"):
             await transport.call(JOBS)
 
 
@@ -231,7 +233,7 @@ async def test_a_retry_is_signed_anew(
     assert first.headers["x-sdk-date"] == "20231114T221320Z"
     assert second.headers["x-sdk-date"] == "20231114T221321Z"
     assert first.headers["authorization"] != second.headers["authorization"]
-    assert observer.calls == [("list_jobs", "broken"), ("list_jobs", "ok")]
+    assert observer.calls == [("list_jobs", "server_error"), ("list_jobs", "ok")]
 
 
 async def test_a_short_retry_after_is_waited_for(
@@ -306,10 +308,10 @@ async def test_the_circuit_opens_tries_and_closes(
             with pytest.raises(Unreachable):
                 await transport.call(JOBS)
         assert len(server.received) == 5
-        with pytest.raises(Paused, match="too many calls failed in a row; the next trial may start in 30 s"):
+        with pytest.raises(CircuitOpen, match="too many calls failed in a row; the next trial may start in 30 s"):
             await transport.call(JOBS)
         clock.turn(29.0)
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(JOBS)
         assert len(server.received) == 5
         clock.turn(1.0)
@@ -317,7 +319,7 @@ async def test_the_circuit_opens_tries_and_closes(
             await transport.call(JOBS)
         assert len(server.received) == 6  # a trial is not retried
         clock.turn(59.0)  # the pause has doubled
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(JOBS)
         clock.turn(1.0)
         server.on("/", answer(200, PAGE))
@@ -325,7 +327,7 @@ async def test_the_circuit_opens_tries_and_closes(
         assert await transport.call(JOBS)
 
     assert observer.circuit == [False, True, False]
-    assert ("list_jobs", "paused") not in observer.calls
+    assert ("list_jobs", "circuit_open") not in observer.calls
 
 
 async def test_a_failing_operation_leaves_the_others_alone(
@@ -338,7 +340,7 @@ async def test_a_failing_operation_leaves_the_others_alone(
         for _ in range(2):
             with pytest.raises(Throttled):
                 await transport.call(JOBS)
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(JOBS)
         assert await transport.call(METRICS)
 
@@ -351,12 +353,12 @@ async def test_a_quick_row_of_broken_single_answers_does_not_open_the_circuit(
 
     async with connect(options(server.url), clock=clock, observer=observer) as transport:
         for _ in range(3):
-            with pytest.raises(Broken):
+            with pytest.raises(ServerError):
                 await transport.call(METRICS)
         clock.turn(15.0)
-        with pytest.raises(Broken):
+        with pytest.raises(ServerError):
             await transport.call(METRICS)
-        with pytest.raises(Paused):
+        with pytest.raises(CircuitOpen):
             await transport.call(METRICS)
 
     assert len(server.received) == 3 * 3 + 1
@@ -379,7 +381,7 @@ async def test_one_trial_at_a_time(server: ScriptedServer, clock: ManualClock, o
             await cut_off
         trial = asyncio.create_task(asked(transport, JOBS))
         await server.until_asked(3)
-        with pytest.raises(Paused, match="in 0 s"):
+        with pytest.raises(CircuitOpen, match="in 0 s"):
             await transport.call(JOBS)
         gate.set()
         assert await trial

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from exporter.cloud.http.limit import Limits, Vanguard
+from exporter.cloud.http.limit import CredentialProbe, Limits
 from tests.clock import ManualClock
 
 
@@ -49,13 +49,13 @@ async def test_a_cancelled_wait_takes_no_place() -> None:
         pass
 
 
-async def enter(vanguard: Vanguard, stack: AsyncExitStack) -> bool:
+async def enter(vanguard: CredentialProbe, stack: AsyncExitStack) -> bool:
     return await stack.enter_async_context(vanguard.turn())
 
 
 async def test_while_nothing_is_proven_one_goes_ahead(clock: ManualClock) -> None:
     """The second waits until the first is back; accepted by then, it and the third go together."""
-    vanguard = Vanguard(now=clock.monotonic, patience_s=5.0)
+    vanguard = CredentialProbe(now=clock.monotonic, patience_s=5.0)
     async with AsyncExitStack() as first, AsyncExitStack() as second, AsyncExitStack() as third:
         assert await enter(vanguard, first)
         waiting = [asyncio.create_task(enter(vanguard, stack)) for stack in (second, third)]
@@ -69,7 +69,7 @@ async def test_while_nothing_is_proven_one_goes_ahead(clock: ManualClock) -> Non
 
 async def test_after_a_refusal_the_next_goes_alone_too(clock: ManualClock) -> None:
     """When the first comes back refused, only the second goes; the third keeps waiting."""
-    vanguard = Vanguard(now=clock.monotonic, patience_s=5.0)
+    vanguard = CredentialProbe(now=clock.monotonic, patience_s=5.0)
     async with AsyncExitStack() as first, AsyncExitStack() as second, AsyncExitStack() as third:
         assert await enter(vanguard, first)
         ahead = asyncio.create_task(enter(vanguard, second))
@@ -85,7 +85,7 @@ async def test_after_a_refusal_the_next_goes_alone_too(clock: ManualClock) -> No
 
 async def test_a_proof_lasts_ten_seconds(clock: ManualClock) -> None:
     """Within ten seconds of an acceptance nobody waits; afterwards, or after a refusal, one goes ahead again."""
-    vanguard = Vanguard(now=clock.monotonic)
+    vanguard = CredentialProbe(now=clock.monotonic)
     vanguard.accepted()
     clock.turn(9.9)
     async with vanguard.turn() as leads:
@@ -100,7 +100,7 @@ async def test_a_proof_lasts_ten_seconds(clock: ManualClock) -> None:
 
 async def test_a_vanguard_that_hangs_is_not_waited_for_without_end(clock: ManualClock) -> None:
     """After the patience others follow, and do not take the lead away from the one that hangs."""
-    vanguard = Vanguard(now=clock.monotonic, patience_s=0.01)
+    vanguard = CredentialProbe(now=clock.monotonic, patience_s=0.01)
     async with vanguard.turn() as leads:
         assert leads
         async with vanguard.turn() as follows:

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from exporter.cloud.http.errors import (
-    Broken,
     CloudError,
     Denied,
     Gone,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unsupported,
 )
-from exporter.cloud.http.response import Reply, expiry, fault, read, refused_credential, retry_after_s, said
+from exporter.cloud.http.response import Response, expiry, fault, read, refused_credential, retry_after_s, sanitize
 
 NOW = 1_700_000_000.0
 
@@ -33,17 +33,17 @@ class Page(msgspec.Struct):
     note: str = ""
 
 
-def reply(status: int, body: object = None, **headers: str) -> Reply:
+def reply(status: int, body: object = None, **headers: str) -> Response:
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status=status, headers=CIMultiDict(named), body=content)
+    return Response(status=status, headers=CIMultiDict(named), body=content)
 
 
 def coded(code: str) -> dict[str, str]:
     return {"error_code": code, "error_msg": "no"}
 
 
-def fault_of(answer: Reply, *, in_band: bool = False) -> CloudError | None:
+def fault_of(answer: Response, *, in_band: bool = False) -> CloudError | None:
     return fault(answer, operation="op", now=NOW, in_band_failure=in_band)
 
 
@@ -74,18 +74,18 @@ def fault_of(answer: Reply, *, in_band: bool = False) -> CloudError | None:
         (404, "ModelArts.2775", Gone),
         (404, "ModelArts.50015001", Gone),
         (405, "", Refused),
-        (408, "ModelArts.6100", Broken),
+        (408, "ModelArts.6100", ServerError),
         (410, "", Unsupported),
         (413, "APIG.0201", Refused),
         (429, "", Throttled),
         (429, "ModelArts.6101", Throttled),
-        (500, "", Broken),
-        (500, "ModelArts.5039", Broken),
+        (500, "", ServerError),
+        (500, "ModelArts.5039", ServerError),
         (500, "APIGW.0308", Throttled),
-        (502, "APIG.0202", Broken),
-        (503, "ModelArts.4700", Broken),
-        (504, "APIG.0201", Broken),
-        (599, "", Broken),
+        (502, "APIG.0202", ServerError),
+        (503, "ModelArts.4700", ServerError),
+        (504, "APIG.0201", ServerError),
+        (599, "", ServerError),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -108,14 +108,14 @@ def test_status_first_then_code(status: int, code: str, kind: type[CloudError] |
         pytest.param(200, {"is_success": True, "error_code": "odd"}, None, id="success-beats-code"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.2775"}, Gone, id="gone"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.6101"}, Throttled, id="throttled"),
-        pytest.param(200, {"is_success": False, "error_code": "ModelArts.5039"}, Broken, id="busy"),
+        pytest.param(200, {"is_success": False, "error_code": "ModelArts.5039"}, ServerError, id="busy"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.0201"}, Denied, id="not-authenticated"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.0108"}, Denied, id="not-permitted"),
         pytest.param(400, {"is_success": False, "error_code": "ModelArts.0105"}, Refused, id="at-400"),
-        pytest.param(400, {"is_success": False, "error_code": "ModelArts.50005000"}, Broken, id="broken-at-400"),
+        pytest.param(400, {"is_success": False, "error_code": "ModelArts.50005000"}, ServerError, id="broken-at-400"),
         pytest.param(404, {"is_success": False, "error_code": "ModelArts.0105"}, Refused, id="the-endpoint-exists"),
         pytest.param(404, {"error_msg": "no such API"}, Unsupported, id="the-endpoint-does-not-exist"),
-        pytest.param(500, {"is_success": False}, Broken, id="at-500"),
+        pytest.param(500, {"is_success": False}, ServerError, id="at-500"),
         pytest.param(200, b"<html>", None, id="left-to-the-decoder"),
         pytest.param(200, b"[" * 5000, None, id="deep-nesting-left-to-the-decoder"),
     ],
@@ -160,7 +160,7 @@ def test_html_of_a_load_balancer_is_named_not_quoted() -> None:
     """An HTML 502 is Broken, and its text says that HTML came, without the page."""
     error = fault_of(reply(502, b"<html><b>Bad Gateway</b></html>", Content_Type="text/html; charset=utf-8"))
 
-    assert isinstance(error, Broken)
+    assert isinstance(error, ServerError)
     assert str(error) == "op: HTTP 502: text/html, no message"
 
 
@@ -182,7 +182,7 @@ def test_a_success_that_does_not_decode_is_unintelligible(body: bytes, detail: s
     """What does not decode names the JSON path, or says what came instead."""
     answer = reply(200, body, Content_Type="text/html" if body == b"<html>" else "application/json")
 
-    with pytest.raises(Unintelligible) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         read(answer, Page, operation="op", now=NOW)
 
     assert detail in str(caught.value)
@@ -198,7 +198,7 @@ def test_a_success_that_does_not_decode_is_unintelligible(body: bytes, detail: s
         pytest.param(reply(404, coded("ModelArts.2777")), id="2777"),
     ],
 )
-def test_trap_9_not_ready_is_an_answer_where_it_may_be(answer: Reply) -> None:
+def test_trap_9_not_ready_is_an_answer_where_it_may_be(answer: Response) -> None:
     """Trap 9: 204, an empty body, 2776 and 2777 mean "nothing yet" there, and a failure elsewhere."""
     assert read(answer, Page, operation="op", now=NOW, may_be_empty=True) is None
     with pytest.raises(CloudError):
@@ -208,7 +208,7 @@ def test_trap_9_not_ready_is_an_answer_where_it_may_be(answer: Reply) -> None:
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_not_ready_does_not_excuse_a_denial_or_a_breakdown(status: int) -> None:
     """The status decides first: a 401, 403 or 500 with code 2777 fails, also where emptiness is an answer."""
-    with pytest.raises((Denied, Broken)):
+    with pytest.raises((Denied, ServerError)):
         read(reply(status, coded("ModelArts.2777")), Page, operation="op", now=NOW, may_be_empty=True)
 
 
@@ -318,14 +318,14 @@ def test_a_denial_is_silent_on_clocks_that_agree() -> None:
 )
 def test_the_clouds_words_are_made_harmless(message: str, shown: str) -> None:
     """One line, 200 characters, no control characters, nothing that is or looks like a secret."""
-    assert said(message, unsaid=("hunter2", "")) == shown
+    assert sanitize(message, unsaid=("hunter2", "")) == shown
 
 
 @settings(max_examples=100)
 @given(st.text(max_size=400))
 def test_any_words_of_the_cloud_fit_one_line(message: str) -> None:
     """Whatever the cloud says, at most 200 printable characters are shown."""
-    shown = said(message)
+    shown = sanitize(message)
 
     assert len(shown) <= 200
     assert shown.isprintable()

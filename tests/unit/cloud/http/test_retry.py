@@ -11,16 +11,16 @@ from prometheus_client import REGISTRY
 from stamina.instrumentation import get_on_retry_hooks
 
 from exporter.cloud.http.errors import (
-    Broken,
+    CircuitOpen,
     CloudError,
     Denied,
-    Paused,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unreachable,
 )
-from exporter.cloud.http.response import Reply, read
+from exporter.cloud.http.response import Response, read
 from exporter.cloud.http.retry import RetryPolicy, pause_s, retried
 from tests.clock import ManualClock
 
@@ -40,7 +40,7 @@ POLICY = RetryPolicy(attempts=4, base_s=1.0, cap_s=3.0, total_s=20.0)
 )
 def test_pauses_grow_with_full_jitter(attempt: int, jitter: float, wait_s: float | None) -> None:
     """The pause is a random part of 1, 2, 4… s, at most 3 s, and there is none after the last attempt."""
-    error = Broken("op", "x")
+    error = ServerError("op", "x")
     assert pause_s(error, attempt=attempt, spent_s=0.0, policy=POLICY, jitter=lambda: jitter) == wait_s
 
 
@@ -49,11 +49,11 @@ def test_pauses_grow_with_full_jitter(attempt: int, jitter: float, wait_s: float
     [
         (Unreachable("op", "x"), True),
         (Throttled("op", "x"), True),
-        (Broken("op", "x"), True),
+        (ServerError("op", "x"), True),
         (Denied("op", "x"), False),
         (Refused("op", "x"), False),
-        (Unintelligible("op", "x"), False),
-        (Paused("op", "x"), False),
+        (InvalidResponse("op", "x"), False),
+        (CircuitOpen("op", "x"), False),
     ],
     ids=lambda value: value.outcome if isinstance(value, CloudError) else "",
 )
@@ -96,10 +96,10 @@ async def test_the_last_error_is_the_one_raised(clock: ManualClock) -> None:
     told: list[int] = []
 
     async def work() -> None:
-        made.append(Broken("op", f"number {len(made) + 1}"))
+        made.append(ServerError("op", f"number {len(made) + 1}"))
         raise made[-1]
 
-    with pytest.raises(Broken, match="number 3") as caught:
+    with pytest.raises(ServerError, match="number 3") as caught:
         await run(work, clock, told=told)
 
     assert caught.value is made[2]
@@ -112,9 +112,9 @@ async def test_what_would_not_be_sent_is_not_waited_for(clock: ManualClock) -> N
 
     async def work() -> None:
         calls.append(1)
-        raise Broken("op", "x")
+        raise ServerError("op", "x")
 
-    with pytest.raises(Broken):
+    with pytest.raises(ServerError):
         await run(work, clock, futile=True)
 
     assert len(calls) == 1
@@ -154,7 +154,7 @@ async def test_a_call_tried_once_leaves_nothing_to_collect(clock: ManualClock, s
     """What refers to itself piles up until the garbage collector comes by, and no pile is as high as the next."""
 
     async def work() -> object:
-        return read(Reply(status=status, headers=CIMultiDict(), body=b"{}"), dict, operation="op", now=0.0)
+        return read(Response(status=status, headers=CIMultiDict(), body=b"{}"), dict, operation="op", now=0.0)
 
     async def call() -> None:
         with suppress(CloudError):

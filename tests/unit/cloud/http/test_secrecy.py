@@ -43,8 +43,10 @@ def echo(status: int) -> Step:
     """Repeat the whole request, headers and body, in the message, as some gateways do."""
 
     async def step(received: Received, writer: asyncio.StreamWriter) -> None:
-        said = f"{dict(received.headers)} {received.body.decode()}"
-        await answer(status, {"error_code": "APIG.0301", "error_msg": said, "is_success": False})(received, writer)
+        sanitize = f"{dict(received.headers)} {received.body.decode()}"
+        await answer(status, {"error_code": "APIG.0301", "error_msg": sanitize, "is_success": False})(
+            received, writer
+        )
 
     return step
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cloud.pools.capacity import NodeCards, shared_out
+from exporter.cloud.pools.capacity import NodeCards, split_capacity
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import PoolAccelerators
 
@@ -11,7 +11,7 @@ from exporter.domain.pool import PoolAccelerators
 def divided(
     capacity: float, allocated: float | None, *, available: float | None, abnormal: float | None
 ) -> PoolAccelerators:
-    return shared_out(
+    return split_capacity(
         resource="nvidia.com/gpu",
         accelerator=Accelerator.GPU,
         capacity=capacity,

@@ -6,8 +6,8 @@ import pytest
 
 from exporter.cloud.http.errors import Refused, Unsupported
 from exporter.cloud.v1.endpoints import JOB_LIST, VERSIONS
-from exporter.cloud.v1.history import V1Archive
-from exporter.domain.history import Leaf
+from exporter.cloud.v1.history import V1History
+from exporter.domain.history import HistoryPage
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.cloud import NOW_MS, FakeV1, Job, Version
 
@@ -15,11 +15,11 @@ DAY_MS = 86_400_000
 BACK_TO = NOW_MS / 1000 - 86_400.0
 
 
-def archive_of(cloud: FakeV1, *, minutes: bool = True, workspaces: tuple[str, ...] = ("0",)) -> V1Archive:
+def archive_of(cloud: FakeV1, *, samples: bool = True, workspaces: tuple[str, ...] = ("0",)) -> V1History:
     async def ids() -> tuple[str, ...]:
         return workspaces
 
-    return V1Archive(cloud, workspaces=ids, note=Notes(), minutes=minutes)
+    return V1History(cloud, workspaces=ids, note=Notes(), samples=samples)
 
 
 def job(number: int, *versions: Version, workspace: str = "0") -> Job:
@@ -28,23 +28,23 @@ def job(number: int, *versions: Version, workspace: str = "0") -> Job:
     )
 
 
-async def walked(archive: V1Archive, *, bookmark: str = "", most: int = 10_000) -> list[Leaf]:
-    leaves = []
-    async for leaf in archive.leaves(back_to=BACK_TO, bookmark=bookmark):
-        leaves.append(leaf)
-        if len(leaves) == most:
+async def walked(archive: V1History, *, cursor: str = "", most: int = 10_000) -> list[HistoryPage]:
+    pages = []
+    async for leaf in archive.pages(back_to=BACK_TO, cursor=cursor):
+        pages.append(leaf)
+        if len(pages) == most:
             break
-    return leaves
+    return pages
 
 
-def ids(leaves: list[Leaf]) -> list[str]:
-    return [past.job.job_id for leaf in leaves for past in leaf.jobs]
+def ids(pages: list[HistoryPage]) -> list[str]:
+    return [past.job.job_id for leaf in pages for past in leaf.jobs]
 
 
 async def test_all_versions_come_with_their_user_and_their_minutes() -> None:
     """Job 1 has two versions: both are jobs of ours, by one call, with the owner that only the list names."""
-    minutes = json.dumps({"cpuUsage": ["0", "50.00", "0"], "memUsage": ["0", "10.00", "0"], "interval": 1})
-    cloud = FakeV1(job(1, Version(id=10), Version(id=11, more={"system_metric_list": minutes})))
+    samples = json.dumps({"cpuUsage": ["0", "50.00", "0"], "memUsage": ["0", "10.00", "0"], "interval": 1})
+    cloud = FakeV1(job(1, Version(id=10), Version(id=11, more={"system_metric_list": samples})))
 
     pasts = [past for leaf in await walked(archive_of(cloud)) for past in leaf.jobs]
 
@@ -61,7 +61,7 @@ async def test_all_versions_come_with_their_user_and_their_minutes() -> None:
 async def test_minutes_that_nobody_wants_are_not_even_read() -> None:
     """Without usage the answer's series stay undecoded, whatever is in them."""
     cloud = FakeV1(job(1, Version(id=10, more={"system_metric_list": "{broken"})))
-    archive = archive_of(cloud, minutes=False)
+    archive = archive_of(cloud, samples=False)
 
     (past,) = [past for leaf in await walked(archive) for past in leaf.jobs]
 
@@ -86,7 +86,7 @@ async def test_a_walk_goes_on_after_its_bookmark(after: int) -> None:
     """Ten jobs, three at a time: what was read before the break is not asked for again."""
     cloud = FakeV1(*(job(number) for number in range(1, 11)))
     first = await walked(archive_of(cloud), most=after)
-    second = await walked(archive_of(cloud), bookmark=first[-1].bookmark)
+    second = await walked(archive_of(cloud), cursor=first[-1].cursor)
 
     assert sorted(ids(first) + ids(second), key=int) == [str(number * 10) for number in range(1, 11)]
     assert sum(call == VERSIONS.name for call, _ in cloud.calls) == 10
@@ -98,7 +98,7 @@ async def test_a_page_whose_bookmark_was_deleted_is_read_again() -> None:
     first = await walked(archive_of(cloud), most=1)
     cloud.jobs = [each for each in cloud.jobs if each.id != 3]
 
-    second = await walked(archive_of(cloud), bookmark=first[-1].bookmark)
+    second = await walked(archive_of(cloud), cursor=first[-1].cursor)
 
     assert ids(second) == ["10", "20", "40", "50", "60"]
 
@@ -129,4 +129,4 @@ async def test_every_workspace_is_walked() -> None:
     assert ids(await walked(archive)) == ["10", "20"]
 
     first = await walked(archive, most=1)
-    assert ids(await walked(archive, bookmark=first[-1].bookmark)) == ["20"]
+    assert ids(await walked(archive, cursor=first[-1].cursor)) == ["20"]

@@ -5,9 +5,9 @@ import msgspec
 import pytest
 
 from exporter.cloud.http.endpoint import Endpoint
-from exporter.cloud.http.errors import Unintelligible
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.v1 import job_list
-from exporter.cloud.v1.overview import Overview
+from exporter.cloud.v1.overview import OverviewPager
 from exporter.cloud.workspaces import AllWorkspaces
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
@@ -181,7 +181,7 @@ class Mute:
 
 
 async def overview(caller: Mute) -> object:
-    return list(await Overview(caller, clock=ManualClock(), note=Notes()).rows("0"))
+    return list(await OverviewPager(caller, clock=ManualClock(), note=Notes()).rows("0"))
 
 
 async def jobs_of(caller: Mute) -> object:
@@ -204,7 +204,7 @@ LISTINGS = pytest.mark.parametrize(
 @LISTINGS
 async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
     """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
-    with pytest.raises(Unintelligible, match="this is no listing"):
+    with pytest.raises(InvalidResponse, match="this is no listing"):
         await listed(Mute(b'{"is_success": true}'))
 
 

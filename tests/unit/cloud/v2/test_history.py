@@ -2,35 +2,37 @@
 
 import pytest
 
-from exporter.cloud.http.errors import Broken, CloudError, Unintelligible
+from exporter.cloud.http.errors import CloudError, InvalidResponse, ServerError
 from exporter.cloud.v2.endpoints import SEARCH
-from exporter.cloud.v2.history import V2Archive
+from exporter.cloud.v2.history import V2History
 from exporter.cloud.v2.paging import Mode, Pager
-from exporter.domain.history import Leaf
+from exporter.domain.history import HistoryPage
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.cloud import T0, Ask, Cloud
 
 
-def archive_of(cloud: Cloud, *workspaces: str) -> V2Archive:
+def archive_of(cloud: Cloud, *workspaces: str) -> V2History:
     async def ids() -> tuple[str, ...]:
         return workspaces or ("0",)
 
-    return V2Archive(cloud, workspaces=ids, clock=ManualClock(), note=Notes())
+    return V2History(cloud, workspaces=ids, clock=ManualClock(), note=Notes())
 
 
-async def walked(archive: V2Archive, *, back_to: float = 0.0, bookmark: str = "", most: int = 10_000) -> list[Leaf]:
+async def walked(
+    archive: V2History, *, back_to: float = 0.0, cursor: str = "", most: int = 10_000
+) -> list[HistoryPage]:
     """The leaves of a walk, or the first ones."""
-    leaves = []
-    async for leaf in archive.leaves(back_to=back_to, bookmark=bookmark):
-        leaves.append(leaf)
-        if len(leaves) == most:
+    pages = []
+    async for leaf in archive.pages(back_to=back_to, cursor=cursor):
+        pages.append(leaf)
+        if len(pages) == most:
             break
-    return leaves
+    return pages
 
 
-def ids(leaves: list[Leaf]) -> set[str]:
-    return {past.job.job_id for leaf in leaves for past in leaf.jobs}
+def ids(pages: list[HistoryPage]) -> set[str]:
+    return {past.job.job_id for leaf in pages for past in leaf.jobs}
 
 
 @pytest.mark.parametrize("offset", ["page", "record"])
@@ -39,10 +41,10 @@ async def test_every_job_is_told_whatever_offset_means(offset: str) -> None:
     cloud = Cloud(offset=offset)
     expected = set(cloud.submit(*range(330), phase="Completed"))
 
-    leaves = await walked(archive_of(cloud))
+    pages = await walked(archive_of(cloud))
 
-    assert ids(leaves) == expected
-    assert max(len(leaf.jobs) for leaf in leaves) == 50
+    assert ids(pages) == expected
+    assert max(len(leaf.jobs) for leaf in pages) == 50
 
 
 async def test_a_walk_ends_where_it_is_old_enough() -> None:
@@ -50,9 +52,9 @@ async def test_a_walk_ends_where_it_is_old_enough() -> None:
     cloud = Cloud()
     cloud.submit(*range(300), phase="Completed")
 
-    leaves = await walked(archive_of(cloud), back_to=T0 + 200)
+    pages = await walked(archive_of(cloud), back_to=T0 + 200)
 
-    assert ids(leaves) == {f"job-0-{number}" for number in range(150, 300)}
+    assert ids(pages) == {f"job-0-{number}" for number in range(150, 300)}
     assert len(cloud.searches) == 1 + 3  # what is active, and three pages
 
 
@@ -75,7 +77,7 @@ async def test_a_walk_goes_on_from_any_bookmark(offset: str, after: int) -> None
     cloud.submit(*range(400, 407), phase="Completed")
     before = len(cloud.searches)
 
-    second = await walked(archive_of(cloud), bookmark=first[-1].bookmark)
+    second = await walked(archive_of(cloud), cursor=first[-1].cursor)
 
     assert ids(first) | ids(second) >= expected
     assert len(cloud.searches) - before <= 8 - after + 3  # the page it had come to, and the rest
@@ -88,7 +90,7 @@ async def test_a_walk_begins_anew_where_its_page_is_gone() -> None:
     first = await walked(archive_of(cloud), most=4)  # active, and the pages 299-250, 249-200, 199-150
     cloud.delete(*jobs[140:300])
 
-    second = await walked(archive_of(cloud), bookmark=first[-1].bookmark)
+    second = await walked(archive_of(cloud), cursor=first[-1].cursor)
 
     assert ids(second) == set(jobs[:140])
 
@@ -101,7 +103,7 @@ async def test_workspaces_that_are_done_are_not_walked_again() -> None:
     first = await walked(archive_of(cloud, "a", "b", "c"), most=5)
     cloud.asks.clear()
 
-    second = await walked(archive_of(cloud, "a", "b", "c"), bookmark=first[-1].bookmark)
+    second = await walked(archive_of(cloud, "a", "b", "c"), cursor=first[-1].cursor)
 
     assert ids(first) | ids(second) == {"job-a-1", "job-b-1", "job-c-1"}
     assert "a" not in {ask.body["workspace_id"] for ask in cloud.searches}
@@ -113,18 +115,18 @@ async def test_the_first_failure_is_raised_and_tells_what_came_before() -> None:
     cloud.submit(*range(120), phase="Completed")
 
     def third(ask: Ask) -> CloudError | None:
-        return Broken(SEARCH.name, "down", status=500) if ask.body["offset"] == 1 else None
+        return ServerError(SEARCH.name, "down", status=500) if ask.body["offset"] == 1 else None
 
     cloud.fail = third
-    leaves: list[Leaf] = []
+    pages: list[HistoryPage] = []
 
     async def walk() -> None:
-        async for leaf in archive_of(cloud).leaves(back_to=0):
-            leaves.append(leaf)  # noqa: PERF401 - what came before the failure counts
+        async for leaf in archive_of(cloud).pages(back_to=0):
+            pages.append(leaf)  # noqa: PERF401 - what came before the failure counts
 
-    with pytest.raises(Broken):
+    with pytest.raises(ServerError):
         await walk()
-    assert len(ids(leaves)) == 50
+    assert len(ids(pages)) == 50
 
 
 async def test_a_listing_that_cannot_be_followed_is_no_history() -> None:
@@ -132,7 +134,7 @@ async def test_a_listing_that_cannot_be_followed_is_no_history() -> None:
     cloud = Cloud(offset="ignored")
     cloud.submit(*range(120), phase="Completed")
 
-    with pytest.raises(Unintelligible, match="offset leads nowhere"):
+    with pytest.raises(InvalidResponse, match="offset leads nowhere"):
         await walked(archive_of(cloud))
 
 

@@ -22,8 +22,8 @@ from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
 from exporter.metrics.exposition.family import Family, Label, Sample, Type
 from exporter.metrics.exposition.renderer import Rendered, Renderer
-from exporter.metrics.exposition.single import Single
-from exporter.metrics.exposition.text import EOF, speakable
+from exporter.metrics.exposition.single import SingleSample
+from exporter.metrics.exposition.text import EOF, replace_surrogates
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -51,8 +51,10 @@ def lines(rendered: Rendered) -> list[str]:
 
 def family(name: str, samples: Any, *names: str, kind: Type = Type.GAUGE) -> Family[TrackedJob]:
     """A job family of our own."""
-    own = tuple(Label(name=label, help="Says.") for label in names)
-    return Family(name=name, help="Says.", type=kind, subject="job", source="own", labels=own, samples=samples)
+    self_metrics = tuple(Label(name=label, help="Says.") for label in names)
+    return Family(
+        name=name, help="Says.", type=kind, subject="job", source="own", labels=self_metrics, samples=samples
+    )
 
 
 def one(value: float) -> Any:
@@ -131,7 +133,10 @@ def test_labels_read_back(user: str, name: str) -> None:
     (info,) = [
         metric for metric in parse_text(rendered.text.decode()) if metric.name == "modelarts_training_job_info"
     ]
-    assert (info.samples[0].labels["user"], info.samples[0].labels["job_name"]) == (speakable(user), speakable(name))
+    assert (info.samples[0].labels["user"], info.samples[0].labels["job_name"]) == (
+        replace_surrogates(user),
+        replace_surrogates(name),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +161,10 @@ def polls(taken: Sequence[Step]) -> Iterator[Snapshot]:
     count = 0
     for step in taken:
         jobs = [
-            dataclasses.replace(own, usage=JobUsage(cpu_ratio=count / 64)) if at in step.changed else own
-            for at, own in enumerate(jobs)
+            dataclasses.replace(self_metrics, usage=JobUsage(cpu_ratio=count / 64))
+            if at in step.changed
+            else self_metrics
+            for at, self_metrics in enumerate(jobs)
             if at not in step.gone
         ]
         for _ in range(step.new):
@@ -316,7 +323,7 @@ def test_asking_all_at_once_tells_what_asking_one_by_one_tells(newest: Snapshot)
         assert samples is not None
         return dataclasses.replace(declared, samples=lambda tracked: iter(samples(tracked)))
 
-    assert any(isinstance(declared.samples, Single) for declared in JOB_FAMILIES)
+    assert any(isinstance(declared.samples, SingleSample) for declared in JOB_FAMILIES)
     assert Renderer(JOB_FAMILIES, ()).render(newest) == Renderer(list(map(plain, JOB_FAMILIES)), ()).render(newest)
 
 
@@ -353,7 +360,7 @@ A_TASK = {"task": "a"}
 )
 def test_impossible_job_costs_a_family_told_in_parts_only_its_own_sample(part: Any, value: Any, labels: Any) -> None:
     """When some of the jobs asked at once cannot be told, the others are, and the failures are counted."""
-    single: Single[TrackedJob, Any] = Single(part=part, value=value, labels=labels)
+    single: SingleSample[TrackedJob, Any] = SingleSample(part=part, value=value, labels=labels)
     refusing = family("modelarts_x", single, "task")
 
     rendered = Renderer([refusing, family("modelarts_yy", one(2.0))], ()).render(snapshot(job("bad"), job("good")))
@@ -374,7 +381,7 @@ def test_parts_are_asked_once_for_all_families() -> None:
         asked.append(tracked.job.job_id)
         return tracked
 
-    single = Single(part=part, value=lambda _: 1.0)
+    single = SingleSample(part=part, value=lambda _: 1.0)
 
     Renderer([family(f"modelarts_x{letter}", single) for letter in "abc"], ()).render(snapshot(job("j1"), job("j2")))
 
@@ -540,7 +547,10 @@ def test_limit_drops_what_is_missed_least(limit: int, expected: dict[str, int]) 
     rendered = renderer.render(snapshot(*jobs))
 
     written = lines(rendered)
-    counts = {own.job.job_id: sum(f'job_id="{own.job.job_id}"' in line for line in written) for own in jobs}
+    counts = {
+        self_metrics.job.job_id: sum(f'job_id="{self_metrics.job.job_id}"' in line for line in written)
+        for self_metrics in jobs
+    }
     assert {job_id: count for job_id, count in counts.items() if count} == expected
     assert rendered.series == {"vision": len(written)}
     assert rendered.dropped == {"vision": 12 - len(written)}  # 1 + 1 + (2 + 3) + (2 + 1) + 2 = 12

@@ -14,10 +14,10 @@ from exporter.metrics.exposition.text import (
     head_openmetrics,
     head_text,
     label_value,
+    label_writer,
     labels,
     numbers,
-    speakable,
-    teller,
+    replace_surrogates,
 )
 
 
@@ -57,7 +57,7 @@ def test_label_value_reads_back(value: str) -> None:
     (text,) = parse_text(line.encode().decode())
     (openmetrics,) = parse_openmetrics(line + "# EOF\n")  # type: ignore[no-untyped-call]  # prometheus-client left it out
 
-    assert text.samples[0].labels == openmetrics.samples[0].labels == {"y": speakable(value)}
+    assert text.samples[0].labels == openmetrics.samples[0].labels == {"y": replace_surrogates(value)}
 
 
 @given(st.lists(st.floats()))
@@ -139,7 +139,7 @@ def test_heads(declared: Family[None], text: str, openmetrics: str) -> None:
 
 def test_labels_are_told_in_order() -> None:
     """Own labels follow a comma each, in the declared order, escaped."""
-    tell = teller(["pool_id", "status"])
+    tell = label_writer(["pool_id", "status"])
 
     assert tell({"pool_id": 'p"1', "status": "failed"}) == ',pool_id="p\\"1",status="failed"'
 
@@ -157,12 +157,12 @@ def test_labels_are_told_in_order() -> None:
 def test_undeclared_labels_are_refused(declared: list[str], given: dict[str, str]) -> None:
     """A sample with other labels than its family declared is an error, never a line with wrong labels."""
     with pytest.raises(ValueError, match=r"declared|unpack"):
-        teller(declared)(given)
+        label_writer(declared)(given)
 
 
 def test_memory_for_label_values_is_bounded() -> None:
     """However many values pass by, each is written rightly, remembered or not."""
-    tell = teller(["task"])
+    tell = label_writer(["task"])
 
     assert all(tell({"task": str(number)}) == f',task="{number}"' for number in range(10_000))
     assert tell({"task": "0"}) == ',task="0"'

@@ -16,7 +16,7 @@ import exporter
 from exporter.cloud.http import errors
 from exporter.cloud.http.observer import Observer
 from exporter.metrics.catalog import OWN_FAMILIES
-from exporter.metrics.families.self_metrics import OUTCOMES, OwnMetrics
+from exporter.metrics.families.self_metrics import OUTCOMES, SelfMetrics
 
 
 @pytest.fixture
@@ -26,39 +26,39 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def own(registry: CollectorRegistry) -> OwnMetrics:
+def self_metrics(registry: CollectorRegistry) -> SelfMetrics:
     """Instruments on that registry."""
-    return OwnMetrics(registry)
+    return SelfMetrics(registry)
 
 
-def everything_happened(own: OwnMetrics) -> None:
+def everything_happened(self_metrics: SelfMetrics) -> None:
     """Report each kind of event once."""
-    own.declare_project("vision", operations=["show_job"])
-    own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
-    own.call_withheld(project="vision", operation="show_job", outcome="paused")
-    own.call_retried(project="vision", operation="show_job")
-    own.throttled(project="vision")
-    own.circuit_changed(project="vision", is_open=True)
-    own.credentials_changed(project="vision", expires_at=1700.0)
-    own.unknown_value(project="vision", field="status.phase")
-    own.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
-    own.publish_refused()
-    own.config_reloaded(successful=False)
-    own.web_config_reloaded(successful=False)
-    own.priced({("", "ascend-Snt9b"): 2.5}, currency="EUR")
-    own.state_written(at=1640.0)
-    own.state_not_written()
+    self_metrics.declare_project("vision", operations=["show_job"])
+    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
+    self_metrics.call_withheld(project="vision", operation="show_job", outcome="circuit_open")
+    self_metrics.call_retried(project="vision", operation="show_job")
+    self_metrics.throttled(project="vision")
+    self_metrics.circuit_changed(project="vision", is_open=True)
+    self_metrics.credentials_changed(project="vision", expires_at=1700.0)
+    self_metrics.unknown_value(project="vision", field="status.phase")
+    self_metrics.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
+    self_metrics.publish_refused()
+    self_metrics.config_reloaded(successful=False)
+    self_metrics.web_config_reloaded(successful=False)
+    self_metrics.priced({("", "ascend-Snt9b"): 2.5}, currency="EUR")
+    self_metrics.state_written(at=1640.0)
+    self_metrics.state_not_written()
 
 
-def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_every_report_moves_its_metric(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """After one event of each kind, each metric tells of exactly that event."""
-    everything_happened(own)
+    everything_happened(self_metrics)
 
     vision = {"project": "vision"}
     call = vision | {"operation": "show_job"}
     read = registry.get_sample_value
     assert read("modelarts_exporter_api_requests_total", call | {"outcome": "ok"}) == 1
-    assert read("modelarts_exporter_api_requests_total", call | {"outcome": "paused"}) == 1
+    assert read("modelarts_exporter_api_requests_total", call | {"outcome": "circuit_open"}) == 1
     assert read("modelarts_exporter_api_requests_total", call | {"outcome": "denied"}) == 0
     assert read("modelarts_exporter_api_request_duration_seconds_count", call) == 1
     assert read("modelarts_exporter_api_request_duration_seconds_sum", call) == 0.2
@@ -79,9 +79,11 @@ def test_every_report_moves_its_metric(own: OwnMetrics, registry: CollectorRegis
     assert read("modelarts_exporter_state_last_write_timestamp_seconds") == 1640
 
 
-def test_before_anything_happened_only_what_is_known_is_told(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_before_anything_happened_only_what_is_known_is_told(
+    self_metrics: SelfMetrics, registry: CollectorRegistry
+) -> None:
     """At the start: settings loaded, nothing refused, and no snapshot rather than one of 1970."""
-    del own
+    del self_metrics
     read = registry.get_sample_value
     assert read("modelarts_exporter_config_last_reload_successful") == 1
     assert read("modelarts_exporter_publish_failures_total") == 0
@@ -90,9 +92,9 @@ def test_before_anything_happened_only_what_is_known_is_told(own: OwnMetrics, re
     assert read("modelarts_exporter_build_info", build) == 1
 
 
-def test_a_declared_project_starts_at_zero(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_a_declared_project_starts_at_zero(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """Declared counters exist at 0, so that increase() sees the first event; an expiry nobody knows does not."""
-    own.declare_project("vision", operations=["show_job"])
+    self_metrics.declare_project("vision", operations=["show_job"])
 
     vision = {"project": "vision"}
     call = vision | {"operation": "show_job"}
@@ -108,18 +110,18 @@ def test_a_declared_project_starts_at_zero(own: OwnMetrics, registry: CollectorR
     assert read("modelarts_exporter_credentials_expiry_timestamp_seconds", vision) is None
 
 
-def test_an_undeclared_operation_declares_itself(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_an_undeclared_operation_declares_itself(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """The first call of an operation brings all its outcomes at 0, so that its first failure is an increase."""
-    own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.1)
+    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.1)
 
-    labels = {"project": "vision", "operation": "show_job", "outcome": "broken"}
+    labels = {"project": "vision", "operation": "show_job", "outcome": "server_error"}
     assert registry.get_sample_value("modelarts_exporter_api_requests_total", labels) == 0
 
 
-def test_declaring_again_loses_nothing(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_declaring_again_loses_nothing(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """A project declared anew, as a reload does, keeps what was counted."""
-    everything_happened(own)
-    own.declare_project("vision", operations=["show_job"])
+    everything_happened(self_metrics)
+    self_metrics.declare_project("vision", operations=["show_job"])
 
     vision = {"project": "vision"}
     read = registry.get_sample_value
@@ -127,20 +129,22 @@ def test_declaring_again_loses_nothing(own: OwnMetrics, registry: CollectorRegis
     assert read("modelarts_exporter_circuit_open", vision) == 1
 
 
-def test_a_credential_that_does_not_expire_has_no_expiry(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_a_credential_that_does_not_expire_has_no_expiry(
+    self_metrics: SelfMetrics, registry: CollectorRegistry
+) -> None:
     """Changing from a token to a permanent key withdraws the expiry."""
-    own.credentials_changed(project="vision", expires_at=1700.0)
-    own.credentials_changed(project="vision", expires_at=None)
+    self_metrics.credentials_changed(project="vision", expires_at=1700.0)
+    self_metrics.credentials_changed(project="vision", expires_at=None)
 
     name = "modelarts_exporter_credentials_expiry_timestamp_seconds"
     assert registry.get_sample_value(name, {"project": "vision"}) is None
 
 
-def test_states_go_back(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_states_go_back(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """A circuit that closes and a reload that works are told as such."""
-    everything_happened(own)
-    own.circuit_changed(project="vision", is_open=False)
-    own.config_reloaded(successful=True)
+    everything_happened(self_metrics)
+    self_metrics.circuit_changed(project="vision", is_open=False)
+    self_metrics.config_reloaded(successful=True)
 
     assert registry.get_sample_value("modelarts_exporter_circuit_open", {"project": "vision"}) == 0
     assert registry.get_sample_value("modelarts_exporter_config_last_reload_successful") == 1
@@ -151,9 +155,9 @@ def test_the_outcomes_are_those_of_the_cloud_side() -> None:
     assert OUTCOMES == errors.OUTCOMES
 
 
-def test_it_is_an_observer(own: OwnMetrics) -> None:
+def test_it_is_an_observer(self_metrics: SelfMetrics) -> None:
     """The cloud side can report to it: mypy checks the assignment, this runs each method through the protocol."""
-    observer: Observer = own
+    observer: Observer = self_metrics
 
     observer.call_finished(project="p", operation="o", outcome="ok", duration_s=0.1)
     observer.call_retried(project="p", operation="o")
@@ -165,7 +169,7 @@ def test_it_is_an_observer(own: OwnMetrics) -> None:
 
 def test_two_exporters_live_in_one_process(registry: CollectorRegistry) -> None:
     """Nothing is kept in the module: what one counts the other does not see."""
-    one, two = OwnMetrics(registry), OwnMetrics(other := CollectorRegistry())
+    one, two = SelfMetrics(registry), SelfMetrics(other := CollectorRegistry())
     one.throttled(project="vision")
     two.declare_project("vision")
 
@@ -173,16 +177,16 @@ def test_two_exporters_live_in_one_process(registry: CollectorRegistry) -> None:
     assert other.get_sample_value("modelarts_exporter_throttled_total", {"project": "vision"}) == 0
 
 
-def test_one_registry_takes_the_instruments_once(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_one_registry_takes_the_instruments_once(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """A second set on the same registry would tell each series twice; it is refused."""
-    del own
+    del self_metrics
     with pytest.raises(ValueError, match="modelarts_exporter_api_requests"):
-        OwnMetrics(registry)
+        SelfMetrics(registry)
 
 
-def test_what_is_exposed_is_what_is_declared(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_what_is_exposed_is_what_is_declared(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """Name, type, unit, help and label names of each instrument are those of its declaration, in its order."""
-    everything_happened(own)
+    everything_happened(self_metrics)
 
     exposed = [family for family in registry.collect() if family.name.startswith("modelarts_")]
     assert [family.name for family in exposed] == [family.name for family in OWN_FAMILIES]
@@ -195,10 +199,10 @@ def test_what_is_exposed_is_what_is_declared(own: OwnMetrics, registry: Collecto
 
 
 def test_both_formats_are_well_formed_and_without_created_series(
-    own: OwnMetrics, registry: CollectorRegistry
+    self_metrics: SelfMetrics, registry: CollectorRegistry
 ) -> None:
     """Text and OpenMetrics both parse, say the same series, and no series tells when a counter was made."""
-    everything_happened(own)
+    everything_happened(self_metrics)
     text = generate_latest(registry).decode()
     openmetrics = generate_openmetrics(registry).decode()  # type: ignore[no-untyped-call]  # ships without types
 
@@ -214,9 +218,9 @@ def test_both_formats_are_well_formed_and_without_created_series(
 @pytest.mark.skipif(
     shutil.which("promtool") is None and "CI" not in os.environ, reason="promtool is not installed; CI has it"
 )
-def test_promtool_finds_nothing_to_say(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_promtool_finds_nothing_to_say(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """Prometheus' own linter accepts names, types and helps, those of the process included."""
-    everything_happened(own)
+    everything_happened(self_metrics)
 
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
@@ -235,21 +239,23 @@ def test_promtool_finds_nothing_to_say(own: OwnMetrics, registry: CollectorRegis
         pytest.param("python_gc_collections_total", id="garbage collection"),
     ],
 )
-def test_the_process_is_told_beside(own: OwnMetrics, registry: CollectorRegistry, name: str) -> None:
+def test_the_process_is_told_beside(self_metrics: SelfMetrics, registry: CollectorRegistry, name: str) -> None:
     """The families every Python program has are on the same registry."""
-    del own
+    del self_metrics
     assert name in {sample.name for family in registry.collect() for sample in family.samples}
 
 
-def test_a_project_that_is_no_longer_watched_is_forgotten(own: OwnMetrics, registry: CollectorRegistry) -> None:
+def test_a_project_that_is_no_longer_watched_is_forgotten(
+    self_metrics: SelfMetrics, registry: CollectorRegistry
+) -> None:
     """After a reload that drops a project none of its series stays; those of the others do, and it may come back."""
-    everything_happened(own)
-    own.declare_project("speech")
-    own.forget_project("vision")
+    everything_happened(self_metrics)
+    self_metrics.declare_project("speech")
+    self_metrics.forget_project("vision")
 
     samples = [sample for family in registry.collect() for sample in family.samples]
     assert not [sample for sample in samples if sample.labels.get("project") == "vision"]
     assert registry.get_sample_value("modelarts_exporter_circuit_open", {"project": "speech"}) == 0
-    own.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
+    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
     call = {"project": "vision", "operation": "show_job"}
     assert registry.get_sample_value("modelarts_exporter_api_requests_total", call | {"outcome": "ok"}) == 1

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Project, Simulator
+from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, ProjectOptions, Simulator
 from tests.clock import ManualClock
 from tests.unit.simulator.visitor import Answer, Visitor, credentials, signed
 
@@ -126,9 +126,9 @@ async def test_token_expires(visitor: Visitor, clock: ManualClock) -> None:
 
 async def test_token_of_another_project(clock: ManualClock) -> None:
     """A token's scope must be the project in the path, and a domain token has none (trap 33)."""
-    other = Project(id="0" * 32, name="eu-de_other")
+    other = ProjectOptions(id="0" * 32, name="eu-de_other")
     async with (
-        Simulator(Options(empty=True, projects=(Project(), other)), clock=clock) as cloud,
+        Simulator(Options(empty=True, projects=(ProjectOptions(), other)), clock=clock) as cloud,
         Visitor(cloud) as visitor,
     ):
         for scope in ({"name": other.name}, {}):

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.simulator import Options, Simulator, World
 from exporter.simulator.options import SECOND_WORKSPACE
-from exporter.simulator.world.job import Plan, State
+from exporter.simulator.world.job import JobScript, JobState
 from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL, Group
 from tests.clock import ManualClock
 from tests.unit.simulator.visitor import Visitor
@@ -167,10 +167,10 @@ def test_a_broken_node_takes_nothing_new() -> None:
     """With every node broken a job waits; once they are mended it is placed at once."""
     world = World(Options(empty=True), now=NOW)
     assert world.break_nodes(NPU_POOL, 2) == 2
-    plan = Plan(create_s=10.0, pull_s=10.0, run_s=600.0, outcome=State.COMPLETED)
+    plan = JobScript(create_s=10.0, pull_s=10.0, run_s=600.0, outcome=JobState.COMPLETED)
     job = world.submit(pool=NPU_POOL, accelerator="npu", accelerators_per_node=8, plan=plan)
     world.advance(60)
-    assert (job.state, job.placement) == (State.QUEUED, None)
+    assert (job.state, job.placement) == (JobState.QUEUED, None)
 
     world.mend_nodes(NPU_POOL)
 

@@ -217,9 +217,11 @@ def test_held_equals_the_sum_over_jobs() -> None:
 
 def test_books_by_project_add_up() -> None:
     """The books of all projects are the sum of each one's."""
-    from exporter.simulator import Project  # noqa: PLC0415 -- used here only
+    from exporter.simulator import ProjectOptions  # noqa: PLC0415 -- used here only
 
-    world = World(Options(jobs=10, history=0, projects=(Project(), Project(id="b" * 32, name="b"))), now=NOW)
+    world = World(
+        Options(jobs=10, history=0, projects=(ProjectOptions(), ProjectOptions(id="b" * 32, name="b"))), now=NOW
+    )
     world.advance(86_400)
     total = Totals()
     for project in world.tenants:

@@ -9,7 +9,7 @@ NOW = 1_700_000_000.0
 def test_history_is_exact_and_spread() -> None:
     """History has exactly so many finished jobs, the oldest 90 days old, in the order of submission."""
     world = World(Options(jobs=0, history=900), now=NOW)
-    submitted = [job.submitted_at for job in world.tenant().shelf("v2").oldest_first()]
+    submitted = [job.submitted_at for job in world.tenant().job_index("v2").oldest_first()]
 
     assert len(world.jobs) == 900
     assert all(job.state.finished for job in world.jobs)
@@ -45,11 +45,11 @@ def test_history_is_cheap() -> None:
 
 def test_paging_through_history_does_not_sort_it() -> None:
     """The hundredth listing of an unchanged world costs a small part of the first one."""
-    shelf = World(Options(jobs=0, history=1_500), now=NOW).tenant().shelf("v2")
+    job_index = World(Options(jobs=0, history=1_500), now=NOW).tenant().job_index("v2")
 
     def listed() -> float:
         begin = time.process_time()
-        shelf.listing("all", lambda: [job for job in shelf.newest_first() if job.workspace == "0"])
+        job_index.listing("all", lambda: [job for job in job_index.newest_first() if job.workspace == "0"])
         return time.process_time() - begin
 
     first = listed()

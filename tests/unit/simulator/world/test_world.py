@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from exporter.simulator import Options, Plan, Project, State, World
+from exporter.simulator import JobScript, JobState, Options, ProjectOptions, World
 from exporter.simulator.world.job import Incident, Job
 
 NOW = 1_700_000_000.0
@@ -17,9 +17,9 @@ def described(world: World) -> list[tuple[object, ...]]:
     ]
 
 
-def plan(outcome: State = State.COMPLETED, *, incidents: tuple[Incident, ...] = (), **how: float) -> Plan:
+def plan(outcome: JobState = JobState.COMPLETED, *, incidents: tuple[Incident, ...] = (), **how: float) -> JobScript:
     times = {"create_s": 10.0, "pull_s": 20.0, "run_s": 600.0} | how
-    return Plan(outcome=outcome, incidents=incidents, **times)  # type: ignore[arg-type] # floats all
+    return JobScript(outcome=outcome, incidents=incidents, **times)  # type: ignore[arg-type] # floats all
 
 
 def test_same_seed_same_world() -> None:
@@ -50,8 +50,8 @@ def test_world_is_alive_from_the_start() -> None:
     assert 25 <= len(world.unfinished) <= 50
     assert sum(number for state, number in states.items() if state.finished) == 200
     assert {job.api for job in world.unfinished} == {"v1", "v2"}
-    assert states[State.RUNNING] > 10
-    assert {State.COMPLETED, State.FAILED, State.TERMINATED} <= set(states)
+    assert states[JobState.RUNNING] > 10
+    assert {JobState.COMPLETED, JobState.FAILED, JobState.TERMINATED} <= set(states)
 
 
 def test_world_stays_alive() -> None:
@@ -61,7 +61,7 @@ def test_world_stays_alive() -> None:
     for _ in range(96):
         world.advance(3_600)
         numbers.append(len(world.unfinished))
-        waiting += sum(job.state is State.QUEUED for job in world.unfinished)
+        waiting += sum(job.state is JobState.QUEUED for job in world.unfinished)
 
     assert min(numbers) >= 20
     assert max(numbers) <= 50
@@ -71,12 +71,12 @@ def test_world_stays_alive() -> None:
 def test_every_state_and_incident_happens() -> None:
     """In some days every state is passed through, faults are recovered from, and elastic jobs change their size."""
     world = World(Options(jobs=60, history=0, v1_share=0.5), now=NOW)
-    seen: set[State] = set()
+    seen: set[JobState] = set()
     for _ in range(1_500):
         world.advance(120)
         seen |= {job.state for job in world.jobs}
 
-    assert seen == set(State)
+    assert seen == set(JobState)
     assert world.books().recoveries.total() > 0
     assert any(len(job.records) > 1 for job in world.jobs)
     assert any(len({nodes for _, nodes in job.node_counts}) > 2 for job in world.jobs)
@@ -121,12 +121,12 @@ def test_priority_goes_first() -> None:
     world.advance(60)
     high = world.submit("high", priority=3, plan=plan())
     world.advance(60)
-    assert [job.state for job in (*fill, low, high)] == [State.RUNNING] * 2 + [State.QUEUED] * 2
+    assert [job.state for job in (*fill, low, high)] == [JobState.RUNNING] * 2 + [JobState.QUEUED] * 2
 
     world.complete(fill[0])
     world.advance(30)
 
-    assert (high.state, low.state) == (State.RUNNING, State.QUEUED)
+    assert (high.state, low.state) == (JobState.RUNNING, JobState.QUEUED)
 
 
 def test_queue_is_first_come_first_served() -> None:
@@ -144,7 +144,7 @@ def test_queue_is_first_come_first_served() -> None:
     assert [job.name for job in group.waiting()] == ["large", "small"]
     world.complete(first)
     world.advance(60)
-    assert (large.state, small.state) == (State.RUNNING, State.QUEUED)
+    assert (large.state, small.state) == (JobState.RUNNING, JobState.QUEUED)
 
 
 def test_course_of_a_planned_job() -> None:
@@ -157,31 +157,31 @@ def test_course_of_a_planned_job() -> None:
         course.append(job.state)
 
     assert course == [
-        State.CREATING,
-        State.CREATING,
-        State.STARTING,
-        State.STARTING,
-        State.RUNNING,
-        State.RUNNING,
-        State.COMPLETED,
+        JobState.CREATING,
+        JobState.CREATING,
+        JobState.STARTING,
+        JobState.STARTING,
+        JobState.RUNNING,
+        JobState.RUNNING,
+        JobState.COMPLETED,
     ]
     assert (job.started_at, job.ended_at) == (NOW + 30, NOW + 630)
 
 
 @pytest.mark.parametrize(
     "outcome",
-    [State.COMPLETED, State.FAILED, State.TERMINATED, State.LOST, State.CREATE_FAILED],
+    [JobState.COMPLETED, JobState.FAILED, JobState.TERMINATED, JobState.LOST, JobState.CREATE_FAILED],
     ids=lambda s: s.value,
 )
 @pytest.mark.parametrize("api", ["v1", "v2"])
-def test_outcomes(outcome: State, api: str) -> None:
+def test_outcomes(outcome: JobState, api: str) -> None:
     """Each planned outcome comes about, in both generations."""
     world = World(EMPTY, now=NOW)
     job = world.submit(api="v1" if api == "v1" else "v2", plan=plan(outcome))
     world.advance(3_600)
 
     assert job.state is outcome
-    assert bool(job.exits) == (outcome is State.FAILED)
+    assert bool(job.exits) == (outcome is JobState.FAILED)
 
 
 def test_impatient_owner() -> None:
@@ -191,7 +191,7 @@ def test_impatient_owner() -> None:
     waits = world.submit(nodes=2, plan=plan(cancel_after_s=100.0))
     world.advance(200)
 
-    assert (runs.state, waits.state, waits.started_at) == (State.RUNNING, State.TERMINATED, None)
+    assert (runs.state, waits.state, waits.started_at) == (JobState.RUNNING, JobState.TERMINATED, None)
 
 
 def test_planned_incidents() -> None:
@@ -224,7 +224,7 @@ def test_old_jobs_scale_visibly() -> None:
         world.advance_to(NOW + moment)
         states.append(job.state)
 
-    assert states == [State.RUNNING, State.SCALING, State.RUNNING]
+    assert states == [JobState.RUNNING, JobState.SCALING, JobState.RUNNING]
 
 
 def test_scaling_waits_for_nobody() -> None:
@@ -235,7 +235,7 @@ def test_scaling_waits_for_nobody() -> None:
     world.stop(job, grace_s=1_000)
     world.advance(100)
 
-    assert job.state is State.TERMINATING
+    assert job.state is JobState.TERMINATING
 
 
 def test_a_hand_overrules_the_plan() -> None:
@@ -246,7 +246,7 @@ def test_a_hand_overrules_the_plan() -> None:
     world.fail(job, exit_code=139)
     world.advance(3_600)
 
-    assert (job.state, job.ended_at, job.exits[0].code) == (State.FAILED, NOW + 60, 139)
+    assert (job.state, job.ended_at, job.exits[0].code) == (JobState.FAILED, NOW + 60, 139)
 
 
 def test_owner_deletes() -> None:
@@ -311,10 +311,10 @@ def test_stopping_an_ended_job() -> None:
     world.advance(50)
     world.stop(job, grace_s=100)
     world.advance(50)
-    assert job.state is State.TERMINATED
+    assert job.state is JobState.TERMINATED
     world.stop(job)
 
-    assert job.state is State.TERMINATED
+    assert job.state is JobState.TERMINATED
 
 
 def test_only_lost_jobs_come_back() -> None:
@@ -329,7 +329,7 @@ def test_only_lost_jobs_come_back() -> None:
     world.advance(10)
     world.come_back(job)
 
-    assert (job.state, job.nodes_now, job.ended_at) == (State.RUNNING, 2, None)
+    assert (job.state, job.nodes_now, job.ended_at) == (JobState.RUNNING, 2, None)
 
 
 def test_time_does_not_run_backwards() -> None:
@@ -344,7 +344,9 @@ def test_time_does_not_run_backwards() -> None:
 
 def test_projects_are_separate() -> None:
     """Each project has its own jobs and pools."""
-    world = World(Options(jobs=10, history=10, projects=(Project(), Project(id="b" * 32, name="b"))), now=NOW)
+    world = World(
+        Options(jobs=10, history=10, projects=(ProjectOptions(), ProjectOptions(id="b" * 32, name="b"))), now=NOW
+    )
     one, two = (world.tenant(project) for project in world.tenants)
 
     assert {job.project for job in one.jobs()} == {one.project.id}
@@ -399,4 +401,4 @@ def test_job_of_a_kind_the_pool_has_not() -> None:
     job: Job = world.submit(pool="pool-made-up", plan=plan())
     world.advance(60)
 
-    assert job.state is State.RUNNING
+    assert job.state is JobState.RUNNING
