@@ -137,7 +137,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._seeded = False
         self._watermark = 0.0  # submission time at or below which nothing is news
-        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the watermark; inf: has no such time
+        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the watermark; inf: unknown
         self._lost: dict[str, float] = {}  # jobs that were dropped because they were gone, and when
         self._torn: frozenset[str] = frozenset()
         self._swept = False
