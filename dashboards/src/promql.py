@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.metrics import catalog
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY
 
 Words = str | tuple[str, ...]
 """One label value, or several of which any may match."""

@@ -9,11 +9,11 @@ from exporter.commands.flags import AddressType, flag, logging
 from exporter.commands.run import run, wishes
 from exporter.commands.simulate import EVERYWHERE, cloud_address, world
 from exporter.settings import Settings, load
-from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, Project, Simulator
+from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, ProjectOptions, Simulator
 from exporter.web.address import Address
 
-VISION = Project(id="d3300000000000000000000000000001", name="eu-de_vision")
-SPEECH = Project(id="d3300000000000000000000000000002", name="eu-de_speech")
+VISION = ProjectOptions(id="d3300000000000000000000000000001", name="eu-de_vision")
+SPEECH = ProjectOptions(id="d3300000000000000000000000000002", name="eu-de_speech")
 
 _BREAKDOWNS = 2.0
 """Nodes that break in each project in an hour of the world's time: mostly one is broken, and not always."""

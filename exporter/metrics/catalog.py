@@ -6,15 +6,15 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
-from exporter.metrics import job, usage
-from exporter.metrics.accounting import ACCOUNTING_FAMILIES
-from exporter.metrics.family import Family
-from exporter.metrics.identity import IDENTITY
-from exporter.metrics.live import LIVE_FAMILIES
-from exporter.metrics.own import OWN_FAMILIES
-from exporter.metrics.pool import POOL_FAMILIES, QUOTA_FAMILIES
-from exporter.metrics.project import COUNT_FAMILIES
-from exporter.metrics.usage import TASK_FAMILIES
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.families import job, usage
+from exporter.metrics.families.accounting import ACCOUNTING_FAMILIES
+from exporter.metrics.families.live import LIVE_FAMILIES
+from exporter.metrics.families.pool import POOL_FAMILIES, QUOTA_FAMILIES
+from exporter.metrics.families.project import COUNT_FAMILIES
+from exporter.metrics.families.self_metrics import OWN_FAMILIES
+from exporter.metrics.families.usage import TASK_FAMILIES
 
 __all__ = [
     "FAMILIES",

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
-from exporter.metrics.job import MEASURES, MOST_EXIT_CODES, accelerator_labels
+from exporter.metrics.families.job import MEASURES, MOST_EXIT_CODES, accelerator_labels
 
 _NEWEST = 50
 """Jobs by whose submissions the rate is told: what one page of a listing brings."""

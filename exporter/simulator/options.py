@@ -25,7 +25,7 @@ SECRET_MARKER = "DO-NOT-LEAK-5ec7e7"  # noqa: S105 -- the opposite of a secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class ProjectOptions:
     """One project (tenant) of the simulated cloud: its own jobs, pools and queues."""
 
     id: str = PROJECT_ID
@@ -54,7 +54,7 @@ class Options:
     """Names from the QUIRKS registry; an unknown one is refused with ValueError."""
     start_at: float | None = None
     """The world's time at the start, in seconds since the epoch. None: the clock's."""
-    projects: tuple[Project, ...] = (Project(),)
+    projects: tuple[ProjectOptions, ...] = (ProjectOptions(),)
     arrivals: float | None = None
     """New jobs an hour and project. None: as many as keep `jobs` of them unfinished; 0: none ever."""
     v1_share: float = 0.3

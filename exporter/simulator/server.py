@@ -9,16 +9,16 @@ from typing import Self
 
 from aiohttp import web
 
-from exporter.simulator.books import Totals
-from exporter.simulator.call import Route
+from exporter.simulator.api.call import Route
+from exporter.simulator.api.state import ROUTES, Cloud, encoded, named
 from exporter.simulator.clock import Clock, RealClock
-from exporter.simulator.cloud import ROUTES, Cloud, encoded, named
-from exporter.simulator.faults import Fault, Faults
-from exporter.simulator.mishap import play
+from exporter.simulator.faults.faults import Fault, Faults
+from exporter.simulator.faults.inject import play
+from exporter.simulator.faults.quirks import Quirks
 from exporter.simulator.options import Options
-from exporter.simulator.quirks import Quirks
 from exporter.simulator.requestlog import Request, Requests
-from exporter.simulator.world import World
+from exporter.simulator.world.ground_truth import Totals
+from exporter.simulator.world.world import World
 
 _MAX_BODY = 12 * 1024**2
 """The gateway's limit for signed requests."""

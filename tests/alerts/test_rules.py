@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from exporter.metrics.catalog import by_exposed_name
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "alerts").glob("*.yaml"))

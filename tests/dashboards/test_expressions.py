@@ -6,8 +6,8 @@ import promql_parser as promql
 import pytest
 
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
-from exporter.metrics.family import Stability
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.family import Stability
+from exporter.metrics.exposition.labels import IDENTITY
 from tests.dashboards.reading import (
     BOARDS,
     Json,

@@ -12,10 +12,10 @@ import pytest
 
 from exporter.polling.statefile import StateFile
 from exporter.simulator import Options, Simulator
-from exporter.simulator.books import Totals
-from exporter.simulator.job import Api
+from exporter.simulator.world.ground_truth import Totals
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 DAY_S = 86_400.0
 POLL_S = 600.0
@@ -64,13 +64,13 @@ class Day:
             memory, warning = self._file.load()
             assert not warning
             if memory:
-                rig.pollers[0].recall(memory["vision"])
+                rig.pollers[0].restore(memory["vision"])
             await self._poll(rig, usage=True)
             yield rig
 
     async def _poll(self, rig: Rig, *, usage: bool = False) -> None:
         await rig.poll(usage=usage or self.clock.monotonic() % USAGE_S < POLL_S)
-        self._file.save({"vision": rig.pollers[0].remember()})
+        self._file.save({"vision": rig.pollers[0].dump()})
 
     async def _pass(self, seconds: float) -> None:
         """Let time pass; the cloud may go down, or come back."""
@@ -359,7 +359,7 @@ async def test_users_as_the_settings_want_them(
 async def test_the_price_list_is_shown(clock: ManualClock) -> None:
     """Each price of the settings is a series; they are the exporter's, not a project's."""
     async with looking(clock) as (_, rig):
-        rig.own.priced({("f", ""): 1.5, ("", "m"): 2.0}, currency="EUR")
+        rig.self_metrics.priced({("f", ""): 1.5, ("", "m"): 2.0}, currency="EUR")
 
         assert rig.samples("modelarts_accelerator_price", currency="EUR") == {
             (("accelerator_model", ""), ("flavor", "f")): 1.5,

@@ -21,7 +21,7 @@ from exporter.simulator import (
     Simulator,
 )
 from tests.clock import ManualClock
-from tests.e2e.rig import AKSK, BY_PASSWORD, HERE, Rig, rig_for, settings_for
+from tests.e2e.harness import AKSK, BY_PASSWORD, HERE, Rig, rig_for, settings_for
 from tests.e2e.test_commands import finished, written
 
 HOUR_S = 3600
@@ -83,7 +83,7 @@ async def test_a_rotation_that_is_late_heals_after_the_pause(
         for _ in range(8):
             assert await polled(rig, clock) == 0
         assert calls(rig, outcome="denied") == 2
-        assert calls(rig, outcome="paused") > 0
+        assert calls(rig, outcome="circuit_open") > 0
         write(secret_file, "RotatedSecretKeyRotatedSecretKey00000002")
         assert await polled(rig, clock, after_s=330) == 1
 

@@ -12,8 +12,8 @@ import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.rig import AKSK, BY_PASSWORD, rig_for, settings_for
-from tests.e2e.trouble import Shown
+from tests.e2e.faults import Shown
+from tests.e2e.harness import AKSK, BY_PASSWORD, rig_for, settings_for
 
 
 class Names:

@@ -7,9 +7,9 @@ import pytest
 from exporter.app.once import scrape
 from exporter.simulator import Fault, Options, Simulator
 from exporter.simulator.options import SECOND_WORKSPACE
-from exporter.simulator.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL, Group
+from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL, Group
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 RESOURCES = {GPU_POOL: "nvidia.com/gpu", NPU_POOL: "huawei.com/ascend-snt9b", OLD_POOL: "tnt004"}
 KINDS = {GPU_POOL: "gpu", NPU_POOL: "npu", OLD_POOL: "gpu"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.exposition import LIVE_FOR_S
-from exporter.simulator import PROJECT_ID, Options, Project, Simulator
-from tests.e2e.inside import inside, until
-from tests.e2e.living import document, living, target, write
+from exporter.metrics.exposition.exposition import LIVE_FOR_S
+from exporter.simulator import PROJECT_ID, Options, ProjectOptions, Simulator
+from tests.e2e.endurance import document, living, target, write
+from tests.e2e.introspection import inside, until
 
 OTHER_ID = "51a70000000000000000000000000002"
 SUBMITTED = "modelarts_training_jobs_submitted_total"
@@ -23,7 +23,7 @@ RARELY = {"jobs_interval": "1h", "usage_interval": "1h", "pools_interval": "1h",
 @pytest.fixture
 async def cloud() -> AsyncIterator[Simulator]:
     """Two empty projects, on the machine's clock."""
-    projects = (Project(), Project(id=OTHER_ID, name="eu-de_other"))
+    projects = (ProjectOptions(), ProjectOptions(id=OTHER_ID, name="eu-de_other"))
     async with Simulator(Options(empty=True, projects=projects)) as cloud:
         yield cloud
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from exporter.simulator import Options, Simulator
-from tests.e2e.living import Living, counted_by_us, document, living, write
+from tests.e2e.endurance import Living, counted_by_us, document, living, write
 
 CLIENTS = 8
 JOBS = 1_500

@@ -17,10 +17,10 @@ from exporter.metrics.catalog import (
     by_exposed_name,
     index,
 )
-from exporter.metrics.family import Label, Type
-from exporter.metrics.job import INFO, STATUS
-from exporter.metrics.own import RENDER_DURATION
-from exporter.metrics.project import JOBS, SUBMITTED
+from exporter.metrics.exposition.family import Label, Type
+from exporter.metrics.families.job import INFO, STATUS
+from exporter.metrics.families.project import JOBS, SUBMITTED
+from exporter.metrics.families.self_metrics import RENDER_DURATION
 
 JOB_NAMES = [
     "modelarts_training_job_info",

@@ -10,8 +10,8 @@ from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
+from exporter.metrics.exposition.renderer import Renderer
 from exporter.metrics.forecast import growth, job_series
-from exporter.metrics.render import Renderer
 
 T0 = 1_700_000_000.0
 DAY_S = 86_400.0

@@ -1,0 +1,1 @@
+"""From families and a snapshot to rendered bytes."""
