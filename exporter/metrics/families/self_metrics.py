@@ -21,22 +21,9 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 import exporter
+from exporter.domain.outcome import Outcome
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
-
-OUTCOMES = (
-    "ok",
-    "unreachable",
-    "throttled",
-    "server_error",
-    "denied",
-    "refused",
-    "gone",
-    "unsupported",
-    "invalid_response",
-    "circuit_open",
-)
-"""How a call to the cloud can end; the words of the cloud side, repeated because siblings do not know each other."""
 
 OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint table of the documentation names it.")
 
@@ -50,7 +37,7 @@ API_REQUESTS: Family[None] = Family(
     type=Type.COUNTER,
     subject="exporter",
     source="own: the transport",
-    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=OUTCOMES)),
+    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=tuple(Outcome))),
 )
 
 API_REQUEST_DURATION: Family[None] = Family(
@@ -365,13 +352,13 @@ class SelfMetrics:
             instrument.remove_by_labels({"project": project})
         self._declared = {declared for declared in self._declared if declared[0] != project}
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         self._declare_operation(project, operation)
         self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
         self._request_duration.labels(project=project, operation=operation).observe(duration_s)
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
         """Count a call that was not sent; it took no time, so the durations do not hear of it."""
         self._declare_operation(project, operation)
         self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
@@ -446,7 +433,7 @@ class SelfMetrics:
         if (project, operation) in self._declared:
             return
         self._declared.add((project, operation))
-        for outcome in OUTCOMES:
+        for outcome in Outcome:
             self._requests.labels(project=project, operation=operation, outcome=outcome)
         self._request_duration.labels(project=project, operation=operation)
         self._retries.labels(project=project, operation=operation)
