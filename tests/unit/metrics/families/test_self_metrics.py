@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 import exporter
 from exporter.cloud.http.observer import Observer
 from exporter.domain.outcome import Outcome
-from exporter.metrics.catalog import OWN_FAMILIES
+from exporter.metrics.catalog import SELF_METRIC_FAMILIES
 from exporter.metrics.families.self_metrics import SelfMetrics
 
 
@@ -182,8 +182,8 @@ def test_what_is_exposed_is_what_is_declared(self_metrics: SelfMetrics, registry
     everything_happened(self_metrics)
 
     exposed = [family for family in registry.collect() if family.name.startswith("modelarts_")]
-    assert [family.name for family in exposed] == [family.name for family in OWN_FAMILIES]
-    for family, declared in zip(exposed, OWN_FAMILIES, strict=True):
+    assert [family.name for family in exposed] == [family.name for family in SELF_METRIC_FAMILIES]
+    for family, declared in zip(exposed, SELF_METRIC_FAMILIES, strict=True):
         assert (family.type, family.unit, family.documentation) == (declared.type, declared.unit, declared.help)
         assert {sample.name for sample in family.samples} == set(declared.sample_names)
         for sample in family.samples:
