@@ -11,7 +11,7 @@ from typing import Any
 from exporter.domain.pool import Pool
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from exporter.metrics.families import accounting, job, live, pool, project, self_metrics, usage
 
 __all__ = [
@@ -123,7 +123,7 @@ def index(families: Iterable[Family[Any]]) -> Mapping[str, Family[Any]]:
         if taken & names:
             raise ValueError(f"{family.name}: another family has the name {min(taken & names)}")
         taken |= names
-        if {label.name for label in family.labels} & {label.name for label in IDENTITY[family.subject]}:
+        if {label.name for label in family.labels} & {label.name for label in IDENTITY_LABELS[family.subject]}:
             raise ValueError(f"{family.name}: a label of its own is also an identity label of its subject")
         found.update(dict.fromkeys((family.exposed_name, *family.sample_names), family))
     return MappingProxyType(found)
