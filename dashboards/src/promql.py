@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.metrics import catalog
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 
 Words = str | tuple[str, ...]
 """One label value, or several of which any may match."""
@@ -43,9 +43,9 @@ INFO = "modelarts_training_job_info"
 STATUS = "modelarts_training_job_status"
 BUILD_INFO = "modelarts_exporter_build_info"
 
-JOB = ", ".join((CLUSTER, *(label.name for label in IDENTITY["job"])))
+JOB = ", ".join((CLUSTER, *(label.name for label in IDENTITY_LABELS["job"])))
 """Labels that tell one job from another, for `on (…)` and `by (…)`."""
-PROJECT = ", ".join((CLUSTER, *(label.name for label in IDENTITY["project"])))
+PROJECT = ", ".join((CLUSTER, *(label.name for label in IDENTITY_LABELS["project"])))
 
 
 def labels_of(name: str) -> Mapping[str, tuple[str, ...]]:
@@ -56,7 +56,7 @@ def labels_of(name: str) -> Mapping[str, tuple[str, ...]]:
     if name in FOREIGN:
         return {}
     family = catalog.by_exposed_name(name)
-    found = {label.name: label.values for label in (*IDENTITY[family.subject], *family.labels)}
+    found = {label.name: label.values for label in (*IDENTITY_LABELS[family.subject], *family.labels)}
     return found | {"le": ()} if name.endswith("_bucket") else found
 
 
@@ -166,7 +166,7 @@ class Scope:
 
     def _fold(self, name: str, by: tuple[str, ...], expr: str) -> str:
         own = labels_of(name)
-        identity = (label.name for label in IDENTITY[catalog.by_exposed_name(name).subject])
+        identity = (label.name for label in IDENTITY_LABELS[catalog.by_exposed_name(name).subject])
         _ = [own[label] for label in by]
         return f"max by ({', '.join((CLUSTER, *identity, *by))}) ({expr})"
 

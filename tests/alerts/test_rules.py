@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from exporter.metrics.catalog import by_exposed_name
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "alerts").glob("*.yaml"))
@@ -140,7 +140,7 @@ def _declared_labels(metric: str) -> set[str]:
         return FOREIGN[metric] | SCRAPE_LABELS
     family = by_exposed_name(metric)
     extra = {"le"} if metric.endswith("_bucket") else set()
-    return {label.name for label in (*IDENTITY[family.subject], *family.labels)} | SCRAPE_LABELS | extra
+    return {label.name for label in (*IDENTITY_LABELS[family.subject], *family.labels)} | SCRAPE_LABELS | extra
 
 
 def _check_query(query: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
 from exporter.metrics.exposition.family import Stability
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from tests.dashboards.reading import (
     BOARDS,
     Json,
@@ -101,7 +101,7 @@ def test_every_choice_narrows_every_panel_it_can(of: Json) -> None:
         for selector in selectors(question.expr, of):
             if selector.name in FOREIGN:
                 continue
-            has = {label.name for label in IDENTITY[by_exposed_name(selector.name or "").subject]}
+            has = {label.name for label in IDENTITY_LABELS[by_exposed_name(selector.name or "").subject]}
             has |= {label.name for label in by_exposed_name(selector.name or "").labels}
             for name in variables(of):
                 label = NARROWED_BY.get(name)

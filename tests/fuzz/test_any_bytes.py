@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from exporter.cloud.auth.temporary import lease_of
 from exporter.cloud.connect import Credentials, MetadataCredentials, PodIdentityCredentials, connect
-from exporter.cloud.http.errors import OUTCOMES, CloudError
+from exporter.cloud.http.errors import CloudError
 from exporter.cloud.http.response import Response, expiry, fault, retry_after_s
 from exporter.cloud.http.retry import RetryPolicy
+from exporter.domain.outcome import Outcome
 from tests.clock import ManualClock
 from tests.fuzz.mutation import odd
 from tests.unit.cloud.account import (
@@ -123,10 +124,10 @@ def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
     with capture_logs():
         error, observer = asyncio.run(call())
     text = str(error or "")
-    assert error is None or error.outcome in OUTCOMES
+    assert error is None or error.outcome in Outcome
     assert text.isprintable()
     assert not any(secret in text for secret in (SECRET, PASSWORD, "invented-pod-token"))
-    assert {outcome for _, outcome in observer.calls} <= set(OUTCOMES)
+    assert {outcome for _, outcome in observer.calls} <= set(Outcome)
 
 
 @given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())

@@ -18,13 +18,14 @@ control characters escaped; never a header, a request body or a credential.
 
 from http import HTTPStatus
 
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import SourceError
 
 
 class CloudError(SourceError):
     """A call failed. `operation` is the endpoint's name, `code` the cloud's error code if it gave one."""
 
-    outcome = "failed"
+    outcome: Outcome
     retryable = False
 
     def __init__(self, operation: str, detail: str, *, status: int | None = None, code: str = "") -> None:
@@ -38,14 +39,14 @@ class CloudError(SourceError):
 class Unreachable(CloudError):
     """No whole answer came: name, connection, TLS, reset, or the deadline passed (headers or body)."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
     retryable = True
 
 
 class Throttled(CloudError):
     """The cloud asked us to slow down. `retry_after_s` is clamped; None when it did not say for how long."""
 
-    outcome = "throttled"
+    outcome = Outcome.THROTTLED
     retryable = True
 
     def __init__(
@@ -64,14 +65,14 @@ class Throttled(CloudError):
 class ServerError(CloudError):
     """The cloud failed on its side: 5xx, 408, or an in-band code that means the same."""
 
-    outcome = "server_error"
+    outcome = Outcome.SERVER_ERROR
     retryable = True
 
 
 class Denied(CloudError):
     """401 or 403, after a fresh credential was tried once where that can help."""
 
-    outcome = "denied"
+    outcome = Outcome.DENIED
 
     @property
     def is_final(self) -> bool:
@@ -82,53 +83,33 @@ class Denied(CloudError):
 class Refused(CloudError):
     """Any other 4xx, or `is_success: false`: asking again in the same words cannot help."""
 
-    outcome = "refused"
+    outcome = Outcome.REFUSED
 
 
 class Gone(Refused):
     """The job asked for does not exist (any more). v2 says this as HTTP 400 with ModelArts.2775."""
 
-    outcome = "gone"
+    outcome = Outcome.GONE
 
 
 class Unsupported(Refused):
     """The endpoint does not exist here (404, 410, APIG.0101)."""
 
-    outcome = "unsupported"
+    outcome = Outcome.UNSUPPORTED
 
 
 class InvalidResponse(CloudError):
     """A success that does not decode, or is larger than an answer may be. The text names the JSON path."""
 
-    outcome = "invalid_response"
+    outcome = Outcome.INVALID_RESPONSE
 
 
 class CircuitOpen(CloudError):
     """Not sent at all: the circuit of this target is open."""
 
-    outcome = "circuit_open"
+    outcome = Outcome.CIRCUIT_OPEN
 
     @property
     def is_final(self) -> bool:
         """The circuit holds back every other call of the kind too."""
         return True
-
-
-OUTCOMES = (
-    "ok",
-    *(
-        error.outcome
-        for error in (
-            Unreachable,
-            Throttled,
-            ServerError,
-            Denied,
-            Refused,
-            Gone,
-            Unsupported,
-            InvalidResponse,
-            CircuitOpen,
-        )
-    ),
-)
-"""The whole vocabulary of the `outcome` label."""

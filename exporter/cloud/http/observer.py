@@ -2,15 +2,17 @@
 
 from typing import Protocol
 
+from exporter.domain.outcome import Outcome
+
 
 class Observer(Protocol):
     """Told by the transport and the credentials. Must not raise and must not block."""
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
-        """One HTTP exchange is over; `outcome` is one of `errors.OUTCOMES`. Retries are exchanges of their own."""
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
+        """One HTTP exchange is over; Retries are exchanges of their own."""
         ...
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
         """A call was not sent: the circuit is open, the cloud asked to wait, or a secret cannot be read."""
         ...
 

@@ -15,6 +15,7 @@ from exporter.cloud.http.errors import CloudError, InvalidResponse, Throttled, U
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request
 from exporter.cloud.http.response import Response
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import Clock
 
 Read = TypeVar("Read")
@@ -91,7 +92,7 @@ class HttpTransport:
             duration_s = self._clock.monotonic() - started
             status = reply.status
             answer = read(reply)
-            outcome = "ok"
+            outcome = Outcome.OK
         except CloudError as error:
             outcome, status = error.outcome, error.status
             if isinstance(error, Throttled):
