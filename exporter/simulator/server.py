@@ -10,7 +10,8 @@ from typing import Self
 from aiohttp import web
 
 from exporter.simulator.api.call import Route
-from exporter.simulator.api.state import ROUTES, Cloud, encoded, named
+from exporter.simulator.api.dispatch import ROUTES, answer, encoded, path_parameters
+from exporter.simulator.api.state import CloudState
 from exporter.simulator.clock import Clock, RealClock
 from exporter.simulator.faults.faults import Fault, Faults
 from exporter.simulator.faults.inject import play
@@ -45,7 +46,7 @@ class Simulator:
         clock: Clock | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._cloud = Cloud(options or Options(), clock=clock or RealClock())
+        self._cloud = CloudState(options or Options(), clock=clock or RealClock())
         self._host = host
         self._port = port
         self._tls = tls
@@ -90,7 +91,7 @@ class Simulator:
         return self._cloud.books()
 
     @property
-    def cloud(self) -> Cloud:
+    def cloud(self) -> CloudState:
         """What is behind the socket: credentials (`cloud.keys`), books by project."""
         return self._cloud
 
@@ -178,19 +179,20 @@ class Simulator:
             self._cloud.keys.expire_temporary()
         elif fault.name != "clock-skew":
 
-            async def answer() -> web.Response:
+            async def normal() -> web.Response:
                 self._cloud.catch_up()
                 return self._answer(route, request, body)
 
-            return await play(fault, request, answer, closing=self._closing, now=self._cloud.time())
+            return await play(fault, request, normal, closing=self._closing, now=self._cloud.time())
         return self._answer(route, request, body)
 
     def _answer(self, route: Route | None, request: web.Request, body: bytes) -> web.Response:
-        reply = self._cloud.answer(
+        reply = answer(
+            self._cloud,
             route,
             method=request.method,
             raw_path=request.raw_path,
-            path=named(request.match_info),
+            path=path_parameters(request.match_info),
             query=request.query,
             headers=request.headers,
             body=body,

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from exporter.simulator.api.state import CloudState
 from exporter.simulator.world.project import Project
-
-if TYPE_CHECKING:
-    from exporter.simulator.api.state import Cloud
 
 
 class Malformed(Exception):
@@ -19,7 +17,9 @@ class Malformed(Exception):
 class Call:
     """One request, as the cloud's services see it."""
 
-    cloud: "Cloud"
+    cloud: CloudState
+    routes: "tuple[Route, ...]"
+    """Every route of the simulator, for the control API to list."""
     method: str
     raw_path: str
     """Path and query exactly as they came, still encoded."""

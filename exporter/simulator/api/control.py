@@ -54,7 +54,7 @@ def describe(call: Call) -> Reply:
             },
             "routes": [
                 {"operation": each.operation, "method": each.method, "path": each.path, "summary": each.summary}
-                for each in cloud.routes
+                for each in call.routes
             ],
             "quirks": {name: {"help": text, "on": name in cloud.quirks} for name, text in QUIRKS.items()},
             "faults": {
