@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from exporter.simulator.api import control, iam, pools, v1, v2
-from exporter.simulator.api.auth import admit
-from exporter.simulator.api.call import Call, Malformed, Reply, Route
-from exporter.simulator.api.errors import Failed, Refused, no_such_api, v2_refusal
+from exporter.simulator.api.auth import authenticate
+from exporter.simulator.api.call import Call, MalformedBody, Response, Route
+from exporter.simulator.api.errors import ApiError, V1Error, no_such_api, v2_error
 from exporter.simulator.api.state import CloudState
 from exporter.simulator.faults.corrupt import numbers_as_text
 
@@ -30,7 +30,7 @@ def answer(
     query: Mapping[str, str],
     headers: Mapping[str, str],
     body: bytes,
-) -> Reply:
+) -> Response:
     """Answer one call as the real cloud does, errors included. `route` is None for a path without a route."""
     call = Call(
         cloud=cloud,
@@ -43,23 +43,24 @@ def answer(
         body=body,
     )
     try:
-        reply = _handle(route, call)
-    except Refused as refused:
-        told = refused.body
-        if raw_path.startswith("/v1/") and str(told.get("error_code", "")).startswith("ModelArts."):
-            told = {"is_success": False, "error_message": told["error_msg"], "error_code": told["error_code"]}
-        return Reply(status=refused.status, body=told)
-    except Failed as failed:
-        return Reply(status=400 if "v1-failures-400" in cloud.quirks else 200, body=failed.body)
-    except Malformed:
-        error = v2_refusal(400, "2787", "the body is not a JSON object")
-        return Reply(status=400, body=error.body)
+        response = _handle(route, call)
+    except ApiError as error:
+        is_v1 = raw_path.startswith("/v1/") and str(error.body.get("error_code", "")).startswith("ModelArts.")
+        return Response(status=error.status, body=_v1_shape(error.body) if is_v1 else error.body)
+    except V1Error as error:
+        return Response(status=400 if "v1-failures-400" in cloud.quirks else 200, body=error.body)
+    except MalformedBody:
+        return Response(status=400, body=v2_error(400, "2787", "the body is not a JSON object").body)
     if route is not None and route.service in {"v1", "v2"} and f"{route.service}-numbers-as-strings" in cloud.quirks:
-        return replace(reply, body=numbers_as_text(reply.body))
-    return reply
+        return replace(response, body=numbers_as_text(response.body))
+    return response
 
 
-def _handle(route: Route | None, call: Call) -> Reply:
+def _v1_shape(body: dict[str, Any]) -> dict[str, Any]:
+    return {"is_success": False, "error_message": body["error_msg"], "error_code": body["error_code"]}
+
+
+def _handle(route: Route | None, call: Call) -> Response:
     if route is None:
         raise no_such_api()
     if route.service not in {"v1", "v2"}:
@@ -67,17 +68,17 @@ def _handle(route: Route | None, call: Call) -> Reply:
     if f"no-{route.service}" in call.cloud.quirks and route.operation not in _OF_BOTH_GENERATIONS:
         raise no_such_api()
     project = call.path["project"]
-    admit(call, project=project, time=call.cloud.time())
-    return route.handler(replace(call, tenant=call.cloud.world.tenants[project]))
+    authenticate(call, project=project, time=call.cloud.time())
+    return route.handler(replace(call, authorized_project=call.cloud.world.projects[project]))
 
 
-def encoded(reply: Reply) -> bytes | None:
+def encoded(response: Response) -> bytes | None:
     """The body as bytes; None when there is none."""
-    if reply.body is None:
+    if response.body is None:
         return None
-    if isinstance(reply.body, str):
-        return reply.body.encode()
-    return json.dumps(reply.body, separators=(",", ":"), ensure_ascii=False).encode()
+    if isinstance(response.body, str):
+        return response.body.encode()
+    return json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def path_parameters(values: Mapping[str, Any]) -> dict[str, str]:

@@ -36,15 +36,15 @@ class CloudState:
         """Advance the world to the present."""
         self.world.advance_to(self._world_clock.time() + self.world.ahead_s)
 
-    def books(self, project: str | None = None) -> Totals:
+    def ground_truth(self, project: str | None = None) -> Totals:
         """Return the true totals up to the present."""
         self.catch_up()
-        return self.world.books(project)
+        return self.world.ground_truth(project)
 
     def has_secret(self, job: Job) -> bool:
         """Whether the job's answers carry secrets: one job in four does, with the quirk every job."""
         return job.seed % 4 == 0 or "secrets-in-answers" in self.quirks
 
-    def is_odd(self, job: Job) -> bool:
+    def has_unknown_values(self, job: Job) -> bool:
         """Whether the job's answers carry values that no document lists."""
         return "unknown-values" in self.quirks and job.seed % 5 == 0
