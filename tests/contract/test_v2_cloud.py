@@ -182,7 +182,7 @@ async def test_each_telling_of_accelerators(
 ) -> None:
     """Trap 25: 2 nodes of 8 NPUs, in each of the ways in which the cloud may tell it, or not."""
     job = bench.cloud.world.submit(
-        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", telling=telling
+        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=telling
     )
     bench.cloud.world.start(job)
 
