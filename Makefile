@@ -59,7 +59,7 @@ fuzz: $(READY) ## thousands of odd answers, where a normal run tries a hundred
 	$(BIN)/pytest tests/fuzz --quiet --hypothesis-profile=long --timeout=7200
 
 soak: $(READY) ## a simulated week of churn, faults and restarts; a quarter of an hour
-	$(BIN)/python -m soak
+	$(BIN)/python -m tests.soak
 
 image-test: $(READY) ## build the image for real, and run it with nothing granted
 	$(BIN)/pytest tests/image/test_image.py --quiet

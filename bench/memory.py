@@ -13,7 +13,7 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from multiprocessing.connection import HttpConnection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import msgspec
 from pages import Pages
 from poll import Rig
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.http.endpoint import Endpoint
 from exporter.commands import main as program
 
 Answer = TypeVar("Answer")
@@ -31,7 +31,7 @@ JOB_BUDGET_BYTES = 3e3
 POLLS = 5
 
 
-def cloud(jobs: int, calls: Connection) -> None:
+def cloud(jobs: int, calls: HttpConnection) -> None:
     """Answer calls with bytes until None comes; a bare word turns the world on."""
     pages = Pages(jobs)
     while (call := calls.recv()) is not None:
@@ -44,7 +44,7 @@ def cloud(jobs: int, calls: Connection) -> None:
 class Remote:
     """The pages of another process."""
 
-    def __init__(self, calls: Connection) -> None:
+    def __init__(self, calls: HttpConnection) -> None:
         self._calls = calls
 
     def turn(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.v2.endpoints import METRICS, SEARCH
 
 Answer = TypeVar("Answer")

@@ -14,15 +14,15 @@ from collections.abc import Awaitable, Callable
 from pages import Pages
 from prometheus_client import CollectorRegistry
 
-from exporter.cloud.endpoint import Caller
+from exporter.cloud.http.endpoint import Caller
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.domain.source import JobSource
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
-from exporter.metrics.exposition import Exposition
-from exporter.metrics.render import Renderer
-from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.screen import Screen
+from exporter.metrics.exposition.exposition import Exposition
+from exporter.metrics.exposition.renderer import Renderer
+from exporter.polling.poller import PollSettings, ProjectPoller
+from exporter.polling.visibility import Visibility
 
 UNCHANGED_BUDGET_S = 50e-6
 CHANGED_BUDGET_S = 1e-3
@@ -71,8 +71,8 @@ class Rig:
         self.poller = ProjectPoller(
             identity=ProjectSnapshot(project="vision"),
             sources=Fixed(source),
-            plan=Plan(timeout_s=600.0),
-            screen=Screen(),
+            plan=PollSettings(timeout_s=600.0),
+            screen=Visibility(),
             clock=clock,
             on_change=self._take,
             on_poll=lambda _: None,

@@ -20,10 +20,10 @@ from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.domain.usage import JobUsage
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
-from exporter.metrics.exposition import Exposition
-from exporter.metrics.family import Family, Type
-from exporter.metrics.identity import IDENTITY
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Exposition
+from exporter.metrics.exposition.family import Family, Type
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
+from exporter.metrics.exposition.renderer import Renderer
 
 PROJECT = "vision"
 ALL_CHANGED_BUDGET = 1 / 10
@@ -88,7 +88,9 @@ class Reference:
     def collect(self) -> Iterator[Metric]:
         """Build each family with all its samples."""
         for family in JOB_FAMILIES:
-            yield self._metric(family, [job for own in self.newest.projects for job in (own.jobs or {}).values()])
+            yield self._metric(
+                family, [job for self_metrics in self.newest.projects for job in (self_metrics.jobs or {}).values()]
+            )
         for family in PROJECT_FAMILIES:
             yield self._metric(family, list(self.newest.projects))
 
@@ -98,10 +100,10 @@ class Reference:
             Type.COUNTER: CounterMetricFamily,
             Type.INFO: InfoMetricFamily,
         }
-        identity = [label.name for label in IDENTITY[family.subject]]
-        own = [label.name for label in family.labels]
+        identity = [label.name for label in IDENTITY_LABELS[family.subject]]
+        self_metrics = [label.name for label in family.labels]
         metric = kinds[family.type](
-            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else own)]
+            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else self_metrics)]
         )
         samples = family.samples or (lambda _: ())
         for subject in subjects:

@@ -28,8 +28,8 @@ from render import changed, snapshot, tracked
 
 from exporter.domain.snapshot import Snapshot
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
-from exporter.metrics.exposition import Exposition
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Exposition
+from exporter.metrics.exposition.renderer import Renderer
 from exporter.web.address import Address
 from exporter.web.server import serving
 
@@ -141,7 +141,7 @@ async def worst_stall(count: int) -> dict[str, float]:
             for _ in range(10):
                 await asyncio.gather(*(work() for _ in range(4)))
             told[name] = max(late)
-        ours = [job for own in newest.projects for job in (own.jobs or {}).values()]
+        ours = [job for self_metrics in newest.projects for job in (self_metrics.jobs or {}).values()]
         for name, share in (("publishing, 1 % changed", 0.01), ("publishing, all changed", 1.0)):
             worst = 0.0
             for _ in range(5):

@@ -5,16 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from exporter.cloud.reference import endpoints_markdown
-from exporter.metrics import reference
-from exporter.settings.document import configuration_markdown
+from exporter.cloud.endpoint_docs import endpoints_markdown
+from exporter.metrics import metric_docs
+from exporter.settings.settings_docs import configuration_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def generated() -> Iterator[tuple[Path, Callable[[str], str]]]:
     """Yield each generated file with the function that makes its text from the text it has now ("" if none)."""
-    yield ROOT / "docs/metrics.md", lambda _: reference.markdown()
+    yield ROOT / "docs/metrics.md", lambda _: metric_docs.markdown()
     yield ROOT / "docs/configuration.md", configuration_markdown
     yield ROOT / "docs/endpoints.md", lambda _: endpoints_markdown()
 

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.cloud.retry import silence_instrumentation
+from exporter.cloud.http.retry import silence_instrumentation
 from tests.clock import ManualClock
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.metrics import catalog
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 
 LabelValues = str | tuple[str, ...]
 """One label value, or several of which any may match."""
@@ -46,9 +46,9 @@ INFO = "modelarts_training_job_info"
 STATUS = "modelarts_training_job_status"
 BUILD_INFO = "modelarts_exporter_build_info"
 
-JOB = ", ".join((CLUSTER, *(label.name for label in IDENTITY["job"])))
+JOB = ", ".join((CLUSTER, *(label.name for label in IDENTITY_LABELS["job"])))
 """Labels that identify a job, for `on (…)` and `by (…)`."""
-PROJECT = ", ".join((CLUSTER, *(label.name for label in IDENTITY["project"])))
+PROJECT = ", ".join((CLUSTER, *(label.name for label in IDENTITY_LABELS["project"])))
 
 
 class UnknownNameError(ValueError):
@@ -74,7 +74,7 @@ def labels_of(name: str) -> Mapping[str, tuple[str, ...]]:
     except KeyError:
         known = [sample for each in catalog.FAMILIES for sample in each.sample_names]
         raise UnknownNameError(f"no metric is named {name}", name=name, known=[*known, *EXTERNAL]) from None
-    found = {label.name: label.values for label in (*IDENTITY[family.subject], *family.labels)}
+    found = {label.name: label.values for label in (*IDENTITY_LABELS[family.subject], *family.labels)}
     return found | {"le": ()} if name.endswith("_bucket") else found
 
 
@@ -208,7 +208,7 @@ class Scope:
     def _max(self, name: str, by: tuple[str, ...], expr: str) -> str:
         for label in by:
             _values_of(name, label)
-        identity = (label.name for label in IDENTITY[catalog.by_exposed_name(name).subject])
+        identity = (label.name for label in IDENTITY_LABELS[catalog.by_exposed_name(name).subject])
         return f"max by ({', '.join((CLUSTER, *identity, *by))}) ({expr})"
 
 

@@ -1,20 +1,28 @@
 """Where the parts are wired together: imports everything, imported by the commands alone."""
 
-from exporter.app.backfill import Backfill, Broken, Moment, Surroundings, Told, Unusable, backfill
+from exporter.app.backfill import (
+    Backfill,
+    BackfillError,
+    BackfillInterrupted,
+    BackfillReport,
+    Environment,
+    TimeArgument,
+    backfill,
+)
 from exporter.app.once import Once, scrape
-from exporter.app.serve import RealClock, WebOptions, Wishes, serve
+from exporter.app.serve import RealClock, Signals, WebOptions, serve
 
 __all__ = [
     "Backfill",
-    "Broken",
-    "Moment",
+    "BackfillError",
+    "BackfillInterrupted",
+    "BackfillReport",
+    "Environment",
     "Once",
     "RealClock",
-    "Surroundings",
-    "Told",
-    "Unusable",
+    "Signals",
+    "TimeArgument",
     "WebOptions",
-    "Wishes",
     "backfill",
     "scrape",
     "serve",

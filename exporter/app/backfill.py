@@ -9,35 +9,35 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from exporter.app.project import Place, origin, reaching, screen, sources_of, workspaces_of
-from exporter.app.report import Observed, Unknowns
+from exporter.app.events import Observed, Unknowns
+from exporter.app.project import Host, origin, reaching, screen, sources_of, workspaces_of
 from exporter.backfill.gather import Period, Progress, Reader, patiently
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import VERSION, Journal, Occupied
 from exporter.backfill.sums import SUMS
 from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
-from exporter.cloud.errors import CloudError, Paused
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.v1.archive import V1Archive
-from exporter.cloud.v2.archive import V2Archive
-from exporter.domain.history import Archive
+from exporter.cloud.http.errors import CircuitOpen, CloudError
+from exporter.cloud.http.retry import silence_instrumentation
+from exporter.cloud.v1.history import V1History
+from exporter.cloud.v2.history import V2History
+from exporter.domain.history import JobHistory
 from exporter.domain.job import Api
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.source import Clock, SourceError
 from exporter.metrics.catalog import TASK_FAMILIES
-from exporter.metrics.family import Family
-from exporter.metrics.identity import IDENTITY
-from exporter.polling.tally import tally
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
+from exporter.polling.call_count import tally
 from exporter.settings import Settings, Target
 
 _INTERRUPTED = "interrupted; the same command goes on where it stopped"
 
 
-class Unusable(Exception):
+class BackfillError(Exception):
     """What was asked for cannot be done as it was asked for; one sentence."""
 
 
-class Broken(Exception):
+class BackfillInterrupted(Exception):
     """It ended before it was done, and the same command goes on; one sentence."""
 
 
@@ -46,8 +46,8 @@ class Backfill:
     """What is to be written, and where to. Lengths of time in seconds."""
 
     output: Path
-    since: "Moment"
-    until: "Moment"
+    since: "TimeArgument"
+    until: "TimeArgument"
     lookback_s: float
     """How long before `since` a job may have been submitted to be read all the same."""
     step_s: float
@@ -62,7 +62,7 @@ class Backfill:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimeArgument:
     """A moment as it was asked for: at a time, or so long ago."""
 
     text: str
@@ -75,7 +75,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class BackfillReport:
     """What was written, and what it cost this time."""
 
     written: Written
@@ -86,18 +86,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Environment:
     """What a backfill runs in."""
 
     clock: Clock
     progress: Progress
     stop: asyncio.Event
     """Set when it is to end before it is done."""
-    place: Place = field(default_factory=Place)
+    place: Host = field(default_factory=Host)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-async def backfill(settings: Settings, asked: Backfill, around: Surroundings) -> Told:
+async def backfill(settings: Settings, asked: Backfill, around: Environment) -> BackfillReport:
     """Read the past of every target and write it down; what was read before a break is not read again.
 
     Raises Unusable, and Broken when the cloud does not answer or `stop` was set; OSError from the disk.
@@ -113,7 +113,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Surroundings) ->
     try:
         journal = Journal(folder / "journal.sqlite")
     except Occupied as error:
-        raise Unusable(f"{error}: one at a time") from error
+        raise BackfillError(f"{error}: one at a time") from error
     with journal, tally() as counted:
         period = _begin(journal, settings, asked, now=around.clock.time())
         _check_output(asked, period, ours=journal.plan().get("writing") == "yes")
@@ -130,12 +130,12 @@ async def backfill(settings: Settings, asked: Backfill, around: Surroundings) ->
             stopped.cancel()
         jobs = sum(journal.count(target.project) for target in settings.targets)
     shutil.rmtree(folder)
-    return Told(written=written, jobs=jobs, calls=counted.calls, since=period.since, until=period.until)
+    return BackfillReport(written=written, jobs=jobs, calls=counted.calls, since=period.since, until=period.until)
 
 
 def _interrupted_or(work: "asyncio.Task[Written]") -> Written:
     if work.cancelled():
-        raise Broken(_INTERRUPTED)
+        raise BackfillInterrupted(_INTERRUPTED)
     return work.result()
 
 
@@ -147,25 +147,27 @@ class _Run:
     settings: Settings
     asked: Backfill
     period: Period
-    around: Surroundings
+    around: Environment
     writing: bool = False
 
     async def work(self) -> Written:
         """Read what is still to be read, and write everything."""
-        own = Observed(CollectorRegistry())
+        self_metrics = Observed(CollectorRegistry())
         for target in self.settings.targets:
             try:
-                await self._read(target, own=own)
+                await self._read(target, self_metrics=self_metrics)
             except SourceError as error:
-                raise Broken(f"{target.project}: {error}; the same command goes on where it stopped") from error
+                raise BackfillInterrupted(
+                    f"{target.project}: {error}; the same command goes on where it stopped"
+                ) from error
         self.journal.begin({"writing": "yes"})  # from here on files of that name are ours
         self.writing = True
         return await asyncio.to_thread(self._write)
 
-    async def _read(self, target: Target, *, own: Observed) -> None:
+    async def _read(self, target: Target, *, self_metrics: Observed) -> None:
         around, clock = self.around, self.around.clock
-        own.declare_project(target.project)
-        note = Unknowns(target.project, own)
+        self_metrics.declare_project(target.project)
+        note = Unknowns(target.project, self_metrics)
         shows = screen(target, self.settings).shows
         wanted = self.asked.usage and self.asked.per_job
         reader = Reader(
@@ -173,22 +175,24 @@ class _Run:
             journal=self.journal,
             period=self.period,
             retention_s=self.settings.collection.retention_s,
-            wants_minutes=lambda job: wanted and shows(job),
+            wants_samples=lambda job: wanted and shows(job),
             passing=_may_pass,
             clock=clock,
             progress=around.progress,
             workers=max(1, target.rate_limit.concurrency - 1),
             sleep=around.sleep,
         )
-        async with reaching(target, self.settings, clock=clock, own=own, place=around.place) as transport:
+        async with reaching(
+            target, self.settings, clock=clock, self_metrics=self_metrics, place=around.place
+        ) as transport:
             workspaces = workspaces_of(target, transport, clock=clock, note=note)
             sources = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
             found = await patiently(sources.current, project=target.project, passing=_may_pass, sleep=around.sleep)
             for source in found:
-                archive: Archive = (
-                    V1Archive(transport, workspaces=workspaces, note=note, minutes=wanted)
+                archive: JobHistory = (
+                    V1History(transport, workspaces=workspaces, note=note, samples=wanted)
                     if source.api is Api.V1
-                    else V2Archive(transport, workspaces=workspaces, clock=clock, note=note)
+                    else V2History(transport, workspaces=workspaces, clock=clock, note=note)
                 )
                 await reader.read_jobs(archive)
                 await reader.read_minutes(source)
@@ -200,7 +204,7 @@ class _Run:
 
         def tick(done: int) -> None:
             if self.around.stop.is_set():
-                raise Broken(_INTERRUPTED)
+                raise BackfillInterrupted(_INTERRUPTED)
             self.around.progress("write", done, total)
 
         screens = {target.project: screen(target, settings) for target in settings.targets}
@@ -215,7 +219,8 @@ class _Run:
         )
         writer = Writer(form, journal=self.journal, spool=_folder(asked) / "spool", tick=tick)
         subjects = [
-            Subject(project=project, shows=shown.shows, veil=shown.veil) for project, shown in screens.items()
+            Subject(project=project, shows=shown.shows, mask_user=shown.mask_user)
+            for project, shown in screens.items()
         ]
         return writer.write(asked.output, subjects)
 
@@ -233,16 +238,16 @@ def _usage_families(settings: Settings, asked: Backfill) -> Sequence[Family[Trac
 
 def _may_pass(error: SourceError) -> bool:
     """Whether the same question may be answered in a few minutes."""
-    return isinstance(error, CloudError) and (error.retryable or isinstance(error, Paused))
+    return isinstance(error, CloudError) and (error.retryable or isinstance(error, CircuitOpen))
 
 
 def _period(asked: Backfill, now: float) -> Period:
     since, until = asked.since.resolved(now), min(asked.until.resolved(now), now)
     if until <= since:
-        raise Unusable(f"--until={asked.until.text} is not after --since={asked.since.text}")
+        raise BackfillError(f"--until={asked.until.text} is not after --since={asked.since.text}")
     period = Period(since=since, until=until, back_to=since - asked.lookback_s)
     if not _grid(asked, period).count:
-        raise Unusable(f"no moment of --step={asked.step_s:g}s lies between --since and --until")
+        raise BackfillError(f"no moment of --step={asked.step_s:g}s lies between --since and --until")
     return period
 
 
@@ -257,7 +262,7 @@ def _begin(journal: Journal, settings: Settings, asked: Backfill, *, now: float)
     if "since_at" in before:
         for key, value in told.items():
             if before.get(key) != value:
-                raise Unusable(
+                raise BackfillError(
                     f"an earlier run that was broken off had another {key}: repeat it, or begin anew with --restart"
                 )
         since, until = float(before["since_at"]), float(before["until_at"])
@@ -290,13 +295,13 @@ def _check_output(asked: Backfill, period: Period, *, ours: bool = False) -> Non
     form = Form(grid=_grid(asked, period), retention_s=0.0, split_s=asked.split_s)
     for path in files(asked.output, form):
         if path.exists():
-            raise Unusable(f"{path} exists; --force overwrites it")
+            raise BackfillError(f"{path} exists; --force overwrites it")
 
 
 def _check_labels(asked: Backfill) -> None:
     families = (*STATE_FAMILIES, *USAGE_FAMILIES, *TASK_FAMILIES, *SUMS)
-    taken = {label.name for family in families for label in (*family.labels, *IDENTITY[family.subject])}
+    taken = {label.name for family in families for label in (*family.labels, *IDENTITY_LABELS[family.subject])}
     names = [name for name, _ in asked.labels]
     for name in names:
         if name in taken or names.count(name) > 1:
-            raise Unusable(f"--label={name}=…: the label {name} is there already")
+            raise BackfillError(f"--label={name}=…: the label {name} is there already")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+from exporter.app.events import Observed
 from exporter.app.project import identity, plan, watching
-from exporter.app.report import Observed
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock
 from exporter.polling.memory import ProjectMemory
@@ -52,21 +52,21 @@ class Daemon:
         schedule: Schedule,
         store: SnapshotStore,
         clock: Clock,
-        own: Observed,
+        self_metrics: Observed,
     ) -> None:
         self._settings = settings
         self._memory = dict(memory)
         self._schedule = schedule
         self._store = store
         self._clock = clock
-        self._own = own
+        self._own = self_metrics
         self._watched: dict[str, _Watched] = {}
         self._changing = asyncio.Lock()
         self._closed = False
 
-    def remember(self) -> dict[str, ProjectMemory]:
+    def dump(self) -> dict[str, ProjectMemory]:
         """Tell what must survive, of all projects ever watched."""
-        now = {project: watched.poller.remember() for project, watched in self._watched.items()}
+        now = {project: watched.poller.dump() for project, watched in self._watched.items()}
         return {**self._memory, **now}
 
     async def start(self) -> None:
@@ -112,7 +112,9 @@ class Daemon:
                     continue
                 connections = AsyncExitStack()
                 poller = await connections.enter_async_context(
-                    watching(target, settings, clock=self._clock, own=self._own, on_change=self._store.update)
+                    watching(
+                        target, settings, clock=self._clock, self_metrics=self._own, on_change=self._store.update
+                    )
                 )
                 opened[target.project] = _Watched(target, made_of, poller, connections)
         except BaseException:
@@ -135,14 +137,14 @@ class Daemon:
         watched = self._watched[project]
         await self._schedule.end(*watched.works)
         # In one step: there is no moment at which a state is written that knows nothing of this project.
-        self._memory[project] = watched.poller.remember()
+        self._memory[project] = watched.poller.dump()
         del self._watched[project]
         await watched.connections.aclose()
 
     def _begin(self, project: str, watched: _Watched, collection: Collection) -> None:
         memory = self._memory.pop(project, None)
         if memory is not None:
-            watched.poller.recall(memory)
+            watched.poller.restore(memory)
         works = {
             "jobs": (collection.jobs_interval_s, watched.poller.poll_jobs),
             "usage": (collection.usage_interval_s, watched.poller.poll_usage),

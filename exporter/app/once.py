@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from exporter.app.events import Observed, priced
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
-from exporter.app.report import Observed, priced
-from exporter.cloud.retry import silence_instrumentation
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
-from exporter.metrics.forecast import growth
+from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
+from exporter.metrics.exposition.growth import growth
+from exporter.polling.call_count import tally
 from exporter.polling.store import SnapshotStore
-from exporter.polling.tally import tally
 from exporter.settings import Settings
 
 
@@ -37,14 +38,18 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
     """Poll jobs, usage and pools of every target once and render the result."""
     silence_instrumentation()
     registry = CollectorRegistry()
-    own = Observed(registry)
-    priced(settings.prices, own)
+    self_metrics = Observed(registry)
+    priced(settings.prices, self_metrics)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
+    output = Output(
+        settings.metrics, initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    )
     with tally() as counted:
         async with AsyncExitStack() as up:
             pollers = [
-                await up.enter_async_context(watching(target, settings, clock=clock, own=own, on_change=store.update))
+                await up.enter_async_context(
+                    watching(target, settings, clock=clock, self_metrics=self_metrics, on_change=store.update)
+                )
                 for target in settings.targets
             ]
             await asyncio.gather(*(poller.poll_jobs() for poller in pollers))
@@ -61,7 +66,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
         + sum(
             growth(
                 (project.jobs or {}).values(),
-                per_task=settings.metrics.per_task,
+                families=(*JOB_FAMILIES, *TASK_FAMILIES) if settings.metrics.per_task else JOB_FAMILIES,
                 retention_s=settings.collection.retention_s,
             )
             for project in store.current.projects

@@ -15,9 +15,9 @@ from exporter.metrics.catalog import (
     QUOTA_FAMILIES,
     TASK_FAMILIES,
 )
-from exporter.metrics.exposition import Body, Exposition
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.render import Renderer
+from exporter.metrics.exposition.exposition import Body, Exposition
+from exporter.metrics.exposition.renderer import Renderer
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.settings import Metrics
 
 _log = structlog.get_logger()
@@ -30,13 +30,19 @@ class Output:
     """
 
     def __init__(
-        self, metrics: Metrics, *, initial: Snapshot, registry: CollectorRegistry, own: OwnMetrics, clock: Clock
+        self,
+        metrics: Metrics,
+        *,
+        initial: Snapshot,
+        registry: CollectorRegistry,
+        self_metrics: SelfMetrics,
+        clock: Clock,
     ) -> None:
         self.latest = initial
         self.series = 0
         """Series of the projects in what is served; our own are not counted."""
         self._registry = registry
-        self._own = own
+        self._own = self_metrics
         self._clock = clock
         self._metrics = metrics
         self._exposition = self._made_for(metrics)

@@ -9,12 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from exporter.app.report import Observed, Unknowns, polled
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.retry import RetryPolicy
-from exporter.cloud.sources import FixedSources, ProbedSources
-from exporter.cloud.target import (
+from exporter.app.events import Observed, Unknowns, polled
+from exporter.cloud.connect import (
     AccessKeyCredentials,
     Credentials,
     MetadataCredentials,
@@ -23,15 +19,19 @@ from exporter.cloud.target import (
     TargetOptions,
     connect,
 )
-from exporter.cloud.transport import Transport
+from exporter.cloud.http.client import ApiClient
+from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.retry import RetryPolicy
+from exporter.cloud.pools.source import CloudPools
+from exporter.cloud.probe import FixedSources, ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, Sources
-from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.screen import Screen
+from exporter.polling.poller import PollSettings, ProjectPoller
+from exporter.polling.visibility import Visibility
 from exporter.settings import (
     POD_TOKEN_FILE,
     POD_URL,
@@ -52,7 +52,7 @@ _LAST_ATTEMPT = 0.6  # of the deadline: an attempt begun later would be cut off 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Host:
     """What a target finds around itself on the machine it runs on; the defaults are this machine's."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -81,14 +81,14 @@ async def watching(
     settings: Settings,
     *,
     clock: Clock,
-    own: Observed,
+    self_metrics: Observed,
     on_change: Callable[[ProjectSnapshot], None],
-    place: Place | None = None,
+    place: Host | None = None,
 ) -> AsyncIterator[ProjectPoller]:
     """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
-    own.declare_project(target.project)
-    async with reaching(target, settings, clock=clock, own=own, place=place) as transport:
-        note = Unknowns(target.project, own)
+    self_metrics.declare_project(target.project)
+    async with reaching(target, settings, clock=clock, self_metrics=self_metrics, place=place) as transport:
+        note = Unknowns(target.project, self_metrics)
         workspaces = workspaces_of(target, transport, clock=clock, note=note)
         made = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
         sources = _Identified(made, transport, project=target.project)
@@ -117,19 +117,19 @@ async def watching(
 
 @asynccontextmanager
 async def reaching(
-    target: Target, settings: Settings, *, clock: Clock, own: Observed, place: Place | None = None
-) -> AsyncIterator[Transport]:
+    target: Target, settings: Settings, *, clock: Clock, self_metrics: Observed, place: Host | None = None
+) -> AsyncIterator[ApiClient]:
     """Give the transport of one target, with its credentials and limits; its connections close at the end."""
-    place = place or Place()
+    place = place or Host()
     reach = _reach(target, settings, place)
-    async with connect(reach, clock=clock, observer=own, jitter=place.jitter) as transport:
+    async with connect(reach, clock=clock, observer=self_metrics, jitter=place.jitter) as transport:
         yield transport
 
 
-def plan(target: Target, settings: Settings) -> Plan:
+def plan(target: Target, settings: Settings) -> PollSettings:
     """How a target is polled."""
     collection = settings.collection
-    return Plan(
+    return PollSettings(
         timeout_s=collection.timeout_s,
         usage_timeout_s=max(collection.timeout_s, collection.usage_interval_s),
         sweep_timeout_s=max(collection.sweep_interval_s, collection.timeout_s),
@@ -144,13 +144,13 @@ def plan(target: Target, settings: Settings) -> Plan:
     )
 
 
-def screen(target: Target, settings: Settings) -> Screen:
+def screen(target: Target, settings: Settings) -> Visibility:
     """What of a target's jobs is shown."""
 
     def shows(job: Job) -> bool:
         return target.filters.shows(name=job.name, pool_id=job.pool_id, user=job.user)
 
-    return Screen(shows=shows, user_label=settings.metrics.user_label)
+    return Visibility(shows=shows, user_label=settings.metrics.user_label)
 
 
 class _Identified:
@@ -159,7 +159,7 @@ class _Identified:
     Which generations are asked is logged whenever it changes: one that is not asked shows in no metric.
     """
 
-    def __init__(self, sources: Sources, transport: Transport, *, project: str) -> None:
+    def __init__(self, sources: Sources, transport: ApiClient, *, project: str) -> None:
         self._sources = sources
         self._transport = transport
         self._project = project
@@ -178,7 +178,7 @@ class _Identified:
 
 
 def workspaces_of(
-    target: Target, transport: Transport, *, clock: Clock, note: NoteUnknown
+    target: Target, transport: ApiClient, *, clock: Clock, note: NoteUnknown
 ) -> Callable[[], Awaitable[tuple[str, ...]]]:
     """Tell which workspaces of a target to look into."""
     if target.workspaces == "all":
@@ -188,7 +188,7 @@ def workspaces_of(
 
 def sources_of(
     target: Target,
-    transport: Transport,
+    transport: ApiClient,
     *,
     workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
@@ -213,7 +213,7 @@ def sources_of(
             return ProbedSources(transport, make_v1=v1, make_v2=v2, clock=clock)
 
 
-def _reach(target: Target, settings: Settings, place: Place) -> TargetOptions:
+def _reach(target: Target, settings: Settings, place: Host) -> TargetOptions:
     return TargetOptions(
         project=target.project,
         endpoint=target.endpoint,
@@ -232,7 +232,7 @@ def _reach(target: Target, settings: Settings, place: Place) -> TargetOptions:
     )
 
 
-def _credentials(target: Target, place: Place) -> Credentials:
+def _credentials(target: Target, place: Host) -> Credentials:
     match target.credentials:
         case AkSk(access_key=access, secret_key=secret, security_token=token):
             return AccessKeyCredentials(

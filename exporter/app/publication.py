@@ -7,11 +7,11 @@ from pathlib import Path
 
 import structlog
 
+from exporter.app.events import defect
 from exporter.app.output import Output
-from exporter.app.report import defect
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.memory import ProjectMemory
 from exporter.polling.statefile import StateFile
 from exporter.polling.store import SnapshotStore
@@ -19,13 +19,13 @@ from exporter.polling.store import SnapshotStore
 _log = structlog.get_logger()
 
 
-class State:
+class StatePersistence:
     """The state file, if the settings name one; that it cannot be written is logged and counted, and work goes on."""
 
-    def __init__(self, path: str, *, own: OwnMetrics, clock: Clock) -> None:
+    def __init__(self, path: str, *, self_metrics: SelfMetrics, clock: Clock) -> None:
         self.path = path
         self._file = StateFile(Path(path)) if path else None
-        self._own = own
+        self._own = self_metrics
         self._clock = clock
         self._failing = False
 
@@ -68,12 +68,12 @@ class Publication:
         self,
         store: SnapshotStore,
         *,
-        remember: Callable[[], Mapping[str, ProjectMemory]],
+        dump: Callable[[], Mapping[str, ProjectMemory]],
         output: Output,
-        state: State,
+        state: StatePersistence,
     ) -> None:
         self._store = store
-        self._remember = remember
+        self._remember = dump
         self._output = output
         self._state = state
         self._turn = asyncio.Lock()

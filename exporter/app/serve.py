@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__
 from exporter.app.daemon import Daemon
+from exporter.app.events import Observed, defect, priced
 from exporter.app.output import Output
 from exporter.app.project import identity
-from exporter.app.publication import Publication, State
-from exporter.app.report import Observed, defect, priced
-from exporter.cloud.retry import silence_instrumentation
+from exporter.app.publication import Publication, StatePersistence
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
@@ -61,7 +61,7 @@ class WebOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Signals:
     """What the operator asks of a running program; to be made on its loop."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,7 +69,7 @@ class Wishes:
 
 
 async def serve(
-    settings: Settings, *, load: Callable[[], Settings], web: WebOptions, wishes: Wishes, clock: Clock
+    settings: Settings, *, load: Callable[[], Settings], web: WebOptions, wishes: Signals, clock: Clock
 ) -> None:
     """Poll and serve until asked to stop; then end in reverse order: polls first, `/metrics` last.
 
@@ -78,18 +78,24 @@ async def serve(
     """
     silence_instrumentation()
     registry = CollectorRegistry()
-    own = Observed(registry)
-    priced(settings.prices, own)
-    state = State(settings.state.file, own=own, clock=clock)
+    self_metrics = Observed(registry)
+    priced(settings.prices, self_metrics)
+    state = StatePersistence(settings.state.file, self_metrics=self_metrics, clock=clock)
     memory = await asyncio.to_thread(state.load)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-    output = Output(settings.metrics, initial=store.current, registry=registry, own=own, clock=clock)
+    output = Output(
+        settings.metrics, initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    )
 
     async with AsyncExitStack() as up:
         schedule = Schedule(grace_s=_GRACE_S, on_error=defect)
-        daemon = Daemon(settings, memory=memory, schedule=schedule, store=store, clock=clock, own=own)
-        publication = Publication(store, remember=daemon.remember, output=output, state=state)
-        reloading = _Reloading(load, daemon=daemon, output=output, publication=publication, state=state, own=own)
+        daemon = Daemon(
+            settings, memory=memory, schedule=schedule, store=store, clock=clock, self_metrics=self_metrics
+        )
+        publication = Publication(store, dump=daemon.dump, output=output, state=state)
+        reloading = _Reloading(
+            load, daemon=daemon, output=output, publication=publication, state=state, self_metrics=self_metrics
+        )
 
         bound = await up.enter_async_context(
             serving(
@@ -102,7 +108,7 @@ async def serve(
                 telemetry_path=web.telemetry_path,
                 docs_url=_DOCS_URL,
                 reload=reloading.reload if web.enable_lifecycle else None,
-                guard=None if web.config is None else _guard(web.config, clock=clock, own=own),
+                guard=None if web.config is None else _guard(web.config, clock=clock, self_metrics=self_metrics),
             )
         )
         up.push_async_callback(daemon.close)
@@ -122,9 +128,11 @@ async def serve(
     _log.info("exporter.stopped")
 
 
-def _guard(config: WebConfig, *, clock: Clock, own: Observed) -> Guard:
-    own.web_config_reloaded(successful=True)  # a first look that fails ends the program
-    return Guard(config, clock=clock, on_change=lambda in_force: own.web_config_reloaded(successful=in_force))
+def _guard(config: WebConfig, *, clock: Clock, self_metrics: Observed) -> Guard:
+    self_metrics.web_config_reloaded(successful=True)  # a first look that fails ends the program
+    return Guard(
+        config, clock=clock, on_change=lambda in_force: self_metrics.web_config_reloaded(successful=in_force)
+    )
 
 
 class _Reloading:
@@ -137,15 +145,15 @@ class _Reloading:
         daemon: Daemon,
         output: Output,
         publication: Publication,
-        state: State,
-        own: Observed,
+        state: StatePersistence,
+        self_metrics: Observed,
     ) -> None:
         self._load = load
         self._daemon = daemon
         self._output = output
         self._publication = publication
         self._state = state
-        self._own = own
+        self._own = self_metrics
         self._turn = asyncio.Lock()
 
     @asynccontextmanager

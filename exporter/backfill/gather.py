@@ -8,9 +8,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from exporter.backfill.course import course
 from exporter.backfill.journal import Journal
-from exporter.domain.history import Archive, Leaf, Past
+from exporter.backfill.timeline import course
+from exporter.domain.history import HistoricJob, HistoryPage, JobHistory
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import Clock, JobSource, SourceError
 from exporter.domain.usage import TaskSeries
@@ -88,7 +88,7 @@ class Reader:
     journal: Journal
     period: Period
     retention_s: float
-    wants_minutes: Callable[[Job], bool]
+    wants_samples: Callable[[Job], bool]
     """Of which jobs the minutes are wanted."""
     passing: Callable[[SourceError], bool]
     """Whether an error may be over in a minute."""
@@ -98,14 +98,14 @@ class Reader:
     """Questions under way at the same time; the transport has a limit of its own."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def read_jobs(self, archive: Archive) -> None:
+    async def read_jobs(self, archive: JobHistory) -> None:
         """Walk an archive to its end. Raises SourceError when the cloud does not answer for long, or says no."""
-        if self.journal.bookmark(self.project, archive.api)[1]:
+        if self.journal.cursor(self.project, archive.api)[1]:
             return
 
         async def walk() -> None:
-            bookmark, _ = self.journal.bookmark(self.project, archive.api)
-            async for leaf in archive.leaves(back_to=self.period.back_to, bookmark=bookmark):
+            cursor, _ = self.journal.cursor(self.project, archive.api)
+            async for leaf in archive.pages(back_to=self.period.back_to, cursor=cursor):
                 kept = [
                     (self._without_minutes(past), self._is_to_ask(past))
                     for past in leaf.jobs
@@ -163,15 +163,15 @@ class Reader:
     async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         return await patiently(ask, project=self.project, passing=self.passing, sleep=self.sleep)
 
-    def _is_to_ask(self, past: Past) -> bool:
-        return past.series is None and self.wants_minutes(past.job) and self.period.ran(past.job)
+    def _is_to_ask(self, past: HistoricJob) -> bool:
+        return past.series is None and self.wants_samples(past.job) and self.period.ran(past.job)
 
-    def _without_minutes(self, past: Past) -> Past:
+    def _without_minutes(self, past: HistoricJob) -> HistoricJob:
         """Leave out minutes that nobody wants to see."""
-        wanted = past.series and self.wants_minutes(past.job) and self.period.ran(past.job)
-        return past if wanted or not past.series else Past(job=past.job, series=())
+        wanted = past.series and self.wants_samples(past.job) and self.period.ran(past.job)
+        return past if wanted or not past.series else HistoricJob(job=past.job, series=())
 
-    def _tell(self, archive: Archive, leaf: Leaf) -> None:
+    def _tell(self, archive: JobHistory, leaf: HistoryPage) -> None:
         """Tell how many jobs there are, and how far back the walk is, where it goes from the newest to the oldest."""
         ended = [past.job.submitted_at for past in leaf.jobs if past.job.status.finished and past.job.submitted_at]
         span = self.period.until - self.period.back_to

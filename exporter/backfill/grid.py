@@ -62,7 +62,7 @@ class Level:
         return [round(value, _DIGITS) + 0.0 for value in accumulate(self._changes[:-1])]
 
 
-class Tally:
+class CumulativeCounter:
     """How much has happened up to each moment of a grid, since its first: nothing at that one."""
 
     def __init__(self, grid: Grid) -> None:

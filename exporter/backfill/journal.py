@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 
@@ -97,21 +97,23 @@ class Journal:
         with self._whole():
             self._db.executemany("INSERT OR REPLACE INTO plan VALUES (?, ?)", plan.items())
 
-    def bookmark(self, project: str, api: Api) -> tuple[str, bool]:
+    def cursor(self, project: str, api: Api) -> tuple[str, bool]:
         """Where a walk has come to, and whether it is over."""
         found = self._db.execute(
             "SELECT bookmark, over FROM walks WHERE project = ? AND api = ?", (project, api.value)
         ).fetchone()
         return ("", False) if found is None else (found[0], bool(found[1]))
 
-    def take(self, project: str, api: Api, leaf: Leaf, *, at: float, keep: Iterable[tuple[Past, bool]]) -> None:
+    def take(
+        self, project: str, api: Api, leaf: HistoryPage, *, at: float, keep: Iterable[tuple[HistoricJob, bool]]
+    ) -> None:
         """Write down a page: which of its jobs to keep, and of each whether its minutes are still to be asked for."""
         with self._whole():
             for past, ask in keep:
                 self._write(project, api, past, ask=ask, at=at)
-            self._db.execute("INSERT OR REPLACE INTO walks VALUES (?, ?, ?, 0)", (project, api.value, leaf.bookmark))
+            self._db.execute("INSERT OR REPLACE INTO walks VALUES (?, ?, ?, 0)", (project, api.value, leaf.cursor))
 
-    def _write(self, project: str, api: Api, past: Past, *, ask: bool, at: float) -> None:
+    def _write(self, project: str, api: Api, past: HistoricJob, *, ask: bool, at: float) -> None:
         job = past.job
         self._db.execute(
             "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, job_id) DO UPDATE SET "
@@ -164,9 +166,9 @@ class Journal:
         (number,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE project = ?{only}", (project,)).fetchone()  # noqa: S608 - no input
         return int(number)
 
-    def jobs(self, project: str, *, minutes: bool = False) -> Iterator[Told]:
+    def jobs(self, project: str, *, samples: bool = False) -> Iterator[Told]:
         """Every job of a project, in the order of submission, one after the other."""
-        if not minutes:
+        if not samples:
             for (body,) in self._db.execute(
                 "SELECT body FROM jobs WHERE project = ? ORDER BY submitted_at, job_id", (project,)
             ):

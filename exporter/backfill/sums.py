@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from exporter.backfill.course import course, states
-from exporter.backfill.grid import Grid, Level, Tally
+from exporter.backfill.grid import CumulativeCounter, Grid, Level
+from exporter.backfill.timeline import course, states
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
-from exporter.metrics.accounting import ACCELERATORS
-from exporter.metrics.family import Family
-from exporter.metrics.job import accelerator_labels
-from exporter.metrics.project import FINISHED, JOBS, PUBLIC_POOL, STARTED, SUBMITTED
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.families.accounting import ACCELERATORS
+from exporter.metrics.families.job import accelerator_labels
+from exporter.metrics.families.project import FINISHED, JOBS, PUBLIC_POOL, STARTED, SUBMITTED
 
 SUMS: tuple[Family[Any], ...] = (JOBS, ACCELERATORS, SUBMITTED, STARTED, FINISHED)
 """In the order of the catalogue."""
@@ -38,9 +38,9 @@ class Sums:
         self._pools: set[str] = {PUBLIC_POOL}
         self._jobs: dict[tuple[str, JobStatus], Level] = {}
         self._accelerators: dict[tuple[str, str, str], Level] = {}
-        self._submitted: dict[str, Tally] = {}
-        self._started: dict[str, Tally] = {}
-        self._finished: dict[tuple[str, JobStatus], Tally] = {}
+        self._submitted: dict[str, CumulativeCounter] = {}
+        self._started: dict[str, CumulativeCounter] = {}
+        self._finished: dict[tuple[str, JobStatus], CumulativeCounter] = {}
 
     def add(self, job: Job) -> None:
         """Take in one job."""
@@ -50,14 +50,14 @@ class Sums:
             return
         pool = job.pool_id
         self._pools.add(pool)
-        _of(self._submitted, pool, Tally, self._grid).count(stretches[0].begin)
+        _of(self._submitted, pool, CumulativeCounter, self._grid).count(stretches[0].begin)
         for stretch in stretches:
             end = stretch.end
             if stretch.status.finished:
                 end = stretch.begin + self._retention_s
-                _of(self._finished, (pool, stretch.status), Tally, self._grid).count(stretch.begin)
+                _of(self._finished, (pool, stretch.status), CumulativeCounter, self._grid).count(stretch.begin)
             elif job.started_at is not None and stretch.status is not JobStatus.QUEUED:
-                _of(self._started, pool, Tally, self._grid).count(stretch.begin)
+                _of(self._started, pool, CumulativeCounter, self._grid).count(stretch.begin)
             _of(self._jobs, (pool, stretch.status), Level, self._grid).add(stretch.begin, end)
         self._add_accelerators(job)
 
@@ -95,7 +95,7 @@ class Sums:
             for pool in pools:
                 yield {"pool_id": pool}, self._values(tallies.get(pool))
 
-    def _values(self, kept: Level | Tally | None) -> Sequence[float]:
+    def _values(self, kept: Level | CumulativeCounter | None) -> Sequence[float]:
         return [0.0] * self._grid.count if kept is None else kept.values()
 
 

@@ -14,19 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.backfill.course import states
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal, Told
-from exporter.backfill.minutes import minutes
+from exporter.backfill.samples import samples
 from exporter.backfill.sums import SUMS, Sums
+from exporter.backfill.timeline import states
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
-from exporter.metrics import job as of_job
-from exporter.metrics import usage as of_usage
-from exporter.metrics.family import Family
-from exporter.metrics.render import job_columns, project_identity
-from exporter.metrics.table import Column
-from exporter.metrics.text import EOF, head_openmetrics, labels, numbers, teller
+from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.renderer import job_columns, project_identity_labels
+from exporter.metrics.exposition.table import Column
+from exporter.metrics.exposition.text import EOF, header_openmetrics, label_writer, labels, numbers
+from exporter.metrics.families import job as of_job
+from exporter.metrics.families import usage as of_usage
 
 STATE_FAMILIES: tuple[Family[TrackedJob], ...] = (of_job.INFO, of_job.STATUS, of_job.STATUS_ACCELERATORS)
 """Told of each job at the moments of the grid."""
@@ -57,7 +57,7 @@ class Subject:
 
     project: str
     shows: Callable[[Job], bool] = lambda _: True
-    veil: Callable[[Job], Job] = lambda job: job
+    mask_user: Callable[[Job], Job] = lambda job: job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,9 @@ class Writer:
         self._usage = columns[len(STATE_FAMILIES) :]
         self._families: tuple[Family[Any], ...] = (*per_job, *SUMS)
         self._place = {family.name: place for place, family in enumerate(self._families)}
-        self._tellers = {family.name: teller([label.name for label in family.labels]) for family in self._families}
+        self._label_writers = {
+            family.name: label_writer([label.name for label in family.labels]) for family in self._families
+        }
         self._extra = labels(form.extra_labels) + "," if form.extra_labels else ""
         self._written = Written()
         self._jobs = 0
@@ -168,22 +170,22 @@ class Writer:
 
     def _write_project(self, subject: Subject) -> None:
         sums = Sums(self._form.grid, project=subject.project, retention_s=self._form.retention_s)
-        for told in self._journal.jobs(subject.project, minutes=self._form.per_job):
+        for told in self._journal.jobs(subject.project, samples=self._form.per_job):
             self._tick(self._jobs)
             self._jobs += 1
             sums.add(told.job)
             if self._form.per_job and subject.shows(told.job):
                 self._write_job(told, subject)
         self._written.untold += sums.untold
-        identity = project_identity(ProjectSnapshot(project=subject.project))
+        identity = project_identity_labels(ProjectSnapshot(project=subject.project))
         times = array("d", self._form.grid)
         for family in SUMS:
-            tell = self._tellers[family.name]
+            tell = self._label_writers[family.name]
             for own, values in sums.rows(family):
                 self._add(family, identity + tell(own), times, values)
 
     def _write_job(self, told: Told, subject: Subject) -> None:
-        job = subject.veil(told.job)
+        job = subject.mask_user(told.job)
         states_of = [
             (TrackedJob(project=subject.project, job=state.job), self._moments(state.begin, state.end, state.job))
             for state in states(job)
@@ -198,7 +200,7 @@ class Writer:
         begin, end = self._form.grid.first, self._form.grid.moment(self._form.grid.count)
         readings = [
             (at, TrackedJob(project=subject.project, job=running, usage=usage))
-            for at, usage in minutes(job, told.series, asked_at=told.asked_at)
+            for at, usage in samples(job, told.series, asked_at=told.asked_at)
             if begin <= at < end
         ]
         for column in self._usage:
@@ -220,7 +222,7 @@ class Writer:
     ) -> None:
         family = column.family
         for own, value in family.samples(tracked) if family.samples is not None else ():
-            text = column.identity(tracked) + self._tellers[family.name](own)
+            text = column.identity_labels(tracked) + self._label_writers[family.name](own)
             times, values = found.setdefault(text, (array("d"), array("d")))
             times.extend(moments)
             values.extend([value] * len(moments))
@@ -262,7 +264,7 @@ class Writer:
         try:
             with draft.open("wb") as file:
                 for place, family in enumerate(self._families):
-                    self._spool.move(window, place, to=file, head=head_openmetrics(family).encode())
+                    self._spool.move(window, place, to=file, head=header_openmetrics(family).encode())
                 file.write(EOF)
                 file.flush()
                 os.fsync(file.fileno())

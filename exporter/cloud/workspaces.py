@@ -2,13 +2,13 @@
 
 import asyncio
 
-from exporter.cloud.answer import refused_credential
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Denied, Refused
+from exporter.cloud.decode.values import count
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import Denied, Refused
+from exporter.cloud.http.response import refused_credential
 from exporter.cloud.v1 import wire
 from exporter.cloud.v1.adapter import identity
 from exporter.cloud.v1.endpoints import WORKSPACES
-from exporter.cloud.values import count
 from exporter.domain.source import Clock, SourceError
 
 DEFAULT = "0"

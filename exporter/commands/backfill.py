@@ -30,18 +30,18 @@ _LARGE_BYTES = 50_000_000
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
-class _MomentType(click.ParamType[app.Moment]):
+class _MomentType(click.ParamType[app.TimeArgument]):
     """So long ago, or a time."""
 
     name = "DURATION|TIME"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> app.Moment:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> app.TimeArgument:
         """Read a duration as Prometheus writes it, or a time as of ISO 8601, in UTC where it names no zone."""
-        if isinstance(value, app.Moment):
+        if isinstance(value, app.TimeArgument):
             return value
         text = str(value)
         try:
-            return app.Moment(text, ago_s=float(Duration.parse(text)))
+            return app.TimeArgument(text, ago_s=float(Duration.parse(text)))
         except ValueError:
             pass
         try:
@@ -50,7 +50,7 @@ class _MomentType(click.ParamType[app.Moment]):
             self.fail(
                 f"{text!r} is neither a duration such as 30d nor a time such as 2026-11-01T00:00:00Z", param, ctx
             )
-        return app.Moment(text, at=(read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
+        return app.TimeArgument(text, at=(read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
 
 
 class _LengthType(click.ParamType[float]):
@@ -124,8 +124,8 @@ class _LabelType(click.ParamType[tuple[str, str]]):
 def backfill(
     config_file: Path,
     output: Path,
-    since: app.Moment,
-    until: app.Moment,
+    since: app.TimeArgument,
+    until: app.TimeArgument,
     step: float,
     lookback: float,
     split: float | None,
@@ -159,17 +159,17 @@ def backfill(
     )
     progress = ProgressLine(sys.stderr)
 
-    async def work() -> app.Told:
-        around = app.Surroundings(clock=app.RealClock(), progress=progress, stop=wishes().stop)
+    async def work() -> app.BackfillReport:
+        around = app.Environment(clock=app.RealClock(), progress=progress, stop=wishes().stop)
         return await app.backfill(settings, asked, around)
 
     try:
         told = run(work)
-    except app.Unusable as error:
+    except app.BackfillError as error:
         progress.close()
         click.echo(f"modelarts-exporter: {error}", err=True)
         raise SystemExit(WRONG_USAGE) from None
-    except app.Broken as error:
+    except app.BackfillInterrupted as error:
         progress.close()
         raise Failure(str(error)) from error
     progress.close()

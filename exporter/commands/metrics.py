@@ -2,7 +2,7 @@
 
 import click
 
-from exporter.metrics import reference
+from exporter.metrics import metric_docs
 
 
 @click.command(epilog="\b\nExample:\n  modelarts-exporter metrics --format=json | jq -r '.families[].name'\n")
@@ -11,4 +11,4 @@ from exporter.metrics import reference
 )
 def metrics(form: str) -> None:
     """Print the catalogue of all metrics: name, type, labels, unit, meaning, source, stability."""
-    click.echo(reference.markdown() if form == "markdown" else reference.json_document().decode(), nl=False)
+    click.echo(metric_docs.markdown() if form == "markdown" else metric_docs.json_document().decode(), nl=False)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from exporter.app import Wishes
+from exporter.app import Signals
 from exporter.commands.allocator import settle
 
 Result = TypeVar("Result")
@@ -35,9 +35,9 @@ def run(work: Callable[[], Awaitable[Result]]) -> Result:
         raise Failure(str(error)) from error
 
 
-def wishes() -> Wishes:
+def wishes() -> Signals:
     """Listen to signals: SIGTERM or SIGINT stops, a second one ends the process at once; SIGHUP reloads."""
-    told = Wishes()
+    told = Signals()
     loop = asyncio.get_running_loop()
 
     def on_stop(number: int) -> None:

@@ -9,7 +9,7 @@ from exporter.domain.usage import TaskSeries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class HistoricJob:
     """One job as the archive tells it."""
 
     job: Job
@@ -18,15 +18,15 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class HistoryPage:
     """One page of an archive. A job may stand on several, when the listing moved meanwhile; the last is newest."""
 
-    jobs: tuple[Past, ...]
-    bookmark: str
+    jobs: tuple[HistoricJob, ...]
+    cursor: str
     """Where to go on after this page; only the archive that gave it can read it."""
 
 
-class Archive(Protocol):
+class JobHistory(Protocol):
     """Every job that one API generation of one project still lists."""
 
     @property
@@ -34,7 +34,7 @@ class Archive(Protocol):
         """The generation it speaks."""
         ...
 
-    def leaves(self, *, back_to: float, bookmark: str = "") -> AsyncIterator[Leaf]:
+    def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
         """Walk every job submitted since then, and the active ones however old; begin after a bookmark.
 
         Holds a few pages at a time, however long the history. Raises SourceError at the first call that fails, after

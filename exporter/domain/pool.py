@@ -119,7 +119,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSighting:
+class PoolPollResult:
     """One look at a project's pools. A failed part is in `failures` and blanks nothing else."""
 
     pools: Mapping[str, Pool] | None = None
@@ -137,6 +137,6 @@ class PoolSighting:
 class PoolSource(Protocol):
     """The pools of one project."""
 
-    async def look(self, *, answer_by: float) -> PoolSighting:
+    async def poll(self, *, answer_by: float) -> PoolPollResult:
         """See every pool and how it is used. Nothing new is asked after `answer_by` (monotonic). Never raises."""
         ...

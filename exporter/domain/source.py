@@ -11,8 +11,8 @@ from exporter.domain.usage import TaskSeries
 class SourceError(Exception):
     """The source could not answer. Its text is one sentence that names the operation and holds no secret."""
 
-    outcome = "failed"
-    """Bounded label value that says why."""
+    outcome: str = "failed"
+    """Bounded word for the reason: an `Outcome` when a call failed."""
 
     @property
     def is_final(self) -> bool:
@@ -33,19 +33,19 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class TrackedState:
     """What polling already knows of one source's jobs, so that the source asks for no more than it must."""
 
     unfinished: Mapping[str, Job] = field(default_factory=dict)
     """Tracked jobs last seen active, by id: each must turn up again, or its detail be asked for."""
     tracked: Mapping[str, Job] = field(default_factory=dict)
     """Every tracked job by id, `unfinished` included."""
-    is_news: Callable[[Job], bool] = lambda _: True
+    is_new: Callable[[Job], bool] = lambda _: True
     """Whether a listed job has never been accounted for. Listing newest first stops at a page without news, and so
     that it does not stop too soon, jobs of `torn` are news to it although they were."""
-    torn: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     """Tracked jobs that the last look reported as torn."""
-    seeding: bool = True
+    bootstrapping: bool = True
     """The first look of this process: one page of the newest jobs is enough, the sweep brings the rest."""
     answer_by: float | None = None
     """Monotonic time after which a look asks nothing further and returns what it has, the rest as a failure: asked
@@ -56,7 +56,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class PollResult:
     """What one look at a source brought. A failed part is in `failures` and blanks nothing else."""
 
     jobs: tuple[Job, ...] = ()
@@ -65,7 +65,7 @@ class Sighting:
     """Tracked jobs of which the cloud says, asked one by one, that they no longer exist."""
     failures: tuple[SourceError, ...] = ()
     """What did not answer. Empty: the look succeeded wholly, and "no jobs" really means none."""
-    torn: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     """Jobs that are new, or were when they were torn, from a listing that broke off before it reached known ground:
     between them and that there may be others, so no later listing may stop at them."""
 
@@ -78,14 +78,14 @@ class JobSource(Protocol):
         """The generation it speaks."""
         ...
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         """See every active job, whatever is new, and what became of those that are no longer active.
 
         Raises SourceError only when nothing at all could be learned.
         """
         ...
 
-    async def sweep(self, known: Known) -> Sighting:
+    async def sweep(self, known: TrackedState) -> PollResult:
         """Walk the whole listing (back to `known.oldest_at`); report which tracked jobs were deleted.
 
         Calls are made one at a time, so that it never crowds out a look. Raises as `look`.

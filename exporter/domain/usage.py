@@ -161,14 +161,14 @@ def _at(values: Sequence[float | None], age: int) -> float | None:
 
 
 def _idle(values: Sequence[float | None], *, threshold: float) -> float:
-    minutes = 0
+    samples = 0
     for value in reversed(values):
         if value is None:
             continue  # a minute without a sample is no evidence either way: it neither counts nor ends the idling
         if value >= threshold:
             break
-        minutes += 1
-    return minutes * MINUTE_S
+        samples += 1
+    return samples * MINUTE_S
 
 
 def _flat(series: TaskSeries) -> float:
@@ -177,18 +177,18 @@ def _flat(series: TaskSeries) -> float:
     Utilisation of work that goes on is never still: it breathes with batches, checkpoints and garbage. A process that
     waits for ever, for a peer or a lock, shows the same figures minute after minute, at 0 or at 100 %.
     """
-    minutes = None
+    samples = None
     for values in (series.cpu, series.memory, series.accelerator, series.accelerator_memory):
         still = _still(values)
         if still is not None:
-            minutes = still if minutes is None else min(minutes, still)
-    return (minutes or 0) * MINUTE_S
+            samples = still if samples is None else min(samples, still)
+    return (samples or 0) * MINUTE_S
 
 
 def _still(values: Sequence[float | None]) -> int | None:
     """Minutes between the newest sample and the oldest one that, like all between, is about the same; None: none."""
     newest = None
-    minutes = 0
+    samples = 0
     for value in reversed(values):
         if value is None:
             continue
@@ -196,9 +196,9 @@ def _still(values: Sequence[float | None]) -> int | None:
             newest = value
             continue
         if abs(value - newest) > _STILL:
-            return minutes
-        minutes += 1
-    return None if newest is None else minutes
+            return samples
+        samples += 1
+    return None if newest is None else samples
 
 
 def _present(values: Iterable[float | None]) -> list[float]:

@@ -57,7 +57,7 @@ class Accounts:
         """Those who have one; the nameless and the others take none away."""
         self._recoveries: Counter[str] = Counter()
 
-    def meet_pool(self, pool_id: str) -> None:
+    def observe_pool(self, pool_id: str) -> None:
         """Give a pool its empty distributions, so that the first length observed is an increase."""
         if pool_id in self._waits:
             return
@@ -67,12 +67,12 @@ class Accounts:
 
     def observe_wait(self, pool_id: str, wait_s: float) -> None:
         """Count how long a job waited."""
-        self.meet_pool(pool_id)
+        self.observe_pool(pool_id)
         self._waits[pool_id] = self._waits[pool_id].with_one(wait_s)
 
     def observe_run(self, pool_id: str, status: JobStatus, run_s: float) -> None:
         """Count how long a job ran that ended so; one of `RUN_STATUSES`."""
-        self.meet_pool(pool_id)
+        self.observe_pool(pool_id)
         self._runs[pool_id, status] = self._runs[pool_id, status].with_one(run_s)
 
     def use(self, holder: Holder, used: Used) -> None:
@@ -84,12 +84,12 @@ class Accounts:
         """Count recoveries; 0 gives a policy its zero."""
         self._recoveries[policy] += times
 
-    def freeze(self, totals: Totals, *, veil: Callable[[str], str]) -> Totals:
+    def freeze(self, totals: Totals, *, mask_user: Callable[[str], str]) -> Totals:
         """Complete the totals by what was counted here; `veil` gives the name under which a user is shown."""
         self._seat()
         shown: defaultdict[Holder, Used] = defaultdict(Used)
         for holder, used in self._used.items():
-            name = holder.user if holder.user == OTHER else veil(holder.user)
+            name = holder.user if holder.user == OTHER else mask_user(holder.user)
             shown[holder._replace(user=name)].add(used)
         return Totals(
             submitted=totals.submitted,
@@ -103,7 +103,7 @@ class Accounts:
             recoveries=dict(self._recoveries),
         )
 
-    def remember(self, counts: CountsMemory) -> CountsMemory:
+    def dump(self, counts: CountsMemory) -> CountsMemory:
         """Complete what is remembered of the project by what was counted here."""
         self._seat()
         return CountsMemory(
@@ -132,13 +132,13 @@ class Accounts:
             recoveries=dict(self._recoveries),
         )
 
-    def recall(self, memory: CountsMemory) -> None:
+    def restore(self, memory: CountsMemory) -> None:
         """Go on from these totals. Lengths that were counted in other buckets cannot be, and begin at zero."""
         for wait in memory.waits:
-            self.meet_pool(wait.pool_id)
+            self.observe_pool(wait.pool_id)
             self._waits[wait.pool_id] = _recalled(self._waits[wait.pool_id], wait.counts, wait.sum_s)
         for run in memory.runs:
-            self.meet_pool(run.pool_id)
+            self.observe_pool(run.pool_id)
             before = self._runs.get((run.pool_id, run.status))
             if before is not None:
                 self._runs[run.pool_id, run.status] = _recalled(before, run.counts, run.sum_s)
@@ -196,10 +196,10 @@ class Account:
             )
         )
 
-    def remember(self) -> AccountMemory:
+    def dump(self) -> AccountMemory:
         """Tell it as plain values, which no later event changes."""
         if self._idle is not None:
-            self._kept.idle = self._idle.remember()
+            self._kept.idle = self._idle.dump()
         return copy(self._kept)
 
     def update(self, job: Job, accounts: Accounts, *, last: bool = False) -> None:
@@ -219,19 +219,19 @@ class Account:
         if last or not self._awaits_user(job):
             self._hold(job, accounts)  # all that was held so far: waiting for the name loses nothing
 
-    def owes_minutes(self, job: Job) -> bool:
+    def has_unread_samples(self, job: Job) -> bool:
         """Whether the job has ended, and its last minutes have not been judged yet."""
         return not self._kept.idle_over and not self._kept.past and job.status.finished and _holder(job) is not None
 
     def read(
-        self, job: Job, task: str, minutes: Sequence[float | None] | None, *, run_s: float, threshold: float
+        self, job: Job, task: str, samples: Sequence[float | None] | None, *, run_s: float, threshold: float
     ) -> None:
         """Take in one task's minutes of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
         if self._kept.idle_over or self._kept.past or _holder(job) is None:
             return
         if self._idle is None:
             self._idle = IdleMeter()
-        self._idle.read(task, minutes, run_s=run_s, threshold=threshold)
+        self._idle.read(task, samples, run_s=run_s, threshold=threshold)
 
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
         """Count what idled in the minutes that all tasks have told of; `over`: no more will come, so judge all."""

@@ -33,7 +33,7 @@ class IdleMeter:
         self._marks = bytearray()  # of the minutes from `_settled` on
         self._reached: dict[str, int] = {}
 
-    def remember(self) -> IdleMemory:
+    def dump(self) -> IdleMemory:
         """Tell what must survive; minutes that are not settled are told again by the next reading."""
         if self._memory is None:
             self._memory = IdleMemory(settled=self._settled, streak=self._streak, pending_s=self._pending_s)

@@ -7,7 +7,7 @@ from itertools import islice
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import Totals
-from exporter.domain.source import Known, Sighting
+from exporter.domain.source import PollResult, TrackedState
 from exporter.polling.accounting import Account, Accounts
 from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, LedgerMemory
 
@@ -54,9 +54,9 @@ class Counts:
         self.submitted: Counter[str] = Counter({"": 0})
         self.started: Counter[str] = Counter({"": 0})
         self.finished: Counter[tuple[str, JobStatus]] = Counter()
-        self.meet_pool("")
+        self.observe_pool("")
 
-    def meet_pool(self, pool_id: str) -> None:
+    def observe_pool(self, pool_id: str) -> None:
         """Give a pool its zeros, so that the first event in it is an increase a query can see."""
         if (pool_id, JobStatus.UNKNOWN) in self.finished:
             return
@@ -64,14 +64,14 @@ class Counts:
         self.started[pool_id] += 0
         for status in (*_FINISHED, JobStatus.UNKNOWN):
             self.finished[pool_id, status] += 0
-        self.accounts.meet_pool(pool_id)
+        self.accounts.observe_pool(pool_id)
 
-    def freeze(self, *, veil: Callable[[str], str] = str) -> Totals:
+    def freeze(self, *, mask_user: Callable[[str], str] = str) -> Totals:
         """Copy what has been counted so far; `veil` gives the name under which a user is shown."""
         totals = Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
-        return self.accounts.freeze(totals, veil=veil)
+        return self.accounts.freeze(totals, mask_user=mask_user)
 
-    def remember(self) -> CountsMemory:
+    def dump(self) -> CountsMemory:
         """Tell the totals as plain values."""
         counts = CountsMemory(
             submitted=dict(self.submitted),
@@ -81,16 +81,16 @@ class Counts:
                 for (pool_id, status), count in self.finished.items()
             ),
         )
-        return self.accounts.remember(counts)
+        return self.accounts.dump(counts)
 
-    def recall(self, memory: CountsMemory) -> None:
+    def restore(self, memory: CountsMemory) -> None:
         """Go on from these totals."""
         for pool_id in memory.submitted:
-            self.meet_pool(pool_id)
+            self.observe_pool(pool_id)
         self.submitted.update(memory.submitted)
         self.started.update(memory.started)
         self.finished.update({(told.pool_id, told.status): told.count for told in memory.finished})
-        self.accounts.recall(memory)
+        self.accounts.restore(memory)
 
 
 @dataclass(slots=True)
@@ -136,8 +136,8 @@ class Ledger:
         self._linger_s = linger_s
         self._entries: dict[str, Entry] = {}
         self._seeded = False
-        self._floor = 0.0  # submission time at or below which nothing is news
-        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the floor; inf: has no such time
+        self._watermark = 0.0  # submission time at or below which nothing is news
+        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the watermark; inf: unknown
         self._lost: dict[str, float] = {}  # jobs that were dropped because they were gone, and when
         self._torn: frozenset[str] = frozenset()
         self._swept = False
@@ -155,7 +155,7 @@ class Ledger:
         """Return the entry of a job; None when it is not tracked."""
         return self._entries.get(job_id)
 
-    def known(self, *, answer_by: float | None = None) -> Known:
+    def known(self, *, answer_by: float | None = None) -> TrackedState:
         """Tell a source what it need not ask again, and by when (monotonic) it should be back."""
         tracked = {job_id: entry.job for job_id, entry in self._entries.items()}
         unfinished = {job_id: job for job_id, job in tracked.items() if job.status.active}
@@ -165,63 +165,63 @@ class Ledger:
             for job_id in islice(unclear[turn:] + unclear[:turn], _UNKNOWN_ASKED):
                 unfinished[job_id] = tracked[job_id]
         times = [job.submitted_at for job in tracked.values() if job.submitted_at is not None]
-        return Known(
+        return TrackedState(
             unfinished=unfinished,
             tracked=tracked,
-            is_news=lambda job: job.job_id in self._torn or self.is_news(job),
-            torn=self._torn,
-            seeding=not self._seeded,
+            is_new=lambda job: job.job_id in self._torn or self.is_new(job),
+            incomplete=self._torn,
+            bootstrapping=not self._seeded,
             answer_by=answer_by,
-            oldest_at=min(times, default=self._floor) if self._swept else None,
+            oldest_at=min(times, default=self._watermark) if self._swept else None,
         )
 
-    def is_news(self, job: Job) -> bool:
+    def is_new(self, job: Job) -> bool:
         """Whether a job was never accounted for: not tracked, not counted before, not older than the first look."""
         if job.job_id in self._entries or job.job_id in self._seen:
             return False
-        return job.submitted_at is None or job.submitted_at > self._floor
+        return job.submitted_at is None or job.submitted_at > self._watermark
 
     @property
     def seeded(self) -> bool:
         """Whether what is new from now on counts."""
         return self._seeded
 
-    def look(self, sighting: Sighting, *, now: float, at: float) -> None:
+    def update(self, sighting: PollResult, *, now: float, at: float) -> None:
         """Take in one look, `at` by the monotonic clock. What did not answer changes nothing: no job disappears."""
         self._looks += 1
         for job in sighting.jobs:
-            self._meet(job, now=now)
+            self._observe(job, now=now)
             if entry := self._entries.get(job.job_id):
                 entry.confirmed_at = at
         for job_id in sighting.gone:
-            self._lose(job_id)
-        self._torn = sighting.torn
+            self._mark_deleted(job_id)
+        self._torn = sighting.incomplete
         if self._seeded or not sighting.failures or self._looks >= _SEED_LOOKS:
-            self._raise_floor(late_s=_PATIENCE_S if sighting.failures else LATE_S)
+            self._raise_watermark(late_s=_PATIENCE_S if sighting.failures else LATE_S)
             self._seeded = True
         self._expire(now=now)
 
-    def sweep(self, sighting: Sighting, *, now: float) -> None:
+    def sweep(self, sighting: PollResult, *, now: float) -> None:
         """Take in a sweep: it started long ago, so it adds old jobs and removes deleted ones, but changes none."""
         for job in sighting.jobs:
-            if not job.status.active and job.job_id not in self._entries and not self.is_news(job):
-                self._meet(job, now=now)
+            if not job.status.active and job.job_id not in self._entries and not self.is_new(job):
+                self._observe(job, now=now)
         for job_id in sighting.gone:
-            self._lose(job_id)
+            self._mark_deleted(job_id)
         if not sighting.failures:
             self._swept = True
         self._expire(now=now)
 
-    def remember(self, *, means: Mapping[str, float]) -> LedgerMemory:
+    def dump(self, *, means: Mapping[str, float]) -> LedgerMemory:
         """Tell everything as plain values; `means` has the mean utilisation of jobs by id."""
         return LedgerMemory(
             seeded=self._seeded,
             swept=self._swept,
-            floor=self._floor,
+            watermark=self._watermark,
             seen={job_id: None if at == _NEVER else at for job_id, at in self._seen.items()},
             lost=dict(self._lost),
             looks=self._looks,
-            torn=tuple(sorted(self._torn)),
+            incomplete=tuple(sorted(self._torn)),
             entries=tuple(
                 EntryMemory(
                     job=entry.job,
@@ -231,19 +231,19 @@ class Ledger:
                     finished_seen_at=entry.finished_seen_at,
                     gone=entry.gone,
                     mean_ratio=means.get(entry.job.job_id, entry.mean_ratio),
-                    account=entry.account.remember(),
+                    account=entry.account.dump(),
                 )
                 for entry in self._entries.values()
             ),
         )
 
-    def recall(self, memory: LedgerMemory) -> None:
+    def restore(self, memory: LedgerMemory) -> None:
         """Go on from there, as if the time in between had been one long interval between two looks."""
-        self._seeded, self._swept, self._floor = memory.seeded, memory.swept, memory.floor
+        self._seeded, self._swept, self._watermark = memory.seeded, memory.swept, memory.watermark
         self._seen = {job_id: _NEVER if at is None else at for job_id, at in memory.seen.items()}
         self._lost = dict(memory.lost)
         self._looks = memory.looks
-        self._torn = frozenset(memory.torn)
+        self._torn = frozenset(memory.incomplete)
         for told in memory.entries:
             self._entries[told.job.job_id] = Entry(
                 job=told.job,
@@ -260,13 +260,13 @@ class Ledger:
                 mean_ratio=told.mean_ratio,
             )
 
-    def _meet(self, job: Job, *, now: float) -> None:
+    def _observe(self, job: Job, *, now: float) -> None:
         entry = self._entries.get(job.job_id)
         if entry is not None and job != entry.job:
             job = _completed(job, entry.job)
-        self._counts.meet_pool(job.pool_id)
+        self._counts.observe_pool(job.pool_id)
         if entry is None:
-            self._meet_first(job, now=now)
+            self._observe_first(job, now=now)
             return
         entry.seen_at = now
         entry.gone = False
@@ -286,14 +286,14 @@ class Ledger:
             entry.job = job
         entry.account.update(entry.job, self._counts.accounts)
 
-    def _meet_first(self, job: Job, *, now: float) -> None:
-        news = self._seeded and self.is_news(job)
+    def _observe_first(self, job: Job, *, now: float) -> None:
+        news = self._seeded and self.is_new(job)
         forgotten = (
             job.job_id in self._seen and not job.status.active
         )  # its retention is over, and it is still listed
         if job.submitted_at is None:
             self._seen[job.job_id] = _NEVER
-        elif job.submitted_at > self._floor:
+        elif job.submitted_at > self._watermark:
             self._seen[job.job_id] = job.submitted_at
         if forgotten or (not news and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
             return
@@ -319,7 +319,7 @@ class Ledger:
             if job.ended_at is None:
                 entry.job = replace(job, ended_at=now)
 
-    def _lose(self, job_id: str) -> None:
+    def _mark_deleted(self, job_id: str) -> None:
         entry = self._entries.get(job_id)
         if entry is None:
             return
@@ -328,11 +328,11 @@ class Ledger:
             self._counts.finished[entry.job.pool_id, JobStatus.UNKNOWN] += 1
         entry.gone = True
 
-    def _raise_floor(self, *, late_s: float) -> None:
+    def _raise_watermark(self, *, late_s: float) -> None:
         newest = max((at for at in self._seen.values() if at < _NEVER), default=0.0)
         # The seed saw one page of the newest jobs only, so nothing below its newest job may count later.
-        self._floor = max(self._floor, newest - late_s if self._seeded else newest)
-        self._seen = {job_id: at for job_id, at in self._seen.items() if at > self._floor}
+        self._watermark = max(self._watermark, newest - late_s if self._seeded else newest)
+        self._seen = {job_id: at for job_id, at in self._seen.items() if at > self._watermark}
 
     def _expire(self, *, now: float) -> None:
         self._lost = {job_id: at for job_id, at in self._lost.items() if now - at < _PATIENCE_S}

@@ -69,12 +69,12 @@ class LedgerMemory:
 
     seeded: bool = False
     swept: bool = False
-    floor: float = 0.0
+    watermark: float = 0.0
     seen: Mapping[str, float | None] = field(default_factory=dict)
-    """Submission times of accounted jobs above the floor; None: the cloud tells none."""
+    """Submission times of accounted jobs above the watermark; None: the cloud tells none."""
     lost: Mapping[str, float] = field(default_factory=dict)
     """Jobs that were dropped because they were gone, and when: one that turns up again has been counted."""
-    torn: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
     """Jobs above a gap in the listing, at which no later one may stop."""
     looks: int = 0
     """Looks so far: a part that never answers delays the seeding for some looks only."""

@@ -5,25 +5,26 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
+from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
-from exporter.domain.source import Clock, JobSource, Sighting, SourceError, Sources
+from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
 from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
+from exporter.polling.call_count import Tally, tally
 from exporter.polling.ledger import Counts, Entry, Ledger
 from exporter.polling.memory import LedgerMemory, ProjectMemory
 from exporter.polling.pools import PoolWatch
-from exporter.polling.readings import Readings, Turn
-from exporter.polling.screen import Screen
-from exporter.polling.tally import Tally, tally
+from exporter.polling.usage_readings import UsageReadings, UsageRequest
+from exporter.polling.visibility import Visibility
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
-_NEVER_MORE = frozenset({"gone", "refused", "unsupported", "unintelligible"})
+_NEVER_MORE = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
 """Answers after which asking for the minutes of a job that has ended would fare no better."""
 _LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PollSettings:
     """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
 
     timeout_s: float = 30.0
@@ -92,7 +93,7 @@ class _Asking:
 class DeadlineError(SourceError):
     """A poll did not end in time; the cloud answered too slowly for all of it."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
 
 
 class OverdueError(SourceError):
@@ -128,8 +129,8 @@ class ProjectPoller:
         *,
         identity: ProjectSnapshot,
         sources: Sources,
-        plan: Plan,
-        screen: Screen,
+        plan: PollSettings,
+        screen: Visibility,
         clock: Clock,
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
@@ -147,7 +148,7 @@ class ProjectPoller:
         self._on_poll = on_poll
         self._counts = Counts(max_users=plan.max_users)
         self._watches: dict[str, _Watch] = {}
-        self._readings = Readings(keep_s=plan.stale_after_s, hang_after_s=plan.hang_after_s)
+        self._readings = UsageReadings(keep_s=plan.stale_after_s, hang_after_s=plan.hang_after_s)
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
@@ -241,26 +242,26 @@ class ProjectPoller:
 
     async def _look_at(self, watch: _Watch, result: _Result, *, answer_by: float) -> None:
         try:
-            sighting = await watch.source.look(watch.ledger.known(answer_by=answer_by))
+            sighting = await watch.source.poll(watch.ledger.known(answer_by=answer_by))
         except SourceError as error:
             result.failures.append(error)
             return
         watch.answered_at = self._clock.monotonic()
-        watch.ledger.look(sighting, now=self._clock.time(), at=watch.answered_at)
+        watch.ledger.update(sighting, now=self._clock.time(), at=watch.answered_at)
         if not sighting.failures:
             watch.whole_at = watch.answered_at
         result.failures.extend(sighting.failures)
 
     async def _look_at_pools(self, result: _Result) -> None:
         answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
-        result.failures.extend(await self._pools.look(answer_by=answer_by))
+        result.failures.extend(await self._pools.poll(answer_by=answer_by))
 
     async def _sweep(self, result: _Result) -> None:
         await self._each(tuple(self._watches.values()), lambda watch: self._sweep_one(watch, result))
 
     async def _sweep_one(self, watch: _Watch, result: _Result) -> None:
         try:
-            sighting: Sighting = await watch.source.sweep(watch.ledger.known())
+            sighting: PollResult = await watch.source.sweep(watch.ledger.known())
         except SourceError as error:
             result.failures.append(error)
             return
@@ -302,11 +303,11 @@ class ProjectPoller:
                 job = entry.job
                 if entry.gone:
                     entry.account.judge(job, (), self._counts.accounts, grace_s=self._plan.idle_grace_s, over=True)
-                elif job.status in _ASKING or entry.account.owes_minutes(job):
+                elif job.status in _ASKING or entry.account.has_unread_samples(job):
                     left = set(watch.source.tasks(job))
                     yield _Asking(source=watch.source, entry=entry, job=job, told_at=entry.confirmed_at, left=left)
 
-    async def _ask(self, turn: Turn, asked: _Asking, result: _Result) -> None:
+    async def _ask(self, turn: UsageRequest, asked: _Asking, result: _Result) -> None:
         job = asked.job
         try:
             series = await asked.source.usage(job, turn.task)
@@ -316,7 +317,7 @@ class ProjectPoller:
             if over:
                 asked.left.discard(turn.task)  # its last minutes are not to be had: as if it had none
             # What is gone the next jobs poll will find out; a refusal for a job that has ended is an answer.
-            if error.outcome != "gone" and (not over or error.outcome == "unintelligible"):
+            if error.outcome != Outcome.GONE and (not over or error.outcome == Outcome.INVALID_RESPONSE):
                 result.failures.append(error)
             return
         now = self._clock.monotonic()
@@ -354,7 +355,7 @@ class ProjectPoller:
         watches = {}
         for api, left in self._watches.items():
             if left.source not in sources:
-                self._recalled[api] = left.ledger.remember(means=self._means())
+                self._recalled[api] = left.ledger.dump(means=self._means())
         for source in sources:
             watch = self._watches.get(source.api)
             if watch is None or watch.source is not source:
@@ -365,7 +366,7 @@ class ProjectPoller:
                 )
                 memory = self._recalled.pop(source.api.value, None)
                 if memory is not None:
-                    ledger.recall(memory)
+                    ledger.restore(memory)
                 watch = _Watch(source=source, ledger=ledger)
             watches[source.api.value] = watch
         self._watches = watches
@@ -414,19 +415,17 @@ class ProjectPoller:
     @property
     def totals(self) -> Totals:
         """What has been counted so far."""
-        return self._counts.freeze(veil=self._screen.veiled)
+        return self._counts.freeze(mask_user=self._screen.veiled)
 
-    def remember(self) -> ProjectMemory:
+    def dump(self) -> ProjectMemory:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
         means = self._means()
-        ledgers = {api: watch.ledger.remember(means=means) for api, watch in self._watches.items()}
-        return ProjectMemory(
-            origin=self._origin, counts=self._counts.remember(), ledgers={**self._recalled, **ledgers}
-        )
+        ledgers = {api: watch.ledger.dump(means=means) for api, watch in self._watches.items()}
+        return ProjectMemory(origin=self._origin, counts=self._counts.dump(), ledgers={**self._recalled, **ledgers})
 
-    def recall(self, memory: ProjectMemory) -> None:
+    def restore(self, memory: ProjectMemory) -> None:
         """Go on from what another poller remembered; before the first poll. Its totals count in any case."""
-        self._counts.recall(memory.counts)
+        self._counts.restore(memory.counts)
         if memory.origin == self._origin:
             self._recalled = dict(memory.ledgers)
 
@@ -445,7 +444,11 @@ class ProjectPoller:
         job_id = entry.job.job_id
         judged = self._judged.get(job_id)
         if judged is None or judged[0] is not entry.job:
-            judged = self._judged[job_id] = (entry.job, self._screen.veil(entry.job), self._screen.shows(entry.job))
+            judged = self._judged[job_id] = (
+                entry.job,
+                self._screen.mask_user(entry.job),
+                self._screen.shows(entry.job),
+            )
         _, job, shown = judged
         last = self._tracked.get(job_id)
         usage = self._readings.usage(job_id, at=now) if job.status.active else None

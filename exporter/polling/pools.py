@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from exporter.domain.pool import Pool, PoolSighting, PoolSource, Quota
+from exporter.domain.pool import Pool, PoolPollResult, PoolSource, Quota
 from exporter.domain.source import Clock, SourceError
 
 ASK_AGAIN_S = 3600.0
@@ -38,11 +38,11 @@ class PoolWatch:
         """Whether the API refuses to tell of pools."""
         return self._off_until is not None
 
-    async def look(self, *, answer_by: float) -> tuple[SourceError, ...]:
+    async def poll(self, *, answer_by: float) -> tuple[SourceError, ...]:
         """Ask, and take in what came: what did not answer, or what refuses."""
         if self._source is None:
             return ()
-        sighting = await self._source.look(answer_by=answer_by)
+        sighting = await self._source.poll(answer_by=answer_by)
         now = self._clock.monotonic()
         if sighting.refused is not None:
             self._refused(now)
@@ -68,7 +68,7 @@ class PoolWatch:
         else:
             self._doubted = True
 
-    def _take(self, sighting: PoolSighting, now: float) -> None:
+    def _take(self, sighting: PoolPollResult, now: float) -> None:
         self._quotas, self._heard_at = sighting.quotas, now
         if sighting.pools is None:
             return

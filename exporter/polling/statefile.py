@@ -19,7 +19,7 @@ _PIECE = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class StateDocument:
     """The whole document."""
 
     version: int = VERSION
@@ -53,7 +53,7 @@ class StateFile:
             if version > VERSION:
                 wrong = f"it has format {version}, this exporter knows up to {VERSION}"
             else:
-                return msgspec.json.decode(content, type=State).projects, ""
+                return msgspec.json.decode(content, type=StateDocument).projects, ""
         except (msgspec.DecodeError, RecursionError) as error:
             wrong = str(error)
         aside = self._path.with_name(f"{self._path.name}.set-aside-{time.time_ns()}")
@@ -94,11 +94,11 @@ def _ledger(memory: LedgerMemory) -> Iterator[bytes]:
         [
             ("seeded", _whole(memory.seeded)),
             ("swept", _whole(memory.swept)),
-            ("floor", _whole(memory.floor)),
+            ("watermark", _whole(memory.watermark)),
             ("seen", _whole(memory.seen)),
             ("lost", _whole(memory.lost)),
             ("looks", _whole(memory.looks)),
-            ("torn", _whole(memory.torn)),
+            ("incomplete", _whole(memory.incomplete)),
             ("entries", _array(memory.entries)),
         ]
     )

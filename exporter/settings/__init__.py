@@ -1,7 +1,6 @@
 """Settings: one YAML file, checked whole before anything starts. Imports nothing else of ours."""
 
 from exporter.settings.duration import Duration
-from exporter.settings.fault import SettingsError
 from exporter.settings.load import load
 from exporter.settings.model import (
     AkSk,
@@ -17,10 +16,11 @@ from exporter.settings.model import (
     Prices,
     RateLimit,
     Settings,
-    State,
+    StateSettings,
     Target,
     Tls,
 )
+from exporter.settings.problems import SettingsError
 from exporter.settings.regex import Regex
 from exporter.settings.rules import POD_TOKEN_FILE, POD_URL
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
@@ -47,7 +47,7 @@ __all__ = [
     "SecretUnreadable",
     "Settings",
     "SettingsError",
-    "State",
+    "StateSettings",
     "Target",
     "Tls",
     "load",

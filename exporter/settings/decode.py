@@ -10,14 +10,14 @@ import msgspec
 import yaml
 from msgspec import inspect as shape
 
-from exporter.settings import syntax
+from exporter.settings import yaml_nodes
 from exporter.settings.duration import Duration
-from exporter.settings.fault import Faults
+from exporter.settings.interpolation import BadReference, resolve
+from exporter.settings.messages import advice, is_blank, is_text, kind_of, meant, shown
 from exporter.settings.model import AkSk
-from exporter.settings.reference import BadReference, resolve
+from exporter.settings.problems import Faults
 from exporter.settings.regex import Regex
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
-from exporter.settings.wording import advice, is_blank, is_text, kind_of, meant, shown
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -87,11 +87,11 @@ class Decoder:
         names = [field.encode_name for field in kind.fields]
         for key in given:
             if key not in names and key != kind.tag_field:
-                self.faults.add(syntax.join(path, key), f"unknown key{meant(key, names)}")
+                self.faults.add(yaml_nodes.join(path, key), f"unknown key{meant(key, names)}")
         one_place = kind.cls is AkSk and not {"access_key", "secret_key"}.isdisjoint(given)
         values = {}
         for field in kind.fields:
-            below = syntax.join(path, field.encode_name)
+            below = yaml_nodes.join(path, field.encode_name)
             fallback = () if one_place else _environment(field.type)
             if field.encode_name in given:
                 value = self._value(given[field.encode_name], field.type, below)
@@ -109,17 +109,17 @@ class Decoder:
 
     def _entries(self, node: yaml.Node, path: str) -> dict[str, yaml.Node] | None:
         """Entries of a mapping; nothing written is a mapping without entries, as Prometheus reads it."""
-        if isinstance(node, yaml.MappingNode) and node.tag == syntax.MAPPING:
-            return syntax.entries(node, path, self.faults)
-        if node.tag == syntax.NULL:
+        if isinstance(node, yaml.MappingNode) and node.tag == yaml_nodes.MAPPING:
+            return yaml_nodes.entries(node, path, self.faults)
+        if node.tag == yaml_nodes.NULL:
             return {}
         self.faults.add(path, f"must be a mapping, not {shown(node)}")
         return None
 
     def _list(self, node: yaml.Node, kind: shape.VarTupleType, path: str) -> Any:
-        if node.tag == syntax.NULL:
+        if node.tag == yaml_nodes.NULL:
             items = []
-        elif isinstance(node, yaml.SequenceNode) and node.tag == syntax.SEQUENCE:
+        elif isinstance(node, yaml.SequenceNode) and node.tag == yaml_nodes.SEQUENCE:
             items = node.value
         else:
             self.faults.add(path, f"must be a list, not {shown(node)}")
@@ -152,7 +152,7 @@ class Decoder:
         if given is None:
             return _FAILED
         kinds = {kind.tag: kind for kind in types if isinstance(kind, shape.StructType)}
-        below = syntax.join(path, "type")
+        below = yaml_nodes.join(path, "type")
         if "type" not in given:
             self.faults.add(below, f"missing; must be one of {', '.join(map(str, kinds))}")
             return _FAILED
@@ -225,7 +225,7 @@ class Decoder:
         return _FAILED
 
     def _truth(self, node: yaml.Node, path: str) -> Any:
-        found = {"true": True, "false": False}.get(str(node.value).lower()) if node.tag == syntax.TRUTH else None
+        found = {"true": True, "false": False}.get(str(node.value).lower()) if node.tag == yaml_nodes.TRUTH else None
         if found is None:
             self.faults.add(path, f"must be true or false, not {shown(node)}")
             return _FAILED
@@ -235,9 +235,9 @@ class Decoder:
         whole = isinstance(kind, shape.IntType)
         written = str(node.value)
         value: float | None = None
-        if node.tag == syntax.WHOLE and _DECIMAL.fullmatch(written):
+        if node.tag == yaml_nodes.WHOLE and _DECIMAL.fullmatch(written):
             value = int(written)
-        elif node.tag == syntax.REAL and not whole:
+        elif node.tag == yaml_nodes.REAL and not whole:
             value = _real(written)
         if value is None:
             must = "a whole number in plain digits" if whole else "a number"

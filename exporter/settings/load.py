@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.settings import rules, syntax
+from exporter.settings import rules, yaml_nodes
 from exporter.settings.decode import Decoder
-from exporter.settings.fault import Faults, SettingsError
 from exporter.settings.model import Settings
+from exporter.settings.problems import Faults, SettingsError
 
 
 def load(source: str | Path, *, environ: Mapping[str, str]) -> Settings:
@@ -17,7 +17,7 @@ def load(source: str | Path, *, environ: Mapping[str, str]) -> Settings:
     several keys last.
     """
     faults = Faults()
-    node = syntax.parse(_text(source), faults)
+    node = yaml_nodes.parse(_text(source), faults)
     faults.settle()
     assert node is not None  # noqa: S101 - says to mypy that `parse` noted a mistake otherwise
     decoder = Decoder(environ=environ, faults=faults)

@@ -243,7 +243,7 @@ class Prices(Section, frozen=True, kw_only=True):
     """The prices. None, because a contract's prices are nobody else's business."""
 
 
-class State(Section, frozen=True, kw_only=True):
+class StateSettings(Section, frozen=True, kw_only=True):
     """What outlives the process."""
 
     file: str = ""
@@ -262,5 +262,5 @@ class Settings(Section, frozen=True, kw_only=True):
     """What is exported, and how much of it."""
     prices: Prices = field(default_factory=Prices)
     """What accelerators cost."""
-    state: State = field(default_factory=State)
+    state: StateSettings = field(default_factory=StateSettings)
     """What outlives the process."""

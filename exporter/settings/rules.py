@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from exporter.settings.fault import Faults
 from exporter.settings.model import Password, PodIdentity, Settings, Target
 from exporter.settings.presets import preset
+from exporter.settings.problems import Faults
 from exporter.settings.secret import SecretFile, SecretUnreadable
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", re.ASCII)

@@ -5,8 +5,8 @@ from typing import Any
 from msgspec import NODEFAULT
 from msgspec import inspect as shape
 
+from exporter.settings.docstrings import meanings, summary, written
 from exporter.settings.duration import Duration
-from exporter.settings.meaning import meanings, summary, written
 from exporter.settings.model import Settings
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):"}

@@ -1,12 +1,11 @@
-"""A simulated ModelArts cloud, written from the API reference alone: to demonstrate, to test, to break on purpose.
+"""A simulated ModelArts cloud, written from the API reference alone, for demos, tests and fault injection.
 
 It shares no code with the exporter. See docs/simulator.md.
 """
 
 from exporter.simulator.clock import Clock, RealClock, ScaledClock
-from exporter.simulator.faults import FAULTS, Fault, parse_fault
-from exporter.simulator.flavor import Engine, Flavor, flavor
-from exporter.simulator.job import Job, Plan, Role, State
+from exporter.simulator.faults.faults import FAULTS, Fault, parse_fault
+from exporter.simulator.faults.quirks import QUIRKS
 from exporter.simulator.options import (
     ACCESS_KEY,
     DOMAIN,
@@ -19,11 +18,12 @@ from exporter.simulator.options import (
     SECRET_MARKER,
     USER,
     Options,
-    Project,
+    ProjectOptions,
 )
-from exporter.simulator.quirks import QUIRKS
 from exporter.simulator.server import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.flavor import Engine, Flavor, flavor
+from exporter.simulator.world.job import Job, JobScript, JobState, Role
+from exporter.simulator.world.world import World
 
 __all__ = [
     "ACCESS_KEY",
@@ -43,14 +43,14 @@ __all__ = [
     "Fault",
     "Flavor",
     "Job",
+    "JobScript",
+    "JobState",
     "Options",
-    "Plan",
-    "Project",
+    "ProjectOptions",
     "RealClock",
     "Role",
     "ScaledClock",
     "Simulator",
-    "State",
     "World",
     "flavor",
     "parse_fault",

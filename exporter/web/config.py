@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.settings import SettingsError, syntax
-from exporter.settings.fault import Faults
+from exporter.settings import SettingsError, yaml_nodes
+from exporter.settings.problems import Faults
 from exporter.web import section as sections
 from exporter.web.section import Section
 from exporter.web.tls import KEYS, Files, Tls, tls
@@ -66,7 +66,7 @@ def load_web_config(path: Path) -> WebConfig:
         source = path.read_bytes()
     except OSError as error:
         raise SettingsError((f"cannot be read: {error.strerror}",)) from None
-    root = syntax.parse(source, faults, when_empty="")
+    root = yaml_nodes.parse(source, faults, when_empty="")
     faults.settle()
     known = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
     whole = sections.section(root, "", faults, known=known)

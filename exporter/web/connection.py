@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from exporter.web.crowd import Crowd, Visit
+from exporter.web.connection_pool import Connection, ConnectionPool
 from exporter.web.limits import Limits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -32,7 +32,7 @@ def basic_headers(content_type: str) -> dict[str, str]:
     return {"Content-Type": content_type, "X-Content-Type-Options": "nosniff", "Server": "modelarts-exporter"}
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """Waits for a whole request for so long and so many bytes, and for the client to take its answer for so long."""
 
     __slots__ = ("_admits", "_crowd", "_head_bytes", "_limits", "_visit", "_whole")
@@ -41,8 +41,8 @@ class Connection(web.RequestHandler):
         self,
         server: "Server",
         *,
-        crowd: Crowd,
-        visit: Visit,
+        crowd: ConnectionPool,
+        visit: Connection,
         admits: Callable[[Certificate | None], bool],
         limits: Limits,
         **settings: Any,
@@ -133,7 +133,7 @@ class Server(web.Server):
 
     def __init__(self, handler: Handler, *, limits: Limits) -> None:
         super().__init__(partial(_handled, handler))
-        self.crowd = Crowd(most=limits.connections)
+        self.crowd = ConnectionPool(most=limits.connections)
         self._limits = limits
         self._settings = {
             "access_log": None,
@@ -146,9 +146,9 @@ class Server(web.Server):
             "logger": logging.getLogger("exporter.web.server"),
         }
 
-    def connection(self, visit: Visit, *, admits: Callable[[Certificate | None], bool]) -> Connection:
+    def connection(self, visit: Connection, *, admits: Callable[[Certificate | None], bool]) -> HttpConnection:
         """Make the protocol of one connection; `admits` decides by the client's certificate."""
-        return Connection(
+        return HttpConnection(
             self,
             crowd=self.crowd,
             visit=visit,
@@ -160,5 +160,5 @@ class Server(web.Server):
 
 
 async def _handled(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
-    cast(Connection, request.protocol).begin()
+    cast(HttpConnection, request.protocol).begin()
     return await handler(request)

@@ -11,7 +11,7 @@ import structlog
 
 from exporter.web.address import Address, bind
 from exporter.web.connection import Server
-from exporter.web.crowd import Crowd, Visit, neighbourhood
+from exporter.web.connection_pool import Connection, ConnectionPool, client_network
 from exporter.web.limits import Limits
 from exporter.web.tls import Tls
 
@@ -34,7 +34,7 @@ async def listening(
     """
     sockets: list[socket.socket] = []
     working: list[asyncio.Task[None]] = []
-    door = _Door(server, tls=tls, limits=limits)
+    door = _Acceptor(server, tls=tls, limits=limits)
     try:
         for address in addresses:
             listener = await asyncio.to_thread(bind, address)
@@ -56,7 +56,7 @@ async def listening(
         await server.shutdown(limits.shutdown_s)
 
 
-class _Door:
+class _Acceptor:
     """Lets clients in, one socket after the other; handshakes go on side by side."""
 
     def __init__(self, server: Server, *, tls: Callable[[], Tls | None], limits: Limits) -> None:
@@ -79,11 +79,11 @@ class _Door:
                 # Files or memory are short, which shows before anybody knocks. When somebody does, somebody else must
                 # go, or nobody ever gets in again.
                 self._warn(error)
-                await _knock(listener)
+                await _wait_readable(listener)
                 self._server.crowd.evict()
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            visit = Visit(neighbourhood(address[0]))
+            visit = Connection(client_network(address[0]))
             self._waiting.add(client)
             task = asyncio.create_task(self._arrive(client, visit), name="arriving")
             visit.end = task.cancel
@@ -91,7 +91,7 @@ class _Door:
             task.add_done_callback(partial(self._arrived, client, visit))
             self._server.crowd.enter(visit)
 
-    async def _arrive(self, client: socket.socket, visit: Visit) -> None:
+    async def _arrive(self, client: socket.socket, visit: Connection) -> None:
         self._waiting.discard(client)  # from here on a transport owns it
         tls = self._tls()
         try:
@@ -106,7 +106,7 @@ class _Door:
             _log.debug("web.client_refused", error=str(error))
             self._server.crowd.exit(visit)
 
-    def _arrived(self, client: socket.socket, visit: Visit, task: asyncio.Task[None]) -> None:
+    def _arrived(self, client: socket.socket, visit: Connection, task: asyncio.Task[None]) -> None:
         self.arriving.discard(task)
         if task.cancelled():
             self._server.crowd.exit(visit)
@@ -121,7 +121,7 @@ class _Door:
             _log.warning("web.resources_exhausted", error=error.strerror, connections=len(self._server.crowd))
 
 
-async def _sweep(crowd: Crowd, limits: Limits) -> None:
+async def _sweep(crowd: ConnectionPool, limits: Limits) -> None:
     """Look once a second, or oftener where the times are shorter, for those whose time is over."""
     loop = asyncio.get_running_loop()
     pause_s = max(_PAUSE_S, min(1.0, limits.head_s / 4, limits.idle_s / 4, limits.answer_s / 4))
@@ -130,7 +130,7 @@ async def _sweep(crowd: Crowd, limits: Limits) -> None:
         crowd.sweep(loop.time())
 
 
-async def _knock(listener: socket.socket) -> None:
+async def _wait_readable(listener: socket.socket) -> None:
     """Wait until somebody wants to come in."""
     loop = asyncio.get_running_loop()
     knocked = asyncio.Event()

@@ -17,7 +17,7 @@ from functools import partial
 
 import bcrypt
 
-from exporter.web.crowd import neighbourhood
+from exporter.web.connection_pool import client_network
 
 _LONGEST = 72  # bcrypt looks no further, and neither do those who made the hashes
 _KNOWN = 128
@@ -85,7 +85,7 @@ class Passwords:
             return Verdict.RIGHT
         looking = self._looking.get(digest)
         if looking is None:
-            host = neighbourhood(peer)
+            host = client_network(peer)
             if len(self._looking) >= self._most or self._hosts[host] >= self._most_of_one_host:
                 return Verdict.BUSY
             looking = asyncio.get_running_loop().run_in_executor(

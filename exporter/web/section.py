@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from exporter.settings import syntax
-from exporter.settings.fault import Faults
-from exporter.settings.wording import advice, is_text, kind_of, meant, shown
+from exporter.settings import yaml_nodes
+from exporter.settings.messages import advice, is_text, kind_of, meant, shown
+from exporter.settings.problems import Faults
 
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -31,12 +31,12 @@ class Section:
 
     def wrong(self, key: str, sentence: str) -> None:
         """Note a mistake at one of the keys."""
-        self.faults.add(syntax.join(self.path, key), sentence)
+        self.faults.add(yaml_nodes.join(self.path, key), sentence)
 
     def section(self, key: str, *, known: Iterable[str] | None = None) -> "Section":
         """Give the mapping at a key, empty where there is none; `known` None: its keys are free."""
         node = self.entries.get(key)
-        return section(node, syntax.join(self.path, key), self.faults, known=known)
+        return section(node, yaml_nodes.join(self.path, key), self.faults, known=known)
 
     def text(self, key: str, *, hide: bool = False) -> str:
         """Text at a key, empty where there is none. `hide`: a mistake must not tell what stands there."""
@@ -68,7 +68,7 @@ class Section:
         node = self.entries.get(key)
         if node is None:
             return default
-        if node.tag != syntax.TRUTH or str(node.value).lower() not in {"true", "false"}:
+        if node.tag != yaml_nodes.TRUTH or str(node.value).lower() not in {"true", "false"}:
             self.wrong(key, f"must be true or false, not {shown(node)}")
             return default
         return str(node.value).lower() == "true"
@@ -78,7 +78,7 @@ class Section:
         node = self.entries.get(key)
         if node is None:
             return 0
-        if node.tag != syntax.WHOLE or not _DIGITS.fullmatch(str(node.value)):
+        if node.tag != yaml_nodes.WHOLE or not _DIGITS.fullmatch(str(node.value)):
             self.wrong(key, f"must be a whole number in plain digits, not {shown(node)}")
             return 0
         return int(node.value)
@@ -93,14 +93,14 @@ class Section:
 
 def section(node: yaml.Node | None, path: str, faults: Faults, *, known: Iterable[str] | None = None) -> Section:
     """Give the mapping that a node is; anything else is noted, and none is a mapping without entries."""
-    if node is None or node.tag == syntax.NULL:
+    if node is None or node.tag == yaml_nodes.NULL:
         return Section(path, {}, faults)
-    if not isinstance(node, yaml.MappingNode) or node.tag != syntax.MAPPING:
+    if not isinstance(node, yaml.MappingNode) or node.tag != yaml_nodes.MAPPING:
         faults.add(path, f"must be a mapping, not {shown(node)}")
         return Section(path, {}, faults)
-    entries = syntax.entries(node, path, faults)
+    entries = yaml_nodes.entries(node, path, faults)
     names = None if known is None else tuple(known)
     for key in entries:
         if names is not None and key not in names:
-            faults.add(syntax.join(path, key), f"unknown key{meant(key, names)}")
-    return Section(path, {key: value for key, value in entries.items() if value.tag != syntax.NULL}, faults)
+            faults.add(yaml_nodes.join(path, key), f"unknown key{meant(key, names)}")
+    return Section(path, {key: value for key, value in entries.items() if value.tag != yaml_nodes.NULL}, faults)

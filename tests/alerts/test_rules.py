@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "alerts").glob("*.yaml"))
@@ -171,7 +171,7 @@ def _declared_labels(metric: str) -> set[str]:
     except KeyError:
         pytest.fail(_no_such_metric(metric))
     bucket = {"le"} if metric.endswith("_bucket") else set()
-    return {label.name for label in (*IDENTITY[family.subject], *family.labels)} | SCRAPE_LABELS | bucket
+    return {label.name for label in (*IDENTITY_LABELS[family.subject], *family.labels)} | SCRAPE_LABELS | bucket
 
 
 def _no_such_metric(metric: str) -> str:

@@ -5,18 +5,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.sources import ProbedSources
-from exporter.cloud.target import AccessKeyCredentials, TargetOptions, connect
-from exporter.cloud.transport import Transport
+from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.http.client import ApiClient
+from exporter.cloud.http.retry import silence_instrumentation
+from exporter.cloud.probe import ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.job import Job
-from exporter.domain.source import JobSource, Known, Sighting
+from exporter.domain.source import JobSource, PollResult, TrackedState
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class Deaf:
@@ -42,18 +42,18 @@ class Watcher:
         self.looked = False
 
     @property
-    def known(self) -> Known:
+    def known(self) -> TrackedState:
         """What polling would pass on."""
-        return Known(
+        return TrackedState(
             unfinished={job_id: job for job_id, job in self.tracked.items() if not job.status.finished},
             tracked=dict(self.tracked),
-            is_news=lambda job: job.job_id not in self.seen,
-            seeding=not self.looked,
+            is_new=lambda job: job.job_id not in self.seen,
+            bootstrapping=not self.looked,
         )
 
-    async def look(self) -> Sighting:
+    async def poll(self) -> PollResult:
         """Look, and track what is unfinished or ended within a day."""
-        sighting = await self.source.look(self.known)
+        sighting = await self.source.poll(self.known)
         self.looked = True
         self.seen |= {job.job_id for job in sighting.jobs}
         told = self.tracked | {job.job_id: job for job in sighting.jobs}
@@ -68,7 +68,7 @@ class Watcher:
 
     async def jobs(self) -> Mapping[str, Job]:
         """Look wholly, and return the jobs by id."""
-        sighting = await self.look()
+        sighting = await self.poll()
         assert sighting.failures == ()
         told = {job.job_id: job for job in sighting.jobs}
         assert len(told) == len(sighting.jobs)
@@ -81,7 +81,7 @@ class Scene:
 
     cloud: Simulator
     clock: ManualClock
-    transport: Transport
+    transport: ApiClient
     notes: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint, Fixture
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.endpoint_docs import endpoints_markdown
+from exporter.cloud.http.endpoint import Endpoint, Fixture
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.pools import adapter
 from exporter.cloud.pools.endpoints import (
     ENDPOINTS,
@@ -25,13 +26,12 @@ from exporter.cloud.pools.endpoints import (
     WORKLOADS,
 )
 from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.reference import endpoints_markdown
-from exporter.domain.pool import Pool, PoolSighting
+from exporter.domain.pool import Pool, PoolPollResult
 from exporter.simulator import Options
-from exporter.simulator.cloud import ROUTES
+from exporter.simulator.api.dispatch import ROUTES
 from tests.clock import ManualClock
 from tests.contract.simulated import Scene, scene_of
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "pools"
 
@@ -58,7 +58,7 @@ async def scene(clock: ManualClock) -> AsyncIterator[Scene]:
         yield scene
 
 
-def without_zeros(sighting: PoolSighting) -> dict[str, Pool]:
+def without_zeros(sighting: PoolPollResult) -> dict[str, Pool]:
     """The pools, of whose workloads a list mentions no status that none is in, where statistics write 0."""
     return {
         pool_id: replace(pool, workloads={key: number for key, number in (pool.workloads or {}).items() if number})
@@ -131,13 +131,13 @@ def test_a_listing_without_items_is_no_listing(endpoint: Endpoint[Any]) -> None:
 
 def test_counts_without_either_name_are_no_counts() -> None:
     """Trap 37 allows `statics` and `statistics`; an answer with neither must not pass for "no workloads"."""
-    with pytest.raises(Unintelligible, match="neither"):
+    with pytest.raises(InvalidResponse, match="neither"):
         adapter.statistics(msgspec.json.decode(b"{}", type=STATISTICS.answer), note=Notes())
 
 
 def test_quotas_that_are_no_list_are_none() -> None:
     """An object without `resources` is not an empty list of quotas."""
-    with pytest.raises(Unintelligible, match="no list"):
+    with pytest.raises(InvalidResponse, match="no list"):
         adapter.quotas(
             msgspec.json.decode(b'{"quotas": {"pool": 1}}', type=QUOTAS.answer), operation="x", note=Notes()
         )
@@ -167,7 +167,7 @@ async def test_every_call_is_made_and_understood(scene: Scene, quirks: tuple[str
     scene.cloud.quirks.on(*quirks)
     scene.cloud.requests.clear()
 
-    sighting = await pools_of(scene).look(answer_by=scene.clock.monotonic() + 30)
+    sighting = await pools_of(scene).poll(answer_by=scene.clock.monotonic() + 30)
 
     asked = set(scene.cloud.requests.counts()) - {"v1.workspaces"}
     left_out = {OPERATIONS[WORKLOADS.name]} if "pools-no-statistics" not in quirks else set()
@@ -191,10 +191,10 @@ async def test_every_call_is_made_and_understood(scene: Scene, quirks: tuple[str
 async def test_the_shape_of_an_answer_changes_nothing(scene: Scene, quirks: tuple[str, ...]) -> None:
     """Traps 36 and 37: arrays or objects, numbers or text, statistics or none, the pools and quotas are the same."""
     scene.cloud.world.break_nodes("pool-vision-a100", 2)
-    plain = await pools_of(scene).look(answer_by=scene.clock.monotonic() + 30)
+    plain = await pools_of(scene).poll(answer_by=scene.clock.monotonic() + 30)
     scene.cloud.quirks.on(*quirks)
 
-    bent = await pools_of(scene).look(answer_by=scene.clock.monotonic() + 30)
+    bent = await pools_of(scene).poll(answer_by=scene.clock.monotonic() + 30)
 
     assert without_zeros(plain) == without_zeros(bent)
     assert plain.quotas == bent.quotas

@@ -9,7 +9,7 @@ from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.domain.usage import JobUsage, combine, summarise
 from exporter.simulator import SECOND_WORKSPACE, Engine, Options
 from exporter.simulator import Job as Simulated
-from exporter.simulator.job import Api
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
 from tests.contract.simulated import Scene, Watcher, scene_of
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from exporter.cloud.errors import Denied, Gone, Unsupported
-from exporter.cloud.v1.walk import OVERVIEW_RETRY_S
+from exporter.cloud.http.errors import Denied, Gone, Unsupported
+from exporter.cloud.v1.listing import OVERVIEW_RETRY_S
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import SourceError
 from exporter.simulator import SECOND_WORKSPACE, SECRET_MARKER, Options
@@ -177,7 +177,7 @@ async def test_calls_do_not_grow_with_history(clock: ManualClock, history: int, 
             if scene.cloud.requests.count("v1.version*") == 0:
                 break
         quiet = scene.cloud.requests.counts()
-        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.tenant().lineages.values())
+        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.project().v1_jobs.values())
         pages = sum(max(1, -(-sizes[workspace] // 1000)) for workspace in ("0", SECOND_WORKSPACE))
 
         scene.cloud.world.fail(running)
@@ -195,7 +195,7 @@ async def test_a_deleted_job_is_gone(scene: Scene) -> None:
     await scene.v1.jobs()
     scene.cloud.world.delete(jobs[1])
 
-    sighting = await scene.v1.look()
+    sighting = await scene.v1.poll()
 
     assert sighting.gone == {jobs[1].id}
     assert sighting.failures == ()
@@ -207,7 +207,7 @@ async def test_deleted_history_is_gone_after_a_sweep(scene: Scene) -> None:
     await scene.v1.jobs()
     scene.cloud.world.delete(jobs[3])
 
-    assert (await scene.v1.look()).gone == frozenset()
+    assert (await scene.v1.poll()).gone == frozenset()
     assert (await scene.v1.source.sweep(scene.v1.known)).gone == {jobs[3].id}
 
 
@@ -216,8 +216,8 @@ async def test_jobs_that_vanish_while_they_are_asked(scene: Scene) -> None:
     (job,) = crowd(scene, 1)
     scene.cloud.quirks.on("vanishing")
 
-    first = await scene.v1.look()
-    second = await scene.v1.look()
+    first = await scene.v1.poll()
+    second = await scene.v1.poll()
 
     assert [told.job_id for told in first.jobs] == [job.id]
     assert first.failures == second.failures == ()
@@ -229,7 +229,7 @@ async def test_one_bad_item_costs_itself(scene: Scene) -> None:
     crowd(scene)
     scene.cloud.faults.add("bad-item:operation=v1.overview")
 
-    told = (await scene.v1.look()).jobs
+    told = (await scene.v1.poll()).jobs
 
     assert len(told) == 10  # 12, less one in each of two workspaces
     assert scene.notes.fields.count("v1.versions") == 2
@@ -241,10 +241,10 @@ async def test_a_workspace_that_fails_blanks_nothing(scene: Scene) -> None:
     await scene.v1.jobs()
     scene.cloud.faults.add("html-502:operation=v1.overview,after=1")
 
-    sighting = await scene.v1.look()
+    sighting = await scene.v1.poll()
 
     assert {job.workspace_id for job in sighting.jobs} == {"0"}
-    assert [failure.outcome for failure in sighting.failures] == ["broken"]
+    assert [failure.outcome for failure in sighting.failures] == ["server_error"]
     assert sighting.gone == frozenset()
 
 
@@ -256,7 +256,7 @@ async def test_a_cloud_that_refuses_the_credential_is_a_failed_look(scene: Scene
     scene.cloud.requests.clear()
 
     with pytest.raises(Denied):
-        await scene.v1.look()
+        await scene.v1.poll()
     assert scene.cloud.requests.count("v1.*") <= 2  # the call, and once more with a fresh credential
 
 

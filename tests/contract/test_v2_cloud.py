@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from exporter.cloud.endpoint import Caller
-from exporter.cloud.retry import silence_instrumentation
-from exporter.cloud.target import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
+from exporter.cloud.http.endpoint import Caller
+from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
-from exporter.domain.source import Known, Sighting
+from exporter.domain.source import PollResult, TrackedState
 from exporter.domain.usage import summarise
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECOND_WORKSPACE, SECRET_KEY, SECRET_MARKER, Options, Simulator
-from exporter.simulator.job import Job as SimulatedJob
+from exporter.simulator.world.job import Job as SimulatedJob
 from tests.clock import ManualClock
 
 WORKSPACES = ("0", SECOND_WORKSPACE)
@@ -48,14 +48,14 @@ class Bench:
     tracked: dict[str, Job] = field(default_factory=dict)
     looked: bool = False
 
-    async def look(self) -> Sighting:
+    async def poll(self) -> PollResult:
         """Look as polling does: what was seen before is known, and no news."""
-        sighting = await self.source.look(
-            Known(
+        sighting = await self.source.poll(
+            TrackedState(
                 unfinished={job_id: job for job_id, job in self.tracked.items() if job.status.active},
                 tracked=dict(self.tracked),
-                is_news=lambda job: job.job_id not in self.tracked,
-                seeding=not self.looked,
+                is_new=lambda job: job.job_id not in self.tracked,
+                bootstrapping=not self.looked,
             )
         )
         self.looked = True
@@ -64,7 +64,7 @@ class Bench:
 
     async def one(self) -> Job:
         """Look at a world of one job."""
-        (job,) = (await self.look()).jobs
+        (job,) = (await self.poll()).jobs
         return job
 
 
@@ -116,7 +116,7 @@ async def test_the_program_asks_what_the_table_says(bench: Bench) -> None:
     known = await bench.one()
     await bench.source.usage(known, known.tasks[0])
     bench.cloud.world.delete(job)
-    assert (await bench.look()).gone == {job.id}
+    assert (await bench.poll()).gone == {job.id}
 
     sent = {(request.method, request.path) for request in bench.cloud.requests}
     for endpoint in ENDPOINTS:
@@ -128,7 +128,7 @@ async def test_the_program_asks_what_the_table_says(bench: Bench) -> None:
 
 async def test_a_search_carries_its_parameters_in_the_body(bench: Bench) -> None:
     """Every search is JSON with the documented keys alone, and no query string."""
-    await bench.look()
+    await bench.poll()
 
     searches = [request for request in bench.cloud.requests if request.path.endswith("training-job-searches")]
     assert len(searches) == 4  # active and newest, of two workspaces
@@ -182,7 +182,7 @@ async def test_each_telling_of_accelerators(
 ) -> None:
     """Trap 25: 2 nodes of 8 NPUs, in each of the ways in which the cloud may tell it, or not."""
     job = bench.cloud.world.submit(
-        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", telling=telling
+        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=telling
     )
     bench.cloud.world.start(job)
 
@@ -202,7 +202,7 @@ async def test_a_large_world_is_seen_whole(clock: ManualClock, quirk: str | None
         for job in jobs:
             bench.cloud.world.start(job)
 
-        sighting = await bench.look()
+        sighting = await bench.poll()
 
         assert {job.id for job in jobs} <= {job.job_id for job in sighting.jobs}
         assert sighting.failures == ()
@@ -216,10 +216,10 @@ async def test_an_ignored_offset_is_told_to_be_incomplete(clock: ManualClock) ->
             bench.cloud.world.start(bench.cloud.world.submit(f"job-{n}"))
             clock.turn(1)
 
-        sighting = await bench.look()
+        sighting = await bench.poll()
 
         assert len(sighting.jobs) == 100
-        assert [failure.outcome for failure in sighting.failures] == ["unintelligible"]
+        assert [failure.outcome for failure in sighting.failures] == ["invalid_response"]
 
 
 async def test_ignored_filters_are_noticed(clock: ManualClock) -> None:
@@ -229,7 +229,7 @@ async def test_ignored_filters_are_noticed(clock: ManualClock) -> None:
         job = bench.cloud.world.submit("bert")
         bench.cloud.world.start(job)
 
-        sighting = await bench.look()
+        sighting = await bench.poll()
 
         assert job.id in {seen.job_id for seen in sighting.jobs if seen.status is JobStatus.RUNNING}
         assert ("v2.filters", "ignored") in bench.noted
@@ -272,15 +272,15 @@ async def test_a_job_that_vanishes_under_our_eyes_is_gone(clock: ManualClock) ->
     async with bench_of(Options(empty=True), clock) as bench:
         job = bench.cloud.world.submit("bert")
         bench.cloud.world.start(job)
-        await bench.look()
+        await bench.poll()
         for n in range(60):
             bench.clock.turn(1)
             bench.cloud.world.complete(bench.cloud.world.submit(f"short-{n}"))
-        await bench.look()
+        await bench.poll()
         bench.cloud.world.complete(job)
         bench.cloud.quirks.on("vanishing")
 
-        sighting = await bench.look()
+        sighting = await bench.poll()
 
         assert sighting.gone == {job.id}
         assert sighting.failures == ()
@@ -290,8 +290,8 @@ async def test_secrets_stay_in_the_answers(clock: ManualClock) -> None:
     """Trap 28: with secrets in every answer, none is in a job, in a note, or in usage."""
     options = Options(jobs=40, history=40, v1_share=0.0, arrivals=0, quirks=frozenset({"secrets-in-answers"}))
     async with bench_of(options, clock) as bench:
-        sighting = await bench.look()
-        swept = await bench.source.sweep(Known())
+        sighting = await bench.poll()
+        swept = await bench.source.sweep(TrackedState())
 
         answer = await bench.caller.call(DETAIL, path={"job_id": swept.jobs[0].job_id})
 
@@ -305,7 +305,7 @@ async def test_a_whole_world_is_understood(clock: ManualClock) -> None:
     """A living world of 80 jobs with a history of 300 is read without a failure and without one unknown value."""
     async with bench_of(Options(jobs=80, history=300, v1_share=0.0), clock) as bench:
         truth = {job.id: job for job in bench.cloud.world.jobs}
-        sighting = await bench.source.sweep(Known())
+        sighting = await bench.source.sweep(TrackedState())
 
         assert {job.job_id for job in sighting.jobs} == set(truth)
         assert sighting.failures == ()
@@ -318,7 +318,7 @@ async def test_unknown_words_cost_no_job(clock: ManualClock) -> None:
     """With phases, kinds and types that no document knows in every fifth job, all are told, and the words noted."""
     options = Options(jobs=60, history=60, v1_share=0.0, arrivals=0, quirks=frozenset({"unknown-values"}))
     async with bench_of(options, clock) as bench:
-        sighting = await bench.source.sweep(Known())
+        sighting = await bench.source.sweep(TrackedState())
 
         assert {job.job_id for job in sighting.jobs} == {job.id for job in bench.cloud.world.jobs}
         assert {name for name, _ in bench.noted} >= {"v2.status.phase"}
@@ -330,10 +330,10 @@ async def test_the_cost_over_sockets(clock: ManualClock, history: int) -> None:
     async with bench_of(Options(jobs=0, history=history, v1_share=0.0, arrivals=0), clock) as bench:
         for n in range(20):
             bench.cloud.world.start(bench.cloud.world.submit(f"job-{n}"))
-        await bench.look()
+        await bench.poll()
         before = len(bench.cloud.requests)
 
-        await bench.look()
+        await bench.poll()
 
         assert len(bench.cloud.requests) - before <= (1 + 2) + 2
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint, Fixture
+from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.v2 import adapter, wire
 from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
 from exporter.cloud.v2.series import series

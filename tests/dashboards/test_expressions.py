@@ -7,8 +7,8 @@ import pytest
 
 from dashboards.src.promql import EXTERNAL
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
-from exporter.metrics.family import Stability
-from exporter.metrics.identity import IDENTITY
+from exporter.metrics.exposition.family import Stability
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from tests.dashboards.rendered import (
     BOARDS,
     Json,
@@ -99,7 +99,7 @@ def test_every_variable_filters_every_panel(of: Json) -> None:
         for selector in selectors(query.expr, of):
             if selector.name in EXTERNAL:
                 continue
-            has = {label.name for label in IDENTITY[by_exposed_name(selector.name or "").subject]}
+            has = {label.name for label in IDENTITY_LABELS[by_exposed_name(selector.name or "").subject]}
             has |= {label.name for label in by_exposed_name(selector.name or "").labels}
             for name in variables(of):
                 label = LABEL_OF.get(name)

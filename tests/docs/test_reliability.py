@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.trouble import TROUBLES
+from tests.e2e.faults import TROUBLES
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

@@ -16,8 +16,8 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import PASSWORD, PROJECT_NAME, Options, Simulator
-from tests.e2e.living import Living, document, living, write
-from tests.e2e.rig import BY_PASSWORD
+from tests.e2e.endurance import Living, document, living, write
+from tests.e2e.harness import BY_PASSWORD
 
 CROWD = 760
 """Connections at once; more than the exporter keeps, fewer than a process may have open by default."""

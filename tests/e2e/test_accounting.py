@@ -12,10 +12,10 @@ import pytest
 
 from exporter.polling.statefile import StateFile
 from exporter.simulator import Options, Simulator
-from exporter.simulator.books import Totals
-from exporter.simulator.job import Api
+from exporter.simulator.world.ground_truth import Totals
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 DAY_S = 86_400.0
 POLL_S = 600.0
@@ -64,13 +64,13 @@ class Day:
             memory, warning = self._file.load()
             assert not warning
             if memory:
-                rig.pollers[0].recall(memory["vision"])
+                rig.pollers[0].restore(memory["vision"])
             await self._poll(rig, usage=True)
             yield rig
 
     async def _poll(self, rig: Rig, *, usage: bool = False) -> None:
         await rig.poll(usage=usage or self.clock.monotonic() % USAGE_S < POLL_S)
-        self._file.save({"vision": rig.pollers[0].remember()})
+        self._file.save({"vision": rig.pollers[0].dump()})
 
     async def _pass(self, seconds: float) -> None:
         """Let time pass; the cloud may go down, or come back."""
@@ -82,7 +82,7 @@ class Day:
                 self._arrives_s += self._dice.expovariate(JOBS_A_DAY / DAY_S)
             self.clock.turn(step_s)
             seconds -= step_s
-        self.cloud.cloud.catch_up()
+        self.cloud.state.catch_up()
         if self._dice.random() < 0.1:
             await self.cloud.go_down()
             self.outages += 1
@@ -91,9 +91,9 @@ class Day:
 
     def _arrive(self) -> None:
         world = self.cloud.world
-        job = world.arrive(world.tenant(), self._dice)
-        if job.plan is not None and job.plan.delete_after_s is not None:
-            job.plan = replace(job.plan, delete_after_s=max(job.plan.delete_after_s, LAID_OUT_S))
+        job = world.submit_random(world.project(), self._dice)
+        if job.script is not None and job.script.delete_after_s is not None:
+            job.script = replace(job.script, delete_after_s=max(job.script.delete_after_s, LAID_OUT_S))
 
 
 def by(rig: Rig, name: str, *labels: str, zeros: bool = False) -> Mapping[tuple[str, ...], float]:
@@ -172,7 +172,7 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
     async with Simulator(options, clock=clock) as cloud:
         day = Day(cloud, clock, folder=tmp_path, seed=seed)
         async with day.lived() as rig:
-            books: Totals = cloud.books
+            books: Totals = cloud.ground_truth
 
             assert rig.value("modelarts_up", project="vision") == 1
             assert (day.restarts > 3, day.outages > 5) == (True, True)
@@ -359,7 +359,7 @@ async def test_users_as_the_settings_want_them(
 async def test_the_price_list_is_shown(clock: ManualClock) -> None:
     """Each price of the settings is a series; they are the exporter's, not a project's."""
     async with looking(clock) as (_, rig):
-        rig.own.priced({("f", ""): 1.5, ("", "m"): 2.0}, currency="EUR")
+        rig.self_metrics.priced({("f", ""): 1.5, ("", "m"): 2.0}, currency="EUR")
 
         assert rig.samples("modelarts_accelerator_price", currency="EUR") == {
             (("accelerator_model", ""), ("flavor", "f")): 1.5,

@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator, parse_fault
-from exporter.simulator.job import Job, State
-from exporter.simulator.usage import minutes as slots
-from exporter.simulator.usage import sampled, values
+from exporter.simulator.world.job import Job, JobState
+from exporter.simulator.world.usage import sampled, slots, values
 from tests.programs import Prometheus, found, until
 
 COMMAND = (sys.executable, "-m", "exporter", "backfill")
@@ -84,7 +83,9 @@ def status_at(job: Job, at: float) -> str | None:
         ended_at = job.submitted_at  # the API gives no end of what never started: it is taken to have ended at once
     if at < ended_at:
         return "running" if job.started_at is not None and at >= job.started_at else "queued"
-    end = {State.COMPLETED: "completed", State.TERMINATED: "terminated", State.LOST: "lost"}.get(job.state, "failed")
+    end = {JobState.COMPLETED: "completed", JobState.TERMINATED: "terminated", JobState.LOST: "lost"}.get(
+        job.state, "failed"
+    )
     return end if at < ended_at + DAY_S else None
 
 
@@ -132,9 +133,9 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
             counted = await ask('sum by (status) (modelarts_training_jobs{project="vision"})', at)
             assert {status: number for status, number in counted.items() if number} == dict(expected), at
 
-        own = f'job_id="{mine.id}"'
+        self_metrics = f'job_id="{mine.id}"'
         at = base + 4 * STEP_S
-        assert await ask(f"modelarts_training_job_status_accelerators{{{own}}}", at) == {
+        assert await ask(f"modelarts_training_job_status_accelerators{{{self_metrics}}}", at) == {
             f"modelarts_training_job_status_accelerators,gpu,modelarts,{mine.id},vision": 16.0
         }
         held = await ask('sum(modelarts_training_accelerators{state="held",accelerator="gpu",pool_id=""})', at)
@@ -143,9 +144,11 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
             for job in world.jobs
             if status_at(job, at) == "running" and not job.pool and job.flavor.accelerator == "gpu"
         )
-        assert list(await ask(f'modelarts_training_job_info{{{own},user="ada",job_name="mine"}}', at))
+        assert list(await ask(f'modelarts_training_job_info{{{self_metrics},user="ada",job_name="mine"}}', at))
         ended = base + 1200 + 5 * STEP_S
-        assert list((await ask(f"modelarts_training_job_status{{{own}}} == 1", ended + STEP_S)).values()) == []
+        assert (
+            list((await ask(f"modelarts_training_job_status{{{self_metrics}}} == 1", ended + STEP_S)).values()) == []
+        )
         increased = await ask(
             'sum(increase(modelarts_training_jobs_finished_total{status=~"completed|failed|terminated|lost"}[10d]))',
             base + 5 * DAY_S - 4 * STEP_S,

@@ -29,7 +29,7 @@ from exporter.simulator import (
     Simulator,
     parse_fault,
 )
-from exporter.simulator.job import Api
+from exporter.simulator.world.job import Api
 
 COMMAND = (sys.executable, "-m", "exporter")
 AKSK = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}

@@ -6,13 +6,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.metrics.exposition import Exposition
+from exporter.metrics.exposition.exposition import Exposition
 from exporter.polling.poller import ProjectPoller
 from exporter.simulator import Options, Simulator
-from soak.cloud import HOUR_S, Churn
-from soak.life import bury, life, settings
-from soak.week import Course, Week
 from tests.clock import ManualClock
+from tests.soak.cloud import HOUR_S, Churn
+from tests.soak.life import bury, life, settings
+from tests.soak.week import Course, Week
 
 
 async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.simulator import Options, Simulator
-from exporter.simulator.job import Api
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
-from tests.e2e.trouble import TROUBLES, Shown, Trouble, together
+from tests.e2e.faults import TROUBLES, Shown, Trouble, together
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 INTERVAL_S = 30
 SELDOM_S = 110

@@ -21,13 +21,13 @@ from exporter.simulator import (
     SECRET_MARKER,
     Fault,
     Options,
-    Project,
+    ProjectOptions,
     Simulator,
 )
-from exporter.simulator.job import Api
-from tests.e2e.living import Living, label, living
-from tests.e2e.rig import AKSK, BY_PASSWORD
-from tests.e2e.trouble import TROUBLES, Trouble
+from exporter.simulator.world.job import Api
+from tests.e2e.endurance import Living, label, living
+from tests.e2e.faults import TROUBLES, Trouble
+from tests.e2e.harness import AKSK, BY_PASSWORD
 
 WELL = "well"
 APIS: tuple[Api, ...] = ("v1", "v2")
@@ -43,9 +43,11 @@ class Patient:
     trouble: Trouble | None
 
     @property
-    def project(self) -> Project:
+    def project(self) -> ProjectOptions:
         """Its project in the cloud, by whose id the fault is aimed."""
-        return Project(id=md5(self.name.encode(), usedforsecurity=False).hexdigest(), name=f"eu-de_{self.name}")
+        return ProjectOptions(
+            id=md5(self.name.encode(), usedforsecurity=False).hexdigest(), name=f"eu-de_{self.name}"
+        )
 
     def target(self, cloud: Simulator, *, closed: int) -> dict[str, Any]:
         """Its part of the settings: v1 signs, v2 has a token, save where the fault is one of signatures."""
@@ -110,7 +112,7 @@ async def everything_shown(exporter: Living) -> Mapping[str, str]:
 
 def secrets(cloud: Simulator) -> tuple[str, ...]:
     """Every secret there is, the ids of access keys included: they tell an attacker which secret to look for."""
-    keys = cloud.cloud.keys
+    keys = cloud.state.keys
     issued = (*keys._tokens, *keys._temporary, *keys._metadata_tokens)
     temporary = (text for key in keys._temporary.values() for text in (key.secret, key.security_token))
     return (ACCESS_KEY, SECRET_KEY, PASSWORD, SECRET_MARKER, POD_IDENTITY_TOKEN, *issued, *temporary)

@@ -3,10 +3,10 @@
 import pytest
 
 from exporter.simulator import SECOND_WORKSPACE, Options, Simulator
-from exporter.simulator.job import Api, Job
+from exporter.simulator.world.job import Api, Job
 from tests.clock import ManualClock
-from tests.e2e.rig import rig_for, settings_for
-from tests.e2e.trouble import Shown
+from tests.e2e.faults import Shown
+from tests.e2e.harness import rig_for, settings_for
 
 
 def running(cloud: Simulator, clock: ManualClock, *, api: Api, number: int, workspace: str = "0") -> list[Job]:

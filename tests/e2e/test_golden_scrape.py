@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics.catalog import FAMILIES
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.rig import Rig, rig_for, settings_for
+from tests.e2e.harness import Rig, rig_for, settings_for
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "scrape.txt"
 

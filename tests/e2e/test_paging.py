@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from exporter.simulator import Options, Simulator
-from exporter.simulator.job import Api
-from tests.e2e.pager import Message, Pager, paging, routing
-from tests.e2e.stage import ALERT, INTERVAL_S, PATIENCE_S, Stage, exporter_of, prometheus_of
+from exporter.simulator.world.job import Api
+from tests.e2e.alertmanager_stub import Message, Pager, paging, routing
+from tests.e2e.scenario import ALERT, INTERVAL_S, PATIENCE_S, Stage, exporter_of, prometheus_of
 from tests.programs import Alertmanager
 
 CLEARS_S = 40

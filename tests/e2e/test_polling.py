@@ -3,9 +3,9 @@
 import pytest
 
 from exporter.simulator import SECRET_MARKER, Options, Simulator
-from exporter.simulator.job import Api
+from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.rig import NAMED, Rig, rig_for, settings_for
+from tests.e2e.harness import NAMED, Rig, rig_for, settings_for
 
 APIS: tuple[Api, ...] = ("v1", "v2")
 

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.polling.statefile import VERSION
 from exporter.simulator import Options, Simulator
-from tests.e2e.living import (
+from tests.e2e.endurance import (
     STILL,
     Living,
     Tide,

@@ -14,7 +14,7 @@ import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.certificates import Authority, Pair, client_of
-from tests.e2e.living import Living, document, living, write
+from tests.e2e.endurance import Living, document, living, write
 from tests.e2e.test_commands import finished
 from tests.programs import Prometheus, until
 

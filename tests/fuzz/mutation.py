@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.pools.endpoints import ENDPOINTS as POOL_ENDPOINTS
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

@@ -13,24 +13,24 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
 
+from exporter.app.events import Observed, Unknowns
 from exporter.app.output import Output
-from exporter.app.report import Observed, Unknowns
-from exporter.cloud import answer
-from exporter.cloud.answer import Reply
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import OUTCOMES
+from exporter.cloud.http import response
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.response import Response
 from exporter.cloud.pools import endpoints as pools_endpoints
 from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.sources import FixedSources
+from exporter.cloud.probe import FixedSources
 from exporter.cloud.v1 import endpoints as v1_endpoints
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2 import endpoints as v2_endpoints
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
+from exporter.domain.outcome import Outcome
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.polling.poller import Plan, PollReport, ProjectPoller
-from exporter.polling.screen import Screen
+from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
 from exporter.polling.store import SnapshotStore
+from exporter.polling.visibility import Visibility
 from exporter.settings import Metrics
 from tests.clock import ManualClock
 from tests.fuzz.mutation import mutated
@@ -60,8 +60,8 @@ class Fickle:
         body: object = None,  # noqa: ARG002 - the protocol's
     ) -> Answer | None:
         """Answer as the transport does, decoding included."""
-        return answer.read(
-            Reply(status=200, body=next(self._bodies[endpoint.name])),
+        return response.read(
+            Response(status=200, body=next(self._bodies[endpoint.name])),
             endpoint.answer,
             operation=endpoint.name,
             now=self._clock.time(),
@@ -81,10 +81,12 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
     clock = ManualClock(now=1_763_700_000.0)
     caller = Fickle(bodies, clock)
     registry = CollectorRegistry()
-    own = Observed(registry)
+    self_metrics = Observed(registry)
     store = SnapshotStore([ProjectSnapshot(project="vision")], clock=clock)
-    output = Output(Metrics(per_task=True), initial=store.current, registry=registry, own=own, clock=clock)
-    note = Unknowns("vision", own)
+    output = Output(
+        Metrics(per_task=True), initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    )
+    note = Unknowns("vision", self_metrics)
     workspaces = AllWorkspaces(caller, clock, note)
     v1 = V1Source(caller, project="vision", workspaces=workspaces, clock=clock, note=note)
     v2 = V2Source(caller, project="vision", workspaces=workspaces, clock=clock, note=note)
@@ -92,8 +94,8 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
     poller = ProjectPoller(
         identity=ProjectSnapshot(project="vision"),
         sources=FixedSources((v1, v2)),
-        plan=Plan(),
-        screen=Screen(),
+        plan=PollSettings(),
+        screen=Visibility(),
         clock=clock,
         on_change=store.update,
         on_poll=reports.append,
@@ -121,4 +123,4 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
                 assert all(0 <= sample.value <= most for sample in family.samples), family.name
             if family.name.startswith(("modelarts_pool", "modelarts_quota")):
                 assert all(sample.value >= 0 for sample in family.samples), family.name
-    assert {error.outcome for report in reports for error in report.failures} <= set(OUTCOMES)
+    assert {error.outcome for report in reports for error in report.failures} <= set(Outcome)

@@ -9,14 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from exporter.cloud.answer import Reply, expiry, fault, retry_after_s
-from exporter.cloud.errors import OUTCOMES, CloudError
-from exporter.cloud.retry import RetryPolicy
-from exporter.cloud.target import Credentials, MetadataCredentials, PodIdentityCredentials, connect
-from exporter.cloud.temporary import lease_of
+from exporter.cloud.auth.temporary import lease_of
+from exporter.cloud.connect import Credentials, MetadataCredentials, PodIdentityCredentials, connect
+from exporter.cloud.http.errors import CloudError
+from exporter.cloud.http.response import Response, expiry, fault, retry_after_s
+from exporter.cloud.http.retry import RetryPolicy
+from exporter.domain.outcome import Outcome
 from tests.clock import ManualClock
 from tests.fuzz.mutation import odd
-from tests.unit.cloud.transport.account import (
+from tests.unit.cloud.account import (
     JOBS_V1,
     KEYS,
     LOGIN,
@@ -26,7 +27,7 @@ from tests.unit.cloud.transport.account import (
     asked,
     options,
 )
-from tests.unit.cloud.transport.scripted import ScriptedServer, written
+from tests.unit.cloud.scripted_server import ScriptedServer, written
 
 NOW = 1_700_000_000.0
 
@@ -123,17 +124,17 @@ def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
     with capture_logs():
         error, observer = asyncio.run(call())
     text = str(error or "")
-    assert error is None or error.outcome in OUTCOMES
+    assert error is None or error.outcome in Outcome
     assert text.isprintable()
     assert not any(secret in text for secret in (SECRET, PASSWORD, "invented-pod-token"))
-    assert {outcome for _, outcome in observer.calls} <= set(OUTCOMES)
+    assert {outcome for _, outcome in observer.calls} <= set(Outcome)
 
 
 @given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())
 @settings(deadline=None)
 def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band: bool) -> None:
     """Any status with any error body is a success or one CloudError, whose text is one line of bounded length."""
-    reply = Reply(status=status, headers={}, body=msgspec.json.encode(told))
+    reply = Response(status=status, headers={}, body=msgspec.json.encode(told))
     error = fault(reply, operation="op", now=NOW, in_band_failure=in_band)
     assert (error is None) <= (200 <= status < 300)
     if error is not None:
@@ -171,7 +172,7 @@ def test_any_expiry_is_a_moment_or_none(text: str) -> None:
 )
 def test_any_credential_is_a_key_or_one_sentence(told: dict[str, object]) -> None:
     """Whatever a node's service gives, it is a whole key fit for headers, or a CloudError."""
-    reply = Reply(status=200, body=json.dumps(told).encode())
+    reply = Response(status=200, body=json.dumps(told).encode())
     try:
         lease = lease_of(reply, operation="op", now=NOW)
     except CloudError:

@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud.accelerator import by_name
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.decode.accelerator import by_name
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.decode.quantity import kubernetes_quantity
+from exporter.cloud.decode.values import count, number, text
+from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.pools import wire
+from exporter.cloud.pools.capacity import NodeCards, split_capacity
 from exporter.cloud.pools.endpoints import STATISTICS
-from exporter.cloud.pools.share import NodeCards, shared_out
-from exporter.cloud.quantity import kubernetes_quantity
-from exporter.cloud.v2.lenient import decode
-from exporter.cloud.values import count, number, text
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 
@@ -123,7 +123,7 @@ def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
     """Read the counts of one pool. Raises Unintelligible when the answer has neither of their two names."""
     told = answer.statistics if answer.statistics is not None else answer.statics
     if not isinstance(told, dict):
-        raise Unintelligible(STATISTICS.name, "neither statistics nor statics: these are no counts")
+        raise InvalidResponse(STATISTICS.name, "neither statistics nor statics: these are no counts")
     counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
     for item in _objects(told.get("items"), field="v2.pool_statistics.items", note=note):
         kind = _kind(item.get("type"), note=note)
@@ -176,7 +176,7 @@ def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[st
     if isinstance(told, dict):
         told = told.get("resources", msgspec.UNSET)
     if told is not None and not isinstance(told, list | dict):
-        raise Unintelligible(operation, "no list of quotas")
+        raise InvalidResponse(operation, "no list of quotas")
     found: dict[str, Quota] = {}
     for item in _objects(told, field="quotas", note=note):
         name = text(item.get("type")) or text(item.get("resource"))
@@ -223,7 +223,7 @@ def _accelerators(listed: Pool, used: Used, flavors: Mapping[str, NodeFlavor]) -
     kinds = {name: _kind_of_cards(name, of_nodes.values()) for name in names}
     for name in names:
         alone = list(kinds.values()).count(kinds[name]) == 1
-        divided = shared_out(
+        divided = split_capacity(
             resource=name,
             accelerator=kinds[name],
             capacity=used.capacity[name],

@@ -1,6 +1,6 @@
 """The calls about pools and quotas, each with the recorded answers that pin what comes back."""
 
-from exporter.cloud.endpoint import Endpoint, Fixture
+from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.pools import wire
 
 WORKLOADS_PAGE = 500

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from exporter.cloud.endpoint import Answer, Caller, Endpoint, NoteUnknown
-from exporter.cloud.errors import Denied, Gone, Unintelligible, Unreachable
+from exporter.cloud.cached import Cached, RefusalCache, is_refusal
+from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
+from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Unreachable
 from exporter.cloud.pools import adapter, wire
 from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
 from exporter.cloud.pools.endpoints import (
@@ -20,8 +21,7 @@ from exporter.cloud.pools.endpoints import (
     WORKLOADS,
     WORKLOADS_PAGE,
 )
-from exporter.cloud.pools.part import Part, Refusals, is_refusal
-from exporter.domain.pool import Pool, PoolSighting, Quota, WorkloadKind, WorkloadStatus
+from exporter.domain.pool import Pool, PoolPollResult, Quota, WorkloadKind, WorkloadStatus
 from exporter.domain.source import Clock, SourceError
 
 Value = TypeVar("Value")
@@ -89,41 +89,41 @@ class CloudPools:
         self._note = note
         self._keep_s = keep_s
         self._shows = shows
-        self._refusals = Refusals()
-        self._listed: Part[Mapping[str, Pool]] = Part(keep_s=keep_s)
-        self._used: Part[Mapping[str, Used]] = Part(keep_s=keep_s)
-        self._flavors: Part[Mapping[str, NodeFlavor]] = Part(keep_s=float("inf"), refresh_s=FLAVORS_REFRESH_S)
-        self._quotas: Part[Mapping[str, Quota]] = _quota_part(keep_s)
-        self._training_quotas: Part[Mapping[str, Quota]] = _quota_part(keep_s)
-        self._workloads: dict[str, Part[Workloads]] = {}
+        self._refusals = RefusalCache()
+        self._listed: Cached[Mapping[str, Pool]] = Cached(keep_s=keep_s)
+        self._used: Cached[Mapping[str, Used]] = Cached(keep_s=keep_s)
+        self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(keep_s=float("inf"), refresh_s=FLAVORS_REFRESH_S)
+        self._quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._training_quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._workloads: dict[str, Cached[Workloads]] = {}
 
     def __repr__(self) -> str:
         return f"CloudPools({self._project!r})"
 
-    async def look(self, *, answer_by: float) -> PoolSighting:
+    async def poll(self, *, answer_by: float) -> PoolPollResult:
         """See the pools. See `domain.pool.PoolSource.look`."""
-        look = _Look(answer_by)
-        refused = await self._list(look)
+        poll = _Look(answer_by)
+        refused = await self._list(poll)
         if refused is not None:
-            return PoolSighting(refused=refused)
+            return PoolPollResult(refused=refused)
         await _each(
             [
-                partial(self._ask, self._used, USAGE, self._usage, look),
-                partial(self._ask, self._flavors, FLAVORS, self._node_flavors, look),
-                partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), look),
+                partial(self._ask, self._used, USAGE, self._usage, poll),
+                partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
+                partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), poll),
                 partial(
-                    self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), look
+                    self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), poll
                 ),
             ]
         )
-        await _each([partial(self._ask_workloads, pool_id, look) for pool_id in self._turns()])
-        return self._sighting(look)
+        await _each([partial(self._ask_workloads, pool_id, poll) for pool_id in self._turns()])
+        return self._sighting(poll)
 
-    def _sighting(self, look: _Look) -> PoolSighting:
+    def _sighting(self, poll: _Look) -> PoolPollResult:
         now = self._clock.monotonic()
         listed = self._listed.value(now)
         used, flavors = self._used.value(now) or {}, self._flavors.value(now) or {}
-        return PoolSighting(
+        return PoolPollResult(
             pools=None
             if listed is None
             else {
@@ -134,10 +134,10 @@ class CloudPools:
             },
             listed_at=self._listed.answered_at,
             quotas={**(self._quotas.value(now) or {}), **(self._training_quotas.value(now) or {})},
-            failures=tuple(look.failures),
+            failures=tuple(poll.failures),
         )
 
-    async def _list(self, look: _Look) -> SourceError | None:
+    async def _list(self, poll: _Look) -> SourceError | None:
         """List the pools of every workspace; the refusal, when each of them is refused.
 
         One workspace that did not answer keeps the listing as it was; one that is closed to us has no pools to show.
@@ -148,7 +148,7 @@ class CloudPools:
             workspaces = await self._workspaces()
             for workspace_id in workspaces:  # one at a time: a bad credential must fail once
                 try:
-                    answer = await self._call(POOLS, look, query={"workspaceId": workspace_id})
+                    answer = await self._call(POOLS, poll, query={"workspaceId": workspace_id})
                 except SourceError as error:
                     if not is_refusal(error, operation=POOLS.name):
                         raise
@@ -159,14 +159,14 @@ class CloudPools:
                     if pool is not None and self._shows(pool.pool_id):
                         pools.setdefault(pool.pool_id, pool)
         except SourceError as error:
-            look.failed(error)
+            poll.failed(error)
             return None
         if refusals and len(refusals) == len(workspaces):
             return refusals[0]
         self._listed.answered(pools, now=self._clock.monotonic())
         # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
         keep_s = self._keep_s * max(1, -(-len(pools) // MOST_ASKED))
-        self._workloads = {pool_id: self._workloads.get(pool_id) or Part(keep_s=keep_s) for pool_id in pools}
+        self._workloads = {pool_id: self._workloads.get(pool_id) or Cached(keep_s=keep_s) for pool_id in pools}
         for part in self._workloads.values():
             part.keep_s = keep_s
         return None
@@ -181,41 +181,41 @@ class CloudPools:
 
     async def _ask(
         self,
-        part: Part[Value],
+        part: Cached[Value],
         endpoint: Endpoint[Any],
         question: Callable[[_Look], Awaitable[Value]],
-        look: _Look,
+        poll: _Look,
     ) -> None:
         """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
         now = self._clock.monotonic()
-        if look.stopped or not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
+        if poll.stopped or not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
             return
         try:
-            value = await question(look)
+            value = await question(poll)
         except SourceError as error:
             if is_refusal(error, operation=endpoint.name):
                 self._refusals.add(endpoint.name, now=self._clock.monotonic())
                 part.forget()
             else:
-                look.failed(error)
+                poll.failed(error)
         else:
             part.answered(value, now=self._clock.monotonic())
 
-    async def _ask_workloads(self, pool_id: str, look: _Look) -> None:
+    async def _ask_workloads(self, pool_id: str, poll: _Look) -> None:
         """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
         part = self._workloads[pool_id]
         for endpoint, question in ((STATISTICS, self._counted), (WORKLOADS, self._walked)):
-            if look.stopped:
+            if poll.stopped:
                 return
             if self._refusals.hold(endpoint.name, pool_id, now=self._clock.monotonic()):
                 continue
             try:
-                counts = await question(pool_id, look)
+                counts = await question(pool_id, poll)
             except Gone:
                 return  # deleted since it was listed; the next listing knows
             except SourceError as error:
                 if not is_refusal(error, operation=endpoint.name):
-                    look.failed(error)
+                    poll.failed(error)
                     return
                 only = pool_id if isinstance(error, Denied) else ""  # a 403 may be about this pool alone
                 self._refusals.add(endpoint.name, only, now=self._clock.monotonic())
@@ -224,15 +224,15 @@ class CloudPools:
                 return
         part.forget()
 
-    async def _usage(self, look: _Look) -> Mapping[str, Used]:
-        answer = await self._call(USAGE, look)
+    async def _usage(self, poll: _Look) -> Mapping[str, Used]:
+        answer = await self._call(USAGE, poll)
         return dict(filter(None, (adapter.used(raw, note=self._note) for raw in answer.items or ())))
 
-    async def _node_flavors(self, look: _Look) -> Mapping[str, NodeFlavor]:
+    async def _node_flavors(self, poll: _Look) -> Mapping[str, NodeFlavor]:
         flavors: dict[str, NodeFlavor] = {}
         token = ""
         for _ in range(_MOST_FLAVOR_PAGES):
-            page = await self._call(FLAVORS, look, query={"continue": token} if token else {})
+            page = await self._call(FLAVORS, poll, query={"continue": token} if token else {})
             flavors.update(filter(None, (adapter.flavor(raw, note=self._note) for raw in page.items or ())))
             following = page.metadata.token if page.metadata else None
             if not isinstance(following, str) or following in ("", token):
@@ -240,20 +240,20 @@ class CloudPools:
             token = following
         return flavors
 
-    async def _limits(self, endpoint: Endpoint[wire.Quotas], look: _Look) -> Mapping[str, Quota]:
-        answer = await self._call(endpoint, look)
+    async def _limits(self, endpoint: Endpoint[wire.Quotas], poll: _Look) -> Mapping[str, Quota]:
+        answer = await self._call(endpoint, poll)
         return adapter.quotas(answer, operation=endpoint.name, note=self._note)
 
-    async def _counted(self, pool_id: str, look: _Look) -> Workloads:
-        return adapter.statistics(await self._call(STATISTICS, look, path={"pool": pool_id}), note=self._note)
+    async def _counted(self, pool_id: str, poll: _Look) -> Workloads:
+        return adapter.statistics(await self._call(STATISTICS, poll, path={"pool": pool_id}), note=self._note)
 
-    async def _walked(self, pool_id: str, look: _Look) -> Workloads:
+    async def _walked(self, pool_id: str, poll: _Look) -> Workloads:
         """Count workloads by listing them; raises Unintelligible where the list has no end."""
         counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
         seen: set[str] = set()
         for _ in range(_MOST_PAGES):
             query = {"limit": str(WORKLOADS_PAGE), "offset": str(len(seen))}
-            page = await self._call(WORKLOADS, look, path={"pool": pool_id}, query=query)
+            page = await self._call(WORKLOADS, poll, path={"pool": pool_id}, query=query)
             rows = page.items or ()
             known = len(seen)
             for raw in rows:
@@ -265,27 +265,27 @@ class CloudPools:
                     counts[told[1]] = counts.get(told[1], 0) + 1
             if len(rows) < WORKLOADS_PAGE or len(seen) == known:
                 return counts
-        raise Unintelligible(WORKLOADS.name, f"more than {_MOST_PAGES * WORKLOADS_PAGE} workloads, so not counted")
+        raise InvalidResponse(WORKLOADS.name, f"more than {_MOST_PAGES * WORKLOADS_PAGE} workloads, so not counted")
 
     async def _call(
         self,
         endpoint: Endpoint[Answer],
-        look: _Look,
+        poll: _Look,
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one call, if there is time for it. Raises SourceError."""
-        if self._clock.monotonic() >= look.answer_by:
+        if self._clock.monotonic() >= poll.answer_by:
             raise OutOfTime(endpoint.name)
         answer = await self._caller.call(endpoint, path=path, query=query)
         if answer is None:
-            raise Unintelligible(endpoint.name, "an empty body")
+            raise InvalidResponse(endpoint.name, "an empty body")
         return answer
 
 
-def _quota_part(keep_s: float) -> Part[Mapping[str, Quota]]:
-    return Part(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
+def _quota_part(keep_s: float) -> Cached[Mapping[str, Quota]]:
+    return Cached(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
 
 
 async def _each(questions: Iterable[Callable[[], Awaitable[None]]]) -> None:

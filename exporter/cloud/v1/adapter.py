@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from exporter.cloud.accelerator import by_flavor_type, by_name
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode.accelerator import by_flavor_type, by_name
+from exporter.cloud.decode.values import count, duration, json_object, moment, text
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v1.quality import quality
 from exporter.cloud.v1.status import status
 from exporter.cloud.v1.wire import JobRow, OverviewRow, VersionRecord
-from exporter.cloud.values import count, duration, json_object, moment, text
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 
 KIND = "job"

@@ -6,7 +6,7 @@ parameter is ever sent: its name and its default differ from page to page (trap 
 
 from typing import Any
 
-from exporter.cloud.endpoint import Endpoint, Fixture
+from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.v1 import wire
 
 _IN_BAND = "A failure may come with any HTTP status, 200 included, as `is_success: false` (§8.1, trap 8)."

@@ -1,110 +1,218 @@
-"""Reading the job list and the versions of a job whole: two calls, two rules of paging (API reference §1.1.2)."""
+"""One walk through the listings of all workspaces: what they say of the versions that matter, and what is missing."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import msgspec
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.v1 import wire
-from exporter.cloud.v1.adapter import identity
-from exporter.cloud.v1.endpoints import JOB_LIST, VERSIONS
-from exporter.cloud.values import count, text
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, Refused, Unreachable
+from exporter.cloud.v1 import job_list, wire
+from exporter.cloud.v1.adapter import from_listed, from_overview
+from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
+from exporter.cloud.v1.overview import OverviewPager
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
+from exporter.domain.job import Job
+from exporter.domain.source import Clock, SourceError, TrackedState
 
-PAGE_SIZE = 1000
-"""The most that both calls take (trap 2)."""
-_LONGEST_SEARCH = 64
-_LAST_PAGE = 65535
+OUTAGE_RETRY_S = 600.0
+"""When the overview is asked again after a look in which the list that stands in for it failed as well."""
 
-ListedJob = tuple[msgspec.Raw, wire.JobRow]
+OVERVIEW_RETRY_S = 6 * 3600.0
+"""How long the job list stands in before the overview is tried again."""
 
-
-def _never(_: Sequence[ListedJob]) -> bool:
-    return False
+_BREATH = 250  # rows between two turns of the event loop
 
 
-async def jobs(
-    caller: Caller,
-    *,
-    workspace_id: str,
-    note: NoteUnknown,
-    enough: Callable[[Sequence[ListedJob]], bool] = _never,
-) -> list[ListedJob]:
-    """Walk the job list of a workspace until a page brings nothing new, or `enough` says so of a page.
+@dataclass(slots=True, kw_only=True)
+class ListingResult:
+    """What one walk brought, and what failed on the way."""
 
-    The total is only a hint: it is believed when it says that a short page is not the last one, because a server may
-    quietly give fewer rows a page than it was asked for. Raises CloudError.
+    workspaces: tuple[str, ...]
+    by_list: bool = False
+    """The job list was walked, not the overview: it names only each job's newest version."""
+    listed: dict[str, Job] = field(default_factory=dict)
+    """Every version that matters, by id, as its listing tells it."""
+    present: set[str] = field(default_factory=set)
+    """Every version that was listed."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Rows of each workspace that was listed wholly."""
+    failures: list[SourceError] = field(default_factory=list)
+    stopped: bool = False
+    """Asking one by one was given up, because the next call would fare no better."""
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Which of these jobs were not listed although their workspace was."""
+        return [job for job in jobs if job.job_id not in self.present and self._covers(job.workspace_id)]
+
+    def _covers(self, workspace_id: str) -> bool:
+        if workspace_id in self.workspaces:
+            return workspace_id in self.sizes
+        return len(self.sizes) == len(self.workspaces)  # its workspace is not asked any more: it may be anywhere
+
+
+Listed = tuple[Job, ParentJob | None]
+
+
+class _Rows:
+    """Turns rows into jobs, and remembers the result while a row stays the same to the letter.
+
+    Of finished versions that nobody wants to hear of again only the id is remembered, so that a long history costs
+    little time and memory.
     """
-    found: list[ListedJob] = []
-    async with aclosing(pages(caller, workspace_id=workspace_id, note=note)) as walk:
-        async for new in walk:
-            found += new
-            if enough(new):  # asked of every page, the last one too: it may learn from what it is shown
-                break
-    return found
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, Listed | str] = {}
+        self._fresh: dict[bytes, Listed | str] = {}
+
+    async def take(
+        self,
+        raws: Iterable[msgspec.Raw],
+        *,
+        adapt: Callable[[msgspec.Raw], Listed | None],
+        walk: ListingResult,
+        known: TrackedState,
+    ) -> list[tuple[str, ParentJob]]:
+        """Add rows to a walk, each version once; return the owners that the rows of versions that matter name."""
+        owners: list[tuple[str, ParentJob]] = []
+        for turn, raw in enumerate(raws, start=1):
+            if turn % _BREATH == 0:
+                await asyncio.sleep(0)
+            key = hashlib.blake2b(raw, digest_size=16).digest()
+            held = self._held.get(key)
+            if held is None or (isinstance(held, str) and held in known.tracked):
+                held = adapt(raw)
+                if held is None:
+                    continue
+            if not isinstance(held, str):
+                job, owner = held
+                version_id = job.job_id
+                if not matters(job, known):
+                    held = version_id
+                elif version_id not in walk.present:
+                    walk.listed[version_id] = job
+                    if owner is not None:
+                        owners.append((version_id, owner))
+                walk.present.add(version_id)
+            else:
+                walk.present.add(held)
+            self._fresh[key] = held
+        return owners
+
+    def turn(self) -> None:
+        """End a walk: what it did not meet is forgotten."""
+        self._held, self._fresh = self._fresh, {}
 
 
-async def pages(
-    caller: Caller, *, workspace_id: str, note: NoteUnknown, start: int = 1
-) -> AsyncGenerator[Sequence[ListedJob], None]:
-    """Walk the job list of a workspace, of each page what is new. Raises CloudError."""
-    seen: set[str] = set()
-    for page in range(start, _LAST_PAGE + 1):
-        query = {"workspace_id": workspace_id, "per_page": str(PAGE_SIZE), "page": str(page)}
-        answer = await caller.call(JOB_LIST, query=query)
-        total = None if answer is None else count(answer.job_total_count, field="v1.job_total_count", note=note)
-        raws = [] if answer is None else wire.listed(answer.jobs, total=total, operation=JOB_LIST.name)
-        rows = list(wire.rows(raws, wire.JobRow, field="v1.jobs", note=note))
-        new = [(raw, row) for raw, row in rows if identity(row.job_id) not in seen]
-        seen.update(identity(row.job_id) for _, row in new)
-        yield new
-        before = (start - 1) * PAGE_SIZE  # pages that are not walked again, as far as they were full
-        if not new or (len(raws) < PAGE_SIZE and (total is None or before + len(seen) >= total)):
-            break
+def matters(job: Job, known: TrackedState) -> bool:
+    """Whether polling wants to hear of a version: it is tracked, may still change, or was never accounted for."""
+    return job.job_id in known.tracked or not job.status.finished or known.is_new(job)
 
 
-async def named(caller: Caller, *, workspace_id: str, name: str, note: NoteUnknown) -> list[ListedJob]:
-    """Ask the job list for jobs with this in their name: one page, which may hold others too. Raises CloudError."""
-    query = {
-        "workspace_id": workspace_id,
-        "per_page": str(PAGE_SIZE),
-        "page": "1",
-        "search_content": name[:_LONGEST_SEARCH],
-    }
-    answer = await caller.call(JOB_LIST, query=query)
-    return list(wire.rows((answer and answer.jobs) or (), wire.JobRow, field="v1.jobs", note=note))
+class Lister:
+    """Walks the overview of each workspace; the job list stands in for hours where there is no overview."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        register: VersionCache,
+        *,
+        workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+        clock: Clock,
+        note: NoteUnknown,
+    ) -> None:
+        self._caller = caller
+        self._register = register
+        self._workspaces = workspaces
+        self._clock = clock
+        self._note = note
+        self._overview = OverviewPager(caller, clock=clock, note=note)
+        self._overview_off_until = float("-inf")
+        self._rows = _Rows()
+
+    async def walk(self, known: TrackedState) -> ListingResult:
+        """List every workspace; one that fails is in the walk's failures. Raises SourceError when all did."""
+        workspaces = await self._workspaces()
+        walk = ListingResult(workspaces=workspaces)
+        by_list = self._clock.monotonic() < self._overview_off_until
+        if not by_list:
+            refusals = await self._walk_overview(walk, known)
+            by_list = bool(refusals) and not walk.sizes
+            if by_list:  # not a workspace that is refused, but the call: there is no such listing
+                walk = ListingResult(workspaces=workspaces)
+            else:
+                walk.failures += refusals
+        if by_list:
+            walk.by_list = True
+            await self._walk_list(walk, known)
+        failed = walk.failures and not walk.sizes
+        if by_list and self._overview_off_until <= self._clock.monotonic():
+            # Where the list fails too, perhaps nothing is missing but the cloud is: then it is asked again soon.
+            wait_s = OUTAGE_RETRY_S if failed else OVERVIEW_RETRY_S
+            self._overview_off_until = self._clock.monotonic() + wait_s
+        if failed:
+            raise walk.failures[0]
+        self._rows.turn()
+        return walk
+
+    async def _walk_overview(self, walk: ListingResult, known: TrackedState) -> list[CloudError]:
+        refusals: list[CloudError] = []
+        for workspace_id in self._in_time(OVERVIEW.name, walk, known):
+            try:
+                raws = await self._overview.rows(workspace_id)
+            except Refused as error:
+                refusals.append(error)
+                continue
+            except CloudError as error:
+                walk.failures.append(error)
+                if _is_hopeless(error):
+                    break
+                continue
+            walk.sizes[workspace_id] = len(raws)
+
+            def adapt(raw: msgspec.Raw, workspace_id: str = workspace_id) -> Listed | None:
+                row = wire.read(raw, wire.OverviewRow, field="v1.versions", note=self._note)
+                job = from_overview(row, workspace_id=workspace_id, note=self._note) if row is not None else None
+                return (job, None) if job is not None else None
+
+            await self._rows.take(raws, adapt=adapt, walk=walk, known=known)
+        return refusals
+
+    async def _walk_list(self, walk: ListingResult, known: TrackedState) -> None:
+        for workspace_id in self._in_time(JOB_LIST.name, walk, known):
+            try:
+                found = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
+            except CloudError as error:
+                walk.failures.append(error)
+                if _is_hopeless(error):
+                    break
+                continue
+            walk.sizes[workspace_id] = len(found)
+
+            def adapt(raw: msgspec.Raw, workspace_id: str = workspace_id) -> Listed | None:
+                row = wire.read(raw, wire.JobRow, field="v1.jobs", note=self._note)
+                job = from_listed(row, workspace_id=workspace_id, note=self._note) if row is not None else None
+                return (job, owner_of(row, note=self._note)) if job is not None and row is not None else None
+
+            raws = (raw for raw, _ in found)
+            for version_id, owner in await self._rows.take(raws, adapt=adapt, walk=walk, known=known):
+                self._register.own(version_id, owner)
+
+    def _in_time(self, operation: str, walk: ListingResult, known: TrackedState) -> Iterator[str]:
+        """Name the workspaces, until the walk should be back."""
+        for workspace_id in walk.workspaces:
+            if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
+                walk.failures.append(Unreachable(operation, "no time left to list every workspace"))
+                return
+            yield workspace_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Versions:
-    """All versions of one job."""
+def _is_hopeless(error: CloudError) -> bool:
+    """Whether the next workspace would fare no better. A 403 may be about one of them only.
 
-    job_name: str
-    records: Sequence[wire.VersionRecord]
-
-
-async def versions(caller: Caller, *, job_id: str, note: NoteUnknown) -> Versions:
-    """Read all versions of a job: one call with its paging off; pages only if that was not all. Raises CloudError."""
-    answer = await caller.call(VERSIONS, path={"job_id": job_id})
-    if answer is None:
-        return Versions(job_name="", records=())
-    told = count(answer.version_count, field="v1.version_count", note=note)
-    raws = wire.listed(answer.versions, total=told, operation=VERSIONS.name)
-    total = told or 0
-    found = {identity(record.version_id): record for record in _records(raws, note=note)}
-    page = 0
-    while len(raws) < total and page < _LAST_PAGE and len(found) < total:
-        page += 1
-        query = {"per_page": str(PAGE_SIZE), "page": str(page)}
-        paged = await caller.call(VERSIONS, path={"job_id": job_id}, query=query)
-        known = len(found)
-        more = (paged and paged.versions) or []
-        found |= {identity(record.version_id): record for record in _records(more, note=note)}
-        if len(more) < PAGE_SIZE or (page > 1 and len(found) == known):
-            break
-    return Versions(job_name=text(answer.job_name), records=tuple(found.values()))
-
-
-def _records(raws: Sequence[msgspec.Raw], *, note: NoteUnknown) -> list[wire.VersionRecord]:
-    return [record for _, record in wire.rows(raws, wire.VersionRecord, field="v1.versions", note=note)]
+    Trap 34: five failed signatures lock the key.
+    """
+    return isinstance(error, CircuitOpen) or (isinstance(error, Denied) and error.status != HTTPStatus.FORBIDDEN)

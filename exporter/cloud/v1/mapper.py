@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.v1 import listing
+from exporter.cloud.decode.values import count
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.v1 import job_list
 from exporter.cloud.v1.adapter import from_record, identity
-from exporter.cloud.v1.register import Owner, Register, owner_of
-from exporter.cloud.values import count
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock
 
@@ -25,7 +25,7 @@ class Mapper:
     that have several.
     """
 
-    def __init__(self, caller: Caller, register: Register, *, clock: Clock, note: NoteUnknown) -> None:
+    def __init__(self, caller: Caller, register: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
         self._register = register
         self._clock = clock
@@ -52,27 +52,27 @@ class Mapper:
                 self._lost[version_id] = now + REMEMBER_S
 
     async def _find(self, search: "_Search", *, workspace_id: str, size: int) -> None:
-        searched = self._search_helps and len(search.open) < -(-size // listing.PAGE_SIZE)
+        searched = self._search_helps and len(search.open) < -(-size // job_list.PAGE_SIZE)
         if searched:
             for version_id in search.open:
                 name = search.wanted[version_id].name
                 if name:
-                    rows = await listing.named(self._caller, workspace_id=workspace_id, name=name, note=self._note)
+                    rows = await job_list.named(self._caller, workspace_id=workspace_id, name=name, note=self._note)
                     search.take(rows)
             await self._guess(search.guesses(same_name=True), search, workspace_id=workspace_id)
         if not search.open:
             return
         not_named = len(search.open)
-        await listing.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.take)
+        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.take)
         if searched and len(search.open) < not_named:
             self._search_helps = False  # the list has what the search by name should have found
         await self._guess(search.guesses(), search, workspace_id=workspace_id)
 
-    async def _guess(self, owners: Sequence[Owner], search: "_Search", *, workspace_id: str) -> None:
+    async def _guess(self, owners: Sequence[ParentJob], search: "_Search", *, workspace_id: str) -> None:
         for owner in owners:
             if not search.open:
                 return
-            found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+            found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
             for answer in found.records:
                 record = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
                 if record is not None and record.job_id in search.wanted:
@@ -83,18 +83,18 @@ class Mapper:
 class _Search:
     """Versions looked for, and the jobs met on the way that may have them."""
 
-    def __init__(self, wanted: Mapping[str, Job], register: Register, *, note: NoteUnknown) -> None:
+    def __init__(self, wanted: Mapping[str, Job], register: VersionCache, *, note: NoteUnknown) -> None:
         self.wanted = wanted
         self._register = register
         self._note = note
-        self._several: dict[str, tuple[Owner, str]] = {}
+        self._several: dict[str, tuple[ParentJob, str]] = {}
 
     @property
     def open(self) -> Collection[str]:
         """Versions not found yet."""
         return [version_id for version_id in self.wanted if self._register.owner(version_id) is None]
 
-    def take(self, rows: Sequence[listing.ListedJob]) -> bool:
+    def take(self, rows: Sequence[job_list.ListedJob]) -> bool:
         """Learn from rows of the job list; whether nothing is open any more."""
         for _, row in rows:
             owner = owner_of(row, note=self._note)
@@ -107,13 +107,13 @@ class _Search:
                 self._several[owner.job_id] = (owner, newest)
         return not self.open
 
-    def guesses(self, *, same_name: bool = False) -> list[Owner]:
+    def guesses(self, *, same_name: bool = False) -> list[ParentJob]:
         """Jobs with several versions, the likeliest owners first: by name, then by how near their newest version is.
 
         Version ids grow, so a job whose newest one is older than the version cannot have it. `same_name`: only jobs
         that are called as the version is.
         """
-        ranked: dict[str, tuple[tuple[bool, int], Owner]] = {}
+        ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
         for version_id in self.open:
             name = self.wanted[version_id].name
             for owner, newest in self._several.values():

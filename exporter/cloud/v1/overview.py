@@ -5,12 +5,12 @@ from enum import Enum, auto
 
 import msgspec
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Refused, Unintelligible, Unsupported
+from exporter.cloud.decode.values import count
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import InvalidResponse, Refused, Unsupported
 from exporter.cloud.v1 import wire
 from exporter.cloud.v1.adapter import identity
 from exporter.cloud.v1.endpoints import OVERVIEW
-from exporter.cloud.values import count
 from exporter.domain.source import Clock
 
 PAGE_SIZE = 100
@@ -27,7 +27,7 @@ class _Unit(Enum):
     PAGE = auto()
 
 
-class Overview:
+class OverviewPager:
     """The overview of one project. What it finds out about the paging holds for an hour."""
 
     def __init__(self, caller: Caller, *, clock: Clock, note: NoteUnknown) -> None:
@@ -49,7 +49,7 @@ class Overview:
                 page, total = await self._ask(workspace_id, limit="0")
             except Unsupported:
                 raise
-            except (Refused, Unintelligible):  # 0 is not taken, or the answer is larger than an answer may be
+            except (Refused, InvalidResponse):  # 0 is not taken, or the answer is larger than an answer may be
                 pass
             else:
                 if total is not None and len(page) >= total:

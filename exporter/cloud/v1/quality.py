@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.v1.embedded import opened
-from exporter.cloud.values import json_object, quantity
+from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.values import json_object, quantity
+from exporter.cloud.http.endpoint import NoteUnknown
 
 _FIELD = "v1.model_metric_list"
 _MEASURES = {

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import msgspec
 
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.v1.embedded import opened
-from exporter.cloud.values import number
+from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.values import number
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 
@@ -65,10 +65,10 @@ def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnkno
     received = _Minutes.rates(metrics.recv_bytes_rate, unit=1, note=note)
     transmitted = _Minutes.rates(metrics.send_bytes_rate, unit=1, note=note)
     sampled: set[int] = set()
-    for minutes in (
+    for samples in (
         cpu, memory, gpu, gpu_memory, npu, npu_memory, disk_read, disk_written, received, transmitted,
     ):  # fmt: skip
-        sampled.update(minutes.said)
+        sampled.update(samples.said)
     if not sampled:
         return None
     slots = [at in sampled for at in range(max(sampled) + 1)]
@@ -106,26 +106,26 @@ class _Minutes:
     @classmethod
     def percentages(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":
         """Read 0-100 as ratios; what is no percentage is noted, once for the series, and left out."""
-        minutes = cls._read(tokens, note=note)
-        present = [value for value in minutes.values if value is not None]
+        samples = cls._read(tokens, note=note)
+        present = [value for value in samples.values if value is not None]
         highest = max(present, default=0.0)
         if highest >= _ROUNDED_UP:
             note(FIELD, highest)
-        if len(present) == len(minutes.values) and highest <= _PERCENT:
-            minutes.values = [value / _PERCENT for value in present]
+        if len(present) == len(samples.values) and highest <= _PERCENT:
+            samples.values = [value / _PERCENT for value in present]
         else:
-            minutes.values = [
+            samples.values = [
                 None if value is None or value >= _ROUNDED_UP else min(value / _PERCENT, 1.0)
-                for value in minutes.values
+                for value in samples.values
             ]
-        return minutes
+        return samples
 
     @classmethod
     def rates(cls, tokens: object, *, unit: int, note: NoteUnknown) -> "_Minutes":
         """Read rates as bytes per second."""
-        minutes = cls._read(tokens, note=note)
-        minutes.values = [None if value is None else value * unit for value in minutes.values]
-        return minutes
+        samples = cls._read(tokens, note=note)
+        samples.values = [None if value is None else value * unit for value in samples.values]
+        return samples
 
     @classmethod
     def _read(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":

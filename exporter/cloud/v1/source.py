@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import CloudError, Gone, Refused, Unintelligible, Unreachable, Unsupported
-from exporter.cloud.v1 import listing, wire
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refused, Unreachable, Unsupported
+from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_record
 from exporter.cloud.v1.endpoints import VERSION, VERSIONS
+from exporter.cloud.v1.listing import Lister, ListingResult, matters
 from exporter.cloud.v1.mapper import Mapper
-from exporter.cloud.v1.register import Owner, Register
 from exporter.cloud.v1.series import series
-from exporter.cloud.v1.walk import Walk, Walker, matters
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache
 from exporter.domain.job import Api, Job
-from exporter.domain.source import Clock, Known, Sighting
+from exporter.domain.source import Clock, PollResult, TrackedState
 from exporter.domain.usage import TaskSeries
 
 RECENT_S = 86400.0
@@ -56,9 +56,9 @@ class V1Source:
         self._clock = clock
         self._note = note
         self._per_node = overview_counts == "per_node"
-        self._register = Register()
+        self._register = VersionCache()
         self._mapper = Mapper(caller, self._register, clock=clock, note=note)
-        self._walker = Walker(caller, self._register, workspaces=workspaces, clock=clock, note=note)
+        self._walker = Lister(caller, self._register, workspaces=workspaces, clock=clock, note=note)
         self._vain: dict[str, float] = {}
         self._doubted: set[str] = set()
         self._detail_works = False
@@ -71,7 +71,7 @@ class V1Source:
         """v1."""
         return Api.V1
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         """See every version, and learn more of those that matter (see `JobSource.look`)."""
         walk = await self._walker.walk(known)
         await self._learn(walk, known)
@@ -82,7 +82,7 @@ class V1Source:
         self._doubted &= kept
         return self._sighting(walk, gone)
 
-    async def sweep(self, known: Known) -> Sighting:
+    async def sweep(self, known: TrackedState) -> PollResult:
         """Walk the listing once more, and ask after every tracked version it does not name, one at a time.
 
         A look is whole already, so there are no further versions to be found: what a sweep adds is which of the
@@ -120,14 +120,14 @@ class V1Source:
         # Three days of minutes as text take some 28 ms to read: in a thread, where the loop gets its turn in between.
         return await asyncio.to_thread(series, answer.system_metric_list, accelerator=kind, note=self._note)
 
-    def _sighting(self, walk: Walk, gone: Iterable[str]) -> Sighting:
-        return Sighting(
+    def _sighting(self, walk: ListingResult, gone: Iterable[str]) -> PollResult:
+        return PollResult(
             jobs=tuple(self._register.tell(listed, per_node=self._per_node) for listed in walk.listed.values()),
             gone=frozenset(gone),
             failures=tuple(walk.failures),
         )
 
-    async def _learn(self, walk: Walk, known: Known) -> None:
+    async def _learn(self, walk: ListingResult, known: TrackedState) -> None:
         """Ask for the records that are lacking, as many as one look may cost."""
         now = self._clock.monotonic()
         self._vain = {version_id: until for version_id, until in self._vain.items() if until > now}
@@ -155,7 +155,7 @@ class V1Source:
 
         await _each(lacking, learn, workers=_WORKERS)
 
-    async def _map(self, jobs: Sequence[Job], walk: Walk) -> bool:
+    async def _map(self, jobs: Sequence[Job], walk: ListingResult) -> bool:
         """Find the jobs that versions belong to; a failure is the walk's, and tells nothing of the versions."""
         try:
             await self._mapper.find({job.job_id: job for job in jobs}, sizes=walk.sizes)
@@ -164,7 +164,7 @@ class V1Source:
             return False
         return True
 
-    def _lacks(self, job: Job, walk: Walk, known: Known) -> bool:
+    def _lacks(self, job: Job, walk: ListingResult, known: TrackedState) -> bool:
         """Whether the record of a listed version is worth a call: what it says does not change but at a few moments.
 
         A finished version is asked once more after its end, for the quality of its model.
@@ -179,14 +179,16 @@ class V1Source:
             return False
         if job.job_id in known.tracked:
             return True
-        return known.is_news(job) and (not known.seeding or self._is_recent(job))
+        return known.is_new(job) and (not known.bootstrapping or self._is_recent(job))
 
     def _is_recent(self, job: Job) -> bool:
         """Whether a finished version ended lately, or can have, where the job list does not tell its end."""
         ended_at = job.ended_at or (job.submitted_at or 0.0) + (job.run_duration_s or 0.0)
         return ended_at >= self._clock.time() - RECENT_S
 
-    async def _confirm(self, jobs: Sequence[Job], walk: Walk, known: Known, *, workers: int) -> list[str]:
+    async def _confirm(
+        self, jobs: Sequence[Job], walk: ListingResult, known: TrackedState, *, workers: int
+    ) -> list[str]:
         """Ask one by one after versions the listing does not name; return those that are gone.
 
         The job list names the newest version of a job only, so there the others are followed in this way too.
@@ -207,7 +209,7 @@ class V1Source:
             walk.failures.append(Unreachable(VERSION.name, f"no time to ask what became of {len(unasked)} versions"))
         return gone
 
-    async def _is_gone(self, job: Job, walk: Walk) -> bool:
+    async def _is_gone(self, job: Job, walk: ListingResult) -> bool:
         owner = self._register.owner(job.job_id)
         if owner is None:
             # The overview is whole and does not name it, and no job has it. The list alone would not say so much.
@@ -220,13 +222,13 @@ class V1Source:
             self._fail(error, job, walk)
         return False
 
-    async def _ask_after(self, owner: Owner, job: Job) -> Job:
+    async def _ask_after(self, owner: ParentJob, job: Job) -> Job:
         try:
             return (await self._read(owner, job))[1]
         except Unsupported:
             if self._detail_works:
                 raise
-        found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+        found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
         for answer in found.records:
             learned = from_record(answer, name=found.job_name, workspace_id=job.workspace_id, note=self._note)
             if learned is not None and learned.job_id == job.job_id:
@@ -234,7 +236,7 @@ class V1Source:
                 return learned
         raise Gone(VERSIONS.name, "the job's versions do not name it")
 
-    def _fail(self, error: CloudError, job: Job, walk: Walk) -> None:
+    def _fail(self, error: CloudError, job: Job, walk: ListingResult) -> None:
         """Take in that a version could not be asked about, and whether the next one would fare better.
 
         The first refusal is left to the next look: the version may have been deleted since it was listed.
@@ -244,15 +246,15 @@ class V1Source:
             self._doubted.add(job.job_id)
             return
         walk.failures.append(error)
-        if isinstance(error, Refused | Unintelligible) and not call_missing:
+        if isinstance(error, Refused | InvalidResponse) and not call_missing:
             self._vain[job.job_id] = self._clock.monotonic() + _VAIN_S
         else:
             walk.stopped = True
 
-    def _is_late(self, known: Known) -> bool:
+    def _is_late(self, known: TrackedState) -> bool:
         return known.answer_by is not None and self._clock.monotonic() >= known.answer_by
 
-    async def _read(self, owner: Owner, job: Job) -> tuple[wire.VersionRecord, Job]:
+    async def _read(self, owner: ParentJob, job: Job) -> tuple[wire.VersionRecord, Job]:
         path = {"job_id": owner.job_id, "version_id": job.job_id}
         answer = await self._caller.call(VERSION, path=path)
         self._detail_works = True
@@ -262,12 +264,14 @@ class V1Source:
             else None
         )
         if answer is None or learned is None or learned.job_id != job.job_id:
-            raise Unintelligible(VERSION.name, "the answer is not the version that was asked for")
+            raise InvalidResponse(VERSION.name, "the answer is not the version that was asked for")
         self._register.learn(learned)
         return answer, learned
 
-    async def _read_versions(self, owner: Owner, workspace_id: str, walk: Walk, known: Known) -> None:
-        found = await listing.versions(self._caller, job_id=owner.job_id, note=self._note)
+    async def _read_versions(
+        self, owner: ParentJob, workspace_id: str, walk: ListingResult, known: TrackedState
+    ) -> None:
+        found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
         for answer in found.records:
             job = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
             if job is None:
@@ -278,7 +282,7 @@ class V1Source:
                 self._register.own(job.job_id, owner)
                 walk.listed[job.job_id] = job  # newer than the row, which was read before
 
-    def _weigh(self, walk: Walk) -> None:
+    def _weigh(self, walk: ListingResult) -> None:
         """Let versions on several nodes decide what the overview counts."""
         if walk.by_list:
             return

@@ -4,8 +4,8 @@ The pages that list "failed" as 3, 5, 6 and 13 are wrong (trap 10): they leave o
 count 13, which is a cancelled one.
 """
 
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.values import number
+from exporter.cloud.decode.values import number
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import JobStatus
 
 STATUSES: dict[int, tuple[str, JobStatus]] = {

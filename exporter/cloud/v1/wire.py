@@ -1,7 +1,7 @@
 """What v1 sends, as far as we read it. Parameters, commands, data addresses and the like are dropped while decoding.
 
 Scalars are left as they came, because any of them may be a number, its text, null or missing (API reference §2);
-`exporter.cloud.values` reads them. Lists hold raw items, so that one bad item is skipped and its list kept.
+`exporter.cloud.decode.values` reads them. Lists hold raw items, so that one bad item is skipped and its list kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.endpoint import NoteUnknown
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.errors import InvalidResponse
 
 NOTHING = msgspec.Raw(b"null")
 
@@ -131,7 +131,7 @@ def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec
     empty one.
     """
     if rows is msgspec.UNSET and total is None:
-        raise Unintelligible(operation, "neither rows nor a total: this is no listing")
+        raise InvalidResponse(operation, "neither rows nor a total: this is no listing")
     return rows or []
 
 

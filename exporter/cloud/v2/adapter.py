@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import phases, records, wire
-from exporter.cloud.v2.demand import demand
-from exporter.cloud.v2.lenient import decode
 from exporter.cloud.v2.nodes import steps
+from exporter.cloud.v2.requested_resources import requested_resources
 from exporter.domain.job import Api, Job, JobStatus
 
 KINDS = (
@@ -49,7 +49,7 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         return None
     where = phases.status(status.phase, status.secondary_phase, note=note)
     tasks = _tasks(status.tasks, note=note)
-    asked = demand(read, tasks, note=note)
+    asked = requested_resources(read, tasks, note=note)
     resource = (read.spec and read.spec.resource) or wire.Resource()
     engine = (read.algorithm and read.algorithm.engine) or wire.Engine()
     submitted_at = values.moment(metadata.create_time, field="v2.metadata.create_time", note=note)

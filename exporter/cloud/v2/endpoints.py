@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint, Fixture
+from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.v2 import wire
 
 PAGE_SIZE = 50

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Unintelligible, Unreachable
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import InvalidResponse, Unreachable
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
 from exporter.cloud.v2.paging import Memory, Mode, Pager
 from exporter.domain.job import Job
-from exporter.domain.source import Clock, Known, SourceError
+from exporter.domain.source import Clock, SourceError, TrackedState
 
 _TAIL = 10
 """Rows at the end of a newest-first page that tell whether the next one can hold news. Not the whole page: what was
@@ -45,7 +45,7 @@ Page = Sequence[_Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
+class Cursor:
     """How far a walk over the history had come: the page at `offset` was read, and held these jobs."""
 
     offset: int
@@ -54,7 +54,7 @@ class Stand:
 
 
 @dataclass(slots=True)
-class Listing:
+class ListingResult:
     """What a walk brought, and why it is not all there is."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Listing:
             return (self.failure,)
         if self.truncated:
             # Not Refused: the cloud said yes, and its answer does not mean what was asked.
-            return (Unintelligible(SEARCH.name, "offset leads nowhere, so not every job can be listed"),)
+            return (InvalidResponse(SEARCH.name, "offset leads nowhere, so not every job can be listed"),)
         return ()
 
 
@@ -86,7 +86,7 @@ class Lister:
         self._note = note
         self._memory = Memory(clock)
 
-    async def active(self, workspace_id: str, known: Known) -> Listing:
+    async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List every job in an active phase, by a filter on the phase."""
         rule = _ActiveRule(workspace_id, known)
         listing = await self._walk(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
@@ -97,15 +97,15 @@ class Lister:
             await self._narrow(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
         return listing
 
-    async def newest(self, workspace_id: str, known: Known) -> Listing:
+    async def newest(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List the newest jobs, whatever their phase, down to a page that ends in known ones."""
 
         def enough(page: Page) -> bool:
-            return known.seeding or not _ends_in_news(page, known)
+            return known.bootstrapping or not _ends_in_news(page, known)
 
         return await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
 
-    async def history(self, workspace_id: str, known: Known) -> Listing:
+    async def history(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List everything, newest first, down to a page that is wholly older than `known.oldest_at`."""
 
         def enough(page: Page) -> bool:
@@ -117,8 +117,8 @@ class Lister:
         return listing
 
     async def archive(
-        self, workspace_id: str, *, back_to: float, stand: Stand | None = None
-    ) -> AsyncIterator[tuple[Sequence[Job], Stand]]:
+        self, workspace_id: str, *, back_to: float, stand: Cursor | None = None
+    ) -> AsyncIterator[tuple[Sequence[Job], Cursor]]:
         """List everything, newest first, page by page, down to a page that is wholly older than `back_to`.
 
         After a break the page of `stand` is asked for again; where nothing of it is to be found there, so much has
@@ -129,7 +129,7 @@ class Lister:
         if stand is not None and stand.mode in {Mode.PAGE, Mode.RECORD}:
             pager = Pager.resumed(stand.mode, offset=stand.offset, horizon=_HORIZON)
         while (offset := pager.offset) is not None:
-            listing = Listing()
+            listing = ListingResult()
             page = await self._page(listing, workspace_id, offset=offset, answer_by=None)
             if page is None:
                 raise listing.failure or OutOfTime(SEARCH.name)
@@ -140,11 +140,11 @@ class Lister:
                 continue
             stand = None
             pager.feed([row.key for row in page])
-            yield jobs, Stand(offset=offset, mode=pager.mode, job_ids=tuple(listing.jobs))
+            yield jobs, Cursor(offset=offset, mode=pager.mode, job_ids=tuple(listing.jobs))
             if _is_older(page, back_to):
                 break
         if pager.truncated:
-            raise Listing(truncated=True).failures[0]
+            raise ListingResult(truncated=True).failures[0]
         self._memory.learn(pager)
 
     async def _walk(
@@ -154,8 +154,8 @@ class Lister:
         phases: Sequence[str] = (),
         enough: Callable[[Page], bool],
         answer_by: float | None,
-    ) -> Listing:
-        listing = Listing()
+    ) -> ListingResult:
+        listing = ListingResult()
         pager = Pager(self._memory.recall())
         while (offset := pager.offset) is not None:
             page = await self._page(listing, workspace_id, offset=offset, phases=phases, answer_by=answer_by)
@@ -168,7 +168,7 @@ class Lister:
         return listing
 
     async def _narrow(
-        self, listing: Listing, workspace_id: str, *, phases: Sequence[str], answer_by: float | None
+        self, listing: ListingResult, workspace_id: str, *, phases: Sequence[str], answer_by: float | None
     ) -> None:
         """See as much as there is to see without an offset: each phase from both of its ends."""
         listing.truncated = False
@@ -187,7 +187,7 @@ class Lister:
 
     async def _page(
         self,
-        listing: Listing,
+        listing: ListingResult,
         workspace_id: str,
         *,
         offset: int = 0,
@@ -224,7 +224,7 @@ class _ActiveRule:
     the walk is over the newest of everything, and goes on only while it can bring what a look is for.
     """
 
-    def __init__(self, workspace_id: str, known: Known) -> None:
+    def __init__(self, workspace_id: str, known: TrackedState) -> None:
         self.blind = False
         self._known = known
         self._wanted = {
@@ -242,7 +242,7 @@ class _ActiveRule:
         return self.blind and self._is_enough(page)
 
     def _is_enough(self, page: Page) -> bool:
-        if self._known.seeding:
+        if self._known.bootstrapping:
             return self._pages >= _BLIND_PAGES_SEEDING
         if self._pages >= _BLIND_PAGES:
             return True
@@ -253,8 +253,8 @@ class _ActiveRule:
         return oldest_at is None or _is_older(page, oldest_at)
 
 
-def _ends_in_news(page: Page, known: Known) -> bool:
-    return any(row.job is not None and known.is_news(row.job) for row in page[-_TAIL:])
+def _ends_in_news(page: Page, known: TrackedState) -> bool:
+    return any(row.job is not None and known.is_new(row.job) for row in page[-_TAIL:])
 
 
 def _is_older(page: Page, at: float) -> bool:

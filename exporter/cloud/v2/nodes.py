@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.http.endpoint import NoteUnknown
 
 _FIELD = "v2.status.node_count_metrics"
 _PAIR = 2  # [ms, nodes]

@@ -1,7 +1,7 @@
 """v2 phases to statuses (API reference §4.3): the phase decides, the secondary phase refines."""
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import JobStatus
 
 REASONS = (

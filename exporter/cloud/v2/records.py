@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import phases, wire
 from exporter.domain.job import CRASH_LOOP_S
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud import values
-from exporter.cloud.endpoint import NoteUnknown
+from exporter.cloud.decode import values
+from exporter.cloud.decode.lenient import decode
+from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import wire
-from exporter.cloud.v2.lenient import decode
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 
@@ -43,7 +43,7 @@ def series(
         accelerator=busy,
         accelerator_memory=memory,
     )
-    if any(_sampled(minutes) for minutes in (found.cpu, found.memory, busy, memory)):
+    if any(_sampled(samples) for samples in (found.cpu, found.memory, busy, memory)):
         return found
     return None
 
@@ -97,8 +97,8 @@ def _accelerators(told: Mapping[str, Minutes], kind: Accelerator | None) -> tupl
 
 
 def _sampled(*series: Minutes) -> bool:
-    return any(value is not None for minutes in series for value in minutes)
+    return any(value is not None for samples in series for value in samples)
 
 
 def _working(*series: Minutes) -> bool:
-    return any(value for minutes in series for value in minutes)
+    return any(value for samples in series for value in samples)

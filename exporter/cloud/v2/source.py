@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from exporter.cloud.endpoint import Caller, NoteUnknown
-from exporter.cloud.errors import Denied, Gone, Paused, Refused, Unintelligible, Unsupported
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.http.errors import CircuitOpen, Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
-from exporter.cloud.v2.listing import Lister, Listing, OutOfTime
+from exporter.cloud.v2.listing import Lister, ListingResult, OutOfTime
 from exporter.cloud.v2.series import series
 from exporter.domain.job import Api, Job
-from exporter.domain.source import Clock, Known, Sighting, SourceError
+from exporter.domain.source import Clock, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 
 Item = TypeVar("Item")
@@ -37,31 +37,31 @@ class _Tally:
     """Whether to ask nothing further."""
     unlisted: set[str] = field(default_factory=set)
     """Workspaces whose listing is not whole: that a job is missing from it says nothing."""
-    torn: set[str] = field(default_factory=set)
+    incomplete: set[str] = field(default_factory=set)
     """Workspaces whose newest jobs were not listed down to known ground."""
 
-    def take(self, listing: Listing) -> None:
+    def take(self, listing: ListingResult) -> None:
         self.jobs.update(listing.jobs)
         self.failures.extend(listing.failures)
         self.learned = self.learned or listing.pages > 0
         self.stopped = self.stopped or _is_hopeless(listing.failure)
 
-    def sighting(self, known: Known) -> Sighting:
+    def sighting(self, known: TrackedState) -> PollResult:
         """Raise the first failure when nothing was learned."""
         if self.failures and not self.learned:
             raise self.failures[0]
-        return Sighting(
+        return PollResult(
             jobs=tuple(self.jobs.values()),
             gone=frozenset(self.gone),
             failures=tuple(self.failures),
-            torn=self._torn_jobs(known) if self.torn else frozenset(),
+            incomplete=self._torn_jobs(known) if self.incomplete else frozenset(),
         )
 
-    def _torn_jobs(self, known: Known) -> frozenset[str]:
-        still = (job for job_id in known.torn if (job := known.tracked.get(job_id)) is not None)
-        news = (job for job in self.jobs.values() if known.is_news(job))
+    def _torn_jobs(self, known: TrackedState) -> frozenset[str]:
+        still = (job for job_id in known.incomplete if (job := known.tracked.get(job_id)) is not None)
+        news = (job for job in self.jobs.values() if known.is_new(job))
         return frozenset(
-            job.job_id for job in (*still, *news) if not job.workspace_id or job.workspace_id in self.torn
+            job.job_id for job in (*still, *news) if not job.workspace_id or job.workspace_id in self.incomplete
         )
 
 
@@ -98,12 +98,12 @@ class V2Source:
         """The generation it speaks."""
         return Api.V2
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         """See what is active, what is new, and what became of the rest. See `JobSource.look`."""
         tally = _Tally()
         workspaces = await self._workspaces()
         tally.unlisted.update(workspaces)
-        tally.torn.update(workspaces)
+        tally.incomplete.update(workspaces)
 
         async def survey(workspace_id: str) -> None:
             await self._survey(workspace_id, known, tally)
@@ -116,7 +116,7 @@ class V2Source:
         await self._confirm(missing, tally, answer_by=known.answer_by, width=_WIDTH)
         return tally.sighting(known)
 
-    async def sweep(self, known: Known) -> Sighting:
+    async def sweep(self, known: TrackedState) -> PollResult:
         """Walk everything, one call at a time. See `JobSource.sweep`."""
         tally = _Tally()
         workspaces = await self._workspaces()
@@ -144,7 +144,7 @@ class V2Source:
             return None
         return series(raw, task=task, accelerator=job.accelerator, note=self._note)
 
-    async def _survey(self, workspace_id: str, known: Known, tally: _Tally) -> None:
+    async def _survey(self, workspace_id: str, known: TrackedState, tally: _Tally) -> None:
         active = await self._lister.active(workspace_id, known)
         tally.take(active)
         if active.failure is None:
@@ -155,7 +155,7 @@ class V2Source:
         if newest is not active:
             tally.take(newest)
         if newest.failure is None:
-            tally.torn.discard(workspace_id)
+            tally.incomplete.discard(workspace_id)
 
     async def _confirm(self, jobs: Iterable[Job], tally: _Tally, *, answer_by: float | None, width: int) -> None:
         """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""
@@ -172,7 +172,7 @@ class V2Source:
                 tally.gone.add(job.job_id)
             except SourceError as error:
                 tally.failures.append(error)
-                tally.stopped = tally.stopped or isinstance(error, Denied | Paused)
+                tally.stopped = tally.stopped or isinstance(error, Denied | CircuitOpen)
                 return
             tally.learned = True
 
@@ -182,7 +182,7 @@ class V2Source:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
-            raise Unintelligible(DETAIL.name, "the answer is not the job that was asked for")
+            raise InvalidResponse(DETAIL.name, "the answer is not the job that was asked for")
         return read
 
     @staticmethod
@@ -219,4 +219,4 @@ def _is_hopeless(error: SourceError | None) -> bool:
     """
     if isinstance(error, Denied):
         return error.status != _FORBIDDEN
-    return isinstance(error, Paused | Unsupported | OutOfTime)
+    return isinstance(error, CircuitOpen | Unsupported | OutOfTime)

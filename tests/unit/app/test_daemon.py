@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.app.daemon import Daemon, ShutdownError
+from exporter.app.events import Observed, defect
 from exporter.app.project import identity
-from exporter.app.report import Observed, defect
 from exporter.polling.memory import CountsMemory, ProjectMemory
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
@@ -20,7 +20,7 @@ from exporter.settings import Settings
 from exporter.settings.model import Tls
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.rig import settings_for
+from tests.e2e.harness import settings_for
 
 MEMORY = {"vision": ProjectMemory(origin="elsewhere", counts=CountsMemory(submitted={"": 7}))}
 
@@ -47,10 +47,10 @@ class Bench:
 async def running(settings: Settings, clock: ManualClock) -> AsyncIterator[Bench]:
     """Start a daemon that remembers seven submissions; at the end it is stopped as the program does it."""
     registry = CollectorRegistry()
-    own = Observed(registry)
+    self_metrics = Observed(registry)
     store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
     schedule = Schedule(grace_s=0.2, on_error=defect)
-    daemon = Daemon(settings, memory=MEMORY, schedule=schedule, store=store, clock=clock, own=own)
+    daemon = Daemon(settings, memory=MEMORY, schedule=schedule, store=store, clock=clock, self_metrics=self_metrics)
     async with schedule:
         await daemon.start()
         yield Bench(daemon, store, registry)
@@ -94,16 +94,16 @@ async def test_a_change_that_is_given_up_forgets_nothing(cloud: Simulator, clock
     hang = cloud.faults.add("hang:operation=*")
     settings = settings_for(cloud)
     async with running(settings, clock) as bench:
-        while not hang.struck:  # noqa: ASYNC110 - the simulator's faults have no events
+        while not hang.hits:  # noqa: ASYNC110 - the simulator's faults have no events
             await asyncio.sleep(0.01)
         changing = asyncio.create_task(bench.daemon.change(with_another(settings)))
         await asyncio.sleep(0.05)  # less than the poll's grace
         assert not changing.done()
-        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+        assert bench.daemon.dump()["vision"].counts.submitted == {"": 7}
         changing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await changing
-        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+        assert bench.daemon.dump()["vision"].counts.submitted == {"": 7}
 
 
 async def test_a_removed_project_is_remembered(cloud: Simulator, clock: ManualClock) -> None:
@@ -113,7 +113,7 @@ async def test_a_removed_project_is_remembered(cloud: Simulator, clock: ManualCl
     async with running(settings, clock) as bench:
         await bench.daemon.change(other)
         assert totals(bench) == {"speech": 0}
-        assert bench.daemon.remember()["vision"].counts.submitted == {"": 7}
+        assert bench.daemon.dump()["vision"].counts.submitted == {"": 7}
         await bench.daemon.change(settings)
         assert totals(bench) == {"vision": 7}
 

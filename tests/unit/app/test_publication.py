@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.app.output import Output
-from exporter.app.publication import Publication, State
+from exporter.app.publication import Publication, StatePersistence
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.memory import ProjectMemory
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Metrics
@@ -20,11 +20,11 @@ from tests.clock import ManualClock
 POLLED = CollectorState(name="jobs", ok=True, last_success_at=None, duration_s=0.1)
 
 
-class Slow(State):
+class Slow(StatePersistence):
     """A state file on a disk that is slow while `free` is not set."""
 
-    def __init__(self, path: Path, *, own: OwnMetrics, clock: ManualClock) -> None:
-        super().__init__(str(path), own=own, clock=clock)
+    def __init__(self, path: Path, *, self_metrics: SelfMetrics, clock: ManualClock) -> None:
+        super().__init__(str(path), self_metrics=self_metrics, clock=clock)
         self.free = threading.Event()
         self.begun = threading.Event()
         self.saved: list[str] = []
@@ -44,13 +44,15 @@ class Bench:
 
     def __init__(self, clock: ManualClock, folder: Path) -> None:
         self.registry = CollectorRegistry()
-        own = OwnMetrics(self.registry)
+        self_metrics = SelfMetrics(self.registry)
         self.store = SnapshotStore([ProjectSnapshot(project="vision")], clock=clock)
-        self.output = Output(Metrics(), initial=self.store.current, registry=self.registry, own=own, clock=clock)
-        self.state = Slow(folder / "state.json", own=own, clock=clock)
+        self.output = Output(
+            Metrics(), initial=self.store.current, registry=self.registry, self_metrics=self_metrics, clock=clock
+        )
+        self.state = Slow(folder / "state.json", self_metrics=self_metrics, clock=clock)
         self.publication = Publication(
             self.store,
-            remember=lambda: {"vision": ProjectMemory(origin=f"{self.polls} polls")},
+            dump=lambda: {"vision": ProjectMemory(origin=f"{self.polls} polls")},
             output=self.output,
             state=self.state,
         )
@@ -110,7 +112,7 @@ async def test_changes_meanwhile_are_written_once(bench: Bench) -> None:
 def test_a_write_that_fails_is_told_once_and_ends(clock: ManualClock, tmp_path: Path, obstacle: str) -> None:
     """Whatever stands in its way, saving never raises; the metric says 0 until it works again."""
     registry = CollectorRegistry()
-    state = State(str(tmp_path / "state.json"), own=OwnMetrics(registry), clock=clock)
+    state = StatePersistence(str(tmp_path / "state.json"), self_metrics=SelfMetrics(registry), clock=clock)
     good = {"vision": ProjectMemory(origin="here")}
     draft = tmp_path / ".state.json.draft"
     state.save(good)

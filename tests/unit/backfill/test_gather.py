@@ -9,9 +9,9 @@ import pytest
 
 from exporter.backfill.gather import PAUSES_S, Period, Reader
 from exporter.backfill.journal import Journal
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job, JobStatus
-from exporter.domain.source import Known, Sighting, SourceError
+from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 from tests.clock import ManualClock
 from tests.unit.backfill.past import T0, job, ran
@@ -37,25 +37,25 @@ class Locked(SourceError):
 
 
 @dataclass
-class Shelf:
+class FakeHistory:
     """An archive of some pages, and a source of minutes. `trouble` may raise before a page or a task is answered."""
 
-    pages: Sequence[Sequence[Job]] = ()
+    listed: Sequence[Sequence[Job]] = ()
     trouble: Callable[[str], None] = lambda _: None
     asked: list[str] = field(default_factory=list)
     api: Api = Api.V2
 
-    async def leaves(self, *, back_to: float, bookmark: str = "") -> AsyncIterator[Leaf]:
+    async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
         assert back_to == PERIOD.back_to
-        for number in range(int(bookmark or 0), len(self.pages)):
+        for number in range(int(cursor or 0), len(self.listed)):
             self.asked.append(f"page {number}")
             self.trouble(f"page {number}")
-            yield Leaf(jobs=tuple(Past(job=one) for one in self.pages[number]), bookmark=str(number + 1))
+            yield HistoryPage(jobs=tuple(HistoricJob(job=one) for one in self.listed[number]), cursor=str(number + 1))
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         raise AssertionError(known)
 
-    async def sweep(self, known: Known) -> Sighting:
+    async def sweep(self, known: TrackedState) -> PollResult:
         raise AssertionError(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ class Rig:
         self.pauses: list[float] = []
         self.told: list[tuple[str, int]] = []
         facts: dict[str, Any] = {
-            "wants_minutes": lambda _: True,
+            "wants_samples": lambda _: True,
             "passing": lambda error: isinstance(error, Away),
             **changed,
         }
@@ -121,7 +121,7 @@ async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
     across = ran("across", begin=-400, run=5000)
     later = ran("later", begin=1000, run=10)
     untold = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
-    shelf = Shelf([[later, across], [kept, over, untold]])
+    shelf = FakeHistory([[later, across], [kept, over, untold]])
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
@@ -132,7 +132,7 @@ async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
 
 async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
     """What broke off on page 1 begins with page 1, and a walk that is over is not made again."""
-    shelf = Shelf([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
+    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
     with Journal(tmp_path / "journal") as journal:
         for _ in range(2):
             with pytest.raises(No):
@@ -146,7 +146,7 @@ async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     """A cloud that is away for a while costs the first pauses, not the hours read so far."""
-    shelf = Shelf([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
+    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
@@ -164,7 +164,7 @@ async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         with pytest.raises(Away):
-            await rig.reader.read_jobs(Shelf([[]], trouble=away))
+            await rig.reader.read_jobs(FakeHistory([[]], trouble=away))
 
         assert rig.pauses == list(PAUSES_S)
 
@@ -178,35 +178,35 @@ async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path)
         ran("hidden", begin=0, run=100, tasks=two),
         job("waits", status=JobStatus.QUEUED, submitted_at=T0, tasks=two),
     ]
-    shelf = Shelf([jobs])
+    shelf = FakeHistory([jobs])
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal, wants_minutes=lambda one: one.job_id != "hidden", workers=3)
+        rig = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
         await rig.reader.read_jobs(shelf)
         await rig.reader.read_minutes(shelf)
         await rig.reader.read_minutes(shelf)
 
         assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
-        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", minutes=True)}
+        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"ran": 2, "before": 0, "hidden": 0, "waits": 0}
 
 
 async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
     """The cloud may have forgotten the minutes of one task: the other tasks and jobs have theirs."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
-    shelf = Shelf([jobs], trouble=twice("a w0", No()))
+    shelf = FakeHistory([jobs], trouble=twice("a w0", No()))
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
         await rig.reader.read_minutes(shelf)
 
-        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", minutes=True)}
+        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"a": 1, "b": 2}
 
 
 async def test_a_refusal_of_everything_ends_it(tmp_path: Path) -> None:
     """A locked key refuses the next task too: nothing further is asked, and what was read stays."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
-    shelf = Shelf([jobs], trouble=twice("b w0", Locked()))
+    shelf = FakeHistory([jobs], trouble=twice("b w0", Locked()))
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)

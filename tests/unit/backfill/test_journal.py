@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.backfill.journal import Journal, Occupied
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 from tests.unit.backfill.past import T0, ran
@@ -15,11 +15,11 @@ from tests.unit.backfill.past import T0, ran
 SERIES = TaskSeries(task="worker-0", cpu=[None, 0.5], accelerator=[0.25, None])
 
 
-def leaf(*jobs: Job, bookmark: str = "page 1") -> Leaf:
-    return Leaf(jobs=tuple(Past(job=job) for job in jobs), bookmark=bookmark)
+def leaf(*jobs: Job, cursor: str = "page 1") -> HistoryPage:
+    return HistoryPage(jobs=tuple(HistoricJob(job=job) for job in jobs), cursor=cursor)
 
 
-def taken(journal: Journal, page: Leaf, *, ask: bool = True) -> None:
+def taken(journal: Journal, page: HistoryPage, *, ask: bool = True) -> None:
     journal.take("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
 
 
@@ -29,7 +29,7 @@ def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(late, early))
 
-        assert [told.job for told in journal.jobs("vision", minutes=True)] == [early, late]
+        assert [told.job for told in journal.jobs("vision", samples=True)] == [early, late]
         assert list(journal.jobs("speech")) == []
 
 
@@ -38,15 +38,15 @@ def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) ->
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10)))
         journal.answer("vision", "j1", (SERIES,), at=T0 + 99)
-        taken(journal, leaf(ran("j1", begin=0, run=20), bookmark="page 2"))
+        taken(journal, leaf(ran("j1", begin=0, run=20), cursor="page 2"))
 
-        (told,) = journal.jobs("vision", minutes=True)
+        (told,) = journal.jobs("vision", samples=True)
         assert (told.job.ended_at, told.asked_at) == (T0 + 20, T0 + 99)
         assert [(each.task, each.cpu, each.accelerator) for each in told.series] == [
             ("worker-0", [None, 0.5], [0.25, None])
         ]
         assert journal.to_ask("vision", Api.V2, limit=10) == []
-        assert journal.bookmark("vision", Api.V2) == ("page 2", False)
+        assert journal.cursor("vision", Api.V2) == ("page 2", False)
 
 
 def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
 
     with Journal(tmp_path / "journal") as journal:
         assert journal.plan() == {"--since": "30d"}
-        assert journal.bookmark("vision", Api.V2) == ("page 1", True)
-        assert journal.bookmark("vision", Api.V1) == ("", False)
+        assert journal.cursor("vision", Api.V2) == ("page 1", True)
+        assert journal.cursor("vision", Api.V1) == ("", False)
         assert journal.count("vision") == 1
 
 

@@ -10,7 +10,7 @@ from exporter.backfill.gather import Period, Reader
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
 from exporter.backfill.write import Form, Subject, Writer
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api
 from exporter.domain.usage import TaskSeries
 from tests.clock import ManualClock
@@ -27,14 +27,14 @@ class History:
     jobs: int
     api: Api = Api.V2
 
-    async def leaves(self, *, back_to: float, bookmark: str = "") -> AsyncIterator[Leaf]:
-        del back_to, bookmark
+    async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
+        del back_to, cursor
         for page in range(0, self.jobs, 50):
             numbers = range(page, min(page + 50, self.jobs))
             jobs = [
                 ran(f"j{n}", begin=SPAN_S * (1 - n / self.jobs), wait=60, run=600, user=f"u{n % 9}") for n in numbers
             ]
-            yield Leaf(jobs=tuple(Past(job=job, series=SERIES) for job in jobs), bookmark=str(page))
+            yield HistoryPage(jobs=tuple(HistoricJob(job=job, series=SERIES) for job in jobs), cursor=str(page))
 
 
 async def peak_of(jobs: int, root: Path) -> int:
@@ -47,7 +47,7 @@ async def peak_of(jobs: int, root: Path) -> int:
             journal=journal,
             period=Period(since=T0, until=T0 + SPAN_S, back_to=T0),
             retention_s=3600.0,
-            wants_minutes=lambda _: True,
+            wants_samples=lambda _: True,
             passing=lambda _: False,
             clock=ManualClock(T0 + SPAN_S),
             progress=lambda *_, **__: None,

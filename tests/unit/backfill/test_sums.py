@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.backfill.course import course, states
-from exporter.backfill.grid import Grid, Level, Tally
+from exporter.backfill.grid import CumulativeCounter, Grid, Level
 from exporter.backfill.sums import SUMS, Sums
+from exporter.backfill.timeline import course, states
 from exporter.domain.job import Accelerator, Job, JobStatus
-from exporter.metrics.accounting import ACCELERATORS
-from exporter.metrics.project import FINISHED, JOBS, STARTED, SUBMITTED
+from exporter.metrics.families.accounting import ACCELERATORS
+from exporter.metrics.families.project import FINISHED, JOBS, STARTED, SUBMITTED
 from tests.unit.backfill.past import T0, job, jobs, ran
 
 GRID = Grid.over(T0, T0 + 1000, step=100)
@@ -61,7 +61,7 @@ def test_fractions_leave_no_noise() -> None:
 
 def test_what_happened_before_the_first_moment_is_not_counted() -> None:
     """A counter begins at 0: an event at the first moment or before is history to it."""
-    tally = Tally(GRID)
+    tally = CumulativeCounter(GRID)
     for at in (-50, 0, 1, 100, 950, 5000):
         tally.count(T0 + at)
 

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
 from exporter.backfill.write import Form, Subject, Writer
-from exporter.domain.history import Leaf, Past
+from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 from exporter.metrics.catalog import TASK_FAMILIES
@@ -25,9 +25,9 @@ MINUTES = TaskSeries(task="worker-0", cpu=[0.5, 0.25, None], accelerator=[0.75, 
 def kept(folder: Path, *past: Job, series: tuple[TaskSeries, ...] = ()) -> Journal:
     """A journal of these jobs, all with the same minutes."""
     journal = Journal(folder / "journal")
-    pasts = [Past(job=one, series=series) for one in past]
+    pasts = [HistoricJob(job=one, series=series) for one in past]
     journal.take(
-        "vision", Api.V2, Leaf(jobs=tuple(pasts), bookmark=""), at=T0 + 5000, keep=[(p, False) for p in pasts]
+        "vision", Api.V2, HistoryPage(jobs=tuple(pasts), cursor=""), at=T0 + 5000, keep=[(p, False) for p in pasts]
     )
     return journal
 
@@ -100,7 +100,7 @@ def test_what_the_settings_hide_stays_hidden(tmp_path: Path) -> None:
         kept(tmp_path, *past),
         form(),
         shows=lambda one: one.job_id != "hidden",
-        veil=lambda one: replace(one, user="f00"),
+        mask_user=lambda one: replace(one, user="f00"),
     )
 
     text = output.read_text(encoding="utf-8")
@@ -185,14 +185,14 @@ def test_breaking_off_leaves_what_was_there(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     many=jobs,
-    minutes=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=90),
+    samples=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=90),
 )
 def test_any_past_passes_the_strict_parser(
-    many: list[Job], minutes: list[float | None], tmp_path_factory: pytest.TempPathFactory
+    many: list[Job], samples: list[float | None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """OpenMetrics' own rules hold: families and series stand together, times grow, counters end in _total."""
     folder = tmp_path_factory.mktemp("past")
-    series = (TaskSeries(task="worker-0", cpu=minutes, accelerator=minutes),)
+    series = (TaskSeries(task="worker-0", cpu=samples, accelerator=samples),)
     grid = Grid.over(T0 - 1000, T0 + 2000, step=300)
     output = written(folder, kept(folder, *many, series=series), form(grid=grid))
 

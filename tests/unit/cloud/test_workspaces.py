@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Denied, Refused, Unreachable, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import CloudError, Denied, Refused, ServerError, Unreachable, Unsupported
 from exporter.cloud.workspaces import REFRESH_S, AllWorkspaces, FixedWorkspaces
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 RECORDED = (Path(__file__).parents[2] / "fixtures" / "v1" / "workspaces.json").read_bytes()
 RESEARCH = "5ec0d000000000000000000000000001"
@@ -100,7 +100,7 @@ async def test_both_generations_ask_once(clock: ManualClock) -> None:
 
 async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> None:
     """Workspaces do not vanish because a call failed; the next look asks again."""
-    caller = Scripted(RECORDED, Broken("v1_list_workspaces", "down", status=502), page("0"))
+    caller = Scripted(RECORDED, ServerError("v1_list_workspaces", "down", status=502), page("0"))
     workspaces = AllWorkspaces(caller, clock, Notes())
     await workspaces()
     clock.turn(REFRESH_S)

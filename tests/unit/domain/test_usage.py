@@ -10,9 +10,9 @@ from exporter.domain.usage import JobUsage, TaskSeries, TaskUsage, combine, summ
 
 Minutes = Sequence[float | None]
 
-minutes = st.lists(st.none() | st.floats(min_value=0, max_value=1), max_size=12)
+samples = st.lists(st.none() | st.floats(min_value=0, max_value=1), max_size=12)
 tasks = st.builds(
-    TaskSeries, task=st.sampled_from(["", "worker-0", "ps-1"]), cpu=minutes, memory=minutes, accelerator=minutes
+    TaskSeries, task=st.sampled_from(["", "worker-0", "ps-1"]), cpu=samples, memory=samples, accelerator=samples
 )
 
 
@@ -204,12 +204,12 @@ def test_a_summary_only_repeats_what_was_sampled(series: TaskSeries, idle_thresh
     """Every ratio "now" is one of the series' own samples, and the idle time fits into the series."""
     usage = summarise(series, idle_threshold=idle_threshold)
 
-    for ratio, minutes in (
+    for ratio, samples in (
         (usage.cpu_ratio, series.cpu),
         (usage.memory_ratio, series.memory),
         (usage.accelerator_ratio, series.accelerator),
     ):
-        assert ratio is None or ratio in minutes
+        assert ratio is None or ratio in samples
     samples = [value for value in series.accelerator if value is not None]
     assert (usage.idle_s is None) == (not samples)
     if usage.idle_s is not None:

@@ -33,9 +33,9 @@ def job(run_s: float | None = None, **facts: Any) -> Job:
     return Job(job_id="j", api=facts.pop("api", Api.V2), **(usual | facts))
 
 
-def told(accounts: Accounts, veil: Callable[[str], str] = str) -> Totals:
+def told(accounts: Accounts, mask_user: Callable[[str], str] = str) -> Totals:
     """Everything counted so far."""
-    return accounts.freeze(Totals(), veil=veil)
+    return accounts.freeze(Totals(), mask_user=mask_user)
 
 
 def live(*states: Job, news: bool = True, accounts: Accounts | None = None) -> Totals:
@@ -130,9 +130,9 @@ def test_how_often_anybody_looked_does_not_matter(lengths: list[float], failed: 
     account = Account.opened(states[0], news=True, started=True)
     for at, state in enumerate(states):
         if at in restarts:
-            account = Account(account.remember())
-            memory, accounts = accounts.remember(CountsMemory()), Accounts(max_users=10)
-            accounts.recall(memory)
+            account = Account(account.dump())
+            memory, accounts = accounts.dump(CountsMemory()), Accounts(max_users=10)
+            accounts.restore(memory)
         account.update(state, accounts)
     once, often = live(states[-1]), told(accounts)
 
@@ -198,7 +198,7 @@ def test_places_are_kept_across_a_restart() -> None:
     accounts = Accounts(max_users=1)
     used(accounts, ann=1.0)
     again = Accounts(max_users=1)
-    again.recall(accounts.remember(CountsMemory()))
+    again.restore(accounts.dump(CountsMemory()))
 
     assert used(again, bob=5.0, ann=1.0) == {"ann": 2.0, OTHER: 5.0}
 
@@ -216,7 +216,7 @@ def test_a_veil_loses_no_second() -> None:
     accounts = Accounts(max_users=2)
     used(accounts, ann=1.0, bob=2.0, eve=0.5)
 
-    shown = {holder.user: seconds for holder, seconds in told(accounts, veil=lambda _: "").held_s.items()}
+    shown = {holder.user: seconds for holder, seconds in told(accounts, mask_user=lambda _: "").held_s.items()}
     assert shown == {"": 3.0, OTHER: 0.5}
 
 

@@ -62,7 +62,7 @@ def test_it_does_not_matter_when_anybody_looked(run: str, looks: list[int], grac
     for length in sorted(looks):
         often += idle(meter, run[:length], grace_s=grace_min * 60.0)
         if restarts:
-            meter = IdleMeter(meter.remember())
+            meter = IdleMeter(meter.dump())
     often += idle(meter, run, grace_s=grace_min * 60.0, last=True)
 
     assert often == once
@@ -116,4 +116,4 @@ def test_what_is_remembered_is_small() -> None:
     meter = IdleMeter()
     idle(meter, "b" * 100 + "ii", grace_s=600)
 
-    assert meter.remember() == IdleMemory(settled=102, streak=2, pending_s=120.0)
+    assert meter.dump() == IdleMemory(settled=102, streak=2, pending_s=120.0)

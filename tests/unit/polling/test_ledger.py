@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.domain.job import Api, Job, JobStatus
-from exporter.domain.source import Sighting, SourceError
+from exporter.domain.source import PollResult, SourceError
 from exporter.polling.ledger import LATE_S, Counts, Ledger
 
 T0 = 1_700_000_000.0
@@ -28,13 +28,13 @@ class Bench:
         self.counts = Counts()
         self.ledger = Ledger(counts=self.counts, retention_s=DAY_S, linger_s=300.0)
 
-    def look(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
+    def update(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
         failures = (SourceError("list: no answer"),) if failed else ()
-        self.ledger.look(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at, at=at)
+        self.ledger.update(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at, at=at)
 
     def sweep(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
         failures = (SourceError("list: no answer"),) if failed else ()
-        self.ledger.sweep(Sighting(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
+        self.ledger.sweep(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
 
     @property
     def counted(self) -> tuple[int, int, dict[str, int]]:
@@ -57,7 +57,7 @@ def bench() -> Bench:
 
 def test_the_first_look_counts_nothing(bench: Bench) -> None:
     """Jobs that were there before us are history: they are tracked, not counted."""
-    bench.look(a_job("running"), a_job("done", JobStatus.COMPLETED, ended_at=T0))
+    bench.update(a_job("running"), a_job("done", JobStatus.COMPLETED, ended_at=T0))
 
     assert bench.counted == (0, 0, {})
     assert bench.tracked == {"running": JobStatus.RUNNING, "done": JobStatus.COMPLETED}
@@ -65,41 +65,41 @@ def test_the_first_look_counts_nothing(bench: Bench) -> None:
 
 def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
     """Only a wholly good look ends the seeding, or a workspace that answers late would be counted as new."""
-    bench.look(a_job("early"), failed=True)
-    bench.look(a_job("early"), a_job("late"), at=T0 + 30)
+    bench.update(a_job("early"), failed=True)
+    bench.update(a_job("early"), a_job("late"), at=T0 + 30)
 
     assert bench.counted == (0, 0, {})
-    assert not bench.ledger.known().seeding
+    assert not bench.ledger.known().bootstrapping
 
 
 def test_a_part_that_never_answers_ends_the_seeding_all_the_same(bench: Bench) -> None:
     """A workspace that may not be read must not keep the others from being counted for ever: the third look seeds."""
     for at in (0, 30, 60):
         assert not bench.ledger.seeded
-        bench.look(a_job("old"), at=T0 + at, failed=True)
+        bench.update(a_job("old"), at=T0 + at, failed=True)
     assert bench.ledger.seeded
-    bench.look(a_job("old"), a_job("new", submitted_at=T0 + 70), at=T0 + 90, failed=True)
+    bench.update(a_job("old"), a_job("new", submitted_at=T0 + 70), at=T0 + 90, failed=True)
 
     assert bench.counted == (1, 1, {})
 
 
 def test_what_is_remembered_stays_bounded_while_a_part_fails(bench: Bench) -> None:
     """Ids are remembered for six hours while a part fails, because it may come back with jobs nobody has seen."""
-    bench.look()
+    bench.update()
     for hour in range(1, 30):
         job = a_job(f"j{hour}", JobStatus.COMPLETED, submitted_at=T0 + hour * 3600, ended_at=T0 + hour * 3600)
-        bench.look(job, at=T0 + hour * 3600, failed=True)
-    assert len(bench.ledger.remember(means={}).seen) == 6
-    assert bench.ledger.is_news(a_job("late", submitted_at=T0 + 24 * 3600))
+        bench.update(job, at=T0 + hour * 3600, failed=True)
+    assert len(bench.ledger.dump(means={}).seen) == 6
+    assert bench.ledger.is_new(a_job("late", submitted_at=T0 + 24 * 3600))
     assert bench.counted == (29, 29, {"completed": 29})
 
 
 def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> None:
     """The cloud may say of a job that it is gone and list it later: its end has been counted already."""
-    bench.look(a_job())
-    bench.look(at=T0 + 30, gone=["a"])
-    bench.look(a_job(), at=T0 + 60)
-    bench.look(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
+    bench.update(a_job())
+    bench.update(at=T0 + 30, gone=["a"])
+    bench.update(a_job(), at=T0 + 60)
+    bench.update(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
 
     assert bench.tracked == {"a": JobStatus.COMPLETED}
     assert bench.counted == (0, 0, {"unknown": 1})
@@ -107,43 +107,43 @@ def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> Non
 
 def test_a_life_is_counted_once(bench: Bench) -> None:
     """Submitted, started and finished count once each, however often the job is seen in each status."""
-    bench.look()
+    bench.update()
     waiting = a_job(status=JobStatus.QUEUED, submitted_at=T0 + 10, started_at=None)
     running = a_job(submitted_at=T0 + 10, started_at=T0 + 60)
     for at, job in enumerate([waiting, waiting, running, running, *[replace(running, status=JobStatus.FAILED)] * 2]):
-        bench.look(job, at=T0 + 30 * at)
+        bench.update(job, at=T0 + 30 * at)
 
     assert bench.counted == (1, 1, {"failed": 1})
 
 
 def test_a_job_between_two_looks_still_counts(bench: Bench) -> None:
     """A job that was submitted, ran and failed between two looks counts in all three totals."""
-    bench.look(a_job("old"))
-    bench.look(a_job("quick", JobStatus.FAILED, submitted_at=T0 + 5, started_at=T0 + 6), at=T0 + 30)
+    bench.update(a_job("old"))
+    bench.update(a_job("quick", JobStatus.FAILED, submitted_at=T0 + 5, started_at=T0 + 6), at=T0 + 30)
 
     assert bench.counted == (1, 1, {"failed": 1})
 
 
 def test_a_job_that_never_ran_did_not_start(bench: Bench) -> None:
     """A job that failed before it ran is submitted and finished, never started."""
-    bench.look()
-    bench.look(a_job(status=JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+    bench.update()
+    bench.update(a_job(status=JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
 
     assert bench.counted == (1, 0, {"failed": 1})
 
 
 def test_running_without_a_start_time_has_started(bench: Bench) -> None:
     """The cloud may say Running while start_time is still 0 (API reference §4.3): that is a start."""
-    bench.look()
-    bench.look(a_job(submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+    bench.update()
+    bench.update(a_job(submitted_at=T0 + 5, started_at=None), at=T0 + 30)
 
     assert bench.counted == (1, 1, {})
 
 
 def test_old_history_that_surfaces_is_no_news(bench: Bench) -> None:
     """When newer jobs are deleted, older ones move up the newest page: they were there before, and do not count."""
-    bench.look(a_job("newest", JobStatus.COMPLETED, submitted_at=T0, ended_at=T0))
-    bench.look(a_job("older", JobStatus.FAILED, submitted_at=T0 - 100, ended_at=T0 - 50), at=T0 + 30)
+    bench.update(a_job("newest", JobStatus.COMPLETED, submitted_at=T0, ended_at=T0))
+    bench.update(a_job("older", JobStatus.FAILED, submitted_at=T0 - 100, ended_at=T0 - 50), at=T0 + 30)
 
     assert bench.counted == (0, 0, {})
     assert "older" in bench.tracked
@@ -151,15 +151,15 @@ def test_old_history_that_surfaces_is_no_news(bench: Bench) -> None:
 
 def test_history_beyond_the_retention_is_not_tracked(bench: Bench) -> None:
     """A finished job whose retention is over leaves no trace when it is listed."""
-    bench.look(a_job("ancient", JobStatus.FAILED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
+    bench.update(a_job("ancient", JobStatus.FAILED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
 
     assert bench.tracked == {}
 
 
 def test_history_beyond_the_retention_is_no_news_later(bench: Bench) -> None:
     """What the seed saw sets the line below which nothing is news, also when none of it was worth tracking."""
-    bench.look(a_job("ancient", JobStatus.COMPLETED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
-    bench.look(a_job("older", JobStatus.FAILED, submitted_at=T0 - 9 * DAY_S, ended_at=T0 - 60), at=T0 + 30)
+    bench.update(a_job("ancient", JobStatus.COMPLETED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
+    bench.update(a_job("older", JobStatus.FAILED, submitted_at=T0 - 9 * DAY_S, ended_at=T0 - 60), at=T0 + 30)
 
     assert bench.tracked == {"older": JobStatus.FAILED}
     assert bench.counted == (0, 0, {})
@@ -167,16 +167,16 @@ def test_history_beyond_the_retention_is_no_news_later(bench: Bench) -> None:
 
 def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
     """The series of a finished job end one retention after its end, although it is listed for ever (trap 40)."""
-    bench.look(a_job())
+    bench.update(a_job())
     done = a_job(status=JobStatus.COMPLETED, ended_at=T0 + 30)
-    bench.look(done, at=T0 + 30)
-    bench.look(at=T0 + 30 + DAY_S - 1)
+    bench.update(done, at=T0 + 30)
+    bench.update(at=T0 + 30 + DAY_S - 1)
     assert bench.tracked == {"a": JobStatus.COMPLETED}
 
-    bench.look(done, at=T0 + 30 + DAY_S)
+    bench.update(done, at=T0 + 30 + DAY_S)
     assert bench.tracked == {}
 
-    bench.look(done, at=T0 + 60 + DAY_S)
+    bench.update(done, at=T0 + 60 + DAY_S)
     assert bench.tracked == {}
     assert bench.counted == (0, 0, {"completed": 1})
 
@@ -184,10 +184,10 @@ def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
 def test_a_forgotten_job_is_never_news_again(bench: Bench) -> None:
     """A counted job whose retention is over and that is still listed is not counted a second time."""
     bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
-    bench.look()
+    bench.update()
     quick = a_job("quick", JobStatus.COMPLETED, submitted_at=T0 + 5, ended_at=T0 + 10)
     for at in range(30, 30 * 200, 30):
-        bench.look(quick, at=T0 + at)
+        bench.update(quick, at=T0 + at)
 
     assert bench.counted == (1, 1, {"completed": 1})
     assert bench.tracked == {}
@@ -196,10 +196,10 @@ def test_a_forgotten_job_is_never_news_again(bench: Bench) -> None:
 def test_a_forgotten_job_without_any_time_is_never_news_again(bench: Bench) -> None:
     """A job that the cloud tells no time of is known by its id alone, also after its retention."""
     bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
-    bench.look()
+    bench.update()
     undated = a_job("undated", JobStatus.FAILED, submitted_at=None, started_at=None)
     for at in range(30, 30 * 20, 30):
-        bench.look(undated, at=T0 + at)
+        bench.update(undated, at=T0 + at)
 
     assert bench.counted == (1, 0, {"failed": 1})
     assert bench.tracked == {}
@@ -207,35 +207,35 @@ def test_a_forgotten_job_without_any_time_is_never_news_again(bench: Bench) -> N
 
 def test_a_job_that_turns_up_late_is_still_news(bench: Bench) -> None:
     """A job listed only after a newer one was seen counts, within the margin."""
-    bench.look()
-    bench.look(a_job("newer", submitted_at=T0 + 100), at=T0 + 110)
-    bench.look(a_job("newer", submitted_at=T0 + 100), a_job("late", submitted_at=T0 + 50), at=T0 + 140)
+    bench.update()
+    bench.update(a_job("newer", submitted_at=T0 + 100), at=T0 + 110)
+    bench.update(a_job("newer", submitted_at=T0 + 100), a_job("late", submitted_at=T0 + 50), at=T0 + 140)
 
     assert bench.counted == (2, 2, {})
 
 
 def test_what_is_older_than_the_margin_is_not_news(bench: Bench) -> None:
     """Ids are remembered for the margin only, so that memory does not grow with history."""
-    bench.look()
-    bench.look(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
-    bench.look(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
+    bench.update()
+    bench.update(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
+    bench.update(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
 
-    assert not bench.ledger.is_news(a_job("stranger", submitted_at=T0 + 15))
-    assert bench.ledger.is_news(a_job("stranger", submitted_at=T0 + 25 + LATE_S))
+    assert not bench.ledger.is_new(a_job("stranger", submitted_at=T0 + 15))
+    assert bench.ledger.is_new(a_job("stranger", submitted_at=T0 + 25 + LATE_S))
 
 
 def test_a_failed_look_makes_nothing_disappear(bench: Bench) -> None:
     """What did not answer changes nothing: the job stays as it was last seen."""
-    bench.look(a_job())
-    bench.look(at=T0 + 30, failed=True)
+    bench.update(a_job())
+    bench.update(at=T0 + 30, failed=True)
 
     assert bench.tracked == {"a": JobStatus.RUNNING}
 
 
 def test_a_deleted_running_job_vanishes_and_counts_as_unknown(bench: Bench) -> None:
     """We did not see how it ended, so it counts as finished with the status nobody knows."""
-    bench.look(a_job())
-    bench.look(gone=["a"], at=T0 + 30)
+    bench.update(a_job())
+    bench.update(gone=["a"], at=T0 + 30)
 
     assert bench.tracked == {}
     assert bench.counted == (0, 0, {"unknown": 1})
@@ -243,32 +243,32 @@ def test_a_deleted_running_job_vanishes_and_counts_as_unknown(bench: Bench) -> N
 
 def test_a_job_deleted_right_after_its_end_lingers(bench: Bench) -> None:
     """A failure stays visible for five minutes even when the job is deleted at once, or a slow scraper misses it."""
-    bench.look(a_job())
-    bench.look(a_job(status=JobStatus.FAILED), at=T0 + 30)
-    bench.look(gone=["a"], at=T0 + 60)
+    bench.update(a_job())
+    bench.update(a_job(status=JobStatus.FAILED), at=T0 + 30)
+    bench.update(gone=["a"], at=T0 + 60)
     assert bench.tracked == {"a": JobStatus.FAILED}
 
-    bench.look(at=T0 + 30 + 299)
+    bench.update(at=T0 + 30 + 299)
     assert bench.tracked == {"a": JobStatus.FAILED}
 
-    bench.look(at=T0 + 30 + 300)
+    bench.update(at=T0 + 30 + 300)
     assert bench.tracked == {}
     assert bench.counted == (0, 0, {"failed": 1})
 
 
 def test_gone_of_a_stranger_means_nothing(bench: Bench) -> None:
     """Word that an untracked job is gone changes nothing."""
-    bench.look(a_job())
-    bench.look(a_job(), gone=["stranger"], at=T0 + 30)
+    bench.update(a_job())
+    bench.update(a_job(), gone=["stranger"], at=T0 + 30)
 
     assert bench.tracked == {"a": JobStatus.RUNNING}
 
 
 def test_an_end_without_a_time_is_when_we_saw_it(bench: Bench) -> None:
     """Where the API's times do not tell the end of a job, it ended when we saw it; seeing it again moves nothing."""
-    bench.look(a_job())
+    bench.update(a_job())
     for at in (30, 60, 90):
-        bench.look(a_job(status=JobStatus.FAILED), at=T0 + at)
+        bench.update(a_job(status=JobStatus.FAILED), at=T0 + at)
 
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 30]
 
@@ -276,26 +276,26 @@ def test_an_end_without_a_time_is_when_we_saw_it(bench: Bench) -> None:
 def test_an_end_before_the_first_look_is_not_made_up(bench: Bench) -> None:
     """A job that was already finished at the first look, without times, has no end time, also later."""
     failed = a_job(status=JobStatus.FAILED)
-    bench.look(failed)
-    bench.look(failed, at=T0 + 30)
+    bench.update(failed)
+    bench.update(failed, at=T0 + 30)
 
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [None]
 
 
 def test_a_new_job_that_is_already_finished_ended_when_we_saw_it(bench: Bench) -> None:
     """A job first seen after the seed, already failed and without times, gets the time of that look as its end."""
-    bench.look()
-    bench.look(a_job("new", JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
+    bench.update()
+    bench.update(a_job("new", JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
 
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 30]
 
 
 def test_a_lost_job_that_comes_back_counts_its_end_once(bench: Bench) -> None:
     """Lost jobs may return (API reference §4.1): its end counts once, at the later time."""
-    bench.look(a_job())
-    bench.look(a_job(status=JobStatus.LOST), at=T0 + 30)
-    bench.look(a_job(), at=T0 + 60)
-    bench.look(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
+    bench.update(a_job())
+    bench.update(a_job(status=JobStatus.LOST), at=T0 + 30)
+    bench.update(a_job(), at=T0 + 60)
+    bench.update(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
 
     assert bench.counted == (0, 0, {"lost": 1})
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 90]
@@ -306,7 +306,7 @@ def test_unknown_jobs_are_asked_in_turn_and_few_at_a_time(bench: Bench) -> None:
     unclear = [a_job(f"u{n}", JobStatus.UNKNOWN) for n in range(12)]
     asked: set[str] = set()
     for at in range(3):
-        bench.look(*unclear, at=T0 + at)
+        bench.update(*unclear, at=T0 + at)
         now_asked = set(bench.ledger.known().unfinished)
         assert len(now_asked) == 5
         asked |= now_asked
@@ -316,7 +316,7 @@ def test_unknown_jobs_are_asked_in_turn_and_few_at_a_time(bench: Bench) -> None:
 
 def test_a_sweep_brings_recent_history_and_counts_nothing(bench: Bench) -> None:
     """The first sweep adds finished jobs that the newest page did not show; they ended before us."""
-    bench.look(a_job("running"))
+    bench.update(a_job("running"))
     bench.sweep(a_job("done", JobStatus.FAILED, submitted_at=T0 - 5000, ended_at=T0 - 100), at=T0 + 100)
 
     assert bench.tracked == {"running": JobStatus.RUNNING, "done": JobStatus.FAILED}
@@ -325,8 +325,8 @@ def test_a_sweep_brings_recent_history_and_counts_nothing(bench: Bench) -> None:
 
 def test_a_sweep_never_turns_back_what_a_look_saw_since(bench: Bench) -> None:
     """A sweep takes minutes: what it read of a tracked or an active job is older than what the looks know."""
-    bench.look(a_job())
-    bench.look(a_job(status=JobStatus.COMPLETED, ended_at=T0 + 20), at=T0 + 30)
+    bench.update(a_job())
+    bench.update(a_job(status=JobStatus.COMPLETED, ended_at=T0 + 20), at=T0 + 30)
     bench.sweep(a_job(), a_job("stranger"), at=T0 + 60)
 
     assert bench.tracked == {"a": JobStatus.COMPLETED}
@@ -334,18 +334,18 @@ def test_a_sweep_never_turns_back_what_a_look_saw_since(bench: Bench) -> None:
 
 def test_a_sweep_leaves_news_to_the_look(bench: Bench) -> None:
     """A new finished job that a sweep meets first is left to the next look, which counts it."""
-    bench.look()
+    bench.update()
     quick = a_job("quick", JobStatus.COMPLETED, submitted_at=T0 + 5, ended_at=T0 + 10)
     bench.sweep(quick, at=T0 + 20)
     assert bench.tracked == {}
 
-    bench.look(quick, at=T0 + 30)
+    bench.update(quick, at=T0 + 30)
     assert bench.counted == (1, 1, {"completed": 1})
 
 
 def test_a_sweep_removes_what_was_deleted(bench: Bench) -> None:
     """A finished job that was deleted vanishes with the sweep that found it gone."""
-    bench.look(a_job("done", JobStatus.COMPLETED, ended_at=T0 - 10))
+    bench.update(a_job("done", JobStatus.COMPLETED, ended_at=T0 - 10))
     bench.sweep(gone=["done"], at=T0 + 1000)
 
     assert bench.tracked == {}
@@ -353,7 +353,7 @@ def test_a_sweep_removes_what_was_deleted(bench: Bench) -> None:
 
 def test_later_sweeps_look_back_to_the_oldest_tracked_job(bench: Bench) -> None:
     """Once the history was walked, what is older than everything tracked cannot matter any more."""
-    bench.look(a_job("young", submitted_at=T0 - 10), a_job("old", submitted_at=T0 - 500))
+    bench.update(a_job("young", submitted_at=T0 - 10), a_job("old", submitted_at=T0 - 500))
     assert bench.ledger.known().oldest_at is None
     bench.sweep(failed=True)
     assert bench.ledger.known().oldest_at is None
@@ -363,7 +363,7 @@ def test_later_sweeps_look_back_to_the_oldest_tracked_job(bench: Bench) -> None:
 
 def test_every_pool_starts_at_zero(bench: Bench) -> None:
     """A pool's counters exist before its first event, so that increase() sees that event."""
-    bench.look(a_job(pool_id="pool-a"))
+    bench.update(a_job(pool_id="pool-a"))
     totals = bench.counts.freeze()
 
     assert totals.submitted == {"": 0, "pool-a": 0}
@@ -381,7 +381,7 @@ LIVES = st.lists(
 def test_counts_never_exceed_lives(lives: list[list[JobStatus]], failed: list[bool]) -> None:
     """Whatever the statuses and failures, a job counts at most once in each total, and no total ever goes back."""
     bench = Bench()
-    bench.look()
+    bench.update()
     before = bench.counted
     for step in range(6):
         jobs = [
@@ -389,7 +389,7 @@ def test_counts_never_exceed_lives(lives: list[list[JobStatus]], failed: list[bo
             for n, life in enumerate(lives)
             if step < len(life)
         ]
-        bench.look(*jobs, at=T0 + 30 * (step + 1), failed=failed[step])
+        bench.update(*jobs, at=T0 + 30 * (step + 1), failed=failed[step])
         submitted, started, finished = bench.counted
         assert submitted >= before[0]
         assert started >= before[1]

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.domain.source import JobSource, Known, Sighting, SourceError
+from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 from exporter.polling.ledger import LATE_S, Counts, Ledger
 from exporter.polling.memory import CountsMemory, LedgerMemory, ProjectMemory
-from exporter.polling.poller import Plan, ProjectPoller
-from exporter.polling.screen import Screen
+from exporter.polling.poller import PollSettings, ProjectPoller
 from exporter.polling.statefile import StateFile
+from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 
 T0 = 1_700_000_000.0
@@ -28,7 +28,7 @@ LINGER_S = 300.0
 class Step:
     """One look or sweep, and how long after the one before."""
 
-    sighting: Sighting
+    sighting: PollResult
     sweep: bool
     after_s: float
 
@@ -45,13 +45,11 @@ class Kept:
         if step.sweep:
             self.ledger.sweep(step.sighting, now=now)
         else:
-            self.ledger.look(step.sighting, now=now, at=now)
+            self.ledger.update(step.sighting, now=now, at=now)
 
     def memory(self) -> ProjectMemory:
         """Everything that is remembered."""
-        return ProjectMemory(
-            origin="here", counts=self.counts.remember(), ledgers={"v2": self.ledger.remember(means={})}
-        )
+        return ProjectMemory(origin="here", counts=self.counts.dump(), ledgers={"v2": self.ledger.dump(means={})})
 
     def known(self) -> tuple[object, ...]:
         """What a source would be told."""
@@ -60,10 +58,10 @@ class Kept:
         return (
             known.unfinished,
             known.tracked,
-            known.seeding,
+            known.bootstrapping,
             known.oldest_at,
-            known.torn,
-            [known.is_news(each) for each in asked],
+            known.incomplete,
+            [known.is_new(each) for each in asked],
         )
 
 
@@ -79,8 +77,8 @@ def restarted(before: Kept, *, path: Path) -> Kept:
     projects, warning = state.load()
     assert warning == ""
     after = kept()
-    after.counts.recall(projects["vision"].counts)
-    after.ledger.recall(projects["vision"].ledgers["v2"])
+    after.counts.restore(projects["vision"].counts)
+    after.ledger.restore(projects["vision"].ledgers["v2"])
     return after
 
 
@@ -116,13 +114,13 @@ JOBS = st.builds(
 )
 
 
-def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> Sighting:
+def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> PollResult:
     once = {each.job_id: each for each in jobs}
-    return Sighting(
+    return PollResult(
         jobs=tuple(once.values()),
         gone=gone - once.keys(),
         failures=(SourceError("no answer"),) if failed else (),
-        torn=frozenset(once) if failed else frozenset(),
+        incomplete=frozenset(once) if failed else frozenset(),
     )
 
 
@@ -165,13 +163,13 @@ def test_a_restart_at_any_point_changes_nothing(
 def test_what_was_told_of_a_job_stays() -> None:
     """A restart loses the records behind a listing: until they can be had again a job keeps its pool and start."""
     before = kept()
-    look = Step(Sighting(), sweep=False, after_s=0)
-    before.take(look, now=T0)
+    poll = Step(PollResult(), sweep=False, after_s=0)
+    before.take(poll, now=T0)
     known = job("a", submitted_at=T0 + 1, pool_id="a100", started_at=T0 + 2)
-    before.take(Step(Sighting(jobs=(known,)), sweep=False, after_s=0), now=T0 + 30)
-    before.ledger.recall(before.ledger.remember(means={}))
+    before.take(Step(PollResult(jobs=(known,)), sweep=False, after_s=0), now=T0 + 30)
+    before.ledger.restore(before.ledger.dump(means={}))
     bare = job("a", JobStatus.FAILED, submitted_at=T0 + 1, ended_at=T0 + 40)
-    before.take(Step(Sighting(jobs=(bare,)), sweep=False, after_s=0), now=T0 + 60)
+    before.take(Step(PollResult(jobs=(bare,)), sweep=False, after_s=0), now=T0 + 60)
 
     assert {key: n for key, n in before.counts.finished.items() if n} == {("a100", JobStatus.FAILED): 1}
     entry = before.ledger.entry("a")
@@ -182,9 +180,9 @@ def test_what_was_told_of_a_job_stays() -> None:
 def test_an_empty_memory_is_a_first_start() -> None:
     """What was never polled remembers that: the next look seeds."""
     fresh = kept()
-    fresh.ledger.recall(LedgerMemory())
-    fresh.counts.recall(CountsMemory())
-    assert fresh.ledger.known().seeding
+    fresh.ledger.restore(LedgerMemory())
+    fresh.counts.restore(CountsMemory())
+    assert fresh.ledger.known().bootstrapping
     assert fresh.memory() == kept().memory()
 
 
@@ -195,12 +193,12 @@ class FakeSource:
     api: Api
     jobs: tuple[Job, ...] = ()
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         missing = frozenset(known.unfinished.keys() - {each.job_id for each in self.jobs})
-        return Sighting(jobs=self.jobs, gone=missing)
+        return PollResult(jobs=self.jobs, gone=missing)
 
-    async def sweep(self, known: Known) -> Sighting:
-        return await self.look(known)
+    async def sweep(self, known: TrackedState) -> PollResult:
+        return await self.poll(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
         return ("worker-0",)
@@ -221,8 +219,8 @@ def a_poller(clock: ManualClock, sources: FakeSources, *, origin: str = "here") 
     return ProjectPoller(
         identity=ProjectSnapshot(project="vision"),
         sources=sources,
-        plan=Plan(),
-        screen=Screen(),
+        plan=PollSettings(),
+        screen=Visibility(),
         clock=clock,
         on_change=lambda _: None,
         on_poll=lambda _: None,
@@ -243,7 +241,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
     clock.turn(30)
     await poller.poll_jobs()
     assert "a" not in (poller.snapshot().jobs or {})
-    assert poller.remember().ledgers.keys() == {"v1", "v2"}  # a restart now would not forget it either
+    assert poller.dump().ledgers.keys() == {"v1", "v2"}  # a restart now would not forget it either
 
     old.jobs = (
         job("a", JobStatus.FAILED, submitted_at=clock.time() - 29),
@@ -265,7 +263,7 @@ async def test_another_project_takes_over_the_totals_alone(clock: ManualClock) -
     here.jobs = (job("a", submitted_at=clock.time() + 1),)
     await before.poll_jobs()
     after = a_poller(clock, FakeSources((there,)), origin="there")
-    after.recall(before.remember())
+    after.restore(before.dump())
     await after.poll_jobs()
     assert after.totals.submitted[""] == 1
     assert (after.snapshot().jobs or {}).keys() == {"b"}
@@ -281,7 +279,7 @@ async def test_the_mean_over_the_run_survives(clock: ManualClock) -> None:
     source.jobs = (job("a", JobStatus.COMPLETED, started_at=T0, ended_at=clock.time()),)
     for _ in range(2):
         after = a_poller(clock, FakeSources((source,)))
-        after.recall(before.remember())
+        after.restore(before.dump())
         await after.poll_jobs()
         usage = (after.snapshot().jobs or {})["a"].usage
         assert usage is not None
@@ -297,7 +295,7 @@ async def test_what_is_remembered_waits_for_its_generation(clock: ManualClock) -
     source.jobs = (job("a", submitted_at=clock.time() + 1),)
     await before.poll_jobs()
     blind = a_poller(clock, FakeSources(()))
-    blind.recall(before.remember())
+    blind.restore(before.dump())
     await blind.poll_jobs()
     assert blind.totals.submitted[""] == 1
-    assert blind.remember() == before.remember()
+    assert blind.dump() == before.dump()

@@ -6,17 +6,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from exporter.cloud.errors import Denied as CloudDenied
+from exporter.cloud.http.errors import Denied as CloudDenied
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.domain.source import JobSource, Known, Sighting, SourceError
+from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
-from exporter.polling.poller import Plan, PollReport, ProjectPoller
-from exporter.polling.screen import Screen
-from exporter.polling.tally import count_call
+from exporter.polling.call_count import count_call
+from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
+from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 
-PLAN = Plan(timeout_s=30.0, stale_after_s=300.0, retention_s=86400.0, sweep_interval_s=21600.0, sweep_retry_s=600.0)
+PLAN = PollSettings(
+    timeout_s=30.0, stale_after_s=300.0, retention_s=86400.0, sweep_interval_s=21600.0, sweep_retry_s=600.0
+)
 
 
 class Denied(SourceError):
@@ -58,21 +60,21 @@ class FakeSource:
     """When set, a look waits for it."""
     on_usage: Callable[[], None] = lambda: None
 
-    async def look(self, known: Known) -> Sighting:
+    async def poll(self, known: TrackedState) -> PollResult:
         del known
         count_call()
         if self.answer is not None:
             await self.answer.wait()
         if self.error is not None:
             raise self.error
-        return Sighting(jobs=tuple(self.jobs), gone=frozenset(self.gone), failures=tuple(self.failures))
+        return PollResult(jobs=tuple(self.jobs), gone=frozenset(self.gone), failures=tuple(self.failures))
 
-    async def sweep(self, known: Known) -> Sighting:
+    async def sweep(self, known: TrackedState) -> PollResult:
         del known
         self.swept += 1
         if self.error is not None:
             raise self.error
-        return Sighting(jobs=tuple(self.jobs), gone=frozenset(self.gone), failures=tuple(self.failures))
+        return PollResult(jobs=tuple(self.jobs), gone=frozenset(self.gone), failures=tuple(self.failures))
 
     def tasks(self, job: Job) -> tuple[str, ...]:
         return job.tasks
@@ -100,7 +102,7 @@ class Bench:
     """A poller over fake sources, with what it published and reported."""
 
     def __init__(
-        self, clock: ManualClock, *sources: FakeSource, plan: Plan = PLAN, screen: Screen | None = None
+        self, clock: ManualClock, *sources: FakeSource, plan: PollSettings = PLAN, screen: Visibility | None = None
     ) -> None:
         self.clock = clock
         self.sources = FakeSources(sources)
@@ -110,7 +112,7 @@ class Bench:
             identity=ProjectSnapshot(project="vision", project_id="p1", region="eu-de", cloud="otc"),
             sources=self.sources,
             plan=plan,
-            screen=screen or Screen(),
+            screen=screen or Visibility(),
             clock=clock,
             on_change=self.published.append,
             on_poll=self.reports.append,
@@ -495,7 +497,7 @@ async def test_ended_usage_stays_the_same_object(bench: Bench, source: FakeSourc
 async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
     """A filter takes a job's own series away and leaves it in the aggregates."""
     source = FakeSource(jobs=[a_job("a", name="secret"), a_job("b", name="open")])
-    bench = Bench(clock, source, screen=Screen(shows=lambda job: job.name != "secret"))
+    bench = Bench(clock, source, screen=Visibility(shows=lambda job: job.name != "secret"))
     await bench.poller.poll_jobs()
 
     assert bench.newest.jobs is not None
@@ -513,7 +515,7 @@ async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
 async def test_users_are_shown_as_the_settings_want(clock: ManualClock, user_label: str, expected: str) -> None:
     """The user label is kept, hashed or dropped; filters still see the real name."""
     source = FakeSource(jobs=[a_job(user="alice")])
-    screen = Screen(shows=lambda job: job.user == "alice", user_label=user_label)  # type: ignore[arg-type]  # a literal
+    screen = Visibility(shows=lambda job: job.user == "alice", user_label=user_label)  # type: ignore[arg-type]  # a literal
     bench = Bench(clock, source, screen=screen)
     await bench.poller.poll_jobs()
 

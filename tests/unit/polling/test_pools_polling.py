@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from exporter.domain.pool import Pool, PoolSighting, Quota
+from exporter.domain.pool import Pool, PoolPollResult, Quota
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, SourceError
-from exporter.polling.poller import Plan, PollReport, ProjectPoller
+from exporter.polling.call_count import count_call
+from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
 from exporter.polling.pools import ASK_AGAIN_S
-from exporter.polling.screen import Screen
-from exporter.polling.tally import count_call
+from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 
-PLAN = Plan(timeout_s=30.0, stale_after_s=300.0)
+PLAN = PollSettings(timeout_s=30.0, stale_after_s=300.0)
 DENIED = SourceError("v2_list_pools: HTTP 403")
 
 
@@ -37,7 +37,7 @@ class FakePools:
     looks: int = 0
     answer_by: float = 0.0
 
-    async def look(self, *, answer_by: float) -> PoolSighting:
+    async def poll(self, *, answer_by: float) -> PoolPollResult:
         self.looks += 1
         self.answer_by = answer_by
         count_call()
@@ -46,8 +46,8 @@ class FakePools:
         if self.error is not None:
             raise self.error
         if self.refused is not None:
-            return PoolSighting(refused=self.refused)
-        return PoolSighting(
+            return PoolPollResult(refused=self.refused)
+        return PoolPollResult(
             pools=self.pools, listed_at=self.clock.monotonic(), quotas=self.quotas, failures=self.failures
         )
 
@@ -62,7 +62,7 @@ class NoSources:
 class Bench:
     """A poller over fake pools; its first jobs poll is over."""
 
-    def __init__(self, clock: ManualClock, pools: FakePools | None, *, plan: Plan = PLAN) -> None:
+    def __init__(self, clock: ManualClock, pools: FakePools | None, *, plan: PollSettings = PLAN) -> None:
         self.clock = clock
         self.published: list[ProjectSnapshot] = []
         self.reports: list[PollReport] = []
@@ -70,7 +70,7 @@ class Bench:
             identity=ProjectSnapshot(project="vision"),
             sources=NoSources(),
             plan=plan,
-            screen=Screen(),
+            screen=Visibility(),
             clock=clock,
             on_change=self.published.append,
             on_poll=self.reports.append,
@@ -196,11 +196,11 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
     listed_at = bench.clock.monotonic()
     pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
 
-    async def look(*, answer_by: float) -> PoolSighting:
+    async def poll(*, answer_by: float) -> PoolPollResult:
         del answer_by
-        return PoolSighting(pools=pools.pools, listed_at=listed_at, quotas=pools.quotas, failures=pools.failures)
+        return PoolPollResult(pools=pools.pools, listed_at=listed_at, quotas=pools.quotas, failures=pools.failures)
 
-    pools.look = look  # type: ignore[method-assign]  # the fake is this test's own
+    pools.poll = poll  # type: ignore[method-assign]  # the fake is this test's own
     bench.clock.turn(300)
     await bench.poller.poll_pools()
 
@@ -210,7 +210,7 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
 
 async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePools) -> None:
     """A look that does not come back is cut off at the timeout and reported, never raised."""
-    bench = Bench(clock, pools, plan=Plan(timeout_s=0.05))
+    bench = Bench(clock, pools, plan=PollSettings(timeout_s=0.05))
     await bench.poller.poll_jobs()
     pools.answer = asyncio.Event()
 

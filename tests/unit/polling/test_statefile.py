@@ -51,11 +51,11 @@ MEMORY = ProjectMemory(
         "v2": LedgerMemory(
             seeded=True,
             swept=True,
-            floor=1_700_000_000.0,
+            watermark=1_700_000_000.0,
             seen={"a": 1_700_000_000.123, "undated": None},
             lost={"gone": 1_700_000_000.25},
             looks=3,
-            torn=("a",),
+            incomplete=("a",),
             entries=(
                 EntryMemory(
                     job=JOB,

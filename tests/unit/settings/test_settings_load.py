@@ -17,13 +17,13 @@ from exporter.settings import (
     Regex,
     Secret,
     SettingsError,
-    State,
+    StateSettings,
     Tls,
     load,
 )
 from exporter.settings.decode import Decoder
-from exporter.settings.fault import Faults
-from exporter.settings.syntax import parse
+from exporter.settings.problems import Faults
+from exporter.settings.yaml_nodes import parse
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "settings"
 PROJECT_ID = "0123456789abcdef0123456789abcdef"
@@ -75,7 +75,7 @@ def test_the_smallest_file_has_every_default() -> None:
     assert settings.metrics == Metrics(
         max_series_per_project=100_000, per_task=False, job_labels=(), user_label="keep", idle_threshold_ratio=0.05
     )
-    assert settings.state == State(file="")
+    assert settings.state == StateSettings(file="")
 
 
 def test_every_key_is_read() -> None:

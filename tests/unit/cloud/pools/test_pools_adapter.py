@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cloud.errors import Unintelligible
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.pools import adapter, wire
 from exporter.cloud.pools.adapter import NodeFlavor, Used
 from exporter.cloud.pools.endpoints import FLAVORS, POOLS, QUOTAS, STATISTICS, TRAINING_QUOTAS, USAGE, WORKLOADS
@@ -21,7 +21,7 @@ from exporter.domain.pool import (
     WorkloadKind,
     WorkloadStatus,
 )
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 FOLDER = Path(__file__).parents[3] / "fixtures" / "pools"
 A100 = "modelarts.bm.8a100"
@@ -381,7 +381,7 @@ def test_any_statistics_are_counts_or_refused(told: Any) -> None:
     notes = Notes()
     try:
         counted = adapter.statistics(wire.Statistics(statistics=told), note=notes)
-    except Unintelligible:
+    except InvalidResponse:
         assert not isinstance(told, dict)
         return
     assert all(number >= 0 for number in counted.values())

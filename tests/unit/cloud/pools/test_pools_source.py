@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Denied, Gone, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import CloudError, Denied, Gone, ServerError, Unsupported
 from exporter.cloud.pools.endpoints import (
     FLAVORS,
     POOLS,
@@ -20,10 +20,10 @@ from exporter.cloud.pools.endpoints import (
     WORKLOADS_PAGE,
 )
 from exporter.cloud.pools.source import CloudPools
-from exporter.domain.pool import PoolSighting, WorkloadKind, WorkloadStatus
+from exporter.domain.pool import PoolPollResult, WorkloadKind, WorkloadStatus
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 Answer = TypeVar("Answer")
 
@@ -93,8 +93,8 @@ def unsupported(endpoint: Endpoint[Any]) -> Unsupported:
     return Unsupported(endpoint.name, "no such API", status=404, code="APIG.0101")
 
 
-def broken(endpoint: Endpoint[Any]) -> Broken:
-    return Broken(endpoint.name, "busy", status=500)
+def broken(endpoint: Endpoint[Any]) -> ServerError:
+    return ServerError(endpoint.name, "busy", status=500)
 
 
 class Bench:
@@ -124,10 +124,10 @@ class Bench:
             shows=shows,
         )
 
-    async def look(self) -> PoolSighting:
+    async def poll(self) -> PoolPollResult:
         self.cloud.asked.clear()
         self.cloud.queries.clear()
-        return await self.source.look(answer_by=self.clock.monotonic() + 24)
+        return await self.source.poll(answer_by=self.clock.monotonic() + 24)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def bench(clock: ManualClock) -> Bench:
 
 async def test_a_look_sees_pools_use_workloads_and_quotas(bench: Bench) -> None:
     """Two pools with their cores and workloads, and the quotas of both calls."""
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.pools is not None
     assert sighting.pools.keys() == {"w0-0", "w0-1"}
@@ -152,16 +152,16 @@ async def test_a_look_costs_what_was_said(clock: ManualClock) -> None:
     """Workspaces + 1 + pools calls; flavors (2 pages) an hour and quotas (2 calls) five minutes later again."""
     bench = Bench(clock, Cloud(w0=3, w1=2))
 
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
     clock.turn(60)
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked.total() == 2 + 1 + 5
     clock.turn(240)
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked.total() == 2 + 1 + 5 + 2
     clock.turn(3300)
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
 
 
@@ -169,7 +169,7 @@ async def test_every_workspace_is_listed_by_name(clock: ManualClock) -> None:
     """Trap 4: leaving the workspace out means the default one, never all."""
     bench = Bench(clock, Cloud(w0=1, w1=1))
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert [query for name, query in bench.cloud.queries if name == POOLS.name] == [
         {"workspaceId": "w0"},
@@ -184,9 +184,9 @@ async def test_a_refused_listing_is_a_refusal_and_asks_nothing_else(bench: Bench
     """Where pools may not be listed there is nothing to ask about."""
     bench.cloud.fail(POOLS, error)
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
-    assert sighting == PoolSighting(refused=error)
+    assert sighting == PoolPollResult(refused=error)
     assert bench.cloud.asked == {POOLS.name: 1}
 
 
@@ -195,16 +195,16 @@ async def test_a_refused_listing_is_a_refusal_and_asks_nothing_else(bench: Bench
     [
         pytest.param(Denied(POOLS.name, "bad signature", status=401, code="APIG.0301"), id="credential"),
         pytest.param(Denied("credentials", "agency is gone", status=403), id="no credential to be had"),
-        pytest.param(broken(POOLS), id="broken"),
+        pytest.param(broken(POOLS), id="server_error"),
     ],
 )
 async def test_other_failures_of_the_listing_are_no_refusal(bench: Bench, error: CloudError) -> None:
     """A refused credential or a broken cloud says nothing about pools: a failure, and what was known is kept."""
-    before = await bench.look()
+    before = await bench.poll()
     bench.cloud.fail(POOLS, error)
     bench.clock.turn(60)
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.refused is None
     assert sighting.failures == (error,)
@@ -218,7 +218,7 @@ async def test_one_closed_workspace_hides_only_itself(clock: ManualClock) -> Non
     bench = Bench(clock, Cloud(w0=1, w1=1))
     bench.cloud.fail(POOLS, denied(POOLS), only="w1")
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.refused is None
     assert sighting.pools is not None
@@ -228,10 +228,10 @@ async def test_one_closed_workspace_hides_only_itself(clock: ManualClock) -> Non
 async def test_a_workspace_that_does_not_answer_spoils_the_listing(clock: ManualClock) -> None:
     """Pools of a workspace that failed must not look deleted: the listing before stands."""
     bench = Bench(clock, Cloud(w0=1, w1=1))
-    await bench.look()
+    await bench.poll()
     bench.cloud.fail(POOLS, broken(POOLS), only="w1")
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.pools is not None
     assert sighting.pools.keys() == {"w0-0", "w1-0"}
@@ -245,7 +245,7 @@ async def test_one_failing_call_blanks_no_other(bench: Bench, endpoint: Endpoint
     """Each part stands for itself: the failure is told, and what the others say is there."""
     bench.cloud.fail(endpoint, broken(endpoint))
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert {str(error) for error in sighting.failures} == {str(broken(endpoint))}
     assert sighting.pools is not None
@@ -258,13 +258,13 @@ async def test_one_failing_call_blanks_no_other(bench: Bench, endpoint: Endpoint
 
 async def test_what_fails_is_kept_for_a_while(bench: Bench) -> None:
     """One bad answer makes no hole in a graph: the last value is told until `keep_s` is over, and then none."""
-    await bench.look()
+    await bench.poll()
     bench.cloud.fail(USAGE, broken(USAGE))
     bench.cloud.fail(STATISTICS, broken(STATISTICS))
     bench.clock.turn(KEEP_S - 1)
-    kept = (await bench.look()).pools
+    kept = (await bench.poll()).pools
     bench.clock.turn(1)
-    lost = (await bench.look()).pools
+    lost = (await bench.poll()).pools
 
     assert kept is not None
     assert (kept["w0-0"].cpu_allocated_cores, kept["w0-0"].workloads) == (1, {RUNNING: 1})
@@ -279,14 +279,14 @@ async def test_a_refused_part_is_left_out_for_an_hour(
 ) -> None:
     """No such call, or no permission for it, is a fact and no failure; it is asked for again after an hour."""
     bench.cloud.fail(endpoint, refusal(endpoint))
-    assert (await bench.look()).failures == ()
+    assert (await bench.poll()).failures == ()
     bench.clock.turn(3599)
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked[endpoint.name] == 0
 
     bench.cloud.fail(endpoint, None)
     bench.clock.turn(1)
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked[endpoint.name] > 0
 
 
@@ -295,7 +295,7 @@ async def test_without_statistics_workloads_are_counted_one_by_one(bench: Bench)
     bench.cloud.fail(STATISTICS, unsupported(STATISTICS))
     bench.cloud.workloads = WORKLOADS_PAGE + 7
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.pools is not None
     assert {pool.pool_id: pool.workloads for pool in sighting.pools.values()} == {
@@ -303,7 +303,7 @@ async def test_without_statistics_workloads_are_counted_one_by_one(bench: Bench)
         "w0-1": {RUNNING: WORKLOADS_PAGE + 7},
     }
     assert bench.cloud.asked[WORKLOADS.name] == 2 * 2  # two pages for each of two pools
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked[STATISTICS.name] == 0
 
 
@@ -312,7 +312,7 @@ async def test_a_list_without_end_is_not_counted(bench: Bench) -> None:
     bench.cloud.fail(STATISTICS, unsupported(STATISTICS))
     bench.cloud.workloads = 10 * WORKLOADS_PAGE + 1
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert bench.cloud.asked[WORKLOADS.name] == 2 * 10
     assert sighting.pools is not None
@@ -325,13 +325,13 @@ async def test_one_closed_pool_closes_no_other(bench: Bench) -> None:
     bench.cloud.fail(STATISTICS, denied(STATISTICS), only="w0-0")
     bench.cloud.fail(WORKLOADS, denied(WORKLOADS), only="w0-0")
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.failures == ()
     assert sighting.pools is not None
     assert sighting.pools["w0-0"].workloads is None
     assert sighting.pools["w0-1"].workloads == {RUNNING: 1}
-    await bench.look()
+    await bench.poll()
     assert bench.cloud.asked[STATISTICS.name] == 1
 
 
@@ -339,7 +339,7 @@ async def test_a_pool_deleted_in_between_is_no_failure(bench: Bench) -> None:
     """Listed a moment ago, gone when asked about: the next listing will know."""
     bench.cloud.fail(STATISTICS, Gone(STATISTICS.name, "Pool w0-0 not found.", status=404), only="w0-0")
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.failures == ()
     assert bench.cloud.asked[WORKLOADS.name] == 0
@@ -350,7 +350,7 @@ async def test_of_many_pools_each_has_its_turn(clock: ManualClock) -> None:
     bench = Bench(clock, Cloud(w0=45))
     known = []
     for _ in range(4):
-        sighting = await bench.look()
+        sighting = await bench.poll()
         assert bench.cloud.asked[STATISTICS.name] == 20
         assert sighting.pools is not None
         known.append(sum(pool.workloads is not None for pool in sighting.pools.values()))
@@ -369,7 +369,7 @@ async def test_when_time_is_up_nothing_more_is_asked(clock: ManualClock) -> None
 
     cloud.errors[USAGE.name] = slow
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.pools is not None
     assert sighting.pools["w0-0"].cpu_allocated_cores == 1
@@ -381,7 +381,7 @@ async def test_hidden_pools_are_not_even_asked_about(clock: ManualClock) -> None
     """A pool that the settings do not show costs no call and has no series."""
     bench = Bench(clock, Cloud(), shows=lambda pool_id: pool_id == "w0-1")
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.pools is not None
     assert sighting.pools.keys() == {"w0-1"}
@@ -394,7 +394,7 @@ async def test_without_workspaces_there_is_nothing_to_list(clock: ManualClock) -
     async def workspaces() -> tuple[str, ...]:
         raise SourceError("v1_list_workspaces: HTTP 500")
 
-    sighting = await Bench(clock, Cloud(), workspaces=workspaces).look()
+    sighting = await Bench(clock, Cloud(), workspaces=workspaces).poll()
 
     assert sighting.pools is None
     assert sighting.quotas

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import CloudError, Refused, Unsupported
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import CloudError, Refused, Unsupported
 
 Answer = TypeVar("Answer")
 

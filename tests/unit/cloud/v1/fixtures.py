@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint
+from exporter.cloud.http.endpoint import Endpoint
 
 FOLDER = Path(__file__).parents[3] / "fixtures" / "v1"
 

@@ -10,7 +10,7 @@ from exporter.cloud.v1 import wire
 from exporter.cloud.v1.adapter import from_listed, from_overview, from_record, identity, merge
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW, VERSION, VERSIONS
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fixtures import answer
 
 

@@ -1,11 +1,11 @@
 import pytest
 
 from exporter.cloud.v1.mapper import REMEMBER_S, Mapper
-from exporter.cloud.v1.register import Register
+from exporter.cloud.v1.version_cache import VersionCache
 from exporter.domain.job import Api
 from exporter.domain.job import Job as Told
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
 
 
@@ -15,15 +15,15 @@ def told(*ids: int, name: str = "", workspace: str = "0") -> dict[str, Told]:
 
 
 @pytest.fixture
-def register() -> Register:
-    return Register()
+def register() -> VersionCache:
+    return VersionCache()
 
 
-def mapper(cloud: FakeV1, register: Register, clock: ManualClock) -> Mapper:
+def mapper(cloud: FakeV1, register: VersionCache, clock: ManualClock) -> Mapper:
     return Mapper(cloud, register, clock=clock, note=Notes())
 
 
-async def test_a_short_list_is_read_whole(register: Register, clock: ManualClock) -> None:
+async def test_a_short_list_is_read_whole(register: VersionCache, clock: ManualClock) -> None:
     """One page costs as much as a search by name, and finds all at once."""
     cloud = FakeV1(*(Job(id=each, name=f"j{each}", versions=[Version(id=each + 100)]) for each in range(1, 6)))
 
@@ -34,7 +34,7 @@ async def test_a_short_list_is_read_whole(register: Register, clock: ManualClock
     assert register.owner("104") is None  # nobody asked for it, so it is not kept
 
 
-async def test_a_long_list_is_searched_by_name(register: Register, clock: ManualClock) -> None:
+async def test_a_long_list_is_searched_by_name(register: VersionCache, clock: ManualClock) -> None:
     """One call instead of up to five pages."""
     cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101)]))
     cloud.history(4500)
@@ -45,7 +45,7 @@ async def test_a_long_list_is_searched_by_name(register: Register, clock: Manual
     assert [asked.get("search_content") for _, asked in cloud.calls] == ["zebra"]
 
 
-async def test_a_search_finds_the_job_of_an_older_version(register: Register, clock: ManualClock) -> None:
+async def test_a_search_finds_the_job_of_an_older_version(register: VersionCache, clock: ManualClock) -> None:
     """The job's row names another version; its versions settle it, without a walk through the list."""
     cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101), Version(id=102)]))
     cloud.history(4500)
@@ -57,7 +57,7 @@ async def test_a_search_finds_the_job_of_an_older_version(register: Register, cl
     assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
 
 
-async def test_a_search_that_does_not_help_is_given_up(register: Register, clock: ManualClock) -> None:
+async def test_a_search_that_does_not_help_is_given_up(register: VersionCache, clock: ManualClock) -> None:
     """Where the list has what the search did not find, the search is not tried again."""
     cloud = FakeV1(
         Job(id=1, name="a-real-name", versions=[Version(id=101)]), Job(id=2, name="b", versions=[Version(id=102)])
@@ -74,7 +74,7 @@ async def test_a_search_that_does_not_help_is_given_up(register: Register, clock
     assert all("search_content" not in asked for _, asked in cloud.calls)
 
 
-async def test_a_walk_ends_at_the_last_version_looked_for(register: Register, clock: ManualClock) -> None:
+async def test_a_walk_ends_at_the_last_version_looked_for(register: VersionCache, clock: ManualClock) -> None:
     """The list is read as far as needed."""
     cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=101)]))
     cloud.history(4500)
@@ -84,7 +84,7 @@ async def test_a_walk_ends_at_the_last_version_looked_for(register: Register, cl
     assert cloud.counts == {"v1_list_jobs": 1}
 
 
-async def test_each_workspace_is_searched_for_its_own(register: Register, clock: ManualClock) -> None:
+async def test_each_workspace_is_searched_for_its_own(register: VersionCache, clock: ManualClock) -> None:
     """Trap 4: a job list covers one workspace."""
     cloud = FakeV1(
         Job(id=1, name="a", versions=[Version(id=101)]),
@@ -98,7 +98,7 @@ async def test_each_workspace_is_searched_for_its_own(register: Register, clock:
     assert [asked["workspace_id"] for _, asked in cloud.calls] == ["0", "w1"]
 
 
-async def test_the_likeliest_jobs_are_asked_first(register: Register, clock: ManualClock) -> None:
+async def test_the_likeliest_jobs_are_asked_first(register: VersionCache, clock: ManualClock) -> None:
     """Of ten jobs with several versions the one of that name comes first; one with older ids only is never asked."""
     cloud = FakeV1(
         *(
@@ -115,7 +115,7 @@ async def test_the_likeliest_jobs_are_asked_first(register: Register, clock: Man
     assert register.owner("150") is not None
 
 
-async def test_guessing_is_limited(register: Register, clock: ManualClock) -> None:
+async def test_guessing_is_limited(register: VersionCache, clock: ManualClock) -> None:
     """A version whose job cannot be told costs a few calls, once an hour."""
     cloud = FakeV1(
         *(
@@ -138,7 +138,7 @@ async def test_guessing_is_limited(register: Register, clock: ManualClock) -> No
     assert cloud.counts["v1_list_jobs"] == 1
 
 
-async def test_ids_that_are_no_numbers_are_not_ranked(register: Register, clock: ManualClock) -> None:
+async def test_ids_that_are_no_numbers_are_not_ranked(register: VersionCache, clock: ManualClock) -> None:
     """Where ids do not grow any job with several versions may have the version."""
     cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=200), Version(id=100)]))
 

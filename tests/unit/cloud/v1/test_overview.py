@@ -4,11 +4,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Broken, CloudError, Refused, Unintelligible, Unsupported
-from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, Overview
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import CloudError, InvalidResponse, Refused, ServerError, Unsupported
+from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, OverviewPager
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class Pages:
@@ -49,7 +49,7 @@ class Pages:
             if self.zero == "refused":
                 raise Refused(endpoint.name, "limit", status=400)
             if self.zero == "too large":
-                raise Unintelligible(endpoint.name, "larger than an answer may be")
+                raise InvalidResponse(endpoint.name, "larger than an answer may be")
             page = {"everything": self.ids, "default": self.ids[:20], "nothing": []}[self.zero]
         else:
             limit = min(limit, self.clamp)
@@ -61,8 +61,8 @@ class Pages:
         return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
 
 
-def overview(pages: Any, clock: ManualClock) -> Overview:
-    return Overview(pages, clock=clock, note=Notes())
+def overview(pages: Any, clock: ManualClock) -> OverviewPager:
+    return OverviewPager(pages, clock=clock, note=Notes())
 
 
 def ids(rows: Any) -> set[int]:
@@ -209,7 +209,9 @@ async def test_no_answer_is_no_rows(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [Unsupported("o", "no such API", status=404), Broken("o", "down", status=502)], ids=["missing", "down"]
+    "error",
+    [Unsupported("o", "no such API", status=404), ServerError("o", "down", status=502)],
+    ids=["missing", "down"],
 )
 async def test_other_failures_are_passed_on(clock: ManualClock, error: CloudError) -> None:
     """A missing overview and one that is down are not asked again in pages."""

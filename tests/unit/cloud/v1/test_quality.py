@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.cloud.v1.quality import quality
 from exporter.cloud.v1.wire import NOTHING
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fixtures import raw
 
 TOTALS = {"recall": 0.9, "precision": "0.8", "accuracy": 1, "f1_score": 0.85, "id": 3, "top-1": 0.5}

@@ -9,7 +9,7 @@ from exporter.cloud.v1.series import KILOBYTE, series
 from exporter.cloud.v1.wire import NOTHING
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries, summarise
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fixtures import raw
 
 SAMPLED = {
@@ -40,8 +40,8 @@ def found(value: Any, *, accelerator: Accelerator | None = Accelerator.GPU) -> T
     return read_series
 
 
-def values(minutes: Any) -> list[float | None]:
-    return [None if value is None else round(value, 6) for value in minutes]
+def values(samples: Any) -> list[float | None]:
+    return [None if value is None else round(value, 6) for value in samples]
 
 
 def test_the_lists_end_at_the_last_sampled_minute() -> None:
@@ -231,8 +231,8 @@ def test_whatever_decodes_is_read_without_harm(value: Any, accelerator: Accelera
     if read_series is None:
         return
     ratios = (read_series.cpu, read_series.memory, read_series.accelerator, read_series.accelerator_memory)
-    assert all(value is None or 0 <= value <= 1 for minutes in ratios for value in minutes)
+    assert all(value is None or 0 <= value <= 1 for samples in ratios for value in samples)
     rates = (read_series.disk_read, read_series.disk_written, read_series.network_received)
-    assert all(value is None or value >= 0 for minutes in rates for value in minutes)
-    everything = [len(minutes) for minutes in (*ratios, *rates) if minutes]
+    assert all(value is None or value >= 0 for samples in rates for value in samples)
+    everything = [len(samples) for samples in (*ratios, *rates) if samples]
     assert len(set(everything)) <= 1

@@ -6,24 +6,24 @@ from typing import Any, Literal
 
 import pytest
 
-from exporter.cloud.errors import (
-    Broken,
+from exporter.cloud.http.errors import (
+    CircuitOpen,
     CloudError,
     Denied,
     Gone,
-    Paused,
+    InvalidResponse,
     Refused,
-    Unintelligible,
+    ServerError,
     Unreachable,
     Unsupported,
 )
+from exporter.cloud.v1.listing import OUTAGE_RETRY_S, OVERVIEW_RETRY_S
 from exporter.cloud.v1.source import DETAILS, V1Source
-from exporter.cloud.v1.walk import OUTAGE_RETRY_S, OVERVIEW_RETRY_S
 from exporter.domain.job import Accelerator, Api, JobStatus
 from exporter.domain.job import Job as Told
-from exporter.domain.source import JobSource, Known, Sighting, SourceError
+from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.cloud import NOW_MS, FakeV1, Job, Version
 
 USAGE = {"cpuUsage": ["0", "50.00"], "memUsage": ["0", "40.00"], "gpuUtil": ["0", "75.00"]}
@@ -49,12 +49,12 @@ class Bench:
         self.source = V1Source(
             cloud, project="p", workspaces=named, clock=clock, note=self.notes, overview_counts=overview_counts
         )
-        self.known = Known()
+        self.known = TrackedState()
         self.seen: set[str] = set()
 
-    async def look(self, *, answer_by: float | None = None) -> Sighting:
+    async def poll(self, *, answer_by: float | None = None) -> PollResult:
         """Look, and know afterwards what was seen; finished versions are tracked while they ended within a day."""
-        sighting = await self.source.look(replace(self.known, answer_by=answer_by))
+        sighting = await self.source.poll(replace(self.known, answer_by=answer_by))
         told = dict(self.known.tracked) | {job.job_id: job for job in sighting.jobs}
         self.seen |= set(told)
         day_ago = self.clock.time() - 86_400
@@ -64,11 +64,11 @@ class Bench:
             if job_id not in sighting.gone
             and (not job.status.finished or (job.ended_at or job.submitted_at or 0) > day_ago)
         }
-        self.known = Known(
+        self.known = TrackedState(
             unfinished={job_id: job for job_id, job in tracked.items() if not job.status.finished},
             tracked=tracked,
-            is_news=lambda job: job.job_id not in self.seen,
-            seeding=False,
+            is_new=lambda job: job.job_id not in self.seen,
+            bootstrapping=False,
         )
         return sighting
 
@@ -79,7 +79,7 @@ class Bench:
         return dict(self.cloud.counts)
 
 
-def by_id(sighting: Sighting) -> dict[str, Told]:
+def by_id(sighting: PollResult) -> dict[str, Told]:
     told = {job.job_id: job for job in sighting.jobs}
     assert len(told) == len(sighting.jobs)
     return told
@@ -111,7 +111,7 @@ async def test_it_is_a_job_source(clock: ManualClock) -> None:
 
 async def test_a_look_tells_everything_of_the_active_versions(cloud: FakeV1, clock: ManualClock) -> None:
     """Overview and records, or list and versions: either way names, users, nodes and cards are there at once."""
-    sighting = await Bench(cloud, clock).look()
+    sighting = await Bench(cloud, clock).poll()
 
     assert sighting.failures == ()
     assert sighting.gone == frozenset()
@@ -144,8 +144,8 @@ async def test_the_calls_of_a_quiet_overview(clock: ManualClock) -> None:
     """At first: overview, one page of the job list, a record for each version; then the overview alone."""
     bench = Bench(busy(), clock)
 
-    first = await bench.calls(bench.look)
-    second = await bench.calls(bench.look)
+    first = await bench.calls(bench.poll)
+    second = await bench.calls(bench.poll)
 
     assert first == {"v1_list_overview": 1, "v1_list_jobs": 1, "v1_get_version": 2}
     assert second == {"v1_list_overview": 1}
@@ -155,7 +155,7 @@ async def test_parameters_go_into_the_query(clock: ManualClock) -> None:
     """Traps 2, 4, 5, 6 and 7: limit=0 without offset, 1000 a page from page 1, the workspace named, no sort."""
     bench = Bench(busy(), clock, workspaces=("0", "w1"))
 
-    await bench.look()
+    await bench.poll()
 
     assert bench.cloud.calls[:3] == [
         ("v1_list_overview", {"workspace_id": "0", "limit": "0"}),
@@ -175,12 +175,12 @@ async def test_history_costs_no_calls_of_the_overview(history: int, clock: Manua
     cloud.history(history)
     bench = Bench(cloud, clock)
 
-    first = await bench.calls(bench.look)
-    quiet = await bench.calls(bench.look)
+    first = await bench.calls(bench.poll)
+    quiet = await bench.calls(bench.poll)
     cloud.jobs.append(Job(id=30, name="new", versions=[Version(id=31)]))
-    new = await bench.calls(bench.look)
+    new = await bench.calls(bench.poll)
     cloud.job(10).versions[0].status = 10
-    ended = await bench.calls(bench.look)
+    ended = await bench.calls(bench.poll)
 
     assert first["v1_list_overview"] == 1
     assert first["v1_list_jobs"] <= 2
@@ -199,12 +199,12 @@ async def test_history_costs_pages_of_the_list_alone(history: int, clock: Manual
     bench = Bench(cloud, clock)
     pages = -(-(history + 2) // 1000)
 
-    first = await bench.calls(bench.look)
-    quiet = await bench.calls(bench.look)
+    first = await bench.calls(bench.poll)
+    quiet = await bench.calls(bench.poll)
     cloud.job(10).versions[0].duration = 530_000
-    older = await bench.calls(bench.look)
+    older = await bench.calls(bench.poll)
     cloud.job(10).versions[0].status = 10
-    ended = await bench.calls(bench.look)
+    ended = await bench.calls(bench.poll)
 
     assert first == {"v1_list_overview": 1, "v1_list_jobs": pages, "v1_list_versions": 2}
     assert quiet == {"v1_list_jobs": pages}
@@ -215,9 +215,9 @@ async def test_history_costs_pages_of_the_list_alone(history: int, clock: Manual
 async def test_unchanged_versions_are_the_same_objects(cloud: FakeV1, clock: ManualClock) -> None:
     """What did not change is handed back as it was, so that nothing is rendered again."""
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
 
-    second, third = by_id(await bench.look()), by_id(await bench.look())
+    second, third = by_id(await bench.poll()), by_id(await bench.poll())
 
     assert second["11"] is third["11"]
     assert second["21"] is third["21"]
@@ -229,7 +229,7 @@ async def test_history_is_told_once(clock: ManualClock) -> None:
     cloud.history(3)
     bench = Bench(cloud, clock)
 
-    first, second, third = await bench.look(), await bench.look(), await bench.look()
+    first, second, third = await bench.poll(), await bench.poll(), await bench.poll()
 
     assert len(first.jobs) == 5
     assert set(by_id(second)) == set(by_id(third)) == {"11", "21"}
@@ -239,13 +239,13 @@ async def test_history_is_told_once(clock: ManualClock) -> None:
 async def test_a_version_runs_on_with_the_listing(cloud: FakeV1, clock: ManualClock) -> None:
     """Status and duration follow the listing; the end is derived where nobody tells it."""
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     version = cloud.job(10).versions[0]
 
     version.duration = 530_000
-    running = by_id(await bench.look())["11"]
+    running = by_id(await bench.poll())["11"]
     version.status, version.duration = 11, 560_000
-    failed = by_id(await bench.look())["11"]
+    failed = by_id(await bench.poll())["11"]
 
     assert (running.run_duration_s, running.ended_at) == (530.0, None)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, "FAILED")
@@ -255,13 +255,13 @@ async def test_a_version_runs_on_with_the_listing(cloud: FakeV1, clock: ManualCl
 async def test_a_finished_version_is_asked_once_more_for_its_quality(cloud: FakeV1, clock: ManualClock) -> None:
     """The totals of a model come at the end; one call after it brings them, and no further one."""
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     version = cloud.job(10).versions[0]
     version.status = 10
     version.more["model_metric_list"] = {"total_metric": {"total_metric_values": {"recall": 0.5}}}
 
-    ended = by_id(await bench.look())["11"]
-    after = await bench.calls(bench.look)
+    ended = by_id(await bench.poll())["11"]
+    after = await bench.calls(bench.poll)
 
     assert ended.quality == {"recall": 0.5}
     assert "v1_get_version" not in after
@@ -273,11 +273,11 @@ async def test_a_version_that_starts_is_asked_for_its_start(clock: ManualClock) 
     cloud = busy()
     cloud.overview = None
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     version = cloud.job(20).versions[0]
     version.status, version.start, version.duration = 8, NOW_MS - 1000, 1000
 
-    started = by_id(await bench.look())["21"]
+    started = by_id(await bench.poll())["21"]
 
     assert started.started_at == NOW_MS / 1000 - 1
     assert started.queue_duration_s == 599.0  # submitted 600 s ago, started 1 s ago
@@ -286,10 +286,10 @@ async def test_a_version_that_starts_is_asked_for_its_start(clock: ManualClock) 
 async def test_a_version_that_came_and_ended_between_two_looks(cloud: FakeV1, clock: ManualClock) -> None:
     """It is news, so it is told in full although it is over."""
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     cloud.jobs.append(Job(id=30, name="quick", user="eve", versions=[Version(id=31, status=10, duration=9_000)]))
 
-    quick = by_id(await bench.look())["31"]
+    quick = by_id(await bench.poll())["31"]
 
     assert (quick.user, quick.spec_nodes, quick.ended_at) == ("eve", 1, NOW_MS / 1000 - 500 + 9)
 
@@ -306,7 +306,7 @@ async def test_the_first_look_asks_what_may_have_ended_lately(clock: ManualClock
     cloud.jobs += [Job(id=30, name="late", versions=[late]), Job(id=40, name="old", versions=[old])]
     bench = Bench(cloud, clock)
 
-    told = by_id(await bench.look())
+    told = by_id(await bench.poll())
 
     assert told["31"].ended_at == NOW_MS / 1000 - 1
     assert (told["41"].status, told["41"].ended_at) == (JobStatus.COMPLETED, None)
@@ -320,7 +320,7 @@ async def test_newcomers_are_taken_in_over_several_looks(cloud: FakeV1, clock: M
     ]
     bench = Bench(cloud, clock)
 
-    first, second = await bench.look(), await bench.look()
+    first, second = await bench.poll(), await bench.poll()
 
     assert sum(job.spec_nodes is None for job in first.jobs) == 5
     assert all(job.status is JobStatus.RUNNING for job in first.jobs)
@@ -331,11 +331,11 @@ async def test_newcomers_are_taken_in_over_several_looks(cloud: FakeV1, clock: M
 async def test_deleted_versions_are_confirmed_before_they_are_gone(cloud: FakeV1, clock: ManualClock) -> None:
     """A version missing from the listing is asked for by itself; refused as well, it is gone."""
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     cloud.jobs.remove(cloud.job(20))
     cloud.calls.clear()
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.gone == {"21"}
     assert sighting.failures == ()
@@ -346,10 +346,10 @@ async def test_a_version_that_is_only_not_listed_is_told_by_its_record(clock: Ma
     """A listing that shifts may miss a version; its record says that it is there, and how it fares."""
     cloud = busy()
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     cloud.job(20).workspace = "elsewhere"  # not listed, and still there
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert by_id(sighting)["21"].status is JobStatus.QUEUED
     assert by_id(sighting)["21"].user == "lin"
@@ -360,18 +360,18 @@ async def test_nothing_is_gone_while_its_workspace_does_not_answer(cloud: FakeV1
     """A workspace that fails keeps its jobs; the other workspace is told all the same."""
     cloud.job(20).workspace = "w1"
     bench = Bench(cloud, clock, workspaces=("0", "w1"))
-    await bench.look()
+    await bench.poll()
 
     def broken(asked: Any) -> CloudError | None:
-        return Broken("list", "down", status=502) if asked["workspace_id"] == "w1" else None
+        return ServerError("list", "down", status=502) if asked["workspace_id"] == "w1" else None
 
     cloud.trouble = {"v1_list_overview": broken, "v1_list_jobs": broken}
     cloud.calls.clear()
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert set(by_id(sighting)) == {"11"}
     assert sighting.gone == frozenset()
-    assert [failure.outcome for failure in sighting.failures] == ["broken"]
+    assert [failure.outcome for failure in sighting.failures] == ["server_error"]
     assert "v1_get_version" not in cloud.counts
 
 
@@ -379,28 +379,28 @@ async def test_each_workspace_is_listed(cloud: FakeV1, clock: ManualClock) -> No
     """Trap 4: workspace "0" is the default one only; a version carries the workspace it was listed in."""
     cloud.job(20).workspace = "w1"
 
-    told = by_id(await Bench(cloud, clock, workspaces=("0", "w1")).look())
+    told = by_id(await Bench(cloud, clock, workspaces=("0", "w1")).poll())
 
     assert (told["11"].workspace_id, told["21"].workspace_id) == ("0", "w1")
 
 
 @pytest.mark.parametrize(
     "error",
-    [Unreachable("list", "no answer"), Denied("list", "no", status=403), Paused("list", "not sent")],
-    ids=["unreachable", "denied", "paused"],
+    [Unreachable("list", "no answer"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
+    ids=["unreachable", "denied", "circuit_open"],
 )
 async def test_a_look_that_learns_nothing_raises(cloud: FakeV1, clock: ManualClock, error: CloudError) -> None:
     """Nothing was answered: that is a failure, and no empty project."""
     cloud.trouble = {"v1_list_overview": error, "v1_list_jobs": error}
 
     with pytest.raises(SourceError):
-        await Bench(cloud, clock, workspaces=("0", "w1")).look()
+        await Bench(cloud, clock, workspaces=("0", "w1")).poll()
 
 
 @pytest.mark.parametrize(
     "error, asked",
-    [(Denied("list", "no", status=401), 1), (Paused("list", "held"), 1), (Denied("list", "no", status=403), 2)],
-    ids=["bad credential", "paused", "forbidden"],
+    [(Denied("list", "no", status=401), 1), (CircuitOpen("list", "held"), 1), (Denied("list", "no", status=403), 2)],
+    ids=["bad credential", "circuit_open", "forbidden"],
 )
 async def test_a_bad_credential_is_not_tried_on_every_workspace(
     clock: ManualClock, error: CloudError, asked: int
@@ -410,7 +410,7 @@ async def test_a_bad_credential_is_not_tried_on_every_workspace(
     bench.cloud.trouble = {"v1_list_overview": error}
 
     with pytest.raises(SourceError):
-        await bench.look()
+        await bench.poll()
 
     assert bench.cloud.counts == {"v1_list_overview": asked}
 
@@ -430,11 +430,11 @@ async def test_a_missing_overview_is_tried_again_after_hours(clock: ManualClock,
     bench = Bench(busy(), clock)
     bench.cloud.trouble = {"v1_list_overview": refusal}
 
-    assert set(by_id(await bench.look())) == {"11", "21"}
-    meanwhile = await bench.calls(bench.look)
+    assert set(by_id(await bench.poll())) == {"11", "21"}
+    meanwhile = await bench.calls(bench.poll)
     bench.cloud.trouble = {}
     clock.turn(OVERVIEW_RETRY_S)
-    again = await bench.calls(bench.look)
+    again = await bench.calls(bench.poll)
 
     assert meanwhile == {"v1_list_jobs": 1}
     assert again == {"v1_list_overview": 1}
@@ -446,20 +446,20 @@ async def test_an_outage_of_everything_is_no_missing_overview(clock: ManualClock
     refusal = Unsupported("v1", "no such API", status=404, code="APIG.0101")
     bench.cloud.trouble = {"v1_list_overview": refusal, "v1_list_jobs": refusal}
     with pytest.raises(SourceError):
-        await bench.look()
+        await bench.poll()
     bench.cloud.trouble = {}
     clock.turn(OUTAGE_RETRY_S)
 
-    assert (await bench.calls(bench.look))["v1_list_overview"] == 1
+    assert (await bench.calls(bench.poll))["v1_list_overview"] == 1
 
 
 async def test_switching_between_overview_and_list_changes_nothing(clock: ManualClock) -> None:
     """The same versions, told by either way, are equal jobs."""
     bench = Bench(busy(), clock)
-    overview = by_id(await bench.look())
+    overview = by_id(await bench.poll())
     bench.cloud.overview = None
 
-    assert by_id(await bench.look()) == overview
+    assert by_id(await bench.poll()) == overview
 
 
 async def test_a_workspace_that_refuses_is_no_missing_overview(clock: ManualClock) -> None:
@@ -470,7 +470,7 @@ async def test_a_workspace_that_refuses_is_no_missing_overview(clock: ManualCloc
         return Refused("v1_list_overview", "workspace", status=400) if asked["workspace_id"] == "w1" else None
 
     bench.cloud.trouble = {"v1_list_overview": picky}
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert set(by_id(sighting)) == {"11", "21"}
     assert [failure.outcome for failure in sighting.failures] == ["refused"]
@@ -484,9 +484,9 @@ async def test_every_version_of_a_job_that_changed_is_told(clock: ManualClock) -
     )
     bench = Bench(cloud, clock)
 
-    first = by_id(await bench.look())
+    first = by_id(await bench.poll())
     cloud.job(10).versions[0].status = 12
-    second = by_id(await bench.look())
+    second = by_id(await bench.poll())
 
     assert (first["11"].version, first["12"].version) == ("V0001", "V0002")
     assert (first["11"].status, second["11"].status) == (JobStatus.RUNNING, JobStatus.TERMINATED)
@@ -504,7 +504,7 @@ async def test_an_older_version_finds_its_job_by_the_versions_call(clock: Manual
     ]
     bench = Bench(cloud, clock)
 
-    told = by_id(await bench.look())
+    told = by_id(await bench.poll())
 
     assert (told["11"].user, told["11"].version) == ("ada", "V0001")
     assert [asked["job_id"] for name, asked in cloud.calls if name == "v1_list_versions"] == ["10"]
@@ -522,10 +522,10 @@ async def test_a_version_of_no_job_is_not_looked_for_at_every_look(clock: Manual
         return told | {"jobs": rows, "job_total_count": len(rows)}
 
     cloud._v1_list_jobs = without_bert  # type: ignore[method-assign]
-    first = await bench.look()
-    quiet = await bench.calls(bench.look)
+    first = await bench.poll()
+    quiet = await bench.calls(bench.poll)
     clock.turn(3600)
-    later = await bench.calls(bench.look)
+    later = await bench.calls(bench.poll)
 
     assert by_id(first)["21"].user == ""
     assert by_id(first)["21"].name == "bert"  # the overview's display text
@@ -535,16 +535,19 @@ async def test_a_version_of_no_job_is_not_looked_for_at_every_look(clock: Manual
 
 async def test_a_record_that_fails_leaves_the_version_told_by_its_listing(cloud: FakeV1, clock: ManualClock) -> None:
     """A cloud that is down for records is not asked for each of them, and the next look tries again."""
-    cloud.trouble = {"v1_get_version": Broken("v", "down", status=502), "v1_list_versions": Broken("v", "down")}
+    cloud.trouble = {
+        "v1_get_version": ServerError("v", "down", status=502),
+        "v1_list_versions": ServerError("v", "down"),
+    }
     bench = Bench(cloud, clock)
 
-    first = await bench.look()
+    first = await bench.poll()
     asked = cloud.counts["v1_get_version"] + cloud.counts["v1_list_versions"]
     cloud.trouble = {}
-    second = await bench.look()
+    second = await bench.poll()
 
     assert {job.status for job in first.jobs} == {JobStatus.RUNNING, JobStatus.QUEUED}
-    assert {failure.outcome for failure in first.failures} == {"broken"}
+    assert {failure.outcome for failure in first.failures} == {"server_error"}
     assert asked <= 3
     assert {job.spec_nodes for job in second.jobs} == {3, 1}
     assert second.failures == ()
@@ -553,17 +556,17 @@ async def test_a_record_that_fails_leaves_the_version_told_by_its_listing(cloud:
 async def test_a_refused_record_is_left_to_the_next_look_and_then_to_the_next_hour(clock: ManualClock) -> None:
     """Once may be a deletion under way; twice is a failure, and is not repeated at every look."""
     bench = Bench(busy(), clock)
-    await bench.look()
+    await bench.poll()
     bench.cloud.jobs.append(Job(id=30, name="odd", versions=[Version(id=31)]))
 
     def refusing(asked: Any) -> CloudError | None:
         return Refused("v1_get_version", "no", status=400) if asked["version_id"] == "31" else None
 
     bench.cloud.trouble = {"v1_get_version": refusing}
-    first, second = await bench.look(), await bench.look()
-    third = await bench.calls(bench.look)
+    first, second = await bench.poll(), await bench.poll()
+    third = await bench.calls(bench.poll)
     clock.turn(3600)
-    fourth = await bench.calls(bench.look)
+    fourth = await bench.calls(bench.poll)
 
     assert first.failures == ()
     assert [failure.outcome for failure in second.failures] == ["refused"]
@@ -578,7 +581,7 @@ async def test_a_records_call_that_does_not_exist_is_tried_once_a_look(clock: Ma
     cloud.trouble = {"v1_get_version": Unsupported("v1_get_version", "no such API", status=404)}
     bench = Bench(cloud, clock)
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert len(sighting.jobs) == 32
     assert {failure.outcome for failure in sighting.failures} == {"unsupported"}
@@ -590,7 +593,7 @@ async def test_a_job_list_that_fails_leaves_the_overview_standing(clock: ManualC
     bench = Bench(busy(), clock)
     bench.cloud.trouble = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert {job.name for job in sighting.jobs} == {"resnet", "bert"}
     assert [failure.outcome for failure in sighting.failures] == ["unreachable"]
@@ -599,7 +602,7 @@ async def test_a_job_list_that_fails_leaves_the_overview_standing(clock: ManualC
 async def test_a_look_is_back_in_time(clock: ManualClock) -> None:
     """After `answer_by` nothing is asked one by one: records wait silently, endings not asked about are a failure."""
     bench = Bench(busy(), clock)
-    await bench.look()
+    await bench.poll()
     bench.cloud.jobs = [Job(id=30, name="new", versions=[Version(id=31)])]
 
     def slow(_asked: Any) -> CloudError | None:
@@ -607,7 +610,7 @@ async def test_a_look_is_back_in_time(clock: ManualClock) -> None:
         return None
 
     bench.cloud.trouble = {"v1_list_jobs": slow}
-    sighting = await bench.look(answer_by=clock.monotonic() + 5)
+    sighting = await bench.poll(answer_by=clock.monotonic() + 5)
 
     assert set(by_id(sighting)) == {"31"}
     assert sighting.gone == frozenset()
@@ -620,7 +623,7 @@ async def test_workspaces_that_could_not_be_listed_in_time_are_a_failure(cloud: 
     """Their jobs stay as they were; nothing of them is gone."""
     cloud.job(20).workspace = "w1"
     bench = Bench(cloud, clock, workspaces=("0", "w1"))
-    await bench.look()
+    await bench.poll()
 
     def slow(_asked: Any) -> CloudError | None:
         clock.turn(10)
@@ -629,7 +632,7 @@ async def test_workspaces_that_could_not_be_listed_in_time_are_a_failure(cloud: 
     cloud.trouble = {"v1_list_overview": slow, "v1_list_jobs": slow}
     if cloud.overview is None:
         cloud.trouble.pop("v1_list_overview")
-    sighting = await bench.look(answer_by=clock.monotonic() + 5)
+    sighting = await bench.poll(answer_by=clock.monotonic() + 5)
 
     assert set(by_id(sighting)) == {"11"}
     assert sighting.gone == frozenset()
@@ -646,7 +649,7 @@ async def test_records_decide_what_the_overview_counts(
     cloud.history(1)
     bench = Bench(cloud, clock, overview_counts=counts)
 
-    told = by_id(await bench.look())
+    told = by_id(await bench.poll())
 
     assert told["11"].spec_accelerators == 6.0
     assert told["100000"].spec_accelerators == (None if truth == "per_node" else 2.0)
@@ -659,7 +662,7 @@ async def test_one_node_decides_nothing(clock: ManualClock) -> None:
     cloud.history(1)
     bench = Bench(cloud, clock, overview_counts="per_node")
 
-    told = by_id(await bench.look())
+    told = by_id(await bench.poll())
 
     assert told["100000"].spec_accelerators is None
     assert bench.notes.noted == []
@@ -669,11 +672,11 @@ async def test_a_sweep_finds_deleted_history(cloud: FakeV1, clock: ManualClock) 
     """A finished version that is still tracked is gone when neither listing nor record have it any more."""
     cloud.jobs += [Job(id=30, name="done", versions=[Version(id=31, status=10)])]
     bench = Bench(cloud, clock)
-    await bench.look()
-    await bench.look()
+    await bench.poll()
+    await bench.poll()
     cloud.jobs = [job for job in cloud.jobs if job.id != 30]
 
-    assert (await bench.look()).gone == frozenset()  # a look asks about unfinished ones only
+    assert (await bench.poll()).gone == frozenset()  # a look asks about unfinished ones only
     sighting = await bench.source.sweep(bench.known)
 
     assert sighting.gone == {"31"}
@@ -684,7 +687,7 @@ async def test_usage_is_read_from_the_versions_record(cloud: FakeV1, clock: Manu
     """Trap 27: the address names the job as well as the version; the minutes are ratios."""
     cloud.job(10).versions[0].more["system_metric_list"] = json.dumps(USAGE)
     bench = Bench(cloud, clock)
-    job = by_id(await bench.look())["11"]
+    job = by_id(await bench.poll())["11"]
     cloud.calls.clear()
 
     series = await bench.source.usage(job, "")
@@ -697,7 +700,7 @@ async def test_usage_is_read_from_the_versions_record(cloud: FakeV1, clock: Manu
 async def test_usage_that_is_not_there_yet_is_none(cloud: FakeV1, clock: ManualClock) -> None:
     """A record without minutes is no failure."""
     bench = Bench(cloud, clock)
-    job = by_id(await bench.look())["11"]
+    job = by_id(await bench.poll())["11"]
 
     assert await bench.source.usage(job, "") is None
 
@@ -705,13 +708,13 @@ async def test_usage_that_is_not_there_yet_is_none(cloud: FakeV1, clock: ManualC
 async def test_usage_brings_the_quality_of_a_running_model(cloud: FakeV1, clock: ManualClock) -> None:
     """The record that usage asks for anyway is told at the next look, at no further call."""
     bench = Bench(cloud, clock)
-    job = by_id(await bench.look())["11"]
+    job = by_id(await bench.poll())["11"]
     metrics = {"total_metric": {"total_metric_values": {"accuracy": 0.25}}}
     cloud.job(10).versions[0].more["model_metric_list"] = metrics
 
     await bench.source.usage(job, "")
     cloud.calls.clear()
-    told = by_id(await bench.look())["11"]
+    told = by_id(await bench.poll())["11"]
 
     assert told.quality == {"accuracy": 0.25}
     assert "v1_get_version" not in cloud.counts
@@ -732,12 +735,12 @@ async def test_usage_of_a_version_whose_job_is_not_known(clock: ManualClock) -> 
 async def test_usage_of_a_deleted_version_is_gone_until_a_look_says_otherwise(clock: ManualClock) -> None:
     """The first refusal is taken for a deletion; once a look has still listed the version, the refusal is told."""
     bench = Bench(busy(), clock)
-    job = by_id(await bench.look())["11"]
+    job = by_id(await bench.poll())["11"]
     bench.cloud.trouble = {"v1_get_version": Refused("v1_get_version", "no", status=200, code="ModelArts.0105")}
 
     with pytest.raises(Gone):
         await bench.source.usage(job, "")
-    await bench.look()
+    await bench.poll()
     with pytest.raises(Refused) as refused:
         await bench.source.usage(job, "")
     assert not isinstance(refused.value, Gone)
@@ -748,12 +751,12 @@ async def test_an_answer_about_another_version_is_not_believed(clock: ManualCloc
     cloud = busy(version_id=99)
     bench = Bench(cloud, clock)
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert by_id(sighting)["11"].spec_nodes is None
     assert "99" not in by_id(sighting)
-    assert [failure.outcome for failure in sighting.failures] == ["unintelligible"]
-    with pytest.raises(Unintelligible):
+    assert [failure.outcome for failure in sighting.failures] == ["invalid_response"]
+    with pytest.raises(InvalidResponse):
         await bench.source.usage(by_id(sighting)["11"], "")
 
 
@@ -766,10 +769,10 @@ async def test_where_there_are_no_records_the_versions_are_asked(clock: ManualCl
     )
     cloud.trouble = {"v1_get_version": Unsupported("v1_get_version", "no such API", status=404)}
     bench = Bench(cloud, clock)
-    await bench.look()
+    await bench.poll()
     del cloud.job(20).versions[0]
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert set(by_id(sighting)) == {"11", "12", "22"}
     assert sighting.gone == {"21"}
@@ -779,17 +782,17 @@ async def test_where_there_are_no_records_the_versions_are_asked(clock: ManualCl
 async def test_a_confirmation_that_fails_decides_nothing(cloud: FakeV1, clock: ManualClock) -> None:
     """A version that is missing from the listing and cannot be asked about is neither told nor gone."""
     bench = Bench(cloud, clock)
-    await bench.look()
-    job = by_id(await bench.look())["21"]
+    await bench.poll()
+    job = by_id(await bench.poll())["21"]
     await bench.source.usage(job, "")
     cloud.jobs.remove(cloud.job(20))
-    cloud.trouble = {"v1_get_version": Broken("v1_get_version", "down", status=502)}
+    cloud.trouble = {"v1_get_version": ServerError("v1_get_version", "down", status=502)}
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert set(by_id(sighting)) == {"11"}
     assert sighting.gone == frozenset()
-    assert "broken" in {failure.outcome for failure in sighting.failures}
+    assert "server_error" in {failure.outcome for failure in sighting.failures}
 
 
 async def test_a_deleted_version_that_nobody_can_map(clock: ManualClock) -> None:
@@ -799,9 +802,9 @@ async def test_a_deleted_version_that_nobody_can_map(clock: ManualClock) -> None
         cloud.overview = overview
         bench = Bench(cloud, clock)
         stranger = Told(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-        bench.known = Known(unfinished={"99": stranger}, tracked={"99": stranger}, seeding=False)
+        bench.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
 
-        sighting = await bench.look()
+        sighting = await bench.poll()
 
         assert sighting.gone == gone
         assert sighting.failures == ()
@@ -811,10 +814,10 @@ async def test_a_mapping_that_fails_decides_nothing(clock: ManualClock) -> None:
     """While the job list does not answer, nothing unmapped is gone."""
     bench = Bench(busy(), clock)
     stranger = Told(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-    bench.known = Known(unfinished={"99": stranger}, tracked={"99": stranger}, seeding=False)
+    bench.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
     bench.cloud.trouble = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert sighting.gone == frozenset()
     assert {failure.outcome for failure in sighting.failures} == {"unreachable"}
@@ -825,17 +828,17 @@ async def test_a_job_of_a_workspace_that_is_no_longer_listed(clock: ManualClock)
     cloud = busy()
     cloud.job(20).workspace = "w1"
     bench = Bench(cloud, clock, workspaces=("0", "w1"))
-    await bench.look()
+    await bench.poll()
     known = bench.known
 
     fewer = Bench(cloud, clock)
     fewer.known = known
-    sighting = await fewer.look()
+    sighting = await fewer.poll()
 
     assert by_id(sighting)["21"].status is JobStatus.QUEUED
     assert by_id(sighting)["21"].workspace_id == "w1"
     cloud.jobs.remove(cloud.job(20))
-    assert (await fewer.look()).gone == {"21"}
+    assert (await fewer.poll()).gone == {"21"}
 
 
 async def test_bad_rows_cost_themselves(cloud: FakeV1, clock: ManualClock) -> None:
@@ -851,7 +854,7 @@ async def test_bad_rows_cost_themselves(cloud: FakeV1, clock: ManualClock) -> No
     cloud._v1_list_versions = lambda asked: with_odd(versions(asked), "versions", "version_count")  # type: ignore[method-assign]
     bench = Bench(cloud, clock)
 
-    sighting = await bench.look()
+    sighting = await bench.poll()
 
     assert set(by_id(sighting)) == {"11", "21"}
     assert sighting.failures == ()
@@ -871,7 +874,7 @@ async def test_a_row_without_a_job_is_told_without_a_record(clock: ManualClock) 
     cloud._v1_list_jobs = nameless  # type: ignore[method-assign]
     bench = Bench(cloud, clock)
 
-    told = by_id(await bench.look())
+    told = by_id(await bench.poll())
 
     assert (told["21"].status, told["21"].spec_nodes) == (JobStatus.QUEUED, None)
     assert told["11"].spec_nodes == 3
@@ -893,7 +896,7 @@ async def test_many_rows_leave_others_their_turn(clock: ManualClock) -> None:
     task = asyncio.create_task(others())
     await asyncio.sleep(0)
     begun = turns
-    await Bench(cloud, clock).look()
+    await Bench(cloud, clock).poll()
     task.cancel()
 
     assert turns - begun >= 4  # 1002 rows, a pause after each 250
@@ -906,16 +909,16 @@ async def test_a_failing_list_of_one_workspace_leaves_the_other(clock: ManualClo
     cloud.job(20).workspace = "w1"
 
     def first_fails(asked: Any) -> CloudError | None:
-        return Broken("v1_list_jobs", "down", status=502) if asked["workspace_id"] == "0" else None
+        return ServerError("v1_list_jobs", "down", status=502) if asked["workspace_id"] == "0" else None
 
     cloud.trouble = {"v1_list_jobs": first_fails}
-    sighting = await Bench(cloud, clock, workspaces=("0", "w1")).look()
+    sighting = await Bench(cloud, clock, workspaces=("0", "w1")).poll()
     assert set(by_id(sighting)) == {"21"}
 
     cloud.trouble = {"v1_list_jobs": Denied("v1_list_jobs", "no", status=401)}
     cloud.calls.clear()
     with pytest.raises(Denied):
-        await Bench(cloud, clock, workspaces=("0", "w1")).look()
+        await Bench(cloud, clock, workspaces=("0", "w1")).poll()
     assert cloud.counts["v1_list_jobs"] == 1
 
 
@@ -929,6 +932,6 @@ async def test_the_first_look_names_who_failed_lately(clock: ManualClock, hours_
     version = Version(id=91, status=11, create=ended_ms - 60_000, start=ended_ms - 50_000, duration=50_000)
     cloud.jobs.append(Job(id=90, name="failed", versions=[version]))
 
-    told = by_id(await Bench(cloud, clock).look())
+    told = by_id(await Bench(cloud, clock).poll())
 
     assert told["91"].user == user

@@ -2,7 +2,7 @@ import pytest
 
 from exporter.cloud.v1.status import STATUSES, status
 from exporter.domain.job import JobStatus
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 TABLE = [
     (0, "UNKNOWN", JobStatus.UNKNOWN),

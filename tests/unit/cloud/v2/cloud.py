@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from exporter.cloud.endpoint import Endpoint
-from exporter.cloud.errors import Gone
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import Gone
 from exporter.cloud.v2.endpoints import DETAIL, METRICS, SEARCH
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.cloud.v2 import adapter, phases, records
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fixture import recorded
 
 T0 = 1763600000.0

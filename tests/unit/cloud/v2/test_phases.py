@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.cloud.v2 import phases
 from exporter.domain.job import JobStatus
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 S = JobStatus
 

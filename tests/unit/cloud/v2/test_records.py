@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.cloud.v2 import phases, wire
 from exporter.cloud.v2.nodes import steps
 from exporter.cloud.v2.records import POLICIES, SCENARIOS, Runs, faults, running
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 
 T0 = 1_763_600_000
 ms = T0 * 1000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.cloud.v2.series import series
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries, summarise
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fixture import recorded
 
 GPU, NPU, CPU = Accelerator.GPU, Accelerator.NPU, Accelerator.CPU
@@ -200,7 +200,7 @@ def test_any_json_gives_ratios_or_nothing(metrics: object, accelerator: Accelera
 
     if found is None:
         return
-    for minutes in (found.cpu, found.memory, found.accelerator, found.accelerator_memory):
-        assert all(value is None or 0 <= value <= 1 for value in minutes)
+    for samples in (found.cpu, found.memory, found.accelerator, found.accelerator_memory):
+        assert all(value is None or 0 <= value <= 1 for value in samples)
     if accelerator is CPU:
         assert (found.accelerator, found.accelerator_memory) == ((), ())

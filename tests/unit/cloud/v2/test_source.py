@@ -7,24 +7,24 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from exporter.cloud.errors import (
-    Broken,
+from exporter.cloud.http.errors import (
+    CircuitOpen,
     CloudError,
     Denied,
     Gone,
-    Paused,
+    InvalidResponse,
     Refused,
+    ServerError,
     Throttled,
-    Unintelligible,
     Unreachable,
     Unsupported,
 )
 from exporter.cloud.v2.endpoints import DETAIL, METRICS, SEARCH
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
-from exporter.domain.source import JobSource, Known, Sighting, SourceError
+from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
-from tests.unit.cloud.notes import Notes
+from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.cloud import T0, Ask, Cloud
 
 
@@ -35,23 +35,23 @@ class Watcher:
     source: JobSource
     tracked: dict[str, Job] = field(default_factory=dict)
     accounted: set[str] = field(default_factory=set)
-    seeding: bool = True
+    bootstrapping: bool = True
 
-    def known(self) -> Known:
-        return Known(
+    def known(self) -> TrackedState:
+        return TrackedState(
             unfinished={job_id: job for job_id, job in self.tracked.items() if job.status.active},
             tracked=dict(self.tracked),
-            is_news=lambda job: job.job_id not in self.accounted,
-            seeding=self.seeding,
+            is_new=lambda job: job.job_id not in self.accounted,
+            bootstrapping=self.bootstrapping,
         )
 
-    async def look(self) -> Sighting:
-        sighting = await self.source.look(self.known())
+    async def poll(self) -> PollResult:
+        sighting = await self.source.poll(self.known())
         self.tracked.update({job.job_id: job for job in sighting.jobs})
         self.accounted |= self.tracked.keys()
         for job_id in sighting.gone:
             del self.tracked[job_id]
-        self.seeding = False
+        self.bootstrapping = False
         return sighting
 
 
@@ -69,7 +69,7 @@ def make(
 async def bury(cloud: Cloud, watcher: Watcher) -> None:
     """Push every job so far off the newest page, with 60 jobs that are accounted for."""
     cloud.submit(*range(20_000, 20_060), phase="Completed")
-    await watcher.look()
+    await watcher.poll()
     cloud.asks.clear()
 
 
@@ -77,11 +77,11 @@ def failing(match: Callable[[Ask], bool], error: Exception) -> Callable[[Ask], E
     return lambda ask: error if match(ask) else None
 
 
-def outcomes(sighting: Sighting) -> list[str]:
+def outcomes(sighting: PollResult) -> list[str]:
     return [failure.outcome for failure in sighting.failures]
 
 
-def status_of(sighting: Sighting) -> dict[str, JobStatus]:
+def status_of(sighting: PollResult) -> dict[str, JobStatus]:
     found = {job.job_id: job.status for job in sighting.jobs}
     assert len(found) == len(sighting.jobs), "each job once"
     return found
@@ -98,7 +98,7 @@ async def test_a_look_sees_active_and_newest_jobs(cloud: Cloud, clock: ManualClo
     (old,) = cloud.submit(0, phase="Running")
     watcher = Watcher(make(cloud, clock))
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert sighting.failures == ()
     assert status_of(sighting)[old] is JobStatus.RUNNING
@@ -119,7 +119,7 @@ async def test_the_cost_of_a_look(offset: str, active: int, history: int, clock:
 
     for _ in range(3):
         cloud.asks.clear()
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
         assert sighting.failures == ()
         assert {job_id for job_id, status in status_of(sighting).items() if status.active} == set(running)
         assert len(cloud.asks) <= budget
@@ -127,13 +127,13 @@ async def test_the_cost_of_a_look(offset: str, active: int, history: int, clock:
     await bury(cloud, watcher)
     ended = running[:2]
     cloud.turn("Completed", *ended)
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert all(status_of(sighting)[job_id] is JobStatus.COMPLETED for job_id in ended)
     assert len(cloud.details) == len(ended)
     assert len(cloud.searches) <= budget
     cloud.asks.clear()
-    await watcher.look()
+    await watcher.poll()
     assert len(cloud.asks) <= budget
 
 
@@ -143,7 +143,7 @@ async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: 
     cloud.submit(1, workspace_id="ws-b")
     source = make(cloud, clock, workspaces=("0", "ws-b"))
 
-    sighting = await source.look(Known())
+    sighting = await source.poll(TrackedState())
 
     assert {job.workspace_id for job in sighting.jobs} == {"0", "ws-b"}
     assert [ask.body["workspace_id"] for ask in cloud.searches] == ["0", "0", "ws-b", "ws-b"]
@@ -164,10 +164,10 @@ async def test_a_job_that_starts_and_ends_between_two_looks_is_seen(cloud: Cloud
     """It was never active when asked, but it is news on the newest page."""
     cloud.submit(*range(60), phase="Completed")
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
 
     (short,) = cloud.submit(100, phase="Failed")
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert status_of(sighting)[short] is JobStatus.FAILED
     assert cloud.details == []
@@ -179,11 +179,11 @@ async def test_a_burst_is_followed_to_known_ground(offset: str, clock: ManualClo
     cloud = Cloud(offset=offset)
     cloud.submit(*range(1000), phase="Completed")
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
 
     burst = cloud.submit(*range(2000, 2130), phase="Completed")
     cloud.asks.clear()
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert set(burst) <= set(status_of(sighting))
     assert len(cloud.asks) <= 1 + 4
@@ -193,11 +193,11 @@ async def test_old_news_does_not_lead_into_the_history(cloud: Cloud, clock: Manu
     """The seed saw one page only; what lies below it is unaccounted for, and still no reason to walk there."""
     cloud.submit(*range(5000), phase="Completed")
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
 
     cloud.submit(*range(6000, 6003), phase="Completed")
     cloud.asks.clear()
-    await watcher.look()
+    await watcher.poll()
 
     assert len(cloud.asks) == 2
 
@@ -206,11 +206,11 @@ async def test_ended_jobs_are_asked_for_one_by_one_a_few_at_a_time(cloud: Cloud,
     """30 jobs that left the active set and the newest page get a detail each, at most 4 under way at once."""
     running = cloud.submit(*range(30))
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     await bury(cloud, watcher)
     cloud.turn("Completed", *running)
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert sorted(cloud.details) == sorted(running)
     assert {status_of(sighting)[job_id] for job_id in running} == {JobStatus.COMPLETED}
@@ -221,10 +221,10 @@ async def test_an_ended_job_on_the_newest_page_needs_no_detail(cloud: Cloud, clo
     """The newest page already tells how a young job ended."""
     (job_id,) = cloud.submit(0)
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     cloud.turn("Failed", job_id)
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert status_of(sighting) == {job_id: JobStatus.FAILED}
     assert cloud.details == []
@@ -234,10 +234,10 @@ async def test_a_deleted_job_is_gone(cloud: Cloud, clock: ManualClock) -> None:
     """Traps 9 and 40: a job that vanished is asked for by itself; 400 with 2775 says that it is gone: no failure."""
     (job_id,) = cloud.submit(0)
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     cloud.delete(job_id)
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert sighting.gone == {job_id}
     assert sighting.failures == ()
@@ -247,14 +247,14 @@ async def test_a_detail_that_fails_is_a_failed_part(cloud: Cloud, clock: ManualC
     """One job's detail breaks; the other's is told, and the failing one is neither gone nor invented."""
     one, other = cloud.submit(0, 1)
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     await bury(cloud, watcher)
     cloud.turn("Completed", one, other)
-    cloud.fail = failing(lambda ask: ask.path.get("job_id") == one, Broken(DETAIL.name, "busy", status=500))
+    cloud.fail = failing(lambda ask: ask.path.get("job_id") == one, ServerError(DETAIL.name, "busy", status=500))
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
-    assert outcomes(sighting) == ["broken"]
+    assert outcomes(sighting) == ["server_error"]
     assert status_of(sighting)[other] is JobStatus.COMPLETED
     assert one not in status_of(sighting)
     assert sighting.gone == frozenset()
@@ -269,14 +269,14 @@ async def test_a_detail_of_something_else_is_unintelligible(
     """An answer that is not the job that was asked for changes nothing about that job."""
     (job_id,) = cloud.submit(0)
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     await bury(cloud, watcher)
     cloud.turn("Completed", job_id)
     cloud.before = lambda _: None if job_id not in cloud.details else cloud.jobs.update({job_id: answer})
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
-    assert outcomes(sighting) == ["unintelligible"]
+    assert outcomes(sighting) == ["invalid_response"]
     assert job_id not in status_of(sighting)
 
 
@@ -286,13 +286,15 @@ async def test_a_workspace_that_fails_blanks_no_other(cloud: Cloud, clock: Manua
     (lost,) = cloud.submit(0, workspace_id="b")
     cloud.submit(0, workspace_id="c")
     watcher = Watcher(make(cloud, clock, workspaces=("a", "b", "c")))
-    await watcher.look()
-    cloud.fail = failing(lambda ask: ask.body.get("workspace_id") == "b", Broken(SEARCH.name, "busy", status=503))
+    await watcher.poll()
+    cloud.fail = failing(
+        lambda ask: ask.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=503)
+    )
     cloud.asks.clear()
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
-    assert outcomes(sighting) == ["broken"]
+    assert outcomes(sighting) == ["server_error"]
     assert {job.workspace_id for job in sighting.jobs} == {"a", "c"}
     assert cloud.details == []
     assert lost in watcher.tracked
@@ -306,7 +308,7 @@ async def test_a_refused_filter_leaves_the_newest_page(cloud: Cloud, clock: Manu
         lambda ask: ask.filtered, Refused(SEARCH.name, "bad operator", status=400, code="ModelArts.2808")
     )
 
-    sighting = await make(cloud, clock).look(Known())
+    sighting = await make(cloud, clock).poll(TrackedState())
 
     assert outcomes(sighting) == ["refused"]
     assert list(status_of(sighting)) == [job_id]
@@ -317,7 +319,7 @@ async def test_a_failed_newest_page_is_a_failed_part(cloud: Cloud, clock: Manual
     (job_id,) = cloud.submit(0)
     cloud.fail = failing(lambda ask: not ask.filtered, Throttled(SEARCH.name, "slow down", status=429))
 
-    sighting = await make(cloud, clock).look(Known())
+    sighting = await make(cloud, clock).poll(TrackedState())
 
     assert outcomes(sighting) == ["throttled"]
     assert list(status_of(sighting)) == [job_id]
@@ -327,11 +329,11 @@ async def test_a_failed_second_page_keeps_the_first(cloud: Cloud, clock: ManualC
     """120 active jobs, the second page breaks: the first 50 are told, and nobody is asked for one by one."""
     cloud.submit(*range(120))
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     cloud.asks.clear()
     cloud.fail = failing(lambda ask: ask.body.get("offset") == 1, Unreachable(SEARCH.name, "reset"))
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert outcomes(sighting) == ["unreachable"]
     assert len(sighting.jobs) == 50
@@ -342,7 +344,7 @@ async def test_a_failed_second_page_keeps_the_first(cloud: Cloud, clock: ManualC
     "error",
     [
         pytest.param(Denied(SEARCH.name, "bad signature", status=401), id="trap-34-denied"),
-        pytest.param(Paused(SEARCH.name, "the circuit is open"), id="paused"),
+        pytest.param(CircuitOpen(SEARCH.name, "the circuit is open"), id="circuit_open"),
         pytest.param(Unsupported(SEARCH.name, "no such API", status=404, code="APIG.0101"), id="unsupported"),
     ],
 )
@@ -351,10 +353,10 @@ async def test_when_it_is_hopeless_nothing_more_is_asked(error: CloudError, clou
     cloud.fail = lambda _: error
     source = make(cloud, clock, workspaces=("a", "b", "c", "d", "e", "f"))
 
-    for ask in (source.look, source.sweep):
+    for ask in (source.poll, source.sweep):
         cloud.asks.clear()
         with pytest.raises(type(error)):
-            await ask(Known())
+            await ask(TrackedState())
         assert len(cloud.asks) == 1
 
 
@@ -365,7 +367,7 @@ async def test_a_forbidden_workspace_is_that_workspaces_matter(cloud: Cloud, clo
         lambda ask: ask.body.get("workspace_id") == "a", Denied(SEARCH.name, "no permission", status=403)
     )
 
-    sighting = await make(cloud, clock, workspaces=("a", "b")).look(Known())
+    sighting = await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
     assert outcomes(sighting) == ["denied"]
     assert list(status_of(sighting)) == [job_id]
@@ -376,12 +378,12 @@ async def test_denied_details_stop_the_questions(cloud: Cloud, clock: ManualCloc
     """Trap 34: of 40 ended jobs at most the 4 that were under way are asked for after details are denied."""
     running = cloud.submit(*range(40))
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     await bury(cloud, watcher)
     cloud.turn("Completed", *running)
     cloud.fail = failing(lambda ask: ask.name == DETAIL.name, Denied(DETAIL.name, "no permission", status=403))
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert len(cloud.details) <= 4
     assert set(outcomes(sighting)) == {"denied"}
@@ -390,33 +392,33 @@ async def test_denied_details_stop_the_questions(cloud: Cloud, clock: ManualCloc
 
 async def test_nothing_learned_is_raised(cloud: Cloud, clock: ManualClock) -> None:
     """When no workspace answered, the first error is raised: there is no sighting to speak of."""
-    cloud.fail = lambda _: Broken(SEARCH.name, "busy", status=500)
+    cloud.fail = lambda _: ServerError(SEARCH.name, "busy", status=500)
 
-    with pytest.raises(Broken):
-        await make(cloud, clock, workspaces=("a", "b")).look(Known())
+    with pytest.raises(ServerError):
+        await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
 
 async def test_unknown_workspaces_are_an_error(cloud: Cloud, clock: ManualClock) -> None:
     """When the workspaces cannot be listed, that error is the look's; nothing is asked."""
 
     async def broken() -> tuple[str, ...]:
-        raise Broken("v1_list_workspaces", "busy", status=500)
+        raise ServerError("v1_list_workspaces", "busy", status=500)
 
     source = V2Source(cloud, project="vision", workspaces=broken, clock=clock, note=Notes())
 
     with pytest.raises(SourceError):
-        await source.look(Known())
+        await source.poll(TrackedState())
     assert cloud.asks == []
 
 
 async def test_without_a_workspace_there_is_nothing_to_see(cloud: Cloud, clock: ManualClock) -> None:
     """No workspace: no call, no job, no failure."""
-    assert await make(cloud, clock, workspaces=()).look(Known()) == Sighting()
+    assert await make(cloud, clock, workspaces=()).poll(TrackedState()) == PollResult()
 
 
 async def test_an_empty_list_really_means_no_jobs(cloud: Cloud, clock: ManualClock) -> None:
     """A listing whose items are null is empty and whole; of one without items the contract test speaks."""
-    assert await make(cloud, clock).look(Known()) == Sighting()
+    assert await make(cloud, clock).poll(TrackedState()) == PollResult()
 
 
 async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: Cloud, clock: ManualClock) -> None:
@@ -424,7 +426,7 @@ async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: Cloud, cl
     cloud.submit(0, workspace_id="b")
     cloud.names_workspaces = False
 
-    sighting = await make(cloud, clock, workspaces=("a", "b")).look(Known())
+    sighting = await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
     assert [job.workspace_id for job in sighting.jobs] == ["b"]
 
@@ -435,7 +437,7 @@ async def test_a_bad_item_costs_only_itself(cloud: Cloud, clock: ManualClock) ->
     cloud.jobs[running[60]]["metadata"]["id"] = None
     notes = Notes()
 
-    sighting = await make(cloud, clock, notes=notes).look(Known())
+    sighting = await make(cloud, clock, notes=notes).poll(TrackedState())
 
     assert set(status_of(sighting)) == set(running) - {running[60]}
     assert set(notes.fields) == {"v2.items"}
@@ -446,10 +448,10 @@ async def test_a_job_that_is_said_active_and_is_not_is_told_as_it_is(cloud: Clou
     (job_id,) = cloud.submit(0)
     cloud.filters = False
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     cloud.turn("Terminated", job_id)
 
-    sighting = await watcher.look()
+    sighting = await watcher.poll()
 
     assert status_of(sighting) == {job_id: JobStatus.TERMINATED}
 
@@ -464,10 +466,10 @@ class TestIgnoredFilters:
         running = cloud.submit(*range(3000, 3020))
         notes = Notes()
         watcher = Watcher(make(cloud, clock, notes=notes))
-        await watcher.look()
+        await watcher.poll()
         cloud.asks.clear()
 
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert set(running) <= set(status_of(sighting))
         assert sighting.failures == ()
@@ -480,7 +482,7 @@ class TestIgnoredFilters:
         (old,) = cloud.submit(0)
         cloud.submit(*range(1, 1200), phase="Completed")
 
-        sighting = await make(cloud, clock).look(Known())
+        sighting = await make(cloud, clock).poll(TrackedState())
 
         assert status_of(sighting)[old] is JobStatus.RUNNING
         assert len(cloud.asks) == 25  # 1200 jobs on 24 full pages, and an empty one
@@ -490,7 +492,7 @@ class TestIgnoredFilters:
         cloud = Cloud(filters=False)
         cloud.submit(*range(10_000), phase="Completed")
 
-        await make(cloud, clock).look(Known())
+        await make(cloud, clock).poll(TrackedState())
 
         assert len(cloud.asks) == 100
 
@@ -499,11 +501,11 @@ class TestIgnoredFilters:
         cloud = Cloud(filters=False)
         (old,) = cloud.submit(0)
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
         finished = cloud.submit(*range(1, 2001), phase="Completed")
         watcher.accounted |= set(finished)
 
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert cloud.details == [old]
         assert status_of(sighting)[old] is JobStatus.RUNNING
@@ -515,12 +517,12 @@ class TestIgnoredFilters:
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(0)
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
         finished = cloud.submit(*range(1, 121), phase="Completed")
         watcher.accounted |= set(finished)
         cloud.asks.clear()
 
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert status_of(sighting)[old] is JobStatus.RUNNING
         assert len(cloud.asks) == 3
@@ -531,11 +533,11 @@ class TestIgnoredFilters:
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(10)
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
         cloud.delete(old)
         cloud.asks.clear()
 
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert sighting.gone == {old}
         assert len(cloud.asks) == 2  # the first page, which is older but for nothing, and the detail
@@ -545,10 +547,10 @@ class TestIgnoredFilters:
         cloud = Cloud(filters=False)
         cloud.submit(*range(1000), phase="Completed")
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
 
         burst = cloud.submit(*range(2000, 2130), phase="Completed")
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert set(burst) <= set(status_of(sighting))
 
@@ -562,7 +564,7 @@ class TestIgnoredOffset:
         running = cloud.submit(*range(60))
         pending = cloud.submit(*range(60, 100), phase="Pending")
 
-        sighting = await make(cloud, clock).look(Known())
+        sighting = await make(cloud, clock).poll(TrackedState())
 
         assert set(status_of(sighting)) == {*running, *pending}
         assert sighting.failures == ()
@@ -572,20 +574,20 @@ class TestIgnoredOffset:
         cloud = Cloud(offset="ignored")
         cloud.submit(*range(150))
 
-        sighting = await make(cloud, clock).look(Known())
+        sighting = await make(cloud, clock).poll(TrackedState())
 
         assert len(sighting.jobs) == 100
-        assert outcomes(sighting) == ["unintelligible"]
+        assert outcomes(sighting) == ["invalid_response"]
 
     async def test_known_jobs_that_cannot_be_reached_are_asked_for(self, clock: ManualClock) -> None:
         """The 50 in the middle are known from before: each is asked for by itself."""
         cloud = Cloud(offset="page")
         running = cloud.submit(*range(150))
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
         cloud.offset = "ignored"
 
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
         assert sorted(cloud.details) == sorted(running[50:100])
         assert set(status_of(sighting)) == set(running)
@@ -595,10 +597,10 @@ class TestIgnoredOffset:
         cloud = Cloud(offset="ignored")
         cloud.submit(*range(60))
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
         cloud.asks.clear()
 
-        await watcher.look()
+        await watcher.poll()
 
         assert [ask.body["offset"] for ask in cloud.searches] == [0] * 7
         assert [ask.body["order"] for ask in cloud.searches] == [
@@ -616,12 +618,12 @@ class TestIgnoredOffset:
         cloud = Cloud(offset="ignored")
         cloud.submit(*range(100), phase="Completed")
         watcher = Watcher(make(cloud, clock))
-        await watcher.look()
+        await watcher.poll()
 
         cloud.submit(*range(200, 260), phase="Completed")
-        sighting = await watcher.look()
+        sighting = await watcher.poll()
 
-        assert outcomes(sighting) == ["unintelligible"]
+        assert outcomes(sighting) == ["invalid_response"]
 
     async def test_a_failure_while_narrowing_is_told(self, clock: ManualClock) -> None:
         """The narrowing breaks off: its failure is the listing's."""
@@ -629,12 +631,12 @@ class TestIgnoredOffset:
         cloud.submit(*range(60))
         cloud.fail = failing(
             lambda ask: ask.filtered and len(ask.body["filters"][0]["value"]) == 1,
-            Broken(SEARCH.name, "busy", status=500),
+            ServerError(SEARCH.name, "busy", status=500),
         )
 
-        sighting = await make(cloud, clock).look(Known())
+        sighting = await make(cloud, clock).poll(TrackedState())
 
-        assert outcomes(sighting) == ["broken"]
+        assert outcomes(sighting) == ["server_error"]
         assert len(sighting.jobs) == 50
 
 
@@ -645,7 +647,7 @@ class TestSweep:
         """1234 jobs over two workspaces, one call at a time."""
         jobs = cloud.submit(*range(1000), phase="Completed") + cloud.submit(*range(234), workspace_id="b")
 
-        sighting = await make(cloud, clock, workspaces=("0", "b")).sweep(Known())
+        sighting = await make(cloud, clock, workspaces=("0", "b")).sweep(TrackedState())
 
         assert set(status_of(sighting)) == set(jobs)
         assert sighting.failures == ()
@@ -655,7 +657,7 @@ class TestSweep:
         """The oldest tracked job is 120th from the top: pages 0, 1 and 2 reach it, page 3 is wholly older."""
         cloud.submit(*range(1000), phase="Completed")
 
-        await make(cloud, clock).sweep(Known(oldest_at=float(T0 + 1000 - 120)))
+        await make(cloud, clock).sweep(TrackedState(oldest_at=float(T0 + 1000 - 120)))
 
         assert len(cloud.asks) == 4
 
@@ -664,11 +666,11 @@ class TestSweep:
         deleted, moved = cloud.submit(0, 1, phase="Completed")
         cloud.submit(*range(2, 10), phase="Completed")
         source = make(cloud, clock)
-        tracked = {job.job_id: job for job in (await source.sweep(Known())).jobs}
+        tracked = {job.job_id: job for job in (await source.sweep(TrackedState())).jobs}
         cloud.delete(deleted)
         cloud.before = lambda _: cloud.jobs[moved]["metadata"].update(workspace_id="elsewhere")
 
-        sighting = await source.sweep(Known(tracked=tracked))
+        sighting = await source.sweep(TrackedState(tracked=tracked))
 
         assert sighting.gone == {deleted}
         assert moved in status_of(sighting)
@@ -678,13 +680,13 @@ class TestSweep:
         """The second page breaks: what the first did not show is not asked for, let alone gone."""
         cloud.submit(*range(120), phase="Completed")
         source = make(cloud, clock)
-        tracked = {job.job_id: job for job in (await source.sweep(Known())).jobs}
-        cloud.fail = failing(lambda ask: ask.body.get("offset") == 1, Broken(SEARCH.name, "busy", status=500))
+        tracked = {job.job_id: job for job in (await source.sweep(TrackedState())).jobs}
+        cloud.fail = failing(lambda ask: ask.body.get("offset") == 1, ServerError(SEARCH.name, "busy", status=500))
 
-        sighting = await source.sweep(Known(tracked=tracked))
+        sighting = await source.sweep(TrackedState(tracked=tracked))
 
         assert len(sighting.jobs) == 50
-        assert outcomes(sighting) == ["broken"]
+        assert outcomes(sighting) == ["server_error"]
         assert (sighting.gone, cloud.details) == (frozenset(), [])
 
     async def test_a_job_of_unknown_workspace_needs_every_listing(self, cloud: Cloud, clock: ManualClock) -> None:
@@ -692,12 +694,14 @@ class TestSweep:
         cloud.submit(0, workspace_id="a")
         stray = Job(job_id="stray", api=Api.V2, status=JobStatus.COMPLETED)
         source = make(cloud, clock, workspaces=("a", "b"))
-        cloud.fail = failing(lambda ask: ask.body.get("workspace_id") == "b", Broken(SEARCH.name, "busy", status=500))
+        cloud.fail = failing(
+            lambda ask: ask.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=500)
+        )
 
-        assert (await source.sweep(Known(tracked={"stray": stray}))).gone == frozenset()
+        assert (await source.sweep(TrackedState(tracked={"stray": stray}))).gone == frozenset()
         cloud.fail = lambda _: None
 
-        assert (await source.sweep(Known(tracked={"stray": stray}))).gone == {"stray"}
+        assert (await source.sweep(TrackedState(tracked={"stray": stray}))).gone == {"stray"}
 
     async def test_an_ignored_offset_is_narrowed_and_reported(self, clock: ManualClock) -> None:
         """Of 150 completed and 60 failed jobs, 100 and 60 can be seen; the sweep says that it is not whole."""
@@ -705,18 +709,18 @@ class TestSweep:
         cloud.submit(*range(150), phase="Completed")
         failed = cloud.submit(*range(150, 210), phase="Failed")
 
-        sighting = await make(cloud, clock).sweep(Known())
+        sighting = await make(cloud, clock).sweep(TrackedState())
 
         assert len(sighting.jobs) == 160
         assert set(failed) <= set(status_of(sighting))
-        assert outcomes(sighting) == ["unintelligible"]
+        assert outcomes(sighting) == ["invalid_response"]
 
     async def test_nothing_learned_is_raised(self, cloud: Cloud, clock: ManualClock) -> None:
         """A sweep of which nothing answered raises what went wrong."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
-            await make(cloud, clock).sweep(Known())
+            await make(cloud, clock).sweep(TrackedState())
 
 
 class TestTimeIsUp:
@@ -730,8 +734,8 @@ class TestTimeIsUp:
         asked = []
         for _ in range(2):
             cloud.asks.clear()
-            sighting = await source.look(
-                Known(
+            sighting = await source.poll(
+                TrackedState(
                     unfinished={job_id: Job(job_id=job_id, api=Api.V2, workspace_id="0") for job_id in unlisted},
                     answer_by=clock.monotonic() + 20.0,
                 )
@@ -746,8 +750,8 @@ class TestTimeIsUp:
         (job_id,) = cloud.submit(0, workspace_id="a")
         cloud.before = lambda _: clock.turn(20.0)
 
-        sighting = await make(cloud, clock, workspaces=("a", "b", "c")).look(
-            Known(answer_by=clock.monotonic() + 20.0)
+        sighting = await make(cloud, clock, workspaces=("a", "b", "c")).poll(
+            TrackedState(answer_by=clock.monotonic() + 20.0)
         )
 
         assert list(status_of(sighting)) == [job_id]
@@ -759,17 +763,17 @@ async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: Cloud, clo
     """A poll's deadline cancels the look in the middle of its details, and every question with it."""
     running = cloud.submit(*range(20))
     watcher = Watcher(make(cloud, clock))
-    await watcher.look()
+    await watcher.poll()
     await bury(cloud, watcher)
     cloud.turn("Completed", *running)
     begun = asyncio.Event()
     cloud.before = lambda ask: begun.set() if ask.name == DETAIL.name else None
-    look = asyncio.create_task(watcher.look())
+    poll = asyncio.create_task(watcher.poll())
     await begun.wait()
 
-    look.cancel()
+    poll.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await look
+        await poll
 
     assert len(cloud.details) < len(running)
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -782,7 +786,7 @@ async def test_usage_is_asked_by_task(cloud: Cloud, clock: ManualClock) -> None:
         "metrics": [{"metric": "npuUtil", "value": [75.0]}, {"metric": "gpuUtil", "value": [-1]}]
     }
     source = make(cloud, clock)
-    (job,) = (await source.look(Known())).jobs
+    (job,) = (await source.poll(TrackedState())).jobs
     assert source.tasks(job) == ("worker-0",)
 
     series = await source.usage(replace(job, accelerator=Accelerator.NPU), "worker-0")
@@ -817,5 +821,5 @@ def test_it_is_a_source_of_v2(cloud: Cloud, clock: ManualClock) -> None:
 
 def test_truncation_is_unintelligible_not_refused() -> None:
     """The cloud said yes and meant something else; that is what the outcome label says."""
-    assert issubclass(Unintelligible, CloudError)
-    assert not issubclass(Unintelligible, Refused)
+    assert issubclass(InvalidResponse, CloudError)
+    assert not issubclass(InvalidResponse, Refused)

@@ -1,0 +1,1 @@
+"""Turning the values of API responses, in all the shapes seen, into numbers, times and text."""

@@ -1,0 +1,94 @@
+"""Decoding an object whose parts may each be bad: a bad part is noted and left out, the rest is kept.
+
+The usual answer decodes in one go, at the decoder's full speed; only one that does not is taken apart.
+"""
+
+from functools import lru_cache
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+import msgspec
+
+from exporter.cloud.http.endpoint import NoteUnknown
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+_TEXT_DEPTH = 2
+"""How often a container may be wrapped as JSON text (API reference §2, general decoding rules)."""
+
+BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that do not fit; RecursionError for nesting without end."""
+
+
+def decode(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
+    """Decode an object, noting what does not fit under its wire path; None when it is no object at all (noted).
+
+    Objects that are JSON text of an object are read through; a list keeps its good elements.
+    """
+    read = _part(raw, shape, field=field, note=note)
+    return read if isinstance(read, shape) else None
+
+
+@lru_cache(maxsize=64)  # a decoder holds no data, only the compiled shape
+def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape)
+
+
+def _part(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> object:
+    """Read one value of the given shape; None when it cannot be read, which is noted."""
+    try:
+        return cast("object", _decoder(shape).decode(raw))
+    except BAD:
+        pass
+    plain = _plain(shape)
+    if get_origin(plain) is list:
+        return _list(raw, get_args(plain)[0], field=field, note=note)
+    if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+        return _struct(raw, plain, field=field, note=note)
+    note(field, "undecodable")
+    return None
+
+
+def _plain(shape: Any) -> Any:
+    """Strip `| None` from a shape."""
+    if isinstance(shape, UnionType):
+        return next(option for option in get_args(shape) if option is not type(None))
+    return shape
+
+
+def _struct(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
+    parts = _opened(raw, dict[str, msgspec.Raw])
+    if not isinstance(parts, dict):
+        note(field, "not an object")
+        return None
+    values = {
+        known.name: _part(parts[known.encode_name], known.type, field=f"{field}.{known.encode_name}", note=note)
+        for known in msgspec.structs.fields(shape)
+        if known.encode_name in parts
+    }
+    return shape(**values)
+
+
+def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> list[object] | None:
+    elements = _opened(raw, list[msgspec.Raw])
+    if not isinstance(elements, list):
+        note(field, "not a list")
+        return None
+    read = [_part(element, shape, field=field, note=note) for element in elements]
+    if shape is Any:
+        return read  # scalars keep their places: in a series a place is a minute
+    return [element for element in read if element is not None]
+
+
+def _opened(raw: bytes | msgspec.Raw, shape: Any) -> object:
+    """Split a container into its raw parts, through JSON text if need be; None when it is something else."""
+    for _ in range(_TEXT_DEPTH + 1):
+        try:
+            return cast("object", _decoder(shape).decode(raw))
+        except BAD:
+            pass
+        try:
+            raw = _decoder(str).decode(raw).encode()
+        except BAD:
+            return None
+    return None

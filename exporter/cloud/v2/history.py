@@ -1,0 +1,62 @@
+"""The history of a project's v2 jobs, for a backfill: a page of 50 at a time, newest first."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+
+from exporter.cloud.http.endpoint import Caller, NoteUnknown
+from exporter.cloud.v2.listing import Cursor, Lister
+from exporter.domain.history import HistoricJob, HistoryPage
+from exporter.domain.job import Api, Job
+from exporter.domain.source import Clock, TrackedState
+
+
+class _Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    workspace_id: str
+    stand: Cursor | None = None
+    """None: only what is active has been read."""
+    whole: bool = False
+    """Everything of the workspace has been read."""
+
+
+class V2History:
+    """Walks v2's search, workspace by workspace: first what is active, then everything, newest first."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+        clock: Clock,
+        note: NoteUnknown,
+    ) -> None:
+        self._workspaces = workspaces
+        self._lister = Lister(caller, clock=clock, note=note)
+
+    @property
+    def api(self) -> Api:
+        """v2."""
+        return Api.V2
+
+    async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
+        """Walk every job. See `Archive.leaves`."""
+        mark = msgspec.json.decode(cursor, type=_Cursor) if cursor else None
+        workspaces = await self._workspaces()
+        begun = mark is not None and mark.workspace_id in workspaces
+        for workspace_id in workspaces[workspaces.index(mark.workspace_id) if mark and begun else 0 :]:
+            own = mark if mark is not None and mark.workspace_id == workspace_id else None
+            if own is not None and own.whole:
+                continue
+            if own is None:
+                active = await self._lister.active(workspace_id, TrackedState())
+                if active.failures:
+                    raise active.failures[0]
+                yield _leaf(tuple(active.jobs.values()), _Cursor(workspace_id=workspace_id))
+            stand = own.stand if own is not None else None
+            async for jobs, reached in self._lister.archive(workspace_id, back_to=back_to, stand=stand):
+                yield _leaf(jobs, _Cursor(workspace_id=workspace_id, stand=reached))
+            yield _leaf((), _Cursor(workspace_id=workspace_id, whole=True))
+
+
+def _leaf(jobs: Sequence[Job], cursor: _Cursor) -> HistoryPage:
+    return HistoryPage(jobs=tuple(HistoricJob(job=job) for job in jobs), cursor=msgspec.json.encode(cursor).decode())

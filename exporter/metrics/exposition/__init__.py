@@ -1,0 +1,1 @@
+"""Families and a snapshot, rendered as the exposition."""

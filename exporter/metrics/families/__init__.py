@@ -1,0 +1,1 @@
+"""The metric families, one module a subject."""

@@ -1,0 +1,457 @@
+"""Metrics of the exporter itself: the families, and `SelfMetrics`, which creates one instrument for each of them.
+
+To add one: declare the family, add it to `FAMILIES`, and record its values in a method of `SelfMetrics`. That class
+implements `exporter.cloud.http.observer.Observer` without importing it, because siblings do not import each other.
+"""
+
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
+
+import exporter
+from exporter.domain.outcome import Outcome
+from exporter.metrics.exposition.family import Family, Label, Type
+from exporter.metrics.exposition.labels import PROJECT
+
+OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint table of the documentation names it.")
+
+API_REQUESTS: Family[None] = Family(
+    name="modelarts_exporter_api_requests",
+    help=(
+        "Calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
+        "not faults; those with circuit_open were never sent, nor was what is denied by a secret "
+        "that cannot be read."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the transport",
+    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=tuple(Outcome))),
+)
+
+API_REQUEST_DURATION: Family[None] = Family(
+    name="modelarts_exporter_api_request_duration_seconds",
+    help="How long calls to the cloud took, from connecting to the last byte of the body, whatever the outcome.",
+    type=Type.HISTOGRAM,
+    subject="exporter",
+    source="own: the transport",
+    labels=(PROJECT, OPERATION),
+    unit="seconds",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+
+API_RETRIES: Family[None] = Family(
+    name="modelarts_exporter_api_retries",
+    help=(
+        "Further attempts of calls that had failed for a reason that may pass. Over all calls: how unsteady the "
+        "cloud is, long before a poll fails."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the transport",
+    labels=(PROJECT, OPERATION),
+)
+
+THROTTLED: Family[None] = Family(
+    name="modelarts_exporter_throttled",
+    help=(
+        "How often the cloud told the exporter to slow down. When it keeps growing, lower rate_limit of the target "
+        "or lengthen its intervals."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: HTTP 429 and the error codes that mean the same",
+    labels=(PROJECT,),
+)
+
+CIRCUIT_OPEN: Family[None] = Family(
+    name="modelarts_exporter_circuit_open",
+    help=(
+        "1 while calls of the target, or those of one operation, are held back: after refused credentials, so that "
+        "the key is not locked, or after failures in a row. 0 otherwise. The other outcomes of the calls say why."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the transport",
+    labels=(PROJECT,),
+)
+
+CREDENTIALS_EXPIRY: Family[None] = Family(
+    name="modelarts_exporter_credentials_expiry_timestamp_seconds",
+    help=(
+        "When the credential in use expires. It is renewed before: a value that comes near time() says that renewing "
+        "fails. Absent for one that does not expire and before the first is obtained."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the expiry that came with the token or the temporary key",
+    labels=(PROJECT,),
+    unit="seconds",
+)
+
+SERIES: Family[None] = Family(
+    name="modelarts_exporter_series",
+    help=(
+        "Series served for the project: its jobs' and tasks' own and the counts over them. Compare it with "
+        "metrics.max_series_per_project before the limit bites."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the renderer",
+    labels=(PROJECT,),
+)
+
+SERIES_DROPPED: Family[None] = Family(
+    name="modelarts_exporter_series_dropped",
+    help=(
+        "Series left out because metrics.max_series_per_project was reached, counted afresh at each publish: "
+        "any increase means that jobs are missing from what is served."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the renderer",
+    labels=(PROJECT,),
+)
+
+UNKNOWN_VALUES: Family[None] = Family(
+    name="modelarts_exporter_unknown_values",
+    help=(
+        "Values of the cloud that the exporter does not know or that are impossible; they are exported as unknown or "
+        "not at all. The log has the value, once. Growth after an update of the cloud calls for one of the exporter."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the adapters",
+    labels=(PROJECT, Label(name="field", help="The field of the cloud's answer, one of those the exporter reads.")),
+)
+
+CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
+    name="modelarts_exporter_config_last_reload_successful",
+    help="1 when the newest load of the settings worked; 0 when it was refused and the old ones are still in force.",
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: loading of the settings",
+)
+
+WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
+    name="modelarts_exporter_web_config_last_reload_successful",
+    help=(
+        "1 when the newest look at --web.config.file could use it; 0 when it was refused and the old one is still in "
+        "force: certificates and passwords are not renewed then. Absent without such a file."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: loading of the web configuration",
+)
+
+STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
+    name="modelarts_exporter_state_last_write_successful",
+    help=(
+        "1 when the newest write of the state file worked; 0 when not: polls go on, but a restart would forget "
+        "what was counted since the last good write. Absent without state.file and before the first write."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the state file",
+)
+
+STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
+    name="modelarts_exporter_state_last_write_timestamp_seconds",
+    help="When the state file was last written well. Absent without state.file and before the first good write.",
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own clock",
+    unit="seconds",
+)
+
+SNAPSHOT_TIMESTAMP: Family[None] = Family(
+    name="modelarts_exporter_snapshot_timestamp_seconds",
+    help=(
+        "When the snapshot that is served now was taken. Absent before the first one; lagging behind time() by much "
+        "more than the shortest interval, publishing has stopped."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own clock",
+    unit="seconds",
+)
+
+RENDER_DURATION: Family[None] = Family(
+    name="modelarts_exporter_render_duration_seconds",
+    help="How long it took to render, join and compress a snapshot for publishing; scrapes never wait for it.",
+    type=Type.HISTOGRAM,  # several targets publish more often than is scraped: a gauge would show whichever was last
+    subject="exporter",
+    source="own clock",
+    unit="seconds",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+
+PUBLISH_FAILURES: Family[None] = Family(
+    name="modelarts_exporter_publish_failures",
+    help=(
+        "What could not be rendered, counted at each publish: single families of a job or project, which are left "
+        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug: report it."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the renderer",
+)
+
+BUILD: Family[None] = Family(
+    name="modelarts_exporter_build",
+    help="Always 1; its labels say which exporter runs, on which Python. Joined to anything it dates a change.",
+    type=Type.INFO,
+    subject="exporter",
+    source="own: the package",
+    labels=(
+        Label(name="version", help="Version of the exporter, the same as the image's tag."),
+        Label(name="python", help="Version of the Python that runs it."),
+    ),
+)
+
+ACCELERATOR_PRICE: Family[None] = Family(
+    name="modelarts_accelerator_price",
+    help=(
+        "Price of one accelerator for one hour, as the settings tell it; one of flavor and accelerator_model is "
+        "empty, and a flavor's price is stronger. Recording rules make costs of it. Absent without a price list."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: the setting `prices`",
+    labels=(
+        Label(name="flavor", help="Flavor code of the nodes; empty where the price is that of a model."),
+        Label(name="accelerator_model", help="Product name of the accelerator; empty where it is that of a flavor."),
+        Label(name="currency", help="ISO 4217 code of the currency."),
+    ),
+)
+
+FAMILIES: tuple[Family[None], ...] = (
+    API_REQUESTS,
+    API_REQUEST_DURATION,
+    API_RETRIES,
+    THROTTLED,
+    CIRCUIT_OPEN,
+    CREDENTIALS_EXPIRY,
+    SERIES,
+    SERIES_DROPPED,
+    UNKNOWN_VALUES,
+    CONFIG_LAST_RELOAD_SUCCESSFUL,
+    WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    STATE_LAST_WRITE_SUCCESSFUL,
+    STATE_LAST_WRITE_TIMESTAMP,
+    SNAPSHOT_TIMESTAMP,
+    RENDER_DURATION,
+    PUBLISH_FAILURES,
+    BUILD,
+    ACCELERATOR_PRICE,
+)
+"""Each is an instrument of `SelfMetrics`, in this order."""
+
+_ABSENT_UNTIL_SET = (
+    CREDENTIALS_EXPIRY,
+    WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    STATE_LAST_WRITE_SUCCESSFUL,
+    STATE_LAST_WRITE_TIMESTAMP,
+    SNAPSHOT_TIMESTAMP,
+)
+_NO_VALUE = math.nan  # a gauge without labels always has a value; this one is never exposed
+
+
+class SelfMetrics:
+    """Instruments for all of `FAMILIES`, and the collectors of `process_*` and `python_*`, on one registry.
+
+    Safe to call from any thread. No method raises because of a value, so each may be called from the middle of the
+    work that it counts. Raises ValueError when the registry already has one of the families.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._instruments: dict[str, MetricWrapperBase] = {}
+        for family in FAMILIES:
+            self._instruments[family.name] = self._create(family)
+        self._declared: set[tuple[str, str]] = set()
+
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(1)  # the exporter does not start when the first load fails
+        for family in _ABSENT_UNTIL_SET:
+            if not family.labels:
+                self._gauge(family).set(_NO_VALUE)
+        registry.register(_Exposed(list(self._instruments.values())))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def declare_project(self, project: str, *, operations: Iterable[str] = ()) -> None:
+        """Create the project's series at 0, so that increase() sees the first event.
+
+        `operations` are the endpoints the project may call; the series of any other begin with its first call.
+        """
+        for family in FAMILIES:
+            if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
+                self._instruments[family.name].labels(project=project)
+        for operation in operations:
+            self._declare_operation(project, operation)
+
+    def forget_project(self, project: str) -> None:
+        """Withdraw the series of a project that is no longer monitored."""
+        for family in FAMILIES:
+            if PROJECT in family.labels:
+                self._instruments[family.name].remove_by_labels({"project": project})
+        self._declared = {declared for declared in self._declared if declared[0] != project}
+
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
+        """Count one HTTP exchange."""
+        self._declare_operation(project, operation)
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
+        self._histogram(API_REQUEST_DURATION, project=project, operation=operation).observe(duration_s)
+
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
+        """Count a call that was not sent. It has no duration, so the histogram does not observe it."""
+        self._declare_operation(project, operation)
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
+
+    def call_retried(self, *, project: str, operation: str) -> None:
+        """Count a retry of a call."""
+        self._declare_operation(project, operation)
+        self._counter(API_RETRIES, project=project, operation=operation).inc()
+
+    def throttled(self, *, project: str) -> None:
+        """Count a response that asks the exporter to slow down."""
+        self._counter(THROTTLED, project=project).inc()
+
+    def circuit_changed(self, *, project: str, is_open: bool) -> None:
+        """Set whether calls are withheld."""
+        self._gauge(CIRCUIT_OPEN, project=project).set(is_open)
+
+    def credentials_changed(self, *, project: str, expires_at: float | None) -> None:
+        """Set when the credential in use expires; None withdraws the series."""
+        self._gauge(CREDENTIALS_EXPIRY, project=project).set(_NO_VALUE if expires_at is None else expires_at)
+
+    def unknown_value(self, *, project: str, field: str) -> None:
+        """Count an unknown or impossible value in a field that the exporter reads."""
+        self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
+
+    def published(
+        self,
+        *,
+        taken_at: float,
+        render_s: float,
+        series: Mapping[str, int],
+        dropped: Mapping[str, int],
+        failed: int = 0,
+    ) -> None:
+        """Record a published snapshot: series served and dropped, by project, and the number of parts that failed."""
+        self._gauge(SNAPSHOT_TIMESTAMP).set(taken_at)
+        self._histogram(RENDER_DURATION).observe(render_s)
+        for project, count in series.items():
+            self._gauge(SERIES, project=project).set(count)
+        for project, count in dropped.items():
+            self._counter(SERIES_DROPPED, project=project).inc(count)
+        self._counter(PUBLISH_FAILURES).inc(failed)
+
+    def publish_refused(self) -> None:
+        """Count a snapshot that could not be rendered."""
+        self._counter(PUBLISH_FAILURES).inc()
+
+    def priced(self, prices: Mapping[tuple[str, str], float], *, currency: str) -> None:
+        """Replace the price list: prices of one accelerator for one hour, by (flavor, model)."""
+        self._gauges[ACCELERATOR_PRICE.name].clear()
+        for (flavor, model), price in prices.items():
+            self._gauge(ACCELERATOR_PRICE, flavor=flavor, accelerator_model=model, currency=currency).set(price)
+
+    def config_reloaded(self, *, successful: bool) -> None:
+        """Set whether the newest load of the settings succeeded."""
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
+
+    def web_config_reloaded(self, *, successful: bool) -> None:
+        """Set whether the newest load of the web configuration succeeded."""
+        self._gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
+
+    def state_written(self, *, at: float) -> None:
+        """Record that the state file was written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(1)
+        self._gauge(STATE_LAST_WRITE_TIMESTAMP).set(at)
+
+    def state_not_written(self) -> None:
+        """Record that the state file could not be written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(0)
+
+    def _create(self, family: Family[None]) -> MetricWrapperBase:
+        name, text, labels = family.name, family.help, [label.name for label in family.labels]
+        match family.type:
+            case Type.COUNTER:
+                return self._counters.setdefault(name, Counter(name, text, labels, registry=None))
+            case Type.GAUGE:
+                return self._gauges.setdefault(name, Gauge(name, text, labels, unit=family.unit, registry=None))
+            case Type.HISTOGRAM:
+                return self._histograms.setdefault(
+                    name, Histogram(name, text, labels, unit=family.unit, buckets=family.buckets, registry=None)
+                )
+            case Type.INFO:
+                build = Info(name, text, registry=None)
+                build.info({"version": exporter.__version__, "python": platform.python_version()})
+                return build
+
+    def _counter(self, family: Family[None], **labels: str) -> Counter:
+        counter = self._counters[family.name]
+        return counter.labels(**labels) if labels else counter
+
+    def _gauge(self, family: Family[None], **labels: str) -> Gauge:
+        gauge = self._gauges[family.name]
+        return gauge.labels(**labels) if labels else gauge
+
+    def _histogram(self, family: Family[None], **labels: str) -> Histogram:
+        histogram = self._histograms[family.name]
+        return histogram.labels(**labels) if labels else histogram
+
+    def _declare_operation(self, project: str, operation: str) -> None:
+        """Create every series of the operation at 0, once."""
+        if (project, operation) in self._declared:
+            return
+        self._declared.add((project, operation))
+        for family in FAMILIES:
+            if family.labels[:2] == (PROJECT, OPERATION):
+                for values in product(*(label.values for label in family.labels[2:])):
+                    self._instruments[family.name].labels(project, operation, *values)
+
+
+class _Exposed(Collector):
+    """The instruments, without `_created` series and without gauges that have no value yet.
+
+    `_created` would double the number of counter series. Filtering here works for both formats and does not change
+    the global switch of prometheus-client.
+    """
+
+    def __init__(self, instruments: Sequence[MetricWrapperBase]) -> None:
+        self._instruments = instruments
+
+    def describe(self) -> Iterable[Metric]:
+        """Names, with which the registry refuses a second instance."""
+        for instrument in self._instruments:
+            yield from instrument.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """Current values."""
+        for instrument in self._instruments:
+            for metric in instrument.collect():
+                metric.samples = [
+                    sample
+                    for sample in metric.samples
+                    if not sample.name.endswith("_created") and not math.isnan(sample.value)
+                ]
+                yield metric

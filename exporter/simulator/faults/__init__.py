@@ -1,0 +1,1 @@
+"""Faults and quirks that a simulation can be asked for."""

@@ -1,0 +1,1 @@
+"""The simulated world: projects, pools, jobs and what happens to them."""

@@ -1,0 +1,130 @@
+"""The whole program against the simulator, over real sockets, with time turned by hand: no schedule, no waiting."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app.events import Observed
+from exporter.app.output import Output
+from exporter.app.project import Host, identity, watching
+from exporter.polling.poller import ProjectPoller
+from exporter.polling.store import SnapshotStore
+from exporter.settings import Settings, load
+from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, PROJECT_ID, PROJECT_NAME, SECRET_KEY, USER, Simulator
+from tests.clock import ManualClock
+
+AKSK: Mapping[str, str] = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+BY_PASSWORD: Mapping[str, str] = {
+    "type": "password",
+    "username": USER,
+    "password": PASSWORD,
+    "domain_name": DOMAIN,
+}
+
+
+def settings_for(
+    cloud: Simulator,
+    *,
+    collection: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    **target: Any,
+) -> Settings:
+    """Settings for one project of the simulator; `target` overrides or adds keys of the target."""
+    whole: dict[str, Any] = {
+        "project": "vision",
+        "region": "eu-de",
+        "cloud": "otc",
+        "endpoint": cloud.url,
+        "iam_endpoint": cloud.url,
+        "credentials": AKSK,
+        "rate_limit": {"requests_per_second": 10_000, "burst": 10_000, "concurrency": 8},
+        **target,
+    }
+    if "project_name" not in whole:
+        whole.setdefault("project_id", PROJECT_ID)
+    document = {"targets": [whole], "collection": dict(collection or {}), "metrics": dict(metrics or {})}
+    return load(json.dumps(document), environ={})
+
+
+NAMED: Mapping[str, Any] = {"project_name": PROJECT_NAME, "credentials": BY_PASSWORD}
+"""A target by project name and password."""
+
+
+HERE = Host(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
+"""A machine that offers no credentials, and whose retries do not wait."""
+
+
+class Rig:
+    """One project's poller, its store and its exposition."""
+
+    def __init__(self, settings: Settings, clock: ManualClock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.registry = CollectorRegistry()
+        self.self_metrics = Observed(self.registry)
+        self.store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
+        self.output = Output(
+            settings.metrics,
+            initial=self.store.current,
+            registry=self.registry,
+            self_metrics=self.self_metrics,
+            clock=clock,
+        )
+        self.pollers: list[ProjectPoller] = []
+
+    async def poll(self, *, usage: bool = False, sweep: bool = False, pools: bool = False) -> None:
+        """Poll every project once."""
+        for poller in self.pollers:
+            await poller.poll_jobs()
+            if usage:
+                await poller.poll_usage()
+            if sweep:
+                await poller.sweep()
+            if pools:
+                await poller.poll_pools()
+
+    def text(self, *, openmetrics: bool = False) -> str:
+        """What a scrape would get now."""
+        self.clock.turn(1)  # past the quarter of a second for which the live part is used again
+        error = self.output.publish(self.store.current)
+        assert error is None, error
+        return b"".join(self.output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+
+    def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """Samples of one name with these labels: the other labels, sorted, to the value."""
+        found = {}
+        for family in text_string_to_metric_families(self.text()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    rest = {key: value for key, value in sample.labels.items() if key not in labels}
+                    found[tuple(sorted(rest.items()))] = sample.value
+        return found
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Value of the only sample of one name with these labels; None when there is none."""
+        found = self.samples(name, **labels)
+        assert len(found) <= 1, found
+        return next(iter(found.values()), None)
+
+    def statuses(self) -> dict[str, str]:
+        """Status of each job that is shown, by job id."""
+        return {
+            dict(labels)["job_id"]: dict(labels)["status"] for labels in self.samples("modelarts_training_job_status")
+        }
+
+
+@asynccontextmanager
+async def rig_for(settings: Settings, clock: ManualClock, *, place: Host = HERE) -> AsyncIterator[Rig]:
+    """Give a rig for these settings; its connections close at the end."""
+    rig = Rig(settings, clock)
+    async with AsyncExitStack() as up:
+        for target in settings.targets:
+            poller = watching(
+                target, settings, clock=clock, self_metrics=rig.self_metrics, on_change=rig.store.update, place=place
+            )
+            rig.pollers.append(await up.enter_async_context(poller))
+        yield rig

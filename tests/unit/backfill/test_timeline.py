@@ -1,0 +1,107 @@
+"""What a job did when: three moments of the cloud as stretches, and what it held in each."""
+
+from itertools import pairwise
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+
+from exporter.backfill.timeline import Stretch, course, states
+from exporter.domain.accounting import accelerator_seconds
+from exporter.domain.job import Job, JobStatus
+from tests.unit.backfill.past import T0, job, jobs, ran
+
+S = JobStatus
+
+
+def told(past: Job) -> list[tuple[float, float, JobStatus]]:
+    """Stretches, in seconds after T0."""
+    return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in course(past)]
+
+
+@pytest.mark.parametrize(
+    "past, expected",
+    [
+        pytest.param(
+            ran(begin=0, wait=60, run=600),
+            [(0, 60, S.QUEUED), (60, 660, S.RUNNING), (660, inf, S.COMPLETED)],
+            id="ran",
+        ),
+        pytest.param(
+            job(status=S.RUNNING, submitted_at=T0, started_at=T0 + 5),
+            [(0, 5, S.QUEUED), (5, inf, S.RUNNING)],
+            id="runs",
+        ),
+        pytest.param(job(status=S.QUEUED, submitted_at=T0), [(0, inf, S.QUEUED)], id="waits"),
+        pytest.param(
+            job(status=S.TERMINATED, submitted_at=T0, ended_at=T0 + 9),
+            [(0, 9, S.QUEUED), (9, inf, S.TERMINATED)],
+            id="cancelled while it waited",
+        ),
+        pytest.param(
+            job(status=S.FAILED, submitted_at=T0), [(0, inf, S.FAILED)], id="could not be created, no end told"
+        ),
+        pytest.param(
+            ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
+        ),
+        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="nobody knows"),
+        pytest.param(job(status=S.COMPLETED, submitted_at=T0, started_at=T0), [], id="a run without an end"),
+        pytest.param(job(status=S.RUNNING, started_at=T0), [], id="no submission"),
+    ],
+)
+def test_moments_become_stretches(past: Job, expected: list[tuple[float, float, JobStatus]]) -> None:
+    """A job waits until its start and runs until its end; where moments are missing nothing is invented."""
+    assert told(past) == expected
+
+
+@settings(deadline=None)
+@given(many=jobs)
+def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
+    """Whatever the cloud says, a job that is told of at all has one status at each moment from its submission on."""
+    for past in many:
+        stretches = course(past)
+        if stretches:
+            assert stretches[0].begin == past.submitted_at
+            assert stretches[-1].end == inf
+            assert all(before.end == after.begin for before, after in pairwise(stretches))
+            assert all(stretch.begin < stretch.end for stretch in stretches)
+
+
+def test_a_job_holds_what_it_asked_for_while_it_runs() -> None:
+    """8 GPUs from the start to the end, 0 before and after, and nothing told of the end before it came."""
+    waiting, running, over = states(ran(begin=0, wait=60, run=600, reason="Success"))
+
+    assert [state.job.status_accelerators for state in (waiting, running, over)] == [0.0, 8.0, 0.0]
+    assert (waiting.job.started_at, running.job.started_at) == (None, T0 + 60)
+    assert (running.job.ended_at, over.job.ended_at) == (None, T0 + 660)
+    assert (running.job.reason, over.job.reason) == ("", "Success")
+
+
+def test_nodes_of_the_last_moment_say_nothing_of_the_time_before() -> None:
+    """A finished job reports 0 nodes now; while it ran it held its 8 GPUs all the same."""
+    past = ran(begin=0, run=600, spec_nodes=1, reported_nodes=0)
+
+    assert [state.job.status_accelerators for state in states(past)] == [8.0, 0.0]
+    assert course(past)[0] == Stretch(T0, T0 + 600, JobStatus.RUNNING)
+
+
+def test_nodes_over_time_are_held_over_time() -> None:
+    """2 nodes of 8, one lost for the second half of the run: 16, then 8, and their seconds are the account's."""
+    past = ran(
+        begin=0,
+        run=600,
+        run_duration_s=600.0,
+        spec_nodes=2,
+        spec_accelerators=16.0,
+        node_steps=((T0, 2), (T0 + 300, 1)),
+        reported_nodes=0,
+    )
+    told = list(states(past))
+
+    assert [(state.begin - T0, state.job.status_accelerators) for state in told] == [
+        (0, 16.0),
+        (300, 8.0),
+        (600, 0.0),
+    ]
+    held_s = sum((state.end - state.begin) * (state.job.status_accelerators or 0.0) for state in told[:-1])
+    assert held_s == accelerator_seconds(past)

@@ -1,0 +1,93 @@
+"""Keys of the pod's identity."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.cloud.connect import PodIdentityCredentials, TargetOptions, connect
+from exporter.cloud.http.errors import Denied
+from exporter.settings.secret import Secret, SecretFile
+from tests.clock import ManualClock
+from tests.unit.cloud.account import JOBS, PAGE, RecordingObserver, options
+from tests.unit.cloud.scripted_server import ScriptedServer, Step, answer
+
+KEY = "/v1/credentials"
+
+
+def key(access: str, *, expires_at: str) -> Step:
+    return answer(
+        200,
+        {"access": access, "secret": "InventedPodSecret", "securitytoken": "invented", "expires_at": expires_at},
+    )
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("invented-pod-token\n")
+    return path
+
+
+def rotate(token: Path, content: str) -> None:
+    token.write_text(content)
+
+
+def remove(token: Path) -> None:
+    token.unlink()
+
+
+def pod(server: ScriptedServer, token: Path) -> TargetOptions:
+    credentials = PodIdentityCredentials(
+        url=f"{server.url}{KEY}?pod=1", token=Secret(SecretFile(token), key="token").reveal
+    )
+    return options(server.url, credentials=credentials)
+
+
+async def test_the_mounted_token_gets_a_key(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
+) -> None:
+    """The file's content goes as Authorization with an empty object; the key that comes signs."""
+    server.on(KEY, key("POD1", expires_at="2023-11-14T23:13:20Z")).on("/v1/0", answer(200, PAGE))
+
+    async with connect(pod(server, token), clock=clock, observer=observer) as transport:
+        assert await transport.call(JOBS)
+
+    fetched, called = server.received
+    assert (fetched.method, fetched.target, fetched.body) == ("POST", f"{KEY}?pod=1", b"{}")
+    assert fetched.headers["authorization"] == "invented-pod-token"
+    assert "Access=POD1," in called.headers["authorization"]
+    assert called.headers["x-security-token"] == "invented"
+    assert observer.expiries == [1_700_003_600.0]
+
+
+async def test_the_mounted_token_is_read_at_each_fetch(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
+) -> None:
+    """The kubelet rotates the file; the next fetch, after 48 of 60 minutes, uses what it holds then."""
+    server.on(KEY, key("POD1", expires_at="2023-11-14T23:13:20Z"), key("POD2", expires_at="2023-11-15T00:01:20Z")).on(
+        "/v1/0", answer(200, PAGE)
+    )
+
+    async with connect(pod(server, token), clock=clock, observer=observer) as transport:
+        await transport.call(JOBS)
+        rotate(token, "rotated-pod-token")
+        clock.turn(48 * 60)
+        await transport.call(JOBS)
+
+    assert [came.headers["authorization"] for came in server.asked(KEY)] == [
+        "invented-pod-token",
+        "rotated-pod-token",
+    ]
+
+
+async def test_without_the_mounted_token_calls_are_denied(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
+) -> None:
+    """A missing file is one sentence that names it, and nothing is sent."""
+    remove(token)
+
+    async with connect(pod(server, token), clock=clock, observer=observer) as transport:
+        with pytest.raises(Denied, match="No such file"):
+            await transport.call(JOBS)
+
+    assert server.received == []

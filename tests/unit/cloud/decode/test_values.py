@@ -1,0 +1,225 @@
+"""Single values as the cloud writes them: numbers as text, zeros that mean "not yet", JSON in text."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cloud.decode import values
+from tests.unit.cloud.recorded_unknowns import Notes
+
+Reader = Callable[..., float | None]
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.from_regex(r"-?[0-9]{1,20}(\.[0-9]{1,3})?", fullmatch=True)
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        pytest.param(3, 3.0, id="int"),
+        pytest.param(3.5, 3.5, id="float"),
+        pytest.param("3", 3.0, id="trap-16-text"),
+        pytest.param("-1.5e2", -150.0, id="text-with-exponent"),
+        pytest.param(" 7 ", 7.0, id="padded-text"),
+        pytest.param(0, 0.0, id="zero-is-a-number"),
+        pytest.param("0.00", 0.0, id="zero-as-text"),
+    ],
+)
+def test_a_number_comes_in_many_dresses(value: object, expected: float) -> None:
+    """Trap 16: numbers arrive as int, float or text, and read the same."""
+    notes = Notes()
+
+    assert values.number(value, field="f", note=notes) == expected
+    assert notes.noted == []
+
+
+@pytest.mark.parametrize("value", [pytest.param(None, id="null"), pytest.param("", id="empty-text")])
+def test_nothing_is_nothing_and_no_news(value: object) -> None:
+    """Null and empty text mean "not told": None, and not noted, since nothing unknown was said."""
+    notes = Notes()
+
+    assert values.number(value, field="f", note=notes) is None
+    assert notes.noted == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("many", id="word"),
+        pytest.param("12 GB", id="with-unit"),
+        pytest.param(True, id="boolean"),
+        pytest.param([1], id="list"),
+        pytest.param({"n": 1}, id="object"),
+        pytest.param("NaN", id="nan-text"),
+        pytest.param(math.inf, id="infinite"),
+        pytest.param(10**400, id="beyond-any-float"),
+        pytest.param("1_000", id="python-only-spelling"),
+    ],
+)
+def test_nonsense_is_noted_and_absent(value: object) -> None:
+    """What is no finite number is None and noted under its field, with the value as it came."""
+    notes = Notes()
+
+    assert values.number(value, field="v2.x", note=notes) is None
+    assert notes.noted == [("v2.x", value)]
+
+
+@pytest.mark.parametrize(
+    "read", [pytest.param(f, id=f.__name__) for f in (values.quantity, values.count, values.moment, values.duration)]
+)
+def test_what_cannot_be_negative_is_not(read: Reader) -> None:
+    """A negative quantity, count, time or duration is noted and None."""
+    notes = Notes()
+
+    assert read(-1, field="f", note=notes) is None
+    assert notes.noted == [("f", -1)]
+
+
+def test_a_count_cuts_fractions_off() -> None:
+    """Reference §5.2: unit_num is read as int(float(text)), so "2.9" is 2."""
+    assert values.count("2.9", field="f", note=Notes()) == 2
+
+
+@pytest.mark.parametrize("value", [pytest.param(None, id="null"), pytest.param(2**60, id="past-exact-floats")])
+def test_a_count_beyond_counting_is_none(value: object) -> None:
+    """A count that no float can hold exactly is noted; null is just absent."""
+    notes = Notes()
+
+    assert values.count(value, field="f", note=notes) is None
+    assert notes.fields == ([] if value is None else ["f"])
+
+
+def test_times_are_milliseconds() -> None:
+    """1 763 600 000 123 ms are 1 763 600 000.123 s."""
+    assert values.moment("1763600000123", field="f", note=Notes()) == pytest.approx(1763600000.123)
+
+
+def test_times_of_running_records_are_seconds() -> None:
+    """Trap 13: the same instant written in seconds reads the same."""
+    assert values.moment_s(1763600000, field="f", note=Notes()) == 1763600000.0
+
+
+@pytest.mark.parametrize("value", [pytest.param(v, id=repr(v)) for v in (0, "0", None, "", 0.0)])
+def test_zero_is_not_1970(value: object) -> None:
+    """Trap 14: a time of 0 or null means "not yet": absent, and nothing strange."""
+    notes = Notes()
+
+    assert values.moment(value, field="f", note=notes) is None
+    assert values.moment_s(value, field="f", note=notes) is None
+    assert notes.noted == []
+
+
+def test_a_time_in_the_wrong_unit_is_no_time() -> None:
+    """Seconds read where ms were written would lie in the year 57 000: noted and absent."""
+    notes = Notes()
+
+    assert values.moment_s(1763600000000, field="f", note=notes) is None
+    assert values.moment(1763600000000 * 1000, field="f", note=notes) is None
+    assert notes.fields == ["f", "f"]
+
+
+def test_durations_are_milliseconds() -> None:
+    """532 003 ms are 532.003 s, and 0 ms are 0 s."""
+    assert values.duration(532003, field="f", note=Notes()) == pytest.approx(532.003)
+    assert values.duration(0, field="f", note=Notes()) == 0.0
+    assert values.duration(None, field="f", note=Notes()) is None
+
+
+def test_a_duration_since_1970_is_none() -> None:
+    """Trap 14: "now" minus a start of 0 is over fifty years, which no job ran."""
+    notes = Notes()
+
+    assert values.duration(1763600000000, field="f", note=notes) is None
+    assert notes.fields == ["f"]
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        pytest.param("abc", "abc", id="text"),
+        pytest.param(42, "42", id="number-as-id"),
+        pytest.param(None, "", id="null"),
+        pytest.param(True, "", id="boolean"),
+        pytest.param(["a"], "", id="list"),
+        pytest.param(1.5, "", id="fraction"),
+    ],
+)
+def test_text_is_text_or_a_whole_number(value: object, expected: str) -> None:
+    """Ids come as text and as numbers; anything else is no text."""
+    assert values.text(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"a": 1}, id="object"),
+        pytest.param('{"a": 1}', id="text"),
+        pytest.param('"{\\"a\\": 1}"', id="text-of-text"),
+    ],
+)
+def test_an_object_may_come_as_text(value: object) -> None:
+    """Trap 17: an object reads the same as itself, as JSON text, and as JSON text of JSON text."""
+    assert values.json_object(value, field="f", note=Notes()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="null"),
+        pytest.param("", id="no-text"),
+        pytest.param("  ", id="blank-text"),
+        pytest.param({}, id="empty-object"),
+        pytest.param("{}", id="empty-object-in-text"),
+        pytest.param("null", id="null-in-text"),
+    ],
+)
+def test_empty_objects_mean_nothing(value: object) -> None:
+    """Null, empty text and empty objects all mean "nothing", and are not strange."""
+    notes = Notes()
+
+    assert values.json_object(value, field="f", note=notes) is None
+    assert notes.noted == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("{", id="server_error"),
+        pytest.param("[1]", id="a-list-in-text"),
+        pytest.param([1], id="a-list"),
+        pytest.param(7, id="a-number"),
+        pytest.param('"\\"\\\\\\"{}\\\\\\"\\""', id="wrapped-too-often"),
+        pytest.param("[" * 100_000, id="nested-without-end"),
+    ],
+)
+def test_what_is_no_object_is_noted(value: object) -> None:
+    """Anything else is None and noted."""
+    notes = Notes()
+
+    assert values.json_object(value, field="f", note=notes) is None
+    assert notes.fields == ["f"]
+
+
+@given(value=anything)
+def test_no_value_breaks_a_reader(value: object) -> None:
+    """Whatever JSON can hold, every reader returns a sane value or None: finite, not negative where that is said."""
+    notes = Notes()
+    number = values.number(value, field="f", note=notes)
+    assert number is None or math.isfinite(number)
+    for read in (values.quantity, values.count, values.moment, values.moment_s, values.duration):
+        got = read(value, field="f", note=notes)
+        assert got is None or (math.isfinite(got) and got >= 0)
+    assert isinstance(values.text(value), str)
+    values.json_object(value, field="f", note=notes)

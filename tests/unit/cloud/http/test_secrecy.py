@@ -1,0 +1,176 @@
+"""No fault, at debug level, shows a secret: not in logs, error texts, reprs or tracebacks."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from exporter.cloud.connect import (
+    AccessKeyCredentials,
+    Credentials,
+    MetadataCredentials,
+    PasswordCredentials,
+    TargetOptions,
+    connect,
+)
+from tests.clock import ManualClock
+from tests.unit.cloud.account import JOBS_V1, PAGE, RecordingObserver, asked, options
+from tests.unit.cloud.scripted_server import Received, ScriptedServer, Step, answer, written
+
+ACCESS_KEY = "INVENTEDKEYNOBODYSEES"
+SECRET_KEY = "InventedSecretThatNobodyMaySee"
+SECURITY_TOKEN = "InventedSecurityTokenNobodySees"
+PASSWORD = "InventedPasswordNobodySees"
+TOKEN = "InventedTokenNobodySees"
+BODY = "InventedBodyNobodySees"
+SECRETS = (ACCESS_KEY, SECRET_KEY, SECURITY_TOKEN, PASSWORD, TOKEN, BODY)
+
+CREDENTIALS: dict[str, Credentials] = {
+    "aksk": AccessKeyCredentials(
+        access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY, security_token=lambda: SECURITY_TOKEN
+    ),
+    "password": PasswordCredentials(
+        username=lambda: "ivy", password=lambda: PASSWORD, domain_name=lambda: "INVENTED-DOMAIN"
+    ),
+    "metadata": MetadataCredentials(),
+}
+
+
+def echo(status: int) -> Step:
+    """Repeat the whole request, headers and body, in the message, as some gateways do."""
+
+    async def step(received: Received, writer: asyncio.StreamWriter) -> None:
+        sanitize = f"{dict(received.headers)} {received.body.decode()}"
+        await answer(status, {"error_code": "APIG.0301", "error_msg": sanitize, "is_success": False})(
+            received, writer
+        )
+
+    return step
+
+
+def wrong_value() -> Step:
+    return answer(200, {"jobs": [{"id": BODY}], "note": BODY})
+
+
+FAULTS = {
+    "echo-400": echo(400),
+    "echo-401": echo(401),
+    "echo-429": echo(429),
+    "echo-500": echo(500),
+    "echo-in-band": echo(200),
+    "html": answer(502, f"<p>{BODY}</p>".encode(), {"Content-Type": "text/html"}),
+    "wrong-value": wrong_value(),
+    "truncated": answer(200, f'{{"note": "{BODY}'.encode()),
+    "closed": written(then="close"),
+    "reset": written(then="reset"),
+    "hang": written(then="hang"),
+    "good": answer(200, PAGE),
+}
+
+
+class Tape(logging.Handler):
+    """Keeps every line of the standard library's loggers."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it, with its traceback."""
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture
+def tape() -> Iterator[Tape]:
+    tape = Tape()
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(tape)
+    root.setLevel(logging.DEBUG)
+    yield tape
+    root.removeHandler(tape)
+    root.setLevel(level)
+
+
+def prepared(server: ScriptedServer, kind: str) -> TargetOptions:
+    credentials = CREDENTIALS[kind]
+    if kind == "metadata":
+        credentials = MetadataCredentials(base_url=server.url)
+        key = {"access": ACCESS_KEY, "secret": SECRET_KEY, "securitytoken": SECURITY_TOKEN}
+        server.on("/meta-data/", answer(200, TOKEN.encode()))
+        server.on("/openstack/", answer(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
+    if kind == "password":
+        issued = {"token": {"expires_at": "2023-11-15T22:13:20Z", "project": {"id": "0123456789abcdef" * 2}}}
+        server.on("/v3/", answer(201, issued, {"X-Subject-Token": TOKEN}))
+    return options(server.url, credentials=credentials, timeout_s=0.1)
+
+
+async def everything_told(given: TargetOptions, clock: ManualClock, observer: RecordingObserver) -> str:
+    """Every text that the calls leave behind: errors with tracebacks and all they hang on, reprs, structured logs."""
+    told = [repr(given)]
+    with structlog.testing.capture_logs() as lines:
+        async with connect(given, clock=clock, observer=observer) as transport:
+            for _ in range(2):
+                try:
+                    told.append(repr(await asked(transport, JOBS_V1)))
+                except Exception as error:  # noqa: BLE001 - whatever comes is to be read
+                    seen: BaseException | None = error
+                    while seen is not None:
+                        told += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
+                        seen = seen.__cause__ or seen.__context__
+            told += [repr(transport), repr(vars(transport))]
+    return "\n".join([*told, *map(repr, lines)])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", CREDENTIALS)
+async def test_no_fault_shows_a_secret(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, kind: str, fault: str
+) -> None:
+    """With each kind of credentials each fault is told without any secret, and each exchange in one line of log."""
+    given = prepared(server, kind)
+    server.on("/v1/", FAULTS[fault])
+
+    told = await everything_told(given, clock, observer)
+
+    told += "\n".join(tape.lines)
+    assert [secret for secret in SECRETS if secret in told] == []
+    assert [f"Signature={piece}" for piece in signatures(server) if piece in told] == []
+    assert told.count("'event': 'call.finished'") == len(observer.calls) > 0
+
+
+@pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
+async def test_no_fault_of_iam_shows_a_secret(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
+) -> None:
+    """IAM may repeat the login it was sent, password included; nobody else does."""
+    given = prepared(server, "password")
+    server.on("/v3/", FAULTS[fault])
+
+    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
+async def test_no_fault_of_the_metadata_service_shows_a_secret(
+    *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
+) -> None:
+    """The metadata service may repeat the session it was sent; nobody else does."""
+    given = prepared(server, "metadata")
+    server.on("/openstack/", FAULTS[fault])
+
+    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+def signatures(server: ScriptedServer) -> list[str]:
+    return [
+        came.headers["authorization"].rpartition("=")[2]
+        for came in server.received
+        if "authorization" in came.headers
+    ]

@@ -1,0 +1,225 @@
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.cloud.http.endpoint import Endpoint
+from exporter.cloud.http.errors import InvalidResponse
+from exporter.cloud.v1 import job_list
+from exporter.cloud.v1.overview import OverviewPager
+from exporter.cloud.workspaces import AllWorkspaces
+from tests.clock import ManualClock
+from tests.unit.cloud.recorded_unknowns import Notes
+from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
+
+
+def crowd(size: int) -> FakeV1:
+    cloud = FakeV1()
+    cloud.history(size, first_id=1)
+    return cloud
+
+
+async def jobs(cloud: FakeV1) -> list[str]:
+    found = await job_list.jobs(cloud, workspace_id="0", note=Notes())
+    return [str(row.job_id) for _, row in found]
+
+
+@pytest.mark.parametrize("size, calls", [(0, 1), (999, 1), (1000, 2), (1001, 2), (2500, 3)], ids=str)
+async def test_the_job_list_is_walked_to_its_last_page(size: int, calls: int) -> None:
+    """Pages start at 1 and hold 1000 rows; a short one is the last, and a full one may be (trap 2)."""
+    cloud = crowd(size)
+
+    assert len(set(await jobs(cloud))) == size
+    assert [asked["page"] for _, asked in cloud.calls] == [str(page) for page in range(1, calls + 1)]
+    assert {asked["per_page"] for _, asked in cloud.calls} == {"1000"}
+
+
+async def test_a_page_size_that_is_cut_is_followed() -> None:
+    """A server that quietly gives 100 rows a page is read on, because its total says that there is more."""
+    cloud = crowd(250)
+    cloud.clamp = 100
+
+    assert len(set(await jobs(cloud))) == 250
+    assert cloud.counts == {"v1_list_jobs": 3}
+
+
+async def test_a_total_that_lies_ends_with_a_page_without_news() -> None:
+    """The total is a hint only: it keeps nobody asking for ever."""
+
+    class Liar(FakeV1):
+        def _v1_list_jobs(self, asked: Any) -> dict[str, Any]:
+            return super()._v1_list_jobs({**asked, "page": "1"}) | {"job_total_count": 10_000}
+
+    cloud = Liar()
+    cloud.history(3, first_id=1)
+
+    assert len(await jobs(cloud)) == 3
+    assert cloud.counts == {"v1_list_jobs": 2}
+
+
+async def test_a_bad_job_is_skipped_and_noted() -> None:
+    """One item that is no object costs itself only."""
+
+    class Odd(FakeV1):
+        def _v1_list_jobs(self, asked: Any) -> dict[str, Any]:
+            told = super()._v1_list_jobs(asked)
+            return told | {"jobs": [*told["jobs"], 17]}
+
+    cloud, notes = Odd(), Notes()
+    cloud.history(2, first_id=1)
+
+    assert len(await job_list.jobs(cloud, workspace_id="0", note=notes)) == 2
+    assert notes.fields == ["v1.jobs"]
+
+
+async def test_a_walk_ends_when_it_found_enough() -> None:
+    """Whoever looks for one job need not read the rest."""
+    cloud = crowd(2500)
+
+    found = await job_list.jobs(cloud, workspace_id="0", note=Notes(), enough=lambda _: True)
+
+    assert len(found) == 1000
+
+
+async def test_a_search_is_one_page() -> None:
+    """A name of more than 64 characters is cut, because no more is taken."""
+    cloud = crowd(3)
+
+    found = await job_list.named(cloud, workspace_id="0", name="old-00001" + "x" * 60, note=Notes())
+
+    assert found == []
+    assert cloud.calls[0][1]["search_content"] == "old-00001" + "x" * 55
+
+
+def versions_of(count: int, *, clamp: int = 0) -> FakeV1:
+    cloud = FakeV1(Job(id=1, name="many", versions=[Version(id=10 + at) for at in range(count)]))
+    cloud.versions_clamp = clamp
+    return cloud
+
+
+async def test_versions_come_without_paging() -> None:
+    """Trap 5: in this call no `page` means all of them."""
+    cloud = versions_of(30)
+
+    found = await job_list.versions(cloud, job_id="1", note=Notes())
+
+    assert (found.job_name, len(found.records)) == ("many", 30)
+    assert cloud.calls == [("v1_list_versions", {"job_id": "1"})]
+
+
+async def test_versions_are_paged_where_not_all_came() -> None:
+    """10 of 1030 came: the count says so, and pages of 1000 from page 1 bring the rest."""
+    cloud = versions_of(1030, clamp=10)
+
+    found = await job_list.versions(cloud, job_id="1", note=Notes())
+
+    assert len(found.records) == 1030
+    assert [asked.get("page") for _, asked in cloud.calls] == [None, "1", "2"]
+
+
+async def test_a_version_count_that_lies_does_not_ask_for_ever() -> None:
+    """A page that is not full is the last, whatever the count says."""
+
+    class Liar(FakeV1):
+        def _v1_list_versions(self, asked: Any) -> dict[str, Any]:
+            return super()._v1_list_versions(asked) | {"version_count": 50}
+
+    cloud = Liar(*versions_of(3).jobs)
+
+    assert len((await job_list.versions(cloud, job_id="1", note=Notes())).records) == 3
+    assert cloud.counts == {"v1_list_versions": 2}
+
+
+async def test_pages_that_repeat_do_not_ask_for_ever() -> None:
+    """A server that gives the first page again and again is left after the second time."""
+
+    class Same(FakeV1):
+        def _v1_list_versions(self, asked: Any) -> dict[str, Any]:
+            return super()._v1_list_versions({**asked, "page": "1"} if "page" in asked else asked) | {
+                "version_count": 5000
+            }
+
+    cloud = Same(*versions_of(1000).jobs)
+
+    assert len((await job_list.versions(cloud, job_id="1", note=Notes())).records) == 1000
+    assert cloud.counts == {"v1_list_versions": 3}
+
+
+async def test_no_answer_is_nothing() -> None:
+    """An empty answer, or a null list, is an empty one."""
+
+    class Null:
+        def __init__(self, told: bytes | None) -> None:
+            self.told = told
+
+        async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
+            return None if self.told is None else msgspec.json.decode(self.told, type=endpoint.answer)
+
+    for told in (None, b'{"jobs": null, "versions": null}'):
+        assert await job_list.jobs(Null(told), workspace_id="0", note=Notes()) == []
+        assert await job_list.named(Null(told), workspace_id="0", name="x", note=Notes()) == []
+        assert list((await job_list.versions(Null(told), job_id="1", note=Notes())).records) == []
+
+
+class Mute:
+    """Answers every call with the same text."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+    async def call(
+        self,
+        endpoint: Endpoint[Any],
+        *,
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        query: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        body: object = None,  # noqa: ARG002 - the protocol's
+    ) -> Any:
+        """Answer."""
+        return msgspec.json.decode(self.text, type=endpoint.answer)
+
+
+async def overview(caller: Mute) -> object:
+    return list(await OverviewPager(caller, clock=ManualClock(), note=Notes()).rows("0"))
+
+
+async def jobs_of(caller: Mute) -> object:
+    return await job_list.jobs(caller, workspace_id="0", note=Notes())
+
+
+async def versions(caller: Mute) -> object:
+    return list((await job_list.versions(caller, job_id="1", note=Notes())).records)
+
+
+async def workspaces(caller: Mute) -> object:
+    return await AllWorkspaces(caller, ManualClock(), Notes())()
+
+
+LISTINGS = pytest.mark.parametrize(
+    "listed", [overview, jobs_of, versions, workspaces], ids=["overview", "job list", "versions", "workspaces"]
+)
+
+
+@LISTINGS
+async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
+    """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
+    with pytest.raises(InvalidResponse, match="this is no listing"):
+        await listed(Mute(b'{"is_success": true}'))
+
+
+@LISTINGS
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"jobs": null, "versions": null, "workspaces": null}',
+        b'{"jobs": [], "versions": [], "workspaces": []}',
+        b'{"total_count": 0, "job_total_count": "0", "version_count": 0}',
+    ],
+    ids=["null", "no rows", "a total of 0"],
+)
+async def test_an_empty_listing_may_be_told_in_several_ways(
+    listed: Callable[[Mute], Awaitable[object]], text: bytes
+) -> None:
+    """null, an empty list, or a total of 0 without a list; of workspaces the default one always remains."""
+    assert await listed(Mute(text)) == (("0",) if listed is workspaces else [])

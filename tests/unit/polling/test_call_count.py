@@ -1,0 +1,37 @@
+"""The tally: calls count towards the poll that makes them."""
+
+import asyncio
+
+from exporter.polling.call_count import count_call, tally
+
+
+async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
+    """Two polls at the same time count their own calls, wherever in their tasks these are made."""
+
+    async def poll(calls: int) -> int:
+        with tally() as counted:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(calls):
+                    group.create_task(call())
+        return counted.calls
+
+    async def call() -> None:
+        await asyncio.sleep(0)
+        count_call()
+
+    assert list(await asyncio.gather(poll(2), poll(3))) == [2, 3]
+
+
+def test_a_block_counts_the_blocks_inside_it() -> None:
+    """What a whole run costs is the sum of its polls and of what was called between them."""
+    with tally() as whole:
+        count_call()
+        with tally() as part:
+            count_call()
+            count_call()
+    assert (part.calls, whole.calls) == (2, 3)
+
+
+def test_a_call_outside_any_poll_counts_for_nobody() -> None:
+    """Credentials may be renewed between polls; that is no error."""
+    count_call()
