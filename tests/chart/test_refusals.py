@@ -60,7 +60,7 @@ def with_target(**changes: Any) -> Json:
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        pytest.param({}, "Nothing to watch: set config.targets", id="no-targets"),
+        pytest.param({}, "Nothing to monitor: set config.targets", id="no-targets"),
         pytest.param(
             {"demo": {"enabled": True}, "persistence": {"enabled": True}},
             "the demo keeps no state",
