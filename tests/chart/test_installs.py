@@ -19,8 +19,8 @@ from exporter import __version__
 from exporter.commands import main
 from exporter.settings import load
 from tests.chart import chart, pod, schemas
-from tests.chart.abridged import prose
 from tests.chart.chart import CI, NEWEST, OLDEST, PATH, Json, Rendered
+from tests.chart.summary import summarize
 
 GOLDEN = Path(__file__).parent / "golden"
 INJECTED = {"HC_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.1/credentials"}
@@ -94,7 +94,7 @@ def test_rendering_is_golden(path: Path, request: pytest.FixtureRequest) -> None
     """What is rendered is what was reviewed."""
     golden = GOLDEN / f"{_name(path)}.yaml"
     hint = f"run `pytest tests/chart --write-golden` and review the changes of {golden.name}"
-    text = prose(chart.rendered(path))
+    text = summarize(chart.rendered(path))
     if request.config.getoption("--write-golden"):
         golden.write_text(text, encoding="utf-8")
     assert golden.exists(), hint

@@ -1,4 +1,4 @@
-"""Values that make no sense are refused, each with a sentence that says what to do."""
+"""Invalid values are rejected, each with a sentence that names the fix."""
 
 from typing import Any
 
