@@ -1,14 +1,14 @@
 """The pools of one project, as polling sees them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from exporter.cloud.cached import Cached, RefusalCache, is_refusal
+from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
-from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Unreachable
+from exporter.cloud.http.errors import Denied, Gone, InvalidResponse
 from exporter.cloud.pools import adapter, wire
 from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
 from exporter.cloud.pools.endpoints import (
@@ -39,13 +39,6 @@ _MOST_PAGES = 10
 _MOST_FLAVOR_PAGES = 20
 
 
-class OutOfTime(Unreachable):
-    """A call was not made, because the look should be back by now."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation, "not asked any more, the time for this poll is over")
-
-
 @dataclass(slots=True)
 class _Look:
     """One look under way."""
@@ -57,7 +50,7 @@ class _Look:
 
     def failed(self, error: SourceError) -> None:
         self.failures.append(error)
-        self.stopped = self.stopped or error.is_final or isinstance(error, OutOfTime)
+        self.stopped = self.stopped or error.is_final
 
 
 class CloudPools:
@@ -106,17 +99,25 @@ class CloudPools:
         refused = await self._list(poll)
         if refused is not None:
             return PoolPollResult(refused=refused)
-        await _each(
-            [
+        await for_each(
+            (
                 partial(self._ask, self._used, USAGE, self._usage, poll),
                 partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
                 partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), poll),
                 partial(
                     self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), poll
                 ),
-            ]
+            ),
+            lambda ask: ask(),
+            width=_WIDTH,
+            stop=lambda: poll.stopped,
         )
-        await _each([partial(self._ask_workloads, pool_id, poll) for pool_id in self._turns()])
+        await for_each(
+            self._turns(),
+            lambda pool_id: self._ask_workloads(pool_id, poll),
+            width=_WIDTH,
+            stop=lambda: poll.stopped,
+        )
         return self._sighting(poll)
 
     def _sighting(self, poll: _Look) -> PoolPollResult:
@@ -188,7 +189,7 @@ class CloudPools:
     ) -> None:
         """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
         now = self._clock.monotonic()
-        if poll.stopped or not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
+        if not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
             return
         try:
             value = await question(poll)
@@ -286,16 +287,3 @@ class CloudPools:
 
 def _quota_part(keep_s: float) -> Cached[Mapping[str, Quota]]:
     return Cached(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
-
-
-async def _each(questions: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Ask a few at a time."""
-    queue = iter(questions)
-
-    async def work() -> None:
-        for question in queue:  # shared: each is taken once
-            await question()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_WIDTH):
-            group.create_task(work())

@@ -8,8 +8,9 @@ from http import HTTPStatus
 
 import msgspec
 
+from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, Refused, Unreachable
+from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, Refused
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_listed, from_overview
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
@@ -205,7 +206,7 @@ class Lister:
         """Name the workspaces, until the walk should be back."""
         for workspace_id in walk.workspaces:
             if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
-                walk.failures.append(Unreachable(operation, "no time left to list every workspace"))
+                walk.failures.append(OutOfTime(operation))
                 return
             yield workspace_id
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal
 
+from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refused, Unreachable, Unsupported
+from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_record
 from exporter.cloud.v1.endpoints import VERSION, VERSIONS
@@ -27,10 +28,8 @@ DETAILS = 50
 _VAIN_S = 3600.0
 """How long a record that was refused is not asked for again."""
 
-_WORKERS = 3
+_WIDTH = 3
 """Records asked for at the same time."""
-
-Item = TypeVar("Item")
 
 
 class V1Source:
@@ -75,7 +74,7 @@ class V1Source:
         """See every version, and learn more of those that matter (see `JobSource.look`)."""
         walk = await self._walker.walk(known)
         await self._learn(walk, known)
-        gone = await self._confirm(walk.missing(known.unfinished.values()), walk, known, workers=_WORKERS)
+        gone = await self._confirm(walk.missing(known.unfinished.values()), walk, known, width=_WIDTH)
         self._weigh(walk)
         kept = walk.listed.keys() | known.tracked.keys()
         self._register.keep(kept)
@@ -89,7 +88,7 @@ class V1Source:
         finished ones were deleted.
         """
         walk = await self._walker.walk(known)
-        gone = await self._confirm(walk.missing(known.tracked.values()), walk, known, workers=1)
+        gone = await self._confirm(walk.missing(known.tracked.values()), walk, known, width=1)
         return self._sighting(walk, gone)
 
     def tasks(self, job: Job) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's: v1 has one series a version
@@ -153,7 +152,7 @@ class V1Source:
             except CloudError as error:
                 self._fail(error, job, walk)
 
-        await _each(lacking, learn, workers=_WORKERS)
+        await for_each(lacking, learn, width=_WIDTH)
 
     async def _map(self, jobs: Sequence[Job], walk: ListingResult) -> bool:
         """Find the jobs that versions belong to; a failure is the walk's, and tells nothing of the versions."""
@@ -187,7 +186,7 @@ class V1Source:
         return ended_at >= self._clock.time() - RECENT_S
 
     async def _confirm(
-        self, jobs: Sequence[Job], walk: ListingResult, known: TrackedState, *, workers: int
+        self, jobs: Sequence[Job], walk: ListingResult, known: TrackedState, *, width: int
     ) -> list[str]:
         """Ask one by one after versions the listing does not name; return those that are gone.
 
@@ -204,9 +203,9 @@ class V1Source:
             elif await self._is_gone(job, walk):
                 gone.append(job.job_id)
 
-        await _each(jobs, confirm, workers=workers)
+        await for_each(jobs, confirm, width=width)
         if unasked:
-            walk.failures.append(Unreachable(VERSION.name, f"no time to ask what became of {len(unasked)} versions"))
+            walk.failures.append(OutOfTime(VERSION.name, requests=len(unasked)))
         return gone
 
     async def _is_gone(self, job: Job, walk: ListingResult) -> bool:
@@ -297,16 +296,3 @@ class V1Source:
             if per_node != self._per_node and (per_node or listed.spec_accelerators == record.spec_accelerators):
                 self._per_node = per_node
                 self._note("v1.overview.gpu_num", "counted per node" if per_node else "counted per job")
-
-
-async def _each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, workers: int) -> None:
-    """Do the work for each item, a few at a time, in their order."""
-    queue = iter(items)
-
-    async def drain() -> None:
-        for item in queue:
-            await work(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(drain())

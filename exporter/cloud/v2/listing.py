@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import InvalidResponse, Unreachable
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
 from exporter.cloud.v2.paging import Memory, Mode, Pager
@@ -26,13 +27,6 @@ runs has to be found among what ended; later, what lies further down is known, a
 
 _HORIZON = 20
 """Pages a walk without end remembers: what a server repeats, it repeats at once."""
-
-
-class OutOfTime(Unreachable):
-    """A call was not made, because the look should be back by now."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation, "not asked any more, the time for this poll is over")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,19 @@
 """The v2 generation of one project, as polling sees it."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import CircuitOpen, Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
-from exporter.cloud.v2.listing import Lister, ListingResult, OutOfTime
+from exporter.cloud.v2.listing import Lister, ListingResult
 from exporter.cloud.v2.series import series
 from exporter.domain.job import Api, Job
 from exporter.domain.source import Clock, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
-
-Item = TypeVar("Item")
 
 _WIDTH = 4
 """Questions under way at the same time; the transport has a limit of its own, this one makes stopping prompt."""
@@ -108,8 +105,8 @@ class V2Source:
         async def survey(workspace_id: str) -> None:
             await self._survey(workspace_id, known, tally)
 
-        await self._each(workspaces[:1], survey, tally)  # alone: a bad credential must fail once, not four times
-        await self._each(workspaces[1:], survey, tally)
+        await for_each(workspaces[:1], survey, width=1)  # alone: a bad credential must fail once, not four times
+        await for_each(workspaces[1:], survey, width=_WIDTH, stop=lambda: tally.stopped)
         missing = [job for job in known.unfinished.values() if _is_missing(job, tally)]
         missing.sort(key=lambda job: self._asked_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
         self._asked_at = {job.job_id: at for job in missing if (at := self._asked_at.get(job.job_id)) is not None}
@@ -128,7 +125,7 @@ class V2Source:
             if not listing.failures:
                 tally.unlisted.discard(workspace_id)
 
-        await self._each(workspaces, walk, tally, width=1)
+        await for_each(workspaces, walk, width=1, stop=lambda: tally.stopped)
         missing = [job for job in known.tracked.values() if _is_missing(job, tally)]
         await self._confirm(missing, tally, answer_by=known.answer_by, width=1)
         return tally.sighting(known)
@@ -176,7 +173,7 @@ class V2Source:
                 return
             tally.learned = True
 
-        await self._each(jobs, ask, tally, width=width)
+        await for_each(jobs, ask, width=width, stop=lambda: tally.stopped)
 
     async def _detail(self, job: Job) -> Job:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
@@ -184,23 +181,6 @@ class V2Source:
         if read is None or read.job_id != job.job_id:
             raise InvalidResponse(DETAIL.name, "the answer is not the job that was asked for")
         return read
-
-    @staticmethod
-    async def _each(
-        items: Iterable[Item], ask: Callable[[Item], Awaitable[None]], tally: _Tally, *, width: int = _WIDTH
-    ) -> None:
-        """Ask about each item, a few at a time, until there is reason to stop."""
-        queue = iter(items)
-
-        async def work() -> None:
-            for item in queue:  # shared: each item is taken once
-                if tally.stopped:
-                    return
-                await ask(item)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(width):
-                group.create_task(work())
 
 
 def _is_missing(job: Job, tally: _Tally) -> bool:

@@ -374,7 +374,7 @@ async def test_when_time_is_up_nothing_more_is_asked(clock: ManualClock) -> None
     assert sighting.pools is not None
     assert sighting.pools["w0-0"].cpu_allocated_cores == 1
     assert cloud.asked[STATISTICS.name] == 0
-    assert any("not asked any more" in str(error) for error in sighting.failures)
+    assert any("no time left in this poll" in str(error) for error in sighting.failures)
 
 
 async def test_hidden_pools_are_not_even_asked_about(clock: ManualClock) -> None:

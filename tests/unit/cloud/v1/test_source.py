@@ -615,7 +615,7 @@ async def test_a_look_is_back_in_time(clock: ManualClock) -> None:
     assert set(by_id(sighting)) == {"31"}
     assert sighting.gone == frozenset()
     assert [str(failure) for failure in sighting.failures] == [
-        "v1_get_version: unreachable: no time to ask what became of 2 versions"
+        "v1_get_version: unreachable: 2 requests not sent: no time left in this poll"
     ]
 
 
