@@ -2,10 +2,10 @@
 
 import asyncio
 
+from exporter.cloud.cached import is_refusal
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import Denied, Refused
-from exporter.cloud.http.response import refused_credential
+from exporter.cloud.http.errors import Refused
 from exporter.cloud.v1 import wire
 from exporter.cloud.v1.adapter import identity
 from exporter.cloud.v1.endpoints import WORKSPACES
@@ -54,7 +54,7 @@ class AllWorkspaces:
                 try:
                     self._ids = await self._ask() or (DEFAULT,)
                 except SourceError as error:
-                    if _is_no(error):
+                    if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
                         self._ids = self._ids or (DEFAULT,)
                     elif self._ids:
                         return self._ids  # asked again next time: the hour runs from an answer
@@ -84,10 +84,3 @@ class AllWorkspaces:
             if len(ids) == known or len(ids) >= (total or 0):
                 break
         return tuple(ids)
-
-
-def _is_no(error: SourceError) -> bool:
-    """Whether the cloud knows who asks, and does not list workspaces to them; a refused credential says nothing."""
-    if isinstance(error, Denied):
-        return error.status is not None and not refused_credential(error)
-    return isinstance(error, Refused)

@@ -16,7 +16,11 @@ class SourceError(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Whether asking this source anything else now would fare no better."""
+        """Whether every further request to this source would fail now, so that none is to be sent in this poll.
+
+        The one rule for giving up: bad credentials (five rejected signatures lock a key), an open circuit, and a
+        poll without time left. False for a failure of one job, page or workspace.
+        """
         return False
 
 

@@ -4,13 +4,12 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 import msgspec
 
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, Refused
+from exporter.cloud.http.errors import CloudError, Refused
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_listed, from_overview
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
@@ -169,7 +168,7 @@ class Lister:
                 continue
             except CloudError as error:
                 walk.failures.append(error)
-                if _is_hopeless(error):
+                if error.is_final:
                     break
                 continue
             walk.sizes[workspace_id] = len(raws)
@@ -188,7 +187,7 @@ class Lister:
                 found = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
             except CloudError as error:
                 walk.failures.append(error)
-                if _is_hopeless(error):
+                if error.is_final:
                     break
                 continue
             walk.sizes[workspace_id] = len(found)
@@ -209,11 +208,3 @@ class Lister:
                 walk.failures.append(OutOfTime(operation))
                 return
             yield workspace_id
-
-
-def _is_hopeless(error: CloudError) -> bool:
-    """Whether the next workspace would fare no better. A 403 may be about one of them only.
-
-    Trap 34: five failed signatures lock the key.
-    """
-    return isinstance(error, CircuitOpen) or (isinstance(error, Denied) and error.status != HTTPStatus.FORBIDDEN)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CircuitOpen, Denied, Gone, InvalidResponse, Refused, Unsupported
+from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
 from exporter.cloud.v2.listing import Lister, ListingResult
@@ -17,8 +17,6 @@ from exporter.domain.usage import TaskSeries
 
 _WIDTH = 4
 """Questions under way at the same time; the transport has a limit of its own, this one makes stopping prompt."""
-
-_FORBIDDEN = 403
 
 
 @dataclass(slots=True)
@@ -41,7 +39,9 @@ class _Tally:
         self.jobs.update(listing.jobs)
         self.failures.extend(listing.failures)
         self.learned = self.learned or listing.pages > 0
-        self.stopped = self.stopped or _is_hopeless(listing.failure)
+        failure = listing.failure
+        if failure is not None and (failure.is_final or isinstance(failure, Unsupported)):
+            self.stopped = True
 
     def sighting(self, known: TrackedState) -> PollResult:
         """Raise the first failure when nothing was learned."""
@@ -169,7 +169,7 @@ class V2Source:
                 tally.gone.add(job.job_id)
             except SourceError as error:
                 tally.failures.append(error)
-                tally.stopped = tally.stopped or isinstance(error, Denied | CircuitOpen)
+                tally.stopped = tally.stopped or error.is_final or isinstance(error, Denied)
                 return
             tally.learned = True
 
@@ -190,13 +190,3 @@ def _is_missing(job: Job, tally: _Tally) -> bool:
     if not job.workspace_id:
         return not tally.unlisted
     return job.workspace_id not in tally.unlisted
-
-
-def _is_hopeless(error: SourceError | None) -> bool:
-    """Whether a search that failed so tells that no other one need be tried.
-
-    Trap 34: five failed signatures lock the key. A 403 may be about one workspace, and another may still answer.
-    """
-    if isinstance(error, Denied):
-        return error.status != _FORBIDDEN
-    return isinstance(error, CircuitOpen | Unsupported | OutOfTime)
