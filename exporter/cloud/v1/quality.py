@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.text_in_text import wrapped_object
 from exporter.cloud.decode.values import json_object, quantity
 from exporter.cloud.http.endpoint import NoteUnknown
 
@@ -30,7 +30,7 @@ def quality(raw: msgspec.Raw, *, note: NoteUnknown) -> Mapping[str, float]:
 
     Empty for jobs that report none, which is every job that does not use a built-in algorithm.
     """
-    metrics = opened(raw, _ModelMetrics, field=_FIELD, note=note)
+    metrics = wrapped_object(raw, _ModelMetrics, field=_FIELD, note=note)
     if metrics is None:
         return {}
     totals = metrics.total_metric

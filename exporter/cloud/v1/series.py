@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.text_in_text import wrapped_object
 from exporter.cloud.decode.values import number
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import Accelerator
@@ -48,7 +48,7 @@ def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnkno
     lists end at the last sampled minute, and minutes without a sample are None. `accelerator` is what the version
     computes on: series of cards it does not have are left out; when it is not known, those count that say anything.
     """
-    metrics = opened(raw, _SystemMetrics, field=FIELD, note=note)
+    metrics = wrapped_object(raw, _SystemMetrics, field=FIELD, note=note)
     if metrics is None:
         return None
     interval = number(metrics.interval, field=f"{FIELD}.interval", note=note)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 
@@ -119,7 +120,7 @@ def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -
     """Decode one item of a list; None, and noted, when it is not an object that decodes."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, and so is undecodable UTF-8
+    except UNDECODABLE:
         note(field, "undecodable item")
         return None
 
