@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from exporter.cloud.cached import Cached
 from exporter.cloud.http.endpoint import Caller
 from exporter.cloud.http.errors import CloudError, Refused, Unsupported
 from exporter.cloud.v1.endpoints import JOB_LIST
@@ -49,12 +50,10 @@ class ProbedSources:
     ) -> None:
         self._caller = caller
         self._makers: Mapping[Api, Callable[[], JobSource]] = {Api.V1: make_v1, Api.V2: make_v2}
-        self._clock = clock
         self._made: dict[Api, JobSource] = {}
         self._exists: dict[Api, bool] = {}
         self._missed: set[Api] = set()
-        self._sources: tuple[JobSource, ...] = ()
-        self._probe_at = float("-inf")
+        self._sources: Cached[tuple[JobSource, ...]] = Cached(clock, ttl_s=PROBE_S)
 
     async def current(self) -> tuple[JobSource, ...]:
         """Return the sources to ask now, probing first when that is due.
@@ -62,9 +61,7 @@ class ProbedSources:
         Raises Unsupported when neither generation exists here, and the CloudError of a probe as long as none is known
         to exist.
         """
-        if self._clock.monotonic() >= self._probe_at:
-            self._sources = await self._probe()
-        return self._sources
+        return self._sources.get() or await self._probe()
 
     async def _probe(self) -> tuple[JobSource, ...]:
         failures: dict[Api, CloudError] = {}
@@ -89,8 +86,9 @@ class ProbedSources:
             if failures:
                 raise next(iter(failures.values()))
             raise Unsupported("probe", "neither the v1 nor the v2 training API exists at this endpoint")
-        self._probe_at = self._clock.monotonic() + (DOUBT_S if failures or missed else PROBE_S)
-        return tuple(self._source(api) for api in Api if self._exists.get(api, True))
+        sources = tuple(self._source(api) for api in Api if self._exists.get(api, True))
+        self._sources.set(sources, ttl_s=DOUBT_S if failures or missed else PROBE_S)
+        return sources
 
     def _source(self, api: Api) -> JobSource:
         if api not in self._made:

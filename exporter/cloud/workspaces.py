@@ -1,8 +1,9 @@
 """Which workspaces to list: a listing call covers one workspace, and its default is not all of them (trap 4)."""
 
 import asyncio
+import math
 
-from exporter.cloud.cached import is_refusal
+from exporter.cloud.cached import Cached, is_refusal
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import Refused
@@ -41,29 +42,29 @@ class AllWorkspaces:
 
     def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
-        self._clock = clock
         self._note = note
-        self._ids: tuple[str, ...] = ()
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._ids: Cached[tuple[str, ...]] = Cached(clock, ttl_s=math.inf, refresh_s=REFRESH_S)
+        self._lock = asyncio.Lock()
 
     async def __call__(self) -> tuple[str, ...]:
-        """Return the ids, in the cloud's order; never empty."""
-        async with self._asking:  # both generations begin together: the second one takes what the first one learned
-            if self._clock.monotonic() - self._asked_at >= REFRESH_S:
-                try:
-                    self._ids = await self._ask() or (DEFAULT,)
-                except SourceError as error:
-                    if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
-                        self._ids = self._ids or (DEFAULT,)
-                    elif self._ids:
-                        return self._ids  # asked again next time: the hour runs from an answer
-                    else:
-                        raise
-                self._asked_at = self._clock.monotonic()
-            return self._ids
+        """Return the ids in the cloud's order; never empty."""
+        async with self._lock:  # both generations ask at the same time: the second one uses the first one's answer
+            ids = self._ids.get()
+            if ids is not None and not self._ids.is_due:
+                return ids
+            try:
+                ids = await self._list() or (DEFAULT,)
+            except SourceError as error:
+                if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
+                    ids = ids or (DEFAULT,)
+                elif ids is not None:
+                    return ids  # asked for again at the next call: the hour begins with an answer
+                else:
+                    raise
+            self._ids.set(ids)
+            return ids
 
-    async def _ask(self) -> tuple[str, ...]:
+    async def _list(self) -> tuple[str, ...]:
         ids: dict[str, None] = {}
         for _ in range(_MAX_PAGES):
             query = {"limit": str(_PAGE_SIZE)}

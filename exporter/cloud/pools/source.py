@@ -1,11 +1,12 @@
 """The pools of one project, as polling sees them."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from exporter.cloud.cached import Cached, RefusalCache, is_refusal
+from exporter.cloud.cached import Cached, NegativeCache, is_refusal
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
 from exporter.cloud.http.errors import Denied, Gone, InvalidResponse
@@ -82,12 +83,14 @@ class CloudPools:
         self._note = note
         self._keep_s = keep_s
         self._shows = shows
-        self._refusals = RefusalCache()
-        self._listed: Cached[Mapping[str, Pool]] = Cached(keep_s=keep_s)
-        self._used: Cached[Mapping[str, Used]] = Cached(keep_s=keep_s)
-        self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(keep_s=float("inf"), refresh_s=FLAVORS_REFRESH_S)
-        self._quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
-        self._training_quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._refused = NegativeCache(clock)
+        self._listed: Cached[Mapping[str, Pool]] = Cached(clock, ttl_s=keep_s)
+        self._used: Cached[Mapping[str, Used]] = Cached(clock, ttl_s=keep_s)
+        self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(clock, ttl_s=math.inf, refresh_s=FLAVORS_REFRESH_S)
+        self._quotas: Mapping[Endpoint[wire.Quotas], Cached[Mapping[str, Quota]]] = {
+            endpoint: Cached(clock, ttl_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
+            for endpoint in (QUOTAS, TRAINING_QUOTAS)
+        }
         self._workloads: dict[str, Cached[Workloads]] = {}
 
     def __repr__(self) -> str:
@@ -99,19 +102,15 @@ class CloudPools:
         refused = await self._list(poll)
         if refused is not None:
             return PoolPollResult(refused=refused)
-        await for_each(
-            (
-                partial(self._ask, self._used, USAGE, self._usage, poll),
-                partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
-                partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), poll),
-                partial(
-                    self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), poll
-                ),
+        requests = [
+            partial(self._ask, self._used, USAGE, self._usage, poll),
+            partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
+            *(
+                partial(self._ask, part, endpoint, partial(self._limits, endpoint), poll)
+                for endpoint, part in self._quotas.items()
             ),
-            lambda ask: ask(),
-            width=_WIDTH,
-            stop=lambda: poll.stopped,
-        )
+        ]
+        await for_each(requests, lambda request: request(), width=_WIDTH, stop=lambda: poll.stopped)
         await for_each(
             self._turns(),
             lambda pool_id: self._ask_workloads(pool_id, poll),
@@ -121,20 +120,19 @@ class CloudPools:
         return self._sighting(poll)
 
     def _sighting(self, poll: _Look) -> PoolPollResult:
-        now = self._clock.monotonic()
-        listed = self._listed.value(now)
-        used, flavors = self._used.value(now) or {}, self._flavors.value(now) or {}
+        listed = self._listed.get()
+        used, flavors = self._used.get() or {}, self._flavors.get() or {}
         return PoolPollResult(
             pools=None
             if listed is None
             else {
                 pool_id: adapter.composed(
-                    pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].value(now)
+                    pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].get()
                 )
                 for pool_id, pool in listed.items()
             },
-            listed_at=self._listed.answered_at,
-            quotas={**(self._quotas.value(now) or {}), **(self._training_quotas.value(now) or {})},
+            listed_at=self._listed.stored_at,
+            quotas={name: quota for part in self._quotas.values() for name, quota in (part.get() or {}).items()},
             failures=tuple(poll.failures),
         )
 
@@ -164,18 +162,20 @@ class CloudPools:
             return None
         if refusals and len(refusals) == len(workspaces):
             return refusals[0]
-        self._listed.answered(pools, now=self._clock.monotonic())
+        self._listed.set(pools)
         # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
         keep_s = self._keep_s * max(1, -(-len(pools) // MOST_ASKED))
-        self._workloads = {pool_id: self._workloads.get(pool_id) or Cached(keep_s=keep_s) for pool_id in pools}
+        self._workloads = {
+            pool_id: self._workloads.get(pool_id) or Cached(self._clock, ttl_s=keep_s) for pool_id in pools
+        }
         for part in self._workloads.values():
-            part.keep_s = keep_s
+            part.ttl_s = keep_s
         return None
 
     def _turns(self) -> list[str]:
         """Pools whose workloads to ask for, those longest unanswered first."""
-        listed = self._listed.value(self._clock.monotonic()) or {}
-        at = {pool_id: self._workloads[pool_id].answered_at for pool_id in listed}
+        listed = self._listed.get() or {}
+        at = {pool_id: self._workloads[pool_id].stored_at for pool_id in listed}
         return sorted(listed, key=lambda pool_id: float("-inf") if (last := at[pool_id]) is None else last)[
             :MOST_ASKED
         ]
@@ -188,19 +188,18 @@ class CloudPools:
         poll: _Look,
     ) -> None:
         """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
-        now = self._clock.monotonic()
-        if not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
+        if not part.is_due or endpoint.name in self._refused:
             return
         try:
             value = await question(poll)
         except SourceError as error:
             if is_refusal(error, operation=endpoint.name):
-                self._refusals.add(endpoint.name, now=self._clock.monotonic())
-                part.forget()
+                self._refused.add([endpoint.name])
+                part.clear()
             else:
                 poll.failed(error)
         else:
-            part.answered(value, now=self._clock.monotonic())
+            part.set(value)
 
     async def _ask_workloads(self, pool_id: str, poll: _Look) -> None:
         """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
@@ -208,7 +207,7 @@ class CloudPools:
         for endpoint, question in ((STATISTICS, self._counted), (WORKLOADS, self._walked)):
             if poll.stopped:
                 return
-            if self._refusals.hold(endpoint.name, pool_id, now=self._clock.monotonic()):
+            if endpoint.name in self._refused or (endpoint.name, pool_id) in self._refused:
                 continue
             try:
                 counts = await question(pool_id, poll)
@@ -218,12 +217,12 @@ class CloudPools:
                 if not is_refusal(error, operation=endpoint.name):
                     poll.failed(error)
                     return
-                only = pool_id if isinstance(error, Denied) else ""  # a 403 may be about this pool alone
-                self._refusals.add(endpoint.name, only, now=self._clock.monotonic())
+                # a 403 may be about this pool alone
+                self._refused.add([(endpoint.name, pool_id) if isinstance(error, Denied) else endpoint.name])
             else:
-                part.answered(counts, now=self._clock.monotonic())
+                part.set(counts)
                 return
-        part.forget()
+        part.clear()
 
     async def _usage(self, poll: _Look) -> Mapping[str, Used]:
         answer = await self._call(USAGE, poll)
@@ -283,7 +282,3 @@ class CloudPools:
         if answer is None:
             raise InvalidResponse(endpoint.name, "an empty body")
         return answer
-
-
-def _quota_part(keep_s: float) -> Cached[Mapping[str, Quota]]:
-    return Cached(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)

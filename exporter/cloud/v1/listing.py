@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from exporter.cloud.cached import Cached
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import CloudError, Refused
@@ -130,14 +131,14 @@ class Lister:
         self._clock = clock
         self._note = note
         self._overview = OverviewPager(caller, clock=clock, note=note)
-        self._overview_off_until = float("-inf")
+        self._uses_job_list: Cached[bool] = Cached(clock, ttl_s=OVERVIEW_RETRY_S)
         self._rows = _Rows()
 
     async def walk(self, known: TrackedState) -> ListingResult:
         """List every workspace; one that fails is in the walk's failures. Raises SourceError when all did."""
         workspaces = await self._workspaces()
         walk = ListingResult(workspaces=workspaces)
-        by_list = self._clock.monotonic() < self._overview_off_until
+        by_list = bool(self._uses_job_list.get())
         if not by_list:
             refusals = await self._walk_overview(walk, known)
             by_list = bool(refusals) and not walk.sizes
@@ -149,10 +150,9 @@ class Lister:
             walk.by_list = True
             await self._walk_list(walk, known)
         failed = walk.failures and not walk.sizes
-        if by_list and self._overview_off_until <= self._clock.monotonic():
+        if by_list and not self._uses_job_list.get():
             # Where the list fails too, perhaps nothing is missing but the cloud is: then it is asked again soon.
-            wait_s = OUTAGE_RETRY_S if failed else OVERVIEW_RETRY_S
-            self._overview_off_until = self._clock.monotonic() + wait_s
+            self._uses_job_list.set(value=True, ttl_s=OUTAGE_RETRY_S if failed else OVERVIEW_RETRY_S)
         if failed:
             raise walk.failures[0]
         self._rows.turn()

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
+from exporter.cloud.cached import NegativeCache
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.v1 import job_list
@@ -11,7 +12,7 @@ from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock
 
-REMEMBER_S = 3600.0
+NOT_FOUND_TTL_S = 3600.0
 """How long a version that was not found is not looked for again."""
 
 _GUESSES = 5
@@ -28,9 +29,8 @@ class Mapper:
     def __init__(self, caller: Caller, register: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
         self._register = register
-        self._clock = clock
         self._note = note
-        self._lost: dict[str, float] = {}
+        self._not_found = NegativeCache(clock, ttl_s=NOT_FOUND_TTL_S)
         self._search_helps = True
 
     async def find(self, wanted: Mapping[str, Job], *, sizes: Mapping[str, int]) -> None:
@@ -39,17 +39,14 @@ class Mapper:
         `wanted` holds what is known of each version; `sizes` says how many versions each workspace holds, which
         bounds how long its job list can be.
         """
-        now = self._clock.monotonic()
-        self._lost = {version_id: until for version_id, until in self._lost.items() if until > now}
         by_workspace: dict[str, dict[str, Job]] = defaultdict(dict)
         for version_id, job in wanted.items():
-            if self._register.owner(version_id) is None and version_id not in self._lost:
+            if self._register.owner(version_id) is None and version_id not in self._not_found:
                 by_workspace[job.workspace_id or "0"][version_id] = job
         for workspace_id, jobs in by_workspace.items():
             search = _Search(jobs, self._register, note=self._note)
             await self._find(search, workspace_id=workspace_id, size=sizes.get(workspace_id, 0))
-            for version_id in search.open:
-                self._lost[version_id] = now + REMEMBER_S
+            self._not_found.add(search.open)
 
     async def _find(self, search: "_Search", *, workspace_id: str, size: int) -> None:
         searched = self._search_helps and len(search.open) < -(-size // job_list.PAGE_SIZE)

@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from exporter.cloud.cached import Cached
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse, Refused, Unsupported
@@ -16,7 +17,7 @@ from exporter.domain.source import Clock
 PAGE_SIZE = 100
 MAX_PAGES = 10
 """Beyond that the job list, with 1000 rows a page, costs fewer calls."""
-REMEMBER_S = 3600.0
+MODE_TTL_S = 3600.0
 """How long we rely on what was found out about the paging."""
 
 
@@ -32,11 +33,9 @@ class OverviewPager:
 
     def __init__(self, caller: Caller, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
-        self._clock = clock
         self._note = note
-        self._paged_until = 0.0
-        self._unit: _Unit | None = None
-        self._unit_until = 0.0
+        self._needs_paging: Cached[bool] = Cached(clock, ttl_s=MODE_TTL_S)
+        self._unit: Cached[_Unit] = Cached(clock, ttl_s=MODE_TTL_S)
 
     async def rows(self, workspace_id: str) -> Sequence[msgspec.Raw]:
         """Return every row of a workspace, as it came.
@@ -44,7 +43,7 @@ class OverviewPager:
         Raises Unsupported when there is no overview, or none that can be read whole in a few calls; other CloudErrors
         as they come.
         """
-        if self._clock.monotonic() >= self._paged_until:
+        if not self._needs_paging.get():
             try:
                 page, total = await self._ask(workspace_id, limit="0")
             except Unsupported:
@@ -54,7 +53,7 @@ class OverviewPager:
             else:
                 if total is not None and len(page) >= total:
                     return page
-            self._paged_until = self._clock.monotonic() + REMEMBER_S
+            self._needs_paging.set(value=True)
         return await self._paged(workspace_id)
 
     async def _ask(
@@ -75,7 +74,7 @@ class OverviewPager:
             if walk.is_whole():
                 return walk.rows
             if attempt == 1:
-                self._unit = None  # the offset may count something else by now, or rows moved between two pages
+                self._unit.clear()  # the offset may count something else by now, or rows moved between two pages
         raise Unsupported(OVERVIEW.name, "its pages do not add up to the total it names")
 
     async def _walk(self, workspace_id: str) -> "_Walk":
@@ -86,13 +85,13 @@ class OverviewPager:
             return walk
         if total is not None and total > PAGE_SIZE * MAX_PAGES:
             raise Unsupported(OVERVIEW.name, f"{total} rows in pages of {PAGE_SIZE}: the job list is cheaper")
-        unit = self._unit if self._clock.monotonic() < self._unit_until else None
+        unit = self._unit.get()
         pages = 1
         if unit is None:
             probe, total = await self._ask(workspace_id, offset=1)
             unit = _Unit.RECORD if 2 * walk.overlap(probe) >= len(first) else _Unit.PAGE
             walk.take(probe, total)
-            self._unit, self._unit_until = unit, self._clock.monotonic() + REMEMBER_S
+            self._unit.set(unit)
             pages += unit is _Unit.PAGE
         seen = len(first)
         while not walk.is_whole() and pages < MAX_PAGES + 1:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+from exporter.cloud.cached import NegativeCache
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refused, Unsupported
@@ -24,9 +25,6 @@ asked for their records; what ended earlier is history."""
 
 DETAILS = 50
 """Records asked for in one look, so that a long list of newcomers is taken in over several looks."""
-
-_VAIN_S = 3600.0
-"""How long a record that was refused is not asked for again."""
 
 _WIDTH = 3
 """Records asked for at the same time."""
@@ -58,8 +56,8 @@ class V1Source:
         self._register = VersionCache()
         self._mapper = Mapper(caller, self._register, clock=clock, note=note)
         self._walker = Lister(caller, self._register, workspaces=workspaces, clock=clock, note=note)
-        self._vain: dict[str, float] = {}
-        self._doubted: set[str] = set()
+        self._refused = NegativeCache(clock)
+        self._suspected_deleted: set[str] = set()
         self._detail_works = False
 
     def __repr__(self) -> str:
@@ -78,7 +76,7 @@ class V1Source:
         self._weigh(walk)
         kept = walk.listed.keys() | known.tracked.keys()
         self._register.keep(kept)
-        self._doubted &= kept
+        self._suspected_deleted &= kept
         return self._sighting(walk, gone)
 
     async def sweep(self, known: TrackedState) -> PollResult:
@@ -110,11 +108,11 @@ class V1Source:
         try:
             answer, learned = await self._read(owner, job)
         except Refused as refused:
-            if job.job_id in self._doubted:  # a look has passed since, and still lists it
+            if job.job_id in self._suspected_deleted:  # a look has passed since, and still lists it
                 raise
-            self._doubted.add(job.job_id)
+            self._suspected_deleted.add(job.job_id)
             raise Gone(VERSION.name, "refused", status=refused.status, code=refused.code) from refused
-        self._doubted.discard(job.job_id)
+        self._suspected_deleted.discard(job.job_id)
         kind = learned.accelerator or job.accelerator
         # Three days of minutes as text take some 28 ms to read: in a thread, where the loop gets its turn in between.
         return await asyncio.to_thread(series, answer.system_metric_list, accelerator=kind, note=self._note)
@@ -128,15 +126,13 @@ class V1Source:
 
     async def _learn(self, walk: ListingResult, known: TrackedState) -> None:
         """Ask for the records that are lacking, as many as one look may cost."""
-        now = self._clock.monotonic()
-        self._vain = {version_id: until for version_id, until in self._vain.items() if until > now}
         lacking = [
-            job for job in walk.listed.values() if job.job_id not in self._vain and self._lacks(job, walk, known)
+            job for job in walk.listed.values() if job.job_id not in self._refused and self._lacks(job, walk, known)
         ]
         lacking.sort(key=lambda job: (job.status.finished, job.job_id not in known.tracked, -(job.submitted_at or 0)))
         lacking = lacking[:DETAILS]
         if await self._map(lacking, walk):
-            self._vain |= {job.job_id: now + _VAIN_S for job in lacking if self._register.owner(job.job_id) is None}
+            self._refused.add(job.job_id for job in lacking if self._register.owner(job.job_id) is None)
 
         async def learn(job: Job) -> None:
             owner = self._register.owner(job.job_id)
@@ -241,12 +237,12 @@ class V1Source:
         The first refusal is left to the next look: the version may have been deleted since it was listed.
         """
         call_missing = isinstance(error, Unsupported) and not self._detail_works
-        if isinstance(error, Refused) and not call_missing and job.job_id not in self._doubted:
-            self._doubted.add(job.job_id)
+        if isinstance(error, Refused) and not call_missing and job.job_id not in self._suspected_deleted:
+            self._suspected_deleted.add(job.job_id)
             return
         walk.failures.append(error)
         if isinstance(error, Refused | InvalidResponse) and not call_missing:
-            self._vain[job.job_id] = self._clock.monotonic() + _VAIN_S
+            self._refused.add([job.job_id])
         else:
             walk.stopped = True
 

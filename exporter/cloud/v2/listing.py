@@ -11,7 +11,7 @@ from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
-from exporter.cloud.v2.paging import Memory, Mode, Pager
+from exporter.cloud.v2.paging import Mode, ModeCache, Pager
 from exporter.domain.job import Job
 from exporter.domain.source import Clock, SourceError, TrackedState
 
@@ -78,7 +78,7 @@ class Lister:
         self._caller = caller
         self._clock = clock
         self._note = note
-        self._memory = Memory(clock)
+        self._mode = ModeCache(clock)
 
     async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List every job in an active phase, by a filter on the phase."""
@@ -119,7 +119,7 @@ class Lister:
         been deleted that the walk begins anew. Raises SourceError, and Unintelligible when the listing cannot be
         followed.
         """
-        pager = Pager(self._memory.recall(), horizon=_HORIZON)
+        pager = Pager(self._mode.get(), horizon=_HORIZON)
         if stand is not None and stand.mode in {Mode.PAGE, Mode.RECORD}:
             pager = Pager.resumed(stand.mode, offset=stand.offset, horizon=_HORIZON)
         while (offset := pager.offset) is not None:
@@ -129,7 +129,7 @@ class Lister:
                 raise listing.failure or OutOfTime(SEARCH.name)
             jobs = tuple(listing.jobs.values())
             if stand is not None and not listing.jobs.keys() & set(stand.job_ids):
-                pager = Pager(self._memory.recall(), horizon=_HORIZON)
+                pager = Pager(self._mode.get(), horizon=_HORIZON)
                 stand = None
                 continue
             stand = None
@@ -139,7 +139,7 @@ class Lister:
                 break
         if pager.truncated:
             raise ListingResult(truncated=True).failures[0]
-        self._memory.learn(pager)
+        self._mode.learn(pager)
 
     async def _walk(
         self,
@@ -150,7 +150,7 @@ class Lister:
         answer_by: float | None,
     ) -> ListingResult:
         listing = ListingResult()
-        pager = Pager(self._memory.recall())
+        pager = Pager(self._mode.get())
         while (offset := pager.offset) is not None:
             page = await self._page(listing, workspace_id, offset=offset, phases=phases, answer_by=answer_by)
             if page is None or enough(page):
@@ -158,7 +158,7 @@ class Lister:
             pager.feed([row.key for row in page])
         else:
             listing.truncated = pager.truncated
-        self._memory.learn(pager)
+        self._mode.learn(pager)
         return listing
 
     async def _narrow(

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from typing import Self
 
+from exporter.cloud.cached import Cached
 from exporter.cloud.v2.endpoints import PAGE_SIZE
 from exporter.domain.source import Clock
 
@@ -29,7 +30,7 @@ _SHIFTED = 0.8
 """Share of a page that must have been on the one before to tell a shifted page from the next one. Below it the page
 is taken for the next: that is the mistake that only costs calls, and the following page corrects it."""
 
-REMEMBER_S = 3600.0
+MODE_TTL_S = 3600.0
 """How long a reading is relied on; after that the next walk probes again."""
 
 
@@ -173,22 +174,17 @@ class Pager:
         self.offset = offset
 
 
-class Memory:
-    """What the last walks found out, for an hour; one for each source, because it is a trait of the server."""
+class ModeCache:
+    """What `offset` means to one server, as its last listings found out."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._mode = Mode.UNSURE
-        self._learned_at = 0.0
+        self._mode: Cached[Mode] = Cached(clock, ttl_s=MODE_TTL_S)
 
-    def recall(self) -> Mode:
-        """Return the mode to start a walk with."""
-        if self._clock.monotonic() - self._learned_at >= REMEMBER_S:
-            self._mode = Mode.UNSURE
-        return self._mode
+    def get(self) -> Mode:
+        """Return the mode to start a listing with."""
+        return self._mode.get() or Mode.UNSURE
 
     def learn(self, pager: Pager) -> None:
-        """Take over what a walk found out; one that relied on the memory does not prolong it."""
+        """Store the mode that a listing found out; one that used the stored mode does not extend its time."""
         if pager.probed or pager.doubted:
-            self._mode = pager.mode
-            self._learned_at = self._clock.monotonic()
+            self._mode.set(pager.mode)

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.cloud.v1.mapper import REMEMBER_S, Mapper
+from exporter.cloud.v1.mapper import NOT_FOUND_TTL_S, Mapper
 from exporter.cloud.v1.version_cache import VersionCache
 from exporter.domain.job import Api
 from exporter.domain.job import Job as Told
@@ -130,7 +130,7 @@ async def test_guessing_is_limited(register: VersionCache, clock: ManualClock) -
     cloud.calls.clear()
     await find(told(*range(150, 160)), sizes={"0": 18})
     quiet = dict(cloud.counts)
-    clock.turn(REMEMBER_S)
+    clock.turn(NOT_FOUND_TTL_S)
     await find(told(150), sizes={"0": 18})
 
     assert first <= 5

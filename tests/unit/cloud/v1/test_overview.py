@@ -6,7 +6,7 @@ import pytest
 
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.errors import CloudError, InvalidResponse, Refused, ServerError, Unsupported
-from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, OverviewPager
+from exporter.cloud.v1.overview import MAX_PAGES, MODE_TTL_S, PAGE_SIZE, OverviewPager
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
 
@@ -123,7 +123,7 @@ async def test_after_an_hour_everything_is_asked_at_once_again(clock: ManualCloc
     await read.rows("0")
     pages.zero, pages.asked = "everything", []
 
-    clock.turn(REMEMBER_S)
+    clock.turn(MODE_TTL_S)
     await read.rows("0")
 
     assert pages.asked == [("0", None)]
