@@ -1,4 +1,4 @@
-"""Which workspaces to list: a listing call covers one workspace, and its default is not all of them (trap 4)."""
+"""Selects the workspaces to list: a listing call covers one workspace, by default only one of them (trap 4)."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import Refused
 from exporter.cloud.v1 import wire
-from exporter.cloud.v1.adapter import identity
+from exporter.cloud.v1.adapter import parse_id
 from exporter.cloud.v1.endpoints import WORKSPACES
 from exporter.domain.source import Clock, SourceError
 
@@ -16,14 +16,14 @@ DEFAULT = "0"
 """Id of the default workspace."""
 
 REFRESH_S = 3600.0
-"""How long a list of workspaces is believed; they come and go by hand."""
+"""How long a list of workspaces is used; people create and delete them by hand."""
 
 _PAGE_SIZE = 1000
 _MAX_PAGES = 100
 
 
 class FixedWorkspaces:
-    """The workspaces that the settings name."""
+    """The workspaces in the settings."""
 
     def __init__(self, ids: tuple[str, ...]) -> None:
         self._ids = ids
@@ -34,10 +34,10 @@ class FixedWorkspaces:
 
 
 class AllWorkspaces:
-    """Every workspace of the project, asked for once an hour.
+    """Every workspace of the project, listed once an hour.
 
-    Where the call does not exist or is not permitted, and never was, the default workspace stands alone. Any other
-    failure leaves the last answer standing, and is raised (SourceError) only when there is none.
+    If the call does not exist or is refused, the last answer is used, or the default workspace when there is none.
+    Any other failure also leaves the last answer; it is raised (SourceError) only when there is none.
     """
 
     def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
@@ -58,7 +58,7 @@ class AllWorkspaces:
                 if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
                     ids = ids or (DEFAULT,)
                 elif ids is not None:
-                    return ids  # asked for again at the next call: the hour begins with an answer
+                    return ids  # requested again at the next call: the hour begins with an answer
                 else:
                     raise
             self._ids.set(ids)
@@ -77,7 +77,7 @@ class AllWorkspaces:
             total = count(page.total_count, field="v1.workspaces.total_count", note=self._note)
             raws = wire.listed(page.workspaces, total=total, operation=WORKSPACES.name)
             for _raw, row in wire.rows(raws, wire.WorkspaceRow, field="v1.workspaces", note=self._note):
-                workspace_id = identity(row.id)
+                workspace_id = parse_id(row.id)
                 if workspace_id:
                     ids[workspace_id] = None
                 else:

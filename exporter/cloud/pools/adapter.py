@@ -20,11 +20,11 @@ from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; anything else is not an id
-_MOST_RESOURCES = 8
+_MAX_RESOURCES = 8
 """Accelerator names of one pool: a node has one kind of card, a pool a few kinds of nodes."""
-_MOST_FLAVORS = 32
-_MOST_QUOTAS = 32
-_LONGEST_NAME = 128
+_MAX_FLAVORS = 32
+_MAX_QUOTAS = 32
+_MAX_NAME_LENGTH = 128
 
 _PHASES = {
     "Creating": PoolStatus.CREATING,
@@ -49,9 +49,9 @@ _STATUSES = {
     "Terminated": WorkloadStatus.TERMINATED,
     "Abnormal": WorkloadStatus.ABNORMAL,
 }
-_NOT_CARDS = frozenset({"cpu", "memory", "pods", "storage", "ephemeral-storage"})
-_NO_CARDS_PREFIXES = ("hugepages-", "attachable-volumes-")
-_OF_A_CARD = re.compile(r"mem|core", re.IGNORECASE)
+_NOT_ACCELERATORS = frozenset({"cpu", "memory", "pods", "storage", "ephemeral-storage"})
+_NOT_ACCELERATOR_PREFIXES = ("hugepages-", "attachable-volumes-")
+_CARD_SHARE = re.compile(r"mem|core", re.IGNORECASE)
 """Shares of cards that some schedulers count beside the cards themselves."""
 
 Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
@@ -67,7 +67,7 @@ class NodeFlavor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class PoolUsage:
     """One pool's resources by name, in base units."""
 
     allocated: Mapping[str, float] = field(default_factory=dict)
@@ -93,17 +93,17 @@ def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
     return Pool(
         project=project,
         pool_id=pool_id,
-        name=text(labels.get("os.modelarts/name"))[:_LONGEST_NAME],
-        workspace_id=text(labels.get("os.modelarts/workspace.id"))[:_LONGEST_NAME],
+        name=text(labels.get("os.modelarts/name"))[:_MAX_NAME_LENGTH],
+        workspace_id=text(labels.get("os.modelarts/workspace.id"))[:_MAX_NAME_LENGTH],
         scope=_scope(spec.scope),
-        type=text(spec.type)[:_LONGEST_NAME],
+        type=text(spec.type)[:_MAX_NAME_LENGTH],
         status=_status(status.phase if status else None, note=note),
         spec_nodes=_by_flavor(spec.resources, field="v2.pools.spec.resources", note=note),
         nodes=nodes,
     )
 
 
-def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, Used] | None:
+def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None:
     """Read one pool's use of its resources, with the pool's id. None when it names no pool (noted)."""
     read = decode(raw, wire.Usage, field="v2.pool_usage", note=note)
     if read is None:
@@ -113,7 +113,7 @@ def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, Used] | None:
         note("v2.pool_usage.metadata.name", None)
         return None
     table = read.table or wire.UsageTable()
-    return pool_id, Used(
+    return pool_id, PoolUsage(
         allocated=_amounts(table.allocated, field="v2.pool_usage.allocated", note=note),
         capacity=_amounts(table.capacity, field="v2.pool_usage.capacity", note=note),
     )
@@ -186,19 +186,19 @@ def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[st
         limit = number(item.get("quota"), field="quotas.quota", note=note)
         in_use = number(item.get("used"), field="quotas.used", note=note)
         # A negative limit is none at all.
-        found[name[:_LONGEST_NAME]] = Quota(
+        found[name[:_MAX_NAME_LENGTH]] = Quota(
             limit=limit if limit is None or limit >= 0 else None,
             used=in_use if in_use is None or in_use >= 0 else None,
         )
-        if len(found) >= _MOST_QUOTAS:
+        if len(found) >= _MAX_QUOTAS:
             break
     return found
 
 
-def composed(
+def compose(
     listed: Pool,
     *,
-    used: Used | None,
+    used: PoolUsage | None,
     flavors: Mapping[str, NodeFlavor],
     workloads: Workloads | None,
 ) -> Pool:
@@ -216,31 +216,33 @@ def composed(
     )
 
 
-def _accelerators(listed: Pool, used: Used, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
+def _accelerators(listed: Pool, used: PoolUsage, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
     """Divide each resource name that stands for accelerators; one of which the pool has none is left out."""
-    names = sorted(name for name in used.capacity if _is_cards(name))[:_MOST_RESOURCES]
-    of_nodes = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
-    kinds = {name: _kind_of_cards(name, of_nodes.values()) for name in names}
+    names = sorted(name for name in used.capacity if _is_accelerator(name))[:_MAX_RESOURCES]
+    node_flavors = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
+    kinds = {name: _accelerator_kind(name, node_flavors.values()) for name in names}
     for name in names:
-        alone = list(kinds.values()).count(kinds[name]) == 1
-        divided = split_capacity(
+        only_of_kind = list(kinds.values()).count(kinds[name]) == 1
+        accelerators = split_capacity(
             resource=name,
             accelerator=kinds[name],
             capacity=used.capacity[name],
             allocated=used.allocated.get(name),
-            cards=_cards(listed, of_nodes, kind=kinds[name], single=len(names) == 1, alone=alone),
+            cards=_cards(
+                listed, node_flavors, kind=kinds[name], only_resource=len(names) == 1, only_of_kind=only_of_kind
+            ),
         )
-        if divided.capacity:
-            yield divided
+        if accelerators.capacity:
+            yield accelerators
 
 
 def _cards(
     listed: Pool,
-    of_nodes: Mapping[str, NodeFlavor | None],
+    node_flavors: Mapping[str, NodeFlavor | None],
     *,
     kind: Accelerator | None,
-    single: bool,
-    alone: bool,
+    only_resource: bool,
+    only_of_kind: bool,
 ) -> NodeCards:
     """Cards of one resource on the available and the abnormal nodes.
 
@@ -253,12 +255,14 @@ def _cards(
         for (name, told), nodes in listed.nodes.items():
             if told is not state or not nodes:
                 continue
-            flavor = of_nodes[name]
+            flavor = node_flavors[name]
             if flavor is None:
                 return None
-            if not flavor.cards or (not single and alone and kind and flavor.accelerator not in (kind, None)):
+            if not flavor.cards or (
+                not only_resource and only_of_kind and kind and flavor.accelerator not in (kind, None)
+            ):
                 continue
-            if not single and (not alone or kind is None or flavor.accelerator is None):
+            if not only_resource and (not only_of_kind or kind is None or flavor.accelerator is None):
                 return None
             total += nodes * flavor.cards
         return float(total)
@@ -266,25 +270,25 @@ def _cards(
     return NodeCards(available=cards(NodeState.AVAILABLE), abnormal=cards(NodeState.ABNORMAL))
 
 
-def _kind_of_cards(name: str, of_nodes: Iterable[NodeFlavor | None]) -> Accelerator | None:
+def _accelerator_kind(name: str, node_flavors: Iterable[NodeFlavor | None]) -> Accelerator | None:
     """Tell GPU from NPU by the resource's name, else by the nodes' flavors where they agree (§5.2)."""
     by_its_name = by_name(name)
     if by_its_name is not None:
         return by_its_name
-    told = list(of_nodes)
+    told = list(node_flavors)
     kinds = {flavor.accelerator for flavor in told if flavor is not None and flavor.cards}
     return kinds.pop() if len(kinds) == 1 and None not in told else None
 
 
-def _is_cards(name: str) -> bool:
+def _is_accelerator(name: str) -> bool:
     """Whether a resource name stands for accelerators: known by its name, or masked.
 
     Names with a domain are given by whoever makes the device, so one that we do not know is something else (a network
     card); masked names of the cloud have none.
     """
-    if name in _NOT_CARDS or name.startswith(_NO_CARDS_PREFIXES) or len(name) > _LONGEST_NAME:
+    if name in _NOT_ACCELERATORS or name.startswith(_NOT_ACCELERATOR_PREFIXES) or len(name) > _MAX_NAME_LENGTH:
         return False
-    if _OF_A_CARD.search(name.rpartition("/")[2]):
+    if _CARD_SHARE.search(name.rpartition("/")[2]):
         return False
     return "/" not in name or by_name(name) is not None
 
@@ -305,8 +309,8 @@ def _by_flavor(value: Any, *, field: str, note: NoteUnknown) -> dict[str, int]:
     counts: dict[str, int] = {}
     for item in _objects(value, field=field, note=note):
         number = count(item.get("count"), field=field, note=note)
-        name = text(item.get("flavor"))[:_LONGEST_NAME]
-        if number is not None and (name in counts or len(counts) < _MOST_FLAVORS):
+        name = text(item.get("flavor"))[:_MAX_NAME_LENGTH]
+        if number is not None and (name in counts or len(counts) < _MAX_FLAVORS):
             counts[name] = counts.get(name, 0) + number
     return counts
 
@@ -325,7 +329,7 @@ def _scope(value: Any) -> str:
     """Kinds of workload, from texts or from objects that name them."""
     items = value if isinstance(value, list) else [value]
     names = {text(item.get("scopeType") if isinstance(item, dict) else item) for item in items}
-    return ",".join(sorted(name for name in names if name))[:_LONGEST_NAME]
+    return ",".join(sorted(name for name in names if name))[:_MAX_NAME_LENGTH]
 
 
 def _status(phase: Any, *, note: NoteUnknown) -> PoolStatus | None:

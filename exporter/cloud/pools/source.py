@@ -11,7 +11,7 @@ from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
 from exporter.cloud.http.errors import Denied, Gone, InvalidResponse
 from exporter.cloud.pools import adapter, wire
-from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
+from exporter.cloud.pools.adapter import NodeFlavor, PoolUsage, Workloads
 from exporter.cloud.pools.endpoints import (
     FLAVORS,
     POOLS,
@@ -31,17 +31,17 @@ FLAVORS_REFRESH_S = 3600.0
 """Node flavors are a catalogue: they change with releases of the cloud."""
 QUOTAS_REFRESH_S = 300.0
 """Quotas change by hand, and how much of them is used by the hour."""
-MOST_ASKED = 20
+MAX_POOLS_PER_POLL = 20
 """Pools whose workloads are asked for in one look; of more, each has its turn. With the usual rate limit of five
 calls a second this is four seconds of it, so that a jobs poll always finds room."""
 
 _WIDTH = 4
-_MOST_PAGES = 10
-_MOST_FLAVOR_PAGES = 20
+_MAX_PAGES = 10
+_MAX_FLAVOR_PAGES = 20
 
 
 @dataclass(slots=True)
-class _Look:
+class _Poll:
     """One look under way."""
 
     answer_by: float
@@ -49,7 +49,7 @@ class _Look:
     stopped: bool = False
     """Whether to ask nothing further: another call would fare no better."""
 
-    def failed(self, error: SourceError) -> None:
+    def add_failure(self, error: SourceError) -> None:
         self.failures.append(error)
         self.stopped = self.stopped or error.is_final
 
@@ -85,7 +85,7 @@ class CloudPools:
         self._shows = shows
         self._refused = NegativeCache(clock)
         self._listed: Cached[Mapping[str, Pool]] = Cached(clock, ttl_s=keep_s)
-        self._used: Cached[Mapping[str, Used]] = Cached(clock, ttl_s=keep_s)
+        self._used: Cached[Mapping[str, PoolUsage]] = Cached(clock, ttl_s=keep_s)
         self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(clock, ttl_s=math.inf, refresh_s=FLAVORS_REFRESH_S)
         self._quotas: Mapping[Endpoint[wire.Quotas], Cached[Mapping[str, Quota]]] = {
             endpoint: Cached(clock, ttl_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
@@ -98,35 +98,35 @@ class CloudPools:
 
     async def poll(self, *, answer_by: float) -> PoolPollResult:
         """See the pools. See `domain.pool.PoolSource.look`."""
-        poll = _Look(answer_by)
+        poll = _Poll(answer_by)
         refused = await self._list(poll)
         if refused is not None:
             return PoolPollResult(refused=refused)
         requests = [
-            partial(self._ask, self._used, USAGE, self._usage, poll),
-            partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
+            partial(self._refresh, self._used, USAGE, self._fetch_usage, poll),
+            partial(self._refresh, self._flavors, FLAVORS, self._fetch_flavors, poll),
             *(
-                partial(self._ask, part, endpoint, partial(self._limits, endpoint), poll)
+                partial(self._refresh, part, endpoint, partial(self._fetch_quotas, endpoint), poll)
                 for endpoint, part in self._quotas.items()
             ),
         ]
         await for_each(requests, lambda request: request(), width=_WIDTH, stop=lambda: poll.stopped)
         await for_each(
-            self._turns(),
-            lambda pool_id: self._ask_workloads(pool_id, poll),
+            self._next_pools(),
+            lambda pool_id: self._refresh_workloads(pool_id, poll),
             width=_WIDTH,
             stop=lambda: poll.stopped,
         )
-        return self._sighting(poll)
+        return self._result(poll)
 
-    def _sighting(self, poll: _Look) -> PoolPollResult:
+    def _result(self, poll: _Poll) -> PoolPollResult:
         listed = self._listed.get()
         used, flavors = self._used.get() or {}, self._flavors.get() or {}
         return PoolPollResult(
             pools=None
             if listed is None
             else {
-                pool_id: adapter.composed(
+                pool_id: adapter.compose(
                     pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].get()
                 )
                 for pool_id, pool in listed.items()
@@ -136,7 +136,7 @@ class CloudPools:
             failures=tuple(poll.failures),
         )
 
-    async def _list(self, poll: _Look) -> SourceError | None:
+    async def _list(self, poll: _Poll) -> SourceError | None:
         """List the pools of every workspace; the refusal, when each of them is refused.
 
         One workspace that did not answer keeps the listing as it was; one that is closed to us has no pools to show.
@@ -158,13 +158,13 @@ class CloudPools:
                     if pool is not None and self._shows(pool.pool_id):
                         pools.setdefault(pool.pool_id, pool)
         except SourceError as error:
-            poll.failed(error)
+            poll.add_failure(error)
             return None
         if refusals and len(refusals) == len(workspaces):
             return refusals[0]
         self._listed.set(pools)
         # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
-        keep_s = self._keep_s * max(1, -(-len(pools) // MOST_ASKED))
+        keep_s = self._keep_s * max(1, -(-len(pools) // MAX_POOLS_PER_POLL))
         self._workloads = {
             pool_id: self._workloads.get(pool_id) or Cached(self._clock, ttl_s=keep_s) for pool_id in pools
         }
@@ -172,50 +172,50 @@ class CloudPools:
             part.ttl_s = keep_s
         return None
 
-    def _turns(self) -> list[str]:
+    def _next_pools(self) -> list[str]:
         """Pools whose workloads to ask for, those longest unanswered first."""
         listed = self._listed.get() or {}
         at = {pool_id: self._workloads[pool_id].stored_at for pool_id in listed}
         return sorted(listed, key=lambda pool_id: float("-inf") if (last := at[pool_id]) is None else last)[
-            :MOST_ASKED
+            :MAX_POOLS_PER_POLL
         ]
 
-    async def _ask(
+    async def _refresh(
         self,
         part: Cached[Value],
         endpoint: Endpoint[Any],
-        question: Callable[[_Look], Awaitable[Value]],
-        poll: _Look,
+        request: Callable[[_Poll], Awaitable[Value]],
+        poll: _Poll,
     ) -> None:
         """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
         if not part.is_due or endpoint.name in self._refused:
             return
         try:
-            value = await question(poll)
+            value = await request(poll)
         except SourceError as error:
             if is_refusal(error, operation=endpoint.name):
                 self._refused.add([endpoint.name])
                 part.clear()
             else:
-                poll.failed(error)
+                poll.add_failure(error)
         else:
             part.set(value)
 
-    async def _ask_workloads(self, pool_id: str, poll: _Look) -> None:
+    async def _refresh_workloads(self, pool_id: str, poll: _Poll) -> None:
         """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
         part = self._workloads[pool_id]
-        for endpoint, question in ((STATISTICS, self._counted), (WORKLOADS, self._walked)):
+        for endpoint, request in ((STATISTICS, self._count_by_statistics), (WORKLOADS, self._count_by_listing)):
             if poll.stopped:
                 return
             if endpoint.name in self._refused or (endpoint.name, pool_id) in self._refused:
                 continue
             try:
-                counts = await question(pool_id, poll)
+                counts = await request(pool_id, poll)
             except Gone:
                 return  # deleted since it was listed; the next listing knows
             except SourceError as error:
                 if not is_refusal(error, operation=endpoint.name):
-                    poll.failed(error)
+                    poll.add_failure(error)
                     return
                 # a 403 may be about this pool alone
                 self._refused.add([(endpoint.name, pool_id) if isinstance(error, Denied) else endpoint.name])
@@ -224,14 +224,14 @@ class CloudPools:
                 return
         part.clear()
 
-    async def _usage(self, poll: _Look) -> Mapping[str, Used]:
+    async def _fetch_usage(self, poll: _Poll) -> Mapping[str, PoolUsage]:
         answer = await self._call(USAGE, poll)
         return dict(filter(None, (adapter.used(raw, note=self._note) for raw in answer.items or ())))
 
-    async def _node_flavors(self, poll: _Look) -> Mapping[str, NodeFlavor]:
+    async def _fetch_flavors(self, poll: _Poll) -> Mapping[str, NodeFlavor]:
         flavors: dict[str, NodeFlavor] = {}
         token = ""
-        for _ in range(_MOST_FLAVOR_PAGES):
+        for _ in range(_MAX_FLAVOR_PAGES):
             page = await self._call(FLAVORS, poll, query={"continue": token} if token else {})
             flavors.update(filter(None, (adapter.flavor(raw, note=self._note) for raw in page.items or ())))
             following = page.metadata.token if page.metadata else None
@@ -240,37 +240,37 @@ class CloudPools:
             token = following
         return flavors
 
-    async def _limits(self, endpoint: Endpoint[wire.Quotas], poll: _Look) -> Mapping[str, Quota]:
+    async def _fetch_quotas(self, endpoint: Endpoint[wire.Quotas], poll: _Poll) -> Mapping[str, Quota]:
         answer = await self._call(endpoint, poll)
         return adapter.quotas(answer, operation=endpoint.name, note=self._note)
 
-    async def _counted(self, pool_id: str, poll: _Look) -> Workloads:
+    async def _count_by_statistics(self, pool_id: str, poll: _Poll) -> Workloads:
         return adapter.statistics(await self._call(STATISTICS, poll, path={"pool": pool_id}), note=self._note)
 
-    async def _walked(self, pool_id: str, poll: _Look) -> Workloads:
+    async def _count_by_listing(self, pool_id: str, poll: _Poll) -> Workloads:
         """Count workloads by listing them; raises Unintelligible where the list has no end."""
         counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
         seen: set[str] = set()
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             query = {"limit": str(WORKLOADS_PAGE), "offset": str(len(seen))}
             page = await self._call(WORKLOADS, poll, path={"pool": pool_id}, query=query)
             rows = page.items or ()
             known = len(seen)
             for raw in rows:
-                told = adapter.workload(raw, note=self._note)
-                if told is None or told[0] in seen:
+                workload = adapter.workload(raw, note=self._note)
+                if workload is None or workload[0] in seen:
                     continue
-                seen.add(told[0])
-                if told[1] is not None:
-                    counts[told[1]] = counts.get(told[1], 0) + 1
+                seen.add(workload[0])
+                if workload[1] is not None:
+                    counts[workload[1]] = counts.get(workload[1], 0) + 1
             if len(rows) < WORKLOADS_PAGE or len(seen) == known:
                 return counts
-        raise InvalidResponse(WORKLOADS.name, f"more than {_MOST_PAGES * WORKLOADS_PAGE} workloads, so not counted")
+        raise InvalidResponse(WORKLOADS.name, f"more than {_MAX_PAGES * WORKLOADS_PAGE} workloads, so not counted")
 
     async def _call(
         self,
         endpoint: Endpoint[Answer],
-        poll: _Look,
+        poll: _Poll,
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,

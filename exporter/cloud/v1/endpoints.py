@@ -1,7 +1,7 @@
-"""Every v1 call we make, with the reason for its shape (API reference §1.1). All are reads.
+"""Every v1 call in use, with the reason for its parameters (API reference §1.1). All of them read only.
 
-The documents title the parameters of these GET calls "Request Body"; they are query parameters (trap 6). No sort
-parameter is ever sent: its name and its default differ from page to page (trap 7), so we sort for ourselves.
+The documentation titles the parameters of these GET calls "Request Body"; they are query parameters (trap 6). No sort
+parameter is sent: its name and default differ from page to page (trap 7), so the client sorts.
 """
 
 from typing import Any
@@ -100,4 +100,4 @@ WORKSPACES = Endpoint(
 )
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (OVERVIEW, JOB_LIST, VERSIONS, VERSION, WORKSPACES)
-"""Every call of this generation; `docs/endpoints.md` is made from it."""
+"""Every call of v1; `docs/endpoints.md` is generated from it."""

@@ -47,9 +47,9 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     if not _JOB_ID.fullmatch(job_id):
         note("v2.items", "without a usable metadata.id")
         return None
-    where = phases.status(status.phase, status.secondary_phase, note=note)
+    job_status = phases.status(status.phase, status.secondary_phase, note=note)
     tasks = _tasks(status.tasks, note=note)
-    asked = requested_resources(read, tasks, note=note)
+    requested = requested_resources(read, tasks, note=note)
     resource = (read.spec and read.spec.resource) or wire.Resource()
     engine = (read.algorithm and read.algorithm.engine) or wire.Engine()
     submitted_at = values.moment(metadata.create_time, field="v2.metadata.create_time", note=note)
@@ -58,7 +58,7 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     if started_at is None and not run_duration_s:
         run_duration_s = None  # 0 beside a start of 0 says "not yet", not "ran for no time"
     nodes = steps(status.node_count_metrics, note=note)
-    told = records.running(
+    runs = records.running(
         status.running_records,
         now=None if started_at is None or run_duration_s is None else started_at + run_duration_s,
         note=note,
@@ -71,16 +71,16 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         workspace_id=values.text(metadata.workspace_id) or workspace_id,
         pool_id=values.text(resource.pool_id),
         flavor=values.text(resource.flavor_id),
-        accelerator=asked.kind,
-        accelerator_model=asked.model,
+        accelerator=requested.kind,
+        accelerator_model=requested.model,
         engine=values.text(engine.engine_version) or values.text(engine.engine_name),
         kind=_kind(read.kind, note=note),
-        status=where,
+        status=job_status,
         reason=phases.reason(status.secondary_phase, note=note),
         submitted_at=submitted_at,
         started_at=started_at,
-        ended_at=_end(
-            where,
+        ended_at=_end_time(
+            job_status,
             started_at=started_at,
             run_duration_s=run_duration_s,
             submitted_at=submitted_at,
@@ -88,17 +88,17 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
             note=note,
         ),
         run_duration_s=run_duration_s,
-        spec_nodes=asked.nodes,
+        spec_nodes=requested.nodes,
         reported_nodes=nodes[-1][1] if nodes else None,
-        node_steps=_varying(nodes, asked=asked.nodes, started_at=started_at),
-        spec_accelerators=asked.accelerators,
+        node_steps=_node_steps(nodes, requested=requested.nodes, started_at=started_at),
+        spec_accelerators=requested.accelerators,
         tasks=tasks,
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
-        recoveries=told.recoveries,
-        degraded_recoveries=told.degraded,
+        recoveries=runs.recoveries,
+        degraded_recoveries=runs.degraded,
         faults=records.faults(status.recover_records, note=note),
-        last_recovery_at=told.last_recovery_at,
-        crash_loop_runs=told.crash_loop_runs,
+        last_recovery_at=runs.last_recovery_at,
+        crash_loop_runs=runs.crash_loop_runs,
     )
 
 
@@ -123,16 +123,16 @@ def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read))
 
 
-def _varying(
-    steps: tuple[tuple[float, int], ...], *, asked: int | None, started_at: float | None
+def _node_steps(
+    steps: tuple[tuple[float, int], ...], *, requested: int | None, started_at: float | None
 ) -> tuple[tuple[float, int], ...]:
     """Steps from the start on, where they say anything that the number of nodes asked for does not."""
     while len(steps) > 1 and started_at is not None and steps[1][0] <= started_at:
         steps = steps[1:]
-    return () if all(nodes == asked for _, nodes in steps) else steps
+    return () if all(nodes == requested for _, nodes in steps) else steps
 
 
-def _end(
+def _end_time(
     status: JobStatus,
     *,
     started_at: float | None,

@@ -19,8 +19,8 @@ _TAIL = 10
 """Rows at the end of a newest-first page that tell whether the next one can hold news. Not the whole page: what was
 never accounted for further up is new, but below jobs that were there is only what was there before them."""
 
-_BLIND_PAGES = 20
-_BLIND_PAGES_SEEDING = 100
+_UNFILTERED_PAGES = 20
+_UNFILTERED_PAGES_BOOTSTRAPPING = 100
 """How far the listing is followed for active jobs where the server ignores the filter. At the first look all that
 runs has to be found among what ended; later, what lies further down is known, and asked for by itself."""
 
@@ -57,7 +57,7 @@ class ListingResult:
     """The call that did not answer, and ended the walk."""
     truncated: bool = False
     """The cloud has more, but there is no way to ask for it."""
-    blind: bool = False
+    unfiltered: bool = False
     """The filter was ignored: this is the newest of everything."""
 
     @property
@@ -83,21 +83,21 @@ class Lister:
     async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List every job in an active phase, by a filter on the phase."""
         rule = _ActiveRule(workspace_id, known)
-        listing = await self._walk(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
-        if rule.blind:
+        listing = await self._list(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
+        if rule.unfiltered:
             self._note("v2.filters", "ignored")
-            listing.blind = True
+            listing.unfiltered = True
         elif listing.truncated:
-            await self._narrow(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
+            await self._list_by_phase(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
         return listing
 
     async def newest(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List the newest jobs, whatever their phase, down to a page that ends in known ones."""
 
         def enough(page: Page) -> bool:
-            return known.bootstrapping or not _ends_in_news(page, known)
+            return known.bootstrapping or not _ends_in_new_jobs(page, known)
 
-        return await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+        return await self._list(workspace_id, enough=enough, answer_by=known.answer_by)
 
     async def history(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List everything, newest first, down to a page that is wholly older than `known.oldest_at`."""
@@ -105,13 +105,13 @@ class Lister:
         def enough(page: Page) -> bool:
             return known.oldest_at is not None and _is_older(page, known.oldest_at)
 
-        listing = await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+        listing = await self._list(workspace_id, enough=enough, answer_by=known.answer_by)
         if listing.truncated:
-            await self._narrow(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
+            await self._list_by_phase(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
         return listing
 
-    async def archive(
-        self, workspace_id: str, *, back_to: float, stand: Cursor | None = None
+    async def history_pages(
+        self, workspace_id: str, *, back_to: float, cursor: Cursor | None = None
     ) -> AsyncIterator[tuple[Sequence[Job], Cursor]]:
         """List everything, newest first, page by page, down to a page that is wholly older than `back_to`.
 
@@ -120,19 +120,19 @@ class Lister:
         followed.
         """
         pager = Pager(self._mode.get(), horizon=_HORIZON)
-        if stand is not None and stand.mode in {Mode.PAGE, Mode.RECORD}:
-            pager = Pager.resumed(stand.mode, offset=stand.offset, horizon=_HORIZON)
+        if cursor is not None and cursor.mode in {Mode.PAGE, Mode.RECORD}:
+            pager = Pager.resumed(cursor.mode, offset=cursor.offset, horizon=_HORIZON)
         while (offset := pager.offset) is not None:
             listing = ListingResult()
             page = await self._page(listing, workspace_id, offset=offset, answer_by=None)
             if page is None:
                 raise listing.failure or OutOfTime(SEARCH.name)
             jobs = tuple(listing.jobs.values())
-            if stand is not None and not listing.jobs.keys() & set(stand.job_ids):
+            if cursor is not None and not listing.jobs.keys() & set(cursor.job_ids):
                 pager = Pager(self._mode.get(), horizon=_HORIZON)
-                stand = None
+                cursor = None
                 continue
-            stand = None
+            cursor = None
             pager.feed([row.key for row in page])
             yield jobs, Cursor(offset=offset, mode=pager.mode, job_ids=tuple(listing.jobs))
             if _is_older(page, back_to):
@@ -141,7 +141,7 @@ class Lister:
             raise ListingResult(truncated=True).failures[0]
         self._mode.learn(pager)
 
-    async def _walk(
+    async def _list(
         self,
         workspace_id: str,
         *,
@@ -161,7 +161,7 @@ class Lister:
         self._mode.learn(pager)
         return listing
 
-    async def _narrow(
+    async def _list_by_phase(
         self, listing: ListingResult, workspace_id: str, *, phases: Sequence[str], answer_by: float | None
     ) -> None:
         """See as much as there is to see without an offset: each phase from both of its ends."""
@@ -219,7 +219,7 @@ class _ActiveRule:
     """
 
     def __init__(self, workspace_id: str, known: TrackedState) -> None:
-        self.blind = False
+        self.unfiltered = False
         self._known = known
         self._wanted = {
             job.job_id: job for job in known.unfinished.values() if job.workspace_id in ("", workspace_id)
@@ -232,22 +232,22 @@ class _ActiveRule:
             if row.job is not None:
                 self._wanted.pop(row.job.job_id, None)
         ended = sum(1 for row in page if row.job is not None and row.job.status.finished)
-        self.blind = self.blind or (len(page) >= PAGE_SIZE and ended * 4 > len(page))
-        return self.blind and self._is_enough(page)
+        self.unfiltered = self.unfiltered or (len(page) >= PAGE_SIZE and ended * 4 > len(page))
+        return self.unfiltered and self._is_enough(page)
 
     def _is_enough(self, page: Page) -> bool:
         if self._known.bootstrapping:
-            return self._pages >= _BLIND_PAGES_SEEDING
-        if self._pages >= _BLIND_PAGES:
+            return self._pages >= _UNFILTERED_PAGES_BOOTSTRAPPING
+        if self._pages >= _UNFILTERED_PAGES:
             return True
-        if _ends_in_news(page, self._known):
+        if _ends_in_new_jobs(page, self._known):
             return False
         times = [job.submitted_at for job in self._wanted.values()]
         oldest_at = min((at for at in times if at is not None), default=None)
         return oldest_at is None or _is_older(page, oldest_at)
 
 
-def _ends_in_news(page: Page, known: TrackedState) -> bool:
+def _ends_in_new_jobs(page: Page, known: TrackedState) -> bool:
     return any(row.job is not None and known.is_new(row.job) for row in page[-_TAIL:])
 
 

@@ -44,12 +44,12 @@ def running(records: list[wire.RunningRecord] | None, *, now: float | None, note
     if records is None:
         return Runs()
     field = f"{_RUNNING}.end_recover"
-    recovered = [_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
+    recovered = [_known_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
     tried = Counter(
         policy
         for record in records
         if (
-            policy := _word(
+            policy := _known_word(
                 record.end_recover_before_downgrade, POLICIES, field=f"{field}_before_downgrade", note=note
             )
         )
@@ -59,7 +59,7 @@ def running(records: list[wire.RunningRecord] | None, *, now: float | None, note
         recoveries=dict(Counter(policy for policy in recovered if policy)),
         degraded=dict(tried),
         last_recovery_at=starts[-1] if len(records) > 1 and recovered[-2] else None,
-        crash_loop_runs=_loop(records, starts, recovered, now=now, note=note),
+        crash_loop_runs=_crash_loop_runs(records, starts, recovered, now=now, note=note),
     )
 
 
@@ -68,11 +68,11 @@ def faults(records: list[wire.RecoverRecord] | None, *, note: NoteUnknown) -> Ma
     if records is None:
         return None
     field = "v2.status.recover_records.fault_scenario"
-    words = (_word(record.fault_scenario, SCENARIOS, field=field, note=note) for record in records)
+    words = (_known_word(record.fault_scenario, SCENARIOS, field=field, note=note) for record in records)
     return dict(Counter(word for word in words if word))
 
 
-def _loop(
+def _crash_loop_runs(
     records: Sequence[wire.RunningRecord],
     starts: Sequence[float | None],
     recovered: Sequence[str],
@@ -95,7 +95,7 @@ def _loop(
     return runs
 
 
-def _word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:
+def _known_word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:
     """Read a word of a vocabulary; empty for none, `phases.OTHER` for one that is not documented (noted)."""
     if value is None or value == "":
         return ""

@@ -45,7 +45,7 @@ class _Node:
     cards: float | None
 
 
-_SILENT = _Node(None, "", None)
+_UNKNOWN = _Node(None, "", None)
 
 
 def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources:
@@ -71,7 +71,7 @@ def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnkno
     """
     running = Counter(task.rpartition("-")[0] for task in tasks)
     counted = [
-        (_flavored(role.task_resource, field=_ROLE, note=note), running[values.text(role.role)]) for role in roles
+        (_from_flavor(role.task_resource, field=_ROLE, note=note), running[values.text(role.role)]) for role in roles
     ]
     nodes = sum(count for _, count in counted)
     if not nodes:
@@ -92,23 +92,23 @@ def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnkno
 
 
 def _node(resource: wire.Resource, *, note: NoteUnknown) -> _Node:
-    flavored = _flavored(resource.flavor_detail, field=_FLAVOR, note=note)
-    if flavored.cards is not None:
-        return flavored
+    from_flavor = _from_flavor(resource.flavor_detail, field=_FLAVOR, note=note)
+    if from_flavor.cards is not None:
+        return from_flavor
     flavor_id = values.text(resource.flavor_id)
     parts = [
         (part, name)
         for name in ("main_container_allocated_resources", "pool_info", "main_container_customized_flavor")
         if (part := getattr(resource, name)) is not None
     ]
-    model = flavored.model or next((text for part, _ in parts if (text := values.text(part.accelerator_type))), "")
+    model = from_flavor.model or next((text for part, _ in parts if (text := values.text(part.accelerator_type))), "")
     hints = (model, *(values.text(part.pool_resource_flavor) for part, _ in parts), flavor_id)
-    kind = flavored.kind or next((kind for hint in hints if (kind := accelerator.by_name(hint))), None)
+    kind = from_flavor.kind or next((kind for hint in hints if (kind := accelerator.by_name(hint))), None)
     cards = next(
         (
             read
             for part, name in parts
-            if (read := _contained(part, field=f"v2.spec.resource.{name}", note=note)) is not None
+            if (read := _from_container(part, field=f"v2.spec.resource.{name}", note=note)) is not None
         ),
         None,
     )
@@ -120,7 +120,7 @@ def _node(resource: wire.Resource, *, note: NoteUnknown) -> _Node:
     return _Node(kind, model, cards)
 
 
-def _contained(part: wire.Container, *, field: str, note: NoteUnknown) -> float | None:
+def _from_container(part: wire.Container, *, field: str, note: NoteUnknown) -> float | None:
     """Cards of a container. Zero counts only beside a core or memory: an object of zeros is not filled in yet."""
     cards = values.quantity(part.accelerator_num, field=f"{field}.accelerator_num", note=note)
     if cards:
@@ -132,30 +132,34 @@ def _contained(part: wire.Container, *, field: str, note: NoteUnknown) -> float 
     return cards if filled else None
 
 
-def _flavored(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
+def _from_flavor(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
     """Cards of a flavor. `flavor_type` decides the kind; without either object it has no accelerators (§2.4).
 
     What contradicts itself (a CPU flavor with GPUs, a GPU flavor without) is noted and tells no number.
     """
     if flavor is None:
-        return _SILENT
+        return _UNKNOWN
     type_name = values.text(flavor.flavor_type)
     kind = accelerator.by_flavor_type(type_name)
     if kind is None and type_name:
         note(f"{field}.flavor_type", type_name)
     info = flavor.flavor_info or wire.FlavorInfo()
-    told = {of: card for of, card in ((Accelerator.GPU, info.gpu), (Accelerator.NPU, info.npu)) if card is not None}
-    cards = {of: values.count(card.unit_num, field=f"{field}.unit_num", note=note) for of, card in told.items()}
+    cards_by_kind = {
+        of: card for of, card in ((Accelerator.GPU, info.gpu), (Accelerator.NPU, info.npu)) if card is not None
+    }
+    cards = {
+        of: values.count(card.unit_num, field=f"{field}.unit_num", note=note) for of, card in cards_by_kind.items()
+    }
     held = {of: number for of, number in cards.items() if number}
     if kind is None and len(held) == 1:
         kind = next(iter(held))
-    hardware_told = info.cpu is not None or bool(cards)
-    if kind is None and hardware_told and all(number == 0 for number in cards.values()):
+    has_hardware = info.cpu is not None or bool(cards)
+    if kind is None and has_hardware and all(number == 0 for number in cards.values()):
         kind = Accelerator.CPU
     if kind is Accelerator.CPU and not held:
         return _Node(kind, "", 0.0)
     if kind in held:
-        return _Node(kind, values.text(told[kind].product_name), float(held[kind]))
+        return _Node(kind, values.text(cards_by_kind[kind].product_name), float(held[kind]))
     if any(number is not None for number in cards.values()):
         note(f"{field}.unit_num", "contradicts flavor_type")
     return _Node(None if kind is Accelerator.CPU else kind, "", None)

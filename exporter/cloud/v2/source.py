@@ -20,13 +20,13 @@ _WIDTH = 4
 
 
 @dataclass(slots=True)
-class _Tally:
+class _ResultBuilder:
     """What a look or a sweep has brought so far."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     failures: list[SourceError] = field(default_factory=list)
-    learned: bool = False
+    has_answer: bool = False
     """Whether anything was answered at all."""
     stopped: bool = False
     """Whether to ask nothing further."""
@@ -35,30 +35,30 @@ class _Tally:
     incomplete: set[str] = field(default_factory=set)
     """Workspaces whose newest jobs were not listed down to known ground."""
 
-    def take(self, listing: ListingResult) -> None:
+    def add(self, listing: ListingResult) -> None:
         self.jobs.update(listing.jobs)
         self.failures.extend(listing.failures)
-        self.learned = self.learned or listing.pages > 0
+        self.has_answer = self.has_answer or listing.pages > 0
         failure = listing.failure
         if failure is not None and (failure.is_final or isinstance(failure, Unsupported)):
             self.stopped = True
 
-    def sighting(self, known: TrackedState) -> PollResult:
+    def build(self, known: TrackedState) -> PollResult:
         """Raise the first failure when nothing was learned."""
-        if self.failures and not self.learned:
+        if self.failures and not self.has_answer:
             raise self.failures[0]
         return PollResult(
             jobs=tuple(self.jobs.values()),
             gone=frozenset(self.gone),
             failures=tuple(self.failures),
-            incomplete=self._torn_jobs(known) if self.incomplete else frozenset(),
+            incomplete=self._incomplete_jobs(known) if self.incomplete else frozenset(),
         )
 
-    def _torn_jobs(self, known: TrackedState) -> frozenset[str]:
-        still = (job for job_id in known.incomplete if (job := known.tracked.get(job_id)) is not None)
-        news = (job for job in self.jobs.values() if known.is_new(job))
+    def _incomplete_jobs(self, known: TrackedState) -> frozenset[str]:
+        before = (job for job_id in known.incomplete if (job := known.tracked.get(job_id)) is not None)
+        new = (job for job in self.jobs.values() if known.is_new(job))
         return frozenset(
-            job.job_id for job in (*still, *news) if not job.workspace_id or job.workspace_id in self.incomplete
+            job.job_id for job in (*before, *new) if not job.workspace_id or job.workspace_id in self.incomplete
         )
 
 
@@ -85,7 +85,7 @@ class V2Source:
         self._clock = clock
         self._note = note
         self._lister = Lister(caller, clock=clock, note=note)
-        self._asked_at: dict[str, float] = {}
+        self._requested_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"V2Source({self._project!r})"
@@ -97,38 +97,42 @@ class V2Source:
 
     async def poll(self, known: TrackedState) -> PollResult:
         """See what is active, what is new, and what became of the rest. See `JobSource.look`."""
-        tally = _Tally()
+        result = _ResultBuilder()
         workspaces = await self._workspaces()
-        tally.unlisted.update(workspaces)
-        tally.incomplete.update(workspaces)
+        result.unlisted.update(workspaces)
+        result.incomplete.update(workspaces)
 
-        async def survey(workspace_id: str) -> None:
-            await self._survey(workspace_id, known, tally)
+        async def list_workspace(workspace_id: str) -> None:
+            await self._list_workspace(workspace_id, known, result)
 
-        await for_each(workspaces[:1], survey, width=1)  # alone: a bad credential must fail once, not four times
-        await for_each(workspaces[1:], survey, width=_WIDTH, stop=lambda: tally.stopped)
-        missing = [job for job in known.unfinished.values() if _is_missing(job, tally)]
-        missing.sort(key=lambda job: self._asked_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
-        self._asked_at = {job.job_id: at for job in missing if (at := self._asked_at.get(job.job_id)) is not None}
-        await self._confirm(missing, tally, answer_by=known.answer_by, width=_WIDTH)
-        return tally.sighting(known)
+        await for_each(
+            workspaces[:1], list_workspace, width=1
+        )  # alone: a bad credential must fail once, not four times
+        await for_each(workspaces[1:], list_workspace, width=_WIDTH, stop=lambda: result.stopped)
+        missing = [job for job in known.unfinished.values() if _is_missing(job, result)]
+        missing.sort(key=lambda job: self._requested_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
+        self._requested_at = {
+            job.job_id: at for job in missing if (at := self._requested_at.get(job.job_id)) is not None
+        }
+        await self._fetch_details(missing, result, answer_by=known.answer_by, width=_WIDTH)
+        return result.build(known)
 
     async def sweep(self, known: TrackedState) -> PollResult:
         """Walk everything, one call at a time. See `JobSource.sweep`."""
-        tally = _Tally()
+        result = _ResultBuilder()
         workspaces = await self._workspaces()
-        tally.unlisted.update(workspaces)
+        result.unlisted.update(workspaces)
 
-        async def walk(workspace_id: str) -> None:
+        async def list_history(workspace_id: str) -> None:
             listing = await self._lister.history(workspace_id, known)
-            tally.take(listing)
+            result.add(listing)
             if not listing.failures:
-                tally.unlisted.discard(workspace_id)
+                result.unlisted.discard(workspace_id)
 
-        await for_each(workspaces, walk, width=1, stop=lambda: tally.stopped)
-        missing = [job for job in known.tracked.values() if _is_missing(job, tally)]
-        await self._confirm(missing, tally, answer_by=known.answer_by, width=1)
-        return tally.sighting(known)
+        await for_each(workspaces, list_history, width=1, stop=lambda: result.stopped)
+        missing = [job for job in known.tracked.values() if _is_missing(job, result)]
+        await self._fetch_details(missing, result, answer_by=known.answer_by, width=1)
+        return result.build(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:
         """Return the job's task ids, all of which can be asked about."""
@@ -141,41 +145,43 @@ class V2Source:
             return None
         return series(raw, task=task, accelerator=job.accelerator, note=self._note)
 
-    async def _survey(self, workspace_id: str, known: TrackedState, tally: _Tally) -> None:
+    async def _list_workspace(self, workspace_id: str, known: TrackedState, result: _ResultBuilder) -> None:
         active = await self._lister.active(workspace_id, known)
-        tally.take(active)
+        result.add(active)
         if active.failure is None:
-            tally.unlisted.discard(workspace_id)
-        elif tally.stopped or not isinstance(active.failure, Refused):
+            result.unlisted.discard(workspace_id)
+        elif result.stopped or not isinstance(active.failure, Refused):
             return  # what is newest would fare no better; only a refused filter leaves something else to try
-        newest = active if active.blind else await self._lister.newest(workspace_id, known)
+        newest = active if active.unfiltered else await self._lister.newest(workspace_id, known)
         if newest is not active:
-            tally.take(newest)
+            result.add(newest)
         if newest.failure is None:
-            tally.incomplete.discard(workspace_id)
+            result.incomplete.discard(workspace_id)
 
-    async def _confirm(self, jobs: Iterable[Job], tally: _Tally, *, answer_by: float | None, width: int) -> None:
+    async def _fetch_details(
+        self, jobs: Iterable[Job], result: _ResultBuilder, *, answer_by: float | None, width: int
+    ) -> None:
         """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""
 
-        async def ask(job: Job) -> None:
+        async def fetch(job: Job) -> None:
             if answer_by is not None and self._clock.monotonic() >= answer_by:
-                tally.failures.append(OutOfTime(DETAIL.name))
-                tally.stopped = True
+                result.failures.append(OutOfTime(DETAIL.name))
+                result.stopped = True
                 return
-            self._asked_at[job.job_id] = self._clock.monotonic()
+            self._requested_at[job.job_id] = self._clock.monotonic()
             try:
-                tally.jobs[job.job_id] = await self._detail(job)
+                result.jobs[job.job_id] = await self._fetch_detail(job)
             except Gone:
-                tally.gone.add(job.job_id)
+                result.gone.add(job.job_id)
             except SourceError as error:
-                tally.failures.append(error)
-                tally.stopped = tally.stopped or error.is_final or isinstance(error, Denied)
+                result.failures.append(error)
+                result.stopped = result.stopped or error.is_final or isinstance(error, Denied)
                 return
-            tally.learned = True
+            result.has_answer = True
 
-        await for_each(jobs, ask, width=width, stop=lambda: tally.stopped)
+        await for_each(jobs, fetch, width=width, stop=lambda: result.stopped)
 
-    async def _detail(self, job: Job) -> Job:
+    async def _fetch_detail(self, job: Job) -> Job:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
@@ -183,10 +189,10 @@ class V2Source:
         return read
 
 
-def _is_missing(job: Job, tally: _Tally) -> bool:
+def _is_missing(job: Job, result: _ResultBuilder) -> bool:
     """Whether a job was not listed where it should have been. In an unlisted workspace nothing is missing."""
-    if job.job_id in tally.jobs:
+    if job.job_id in result.jobs:
         return False
     if not job.workspace_id:
-        return not tally.unlisted
-    return job.workspace_id not in tally.unlisted
+        return not result.unlisted
+    return job.workspace_id not in result.unlisted

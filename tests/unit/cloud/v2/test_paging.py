@@ -191,13 +191,13 @@ def test_a_deletion_under_a_remembered_record_costs_a_probe() -> None:
 def test_a_server_that_repeats_its_last_page_ends_the_walk() -> None:
     """Trap 3: a full page that brings nothing new is the end, whatever any count says."""
     pager = Pager()
-    asked = 0
+    requests_to = 0
     while (offset := pager.offset) is not None:
         begin = min(offset, 2) * 50
         pager.feed(list(range(begin, begin + 50)))
-        asked += 1
+        requests_to += 1
 
-    assert asked == 4  # pages 0, 1, 2, and 2 again
+    assert requests_to == 4  # pages 0, 1, 2, and 2 again
     assert not pager.truncated
 
 
