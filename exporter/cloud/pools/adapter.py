@@ -1,4 +1,4 @@
-"""From what the calls about pools say to the pools we mean (API reference §7, §5.2, trap 37). Pure."""
+"""Converts answers about pools to the domain model (API reference §7, §5.2, trap 37). Pure functions."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from exporter.cloud.pools.endpoints import STATISTICS
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; anything else is not an id
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; any other value is not used as an id
 _MAX_RESOURCES = 8
 """Accelerator names of one pool: a node has one kind of card, a pool a few kinds of nodes."""
 _MAX_FLAVORS = 32
@@ -37,7 +37,7 @@ _PHASES = {
     "ScalingFailed": PoolStatus.SCALING_FAILED,
 }
 _KINDS = {kind.value: kind for kind in WorkloadKind if kind is not WorkloadKind.UNKNOWN}
-_KINDS["x-infer"] = WorkloadKind.INFER  # what newer documents call inference of the second generation
+_KINDS["x-infer"] = WorkloadKind.INFER  # the name of second-generation inference in newer documentation
 _STATUSES = {
     "Queue": WorkloadStatus.QUEUED,
     "Pending": WorkloadStatus.PENDING,
@@ -59,11 +59,11 @@ Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFlavor:
-    """What one node of a flavor has. `accelerator` is None where its cards are of an unknown kind."""
+    """Accelerators of one node of a flavor. `accelerator` is None when the kind of its cards is unknown."""
 
     accelerator: Accelerator | None
     cards: int
-    """0 where it has none."""
+    """0 for a flavor without accelerators."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class PoolUsage:
 
 
 def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
-    """Read one pool of the listing: all but how it is used. None when it has no id fit for a path (noted)."""
+    """Read one pool of the listing, without its usage. None when its id is not valid in a path (noted)."""
     read = decode(raw, wire.Pool, field="v2.pools", note=note)
     if read is None:
         return None
@@ -104,7 +104,7 @@ def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
 
 
 def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None:
-    """Read one pool's use of its resources, with the pool's id. None when it names no pool (noted)."""
+    """Read one pool's usage, with the pool's id. None when it has no pool id (noted)."""
     read = decode(raw, wire.Usage, field="v2.pool_usage", note=note)
     if read is None:
         return None
@@ -120,10 +120,10 @@ def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None
 
 
 def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
-    """Read the counts of one pool. Raises Unintelligible when the answer has neither of their two names."""
+    """Read the counts of one pool. Raises InvalidResponse when the answer has neither of the two names."""
     told = answer.statistics if answer.statistics is not None else answer.statics
     if not isinstance(told, dict):
-        raise InvalidResponse(STATISTICS.name, "neither statistics nor statics: these are no counts")
+        raise InvalidResponse(STATISTICS.name, "the answer has neither statistics nor statics")
     counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
     for item in _objects(told.get("items"), field="v2.pool_statistics.items", note=note):
         kind = _kind(item.get("type"), note=note)
@@ -140,7 +140,7 @@ def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
 
 
 def workload(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, tuple[WorkloadKind, WorkloadStatus] | None] | None:
-    """Read one workload: its name, and what it is counted as (None: it is deleted). None when it has no name."""
+    """Read one workload: its name, and its kind and status (None: deleted). None when it has no name."""
     read = decode(raw, wire.Workload, field="v2.workloads", note=note)
     if read is None:
         return None
@@ -154,7 +154,7 @@ def workload(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, tuple[Workloa
 
 
 def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | None:
-    """Read one node flavor. None without a name, and where it has cards but not how many (noted)."""
+    """Read one node flavor. None without a name, or with cards of an unknown number (noted)."""
     read = decode(raw, wire.Flavor, field="v1.resourceflavors", note=note)
     name = text(read.metadata.name) if read and read.metadata else ""
     if read is None or not name or read.spec is None:
@@ -171,12 +171,12 @@ def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | N
 
 
 def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[str, Quota]:
-    """Read quotas by resource, from either call. Raises Unintelligible when there is no list of them."""
+    """Read quotas by resource, from either call. Raises InvalidResponse when there is no list of them."""
     told = answer.quotas
     if isinstance(told, dict):
         told = told.get("resources", msgspec.UNSET)
     if told is not None and not isinstance(told, list | dict):
-        raise InvalidResponse(operation, "no list of quotas")
+        raise InvalidResponse(operation, "the answer has no list of quotas")
     found: dict[str, Quota] = {}
     for item in _objects(told, field="quotas", note=note):
         name = text(item.get("type")) or text(item.get("resource"))
@@ -185,7 +185,7 @@ def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[st
             continue
         limit = number(item.get("quota"), field="quotas.quota", note=note)
         in_use = number(item.get("used"), field="quotas.used", note=note)
-        # A negative limit is none at all.
+        # A negative limit means no limit.
         found[name[:_MAX_NAME_LENGTH]] = Quota(
             limit=limit if limit is None or limit >= 0 else None,
             used=in_use if in_use is None or in_use >= 0 else None,
@@ -202,7 +202,7 @@ def compose(
     flavors: Mapping[str, NodeFlavor],
     workloads: Workloads | None,
 ) -> Pool:
-    """Put together what the calls tell of one pool; what did not answer is None, and its facts stay unknown."""
+    """Combine the answers about one pool; fields of a failed part are None."""
     if used is None:
         return replace(listed, workloads=workloads)
     return replace(
@@ -217,7 +217,7 @@ def compose(
 
 
 def _accelerators(listed: Pool, used: PoolUsage, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
-    """Divide each resource name that stands for accelerators; one of which the pool has none is left out."""
+    """Divide each accelerator resource; those of which the pool has none are left out."""
     names = sorted(name for name in used.capacity if _is_accelerator(name))[:_MAX_RESOURCES]
     node_flavors = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
     kinds = {name: _accelerator_kind(name, node_flavors.values()) for name in names}
@@ -246,8 +246,8 @@ def _cards(
 ) -> NodeCards:
     """Cards of one resource on the available and the abnormal nodes.
 
-    A pool's only resource has the cards of all nodes; one of several has those of the flavors of its kind, if it is
-    the only one of that kind.
+    A pool's only resource has the cards of all nodes. One of several has those of the flavors of its kind, if no
+    other resource is of the same kind.
     """
 
     def cards(state: NodeState) -> float | None:
@@ -271,7 +271,7 @@ def _cards(
 
 
 def _accelerator_kind(name: str, node_flavors: Iterable[NodeFlavor | None]) -> Accelerator | None:
-    """Tell GPU from NPU by the resource's name, else by the nodes' flavors where they agree (§5.2)."""
+    """Kind of the cards by the resource's name, else by the nodes' flavors if they agree (§5.2)."""
     by_its_name = by_name(name)
     if by_its_name is not None:
         return by_its_name
@@ -281,10 +281,10 @@ def _accelerator_kind(name: str, node_flavors: Iterable[NodeFlavor | None]) -> A
 
 
 def _is_accelerator(name: str) -> bool:
-    """Whether a resource name stands for accelerators: known by its name, or masked.
+    """Whether a resource name is that of accelerators: a known name, or a masked one.
 
-    Names with a domain are given by whoever makes the device, so one that we do not know is something else (a network
-    card); masked names of the cloud have none.
+    Names with a domain are chosen by the vendor of the device, so an unknown one is another device (a network card).
+    Masked names of the cloud have no domain.
     """
     if name in _NOT_ACCELERATORS or name.startswith(_NOT_ACCELERATOR_PREFIXES) or len(name) > _MAX_NAME_LENGTH:
         return False
@@ -305,7 +305,7 @@ def _amounts(amounts: wire.Amounts | None, *, field: str, note: NoteUnknown) -> 
 
 
 def _by_flavor(value: Any, *, field: str, note: NoteUnknown) -> dict[str, int]:
-    """Nodes by flavor, from a list of objects or a single one."""
+    """Nodes by flavor, from a list of objects or a single object."""
     counts: dict[str, int] = {}
     for item in _objects(value, field=field, note=note):
         number = count(item.get("count"), field=field, note=note)
@@ -316,7 +316,7 @@ def _by_flavor(value: Any, *, field: str, note: NoteUnknown) -> dict[str, int]:
 
 
 def _objects(value: Any, *, field: str, note: NoteUnknown) -> Iterator[dict[str, Any]]:
-    """The objects of a list, or the one that stands in its place (trap 37); null is none, the rest is noted."""
+    """The objects of a list, or a single object in its place (trap 37); null means none, anything else is noted."""
     for item in value if isinstance(value, list) else [] if value is None else [value]:
         if isinstance(item, dict):
             if item:
@@ -326,7 +326,7 @@ def _objects(value: Any, *, field: str, note: NoteUnknown) -> Iterator[dict[str,
 
 
 def _scope(value: Any) -> str:
-    """Kinds of workload, from texts or from objects that name them."""
+    """Kinds of workload, from text or from objects that contain it."""
     items = value if isinstance(value, list) else [value]
     names = {text(item.get("scopeType") if isinstance(item, dict) else item) for item in items}
     return ",".join(sorted(name for name in names if name))[:_MAX_NAME_LENGTH]

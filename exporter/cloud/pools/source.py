@@ -1,4 +1,4 @@
-"""The pools of one project, as polling sees them."""
+"""The pools of one project."""
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,12 +28,13 @@ from exporter.domain.source import Clock, SourceError
 Value = TypeVar("Value")
 
 FLAVORS_REFRESH_S = 3600.0
-"""Node flavors are a catalogue: they change with releases of the cloud."""
+"""The flavor catalogue changes with releases of the cloud."""
 QUOTAS_REFRESH_S = 300.0
-"""Quotas change by hand, and how much of them is used by the hour."""
+"""Limits change by hand, their use within hours."""
 MAX_POOLS_PER_POLL = 20
-"""Pools whose workloads are asked for in one look; of more, each has its turn. With the usual rate limit of five
-calls a second this is four seconds of it, so that a jobs poll always finds room."""
+"""Pools whose workloads are requested in one poll; with more pools, they take turns. At the default rate limit of
+five calls a second this takes four seconds, so that a jobs poll is not delayed for long.
+"""
 
 _WIDTH = 4
 _MAX_PAGES = 10
@@ -42,12 +43,12 @@ _MAX_FLAVOR_PAGES = 20
 
 @dataclass(slots=True)
 class _Poll:
-    """One look under way."""
+    """The state of one poll."""
 
     answer_by: float
     failures: list[SourceError] = field(default_factory=list)
     stopped: bool = False
-    """Whether to ask nothing further: another call would fare no better."""
+    """Whether to send no further request, because it would fail too."""
 
     def add_failure(self, error: SourceError) -> None:
         self.failures.append(error)
@@ -55,14 +56,14 @@ class _Poll:
 
 
 class CloudPools:
-    """Asks about the dedicated pools of one project; it is a `domain.pool.PoolSource`.
+    """Reads the dedicated pools of one project; implements `domain.pool.PoolSource`.
 
-    A look costs a call for each workspace, one for what is allocated, and one for the workloads of each of at most
-    twenty pools; flavors are asked once an hour, quotas (two calls) every five minutes. What does not answer keeps
-    what it told for `keep_s`. A call that is refused (no such API, no permission) is left out for an hour, which is
-    no failure; where that is the listing itself there are no pools to speak of.
+    A poll sends one request per workspace, one for the usage, and one for the workloads of each of at most twenty
+    pools. Flavors are requested once an hour, quotas (two calls) every five minutes. A part that fails keeps its last
+    value for `keep_s`. A refused call (no such API, no permission) is left out for an hour, which is no failure; if
+    the listing itself is refused, there is no other result.
 
-    `workspaces` says whose pools to list (trap 4); it may raise SourceError. `shows` says which pools to show.
+    `workspaces` returns the workspaces to list (trap 4); it may raise SourceError. `shows` selects pools by id.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class CloudPools:
         return f"CloudPools({self._project!r})"
 
     async def poll(self, *, answer_by: float) -> PoolPollResult:
-        """See the pools. See `domain.pool.PoolSource.look`."""
+        """Read the pools. See `domain.pool.PoolSource.poll`."""
         poll = _Poll(answer_by)
         refused = await self._list(poll)
         if refused is not None:
@@ -137,15 +138,15 @@ class CloudPools:
         )
 
     async def _list(self, poll: _Poll) -> SourceError | None:
-        """List the pools of every workspace; the refusal, when each of them is refused.
+        """List the pools of every workspace; returns the refusal if every workspace is refused.
 
-        One workspace that did not answer keeps the listing as it was; one that is closed to us has no pools to show.
+        If one workspace fails, the last listing is kept. A workspace that is refused has no pools here.
         """
         pools: dict[str, Pool] = {}
         refusals: list[SourceError] = []
         try:
             workspaces = await self._workspaces()
-            for workspace_id in workspaces:  # one at a time: a bad credential must fail once
+            for workspace_id in workspaces:  # one at a time: a rejected credential must fail once
                 try:
                     answer = await self._call(POOLS, poll, query={"workspaceId": workspace_id})
                 except SourceError as error:
@@ -163,7 +164,7 @@ class CloudPools:
         if refusals and len(refusals) == len(workspaces):
             return refusals[0]
         self._listed.set(pools)
-        # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
+        # With more pools than one poll requests, a value is kept for as many polls longer as a turn takes.
         keep_s = self._keep_s * max(1, -(-len(pools) // MAX_POOLS_PER_POLL))
         self._workloads = {
             pool_id: self._workloads.get(pool_id) or Cached(self._clock, ttl_s=keep_s) for pool_id in pools
@@ -173,7 +174,7 @@ class CloudPools:
         return None
 
     def _next_pools(self) -> list[str]:
-        """Pools whose workloads to ask for, those longest unanswered first."""
+        """Pools whose workloads to request, the longest unanswered first."""
         listed = self._listed.get() or {}
         at = {pool_id: self._workloads[pool_id].stored_at for pool_id in listed}
         return sorted(listed, key=lambda pool_id: float("-inf") if (last := at[pool_id]) is None else last)[
@@ -187,7 +188,7 @@ class CloudPools:
         request: Callable[[_Poll], Awaitable[Value]],
         poll: _Poll,
     ) -> None:
-        """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
+        """Request one part if it is due. A refusal clears it, any other failure keeps its last value."""
         if not part.is_due or endpoint.name in self._refused:
             return
         try:
@@ -202,7 +203,7 @@ class CloudPools:
             part.set(value)
 
     async def _refresh_workloads(self, pool_id: str, poll: _Poll) -> None:
-        """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
+        """Count one pool's workloads by the statistics call or, where it is refused, by listing them."""
         part = self._workloads[pool_id]
         for endpoint, request in ((STATISTICS, self._count_by_statistics), (WORKLOADS, self._count_by_listing)):
             if poll.stopped:
@@ -212,12 +213,12 @@ class CloudPools:
             try:
                 counts = await request(pool_id, poll)
             except Gone:
-                return  # deleted since it was listed; the next listing knows
+                return  # deleted after it was listed; the next listing does not contain it
             except SourceError as error:
                 if not is_refusal(error, operation=endpoint.name):
                     poll.add_failure(error)
                     return
-                # a 403 may be about this pool alone
+                # a 403 may concern only this pool
                 self._refused.add([(endpoint.name, pool_id) if isinstance(error, Denied) else endpoint.name])
             else:
                 part.set(counts)
@@ -248,7 +249,7 @@ class CloudPools:
         return adapter.statistics(await self._call(STATISTICS, poll, path={"pool": pool_id}), note=self._note)
 
     async def _count_by_listing(self, pool_id: str, poll: _Poll) -> Workloads:
-        """Count workloads by listing them; raises Unintelligible where the list has no end."""
+        """Count workloads by listing them; raises InvalidResponse when the list is too long."""
         counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
         seen: set[str] = set()
         for _ in range(_MAX_PAGES):
@@ -265,7 +266,7 @@ class CloudPools:
                     counts[workload[1]] = counts.get(workload[1], 0) + 1
             if len(rows) < WORKLOADS_PAGE or len(seen) == known:
                 return counts
-        raise InvalidResponse(WORKLOADS.name, f"more than {_MAX_PAGES * WORKLOADS_PAGE} workloads, so not counted")
+        raise InvalidResponse(WORKLOADS.name, f"more than {_MAX_PAGES * WORKLOADS_PAGE} workloads: not counted")
 
     async def _call(
         self,
@@ -275,10 +276,10 @@ class CloudPools:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Make one call, if there is time for it. Raises SourceError."""
+        """Send one request, if there is time left. Raises SourceError."""
         if self._clock.monotonic() >= poll.answer_by:
             raise OutOfTime(endpoint.name)
         answer = await self._caller.call(endpoint, path=path, query=query)
         if answer is None:
-            raise InvalidResponse(endpoint.name, "an empty body")
+            raise InvalidResponse(endpoint.name, "the body is empty")
         return answer

@@ -81,7 +81,7 @@ class OverviewPager:
                 return pages.rows
             if attempt == 1:
                 self._unit.clear()  # the meaning of `offset` may have changed, or rows moved between two pages
-        raise Unsupported(OVERVIEW.name, "its pages do not add up to the total it names")
+        raise Unsupported(OVERVIEW.name, "the pages hold fewer rows than the total")
 
     async def _list(self, workspace_id: str) -> "_Pages":
         pages = _Pages()
@@ -90,7 +90,7 @@ class OverviewPager:
         if pages.is_whole() or not first:
             return pages
         if total is not None and total > PAGE_SIZE * MAX_PAGES:
-            raise Unsupported(OVERVIEW.name, f"{total} rows in pages of {PAGE_SIZE}: the job list is cheaper")
+            raise Unsupported(OVERVIEW.name, f"{total} rows need more calls than the job list")
         unit = self._unit.get()
         page_count = 1
         if unit is None:

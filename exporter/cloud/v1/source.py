@@ -103,7 +103,7 @@ class V1Source:
             await self._mapper.find({job.job_id: job}, sizes={})
         parent = self._versions.parent(job.job_id)
         if parent is None:
-            self._note("v1.version_id", "a version of no job")
+            self._note("v1.version_id", "no job found")
             return None
         try:
             answer, record = await self._fetch_version(parent, job)
@@ -231,7 +231,7 @@ class V1Source:
             if record is not None and record.job_id == job.job_id:
                 self._versions.set_record(record)
                 return record
-        raise Gone(VERSIONS.name, "the job's versions do not name it")
+        raise Gone(VERSIONS.name, "not among the versions of its job")
 
     def _record_failure(self, error: CloudError, job: Job, listing: ListingResult) -> None:
         """Record that a request for a version failed, and whether to stop the requests of this poll.
@@ -261,7 +261,7 @@ class V1Source:
             else None
         )
         if answer is None or record is None or record.job_id != job.job_id:
-            raise InvalidResponse(VERSION.name, "the answer is not the version that was asked for")
+            raise InvalidResponse(VERSION.name, "the answer is about another version")
         self._versions.set_record(record)
         return answer, record
 

@@ -75,7 +75,7 @@ class VersionPage(msgspec.Struct, kw_only=True):
 
 
 class VersionRecord(msgspec.Struct, kw_only=True):
-    """One version: an item of `VersionPage`, or the flat answer of the detail call, with two more fields of the job."""
+    """One version: an item of `VersionPage`, or the flat answer of the detail call, which has two more fields."""
 
     job_id: Any = None
     job_name: Any = None
@@ -131,7 +131,7 @@ def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec
     Raises InvalidResponse when the answer has neither items nor a total: such an answer is not an empty listing.
     """
     if rows is msgspec.UNSET and total is None:
-        raise InvalidResponse(operation, "neither rows nor a total: this is no listing")
+        raise InvalidResponse(operation, "the answer has neither rows nor a total")
     return rows or []
 
 

@@ -14,13 +14,13 @@ from exporter.domain.source import Clock, TrackedState
 class _Cursor(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: str
     position: Cursor | None = None
-    """None: only what is active has been read."""
+    """None: only the active jobs have been read."""
     whole: bool = False
-    """Everything of the workspace has been read."""
+    """Every job of the workspace has been read."""
 
 
 class V2History:
-    """Walks v2's search, workspace by workspace: first what is active, then everything, newest first."""
+    """Reads v2's search by workspace: first the active jobs, then all of them, newest first."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class V2History:
         return Api.V2
 
     async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
-        """Walk every job. See `Archive.leaves`."""
+        """Read every job. See `JobHistory.pages`."""
         resume_at = msgspec.json.decode(cursor, type=_Cursor) if cursor else None
         workspaces = await self._workspaces()
         is_listed = resume_at is not None and resume_at.workspace_id in workspaces

@@ -1,15 +1,15 @@
-"""How many accelerators a v2 job asks for, and of which kind (API reference §5.1, §5.2).
+"""Number and kind of the accelerators that a v2 job requests (API reference §5.1, §5.2).
 
-Sources, the first that gives a number decides:
+The first of these sources with a number is used:
 
-0. `flavor_detail`, which public pools give: cards per node.
-1. `main_container_allocated_resources`: what a node got, once it got something.
+0. `flavor_detail`, present in public pools: cards per node.
+1. `main_container_allocated_resources`: what a node has, once it has resources.
 2. `pool_info`: undocumented, seen in dedicated pools.
-3. `main_container_customized_flavor`: what the user asked for.
+3. `main_container_customized_flavor`: what the user requested.
 4. The cards in the name of a dedicated pool's flavor (`modelarts.pool.visual.8xlarge`).
 
-Two further sources (a pool's node flavor, a pool's workloads) would cost calls of their own and are not asked:
-the one is an upper bound only, the other's level is not documented. A job that says nothing has no number, not 0.
+Two further sources (a pool's node flavor, a pool's workloads) need more calls and are not used: the first is only an
+upper bound, the level of the second is not documented. A job without any source has no number, not 0.
 """
 
 import re
@@ -28,7 +28,7 @@ _ROLE = "v2.tasks.task_resource"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedResources:
-    """What a job asks for over all its nodes. None and "" mean: not told."""
+    """What a job requests over all its nodes. None and "" mean unknown."""
 
     kind: Accelerator | None = None
     model: str = ""
@@ -38,7 +38,7 @@ class RequestedResources:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What one node has."""
+    """Accelerators of one node."""
 
     kind: Accelerator | None
     model: str
@@ -49,7 +49,7 @@ _UNKNOWN = _Node(None, "", None)
 
 
 def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources:
-    """Read a job's demand; `tasks` are its task ids, by which the nodes of each role are counted."""
+    """Read a job's requested resources; `tasks` are its task ids, by which the nodes of each role are counted."""
     resource = (job.spec and job.spec.resource) or wire.Resource()
     nodes = values.count(resource.node_count, field="v2.spec.resource.node_count", note=note)
     roles = [role for role in job.tasks or () if role.task_resource is not None]
@@ -65,7 +65,7 @@ def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnkn
 
 
 def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources | None:
-    """Sum up the roles of a heterogeneous job; None when no task bears the name of any role.
+    """Sum the roles of a heterogeneous job; None when no task is named after a role.
 
     `task_resource` has no node count (its `max_num` is a limit), so nodes are counted by the ids `<role>-<n>`.
     """
@@ -113,7 +113,7 @@ def _node(resource: wire.Resource, *, note: NoteUnknown) -> _Node:
         None,
     )
     if cards is None:
-        visual = _VISUAL.fullmatch(flavor_id)  # sold for GPU and Ascend pools alike: it tells the number only
+        visual = _VISUAL.fullmatch(flavor_id)  # sold for GPU and Ascend pools alike: it shows only the number
         cards = float(visual[1] or 1) if visual else None
     if cards == 0:
         return _Node(Accelerator.CPU, "", 0.0)
@@ -135,7 +135,7 @@ def _from_container(part: wire.Container, *, field: str, note: NoteUnknown) -> f
 def _from_flavor(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
     """Cards of a flavor. `flavor_type` decides the kind; without either object it has no accelerators (§2.4).
 
-    What contradicts itself (a CPU flavor with GPUs, a GPU flavor without) is noted and tells no number.
+    A contradiction (a CPU flavor with GPUs, a GPU flavor without) is noted, and the number is None.
     """
     if flavor is None:
         return _UNKNOWN

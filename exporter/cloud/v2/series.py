@@ -1,4 +1,4 @@
-"""One task's metrics as written to a `TaskSeries`: percent to ratios, -1 to nothing (API reference §6.2)."""
+"""Converts one task's metrics to a `TaskSeries`: percent to ratios, -1 to None (API reference §6.2)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from exporter.domain.usage import TaskSeries
 _NO_SAMPLE = -1
 _FULL = 100
 _ROUNDED_UP = 101.0
-"""Below it a percentage over 100 is a whole one, rounded; from it on it is something else, and not shown."""
+"""A percentage between 100 and this is 100, rounded; a higher one is no percentage and left out."""
 
 _FIELD = "v2.metrics.value"
 
@@ -25,9 +25,9 @@ Samples = Sequence[float | None]
 def series(
     raw: bytes | msgspec.Raw, *, task: str, accelerator: Accelerator | None, note: NoteUnknown
 ) -> TaskSeries | None:
-    """Read a metrics answer; None when nothing in it is a sample.
+    """Read a metrics answer; None when it has no sample.
 
-    `accelerator` is the job's: it says which of the GPU and NPU series is meant, since the other one is there too.
+    `accelerator` is the job's kind. It selects the GPU or NPU series, because answers contain both.
     """
     read = decode(raw, wire.TaskMetrics, field="v2.metrics", note=note)
     if read is None:
@@ -49,9 +49,9 @@ def series(
 
 
 def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Samples:
-    """Percentages to ratios 0-1; what cannot be a percentage is None, and noted once for the series.
+    """Percentages to ratios 0-1; an impossible percentage is None, and noted once per series.
 
-    Three days are 4320 minutes in each of six series, so the usual ones take a short way.
+    Three days are 4320 samples in each of six series, so lists of plain numbers take a faster path.
     """
     unknown: list[object] = []
     if not set(map(type, percents)) <= {int, float}:
@@ -66,13 +66,13 @@ def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Samples:
 
 
 def _number(value: object, unknown: list[object]) -> float:
-    """Read a number that is written as something else; no sample where it is none."""
+    """Read a number of another type; `_NO_SAMPLE` when it is none."""
     read = values.number(value, field=_FIELD, note=lambda _, value: unknown.append(value))
     return _NO_SAMPLE if read is None else read
 
 
 def _out_of_range(percent: float, unknown: list[object]) -> float | None:
-    """Judge what is out of range: a whole one that was rounded up, or no percentage at all."""
+    """Read a percentage out of range: 100 that was rounded up, or no percentage."""
     if _FULL < percent < _ROUNDED_UP:
         return 1.0
     unknown.append(percent)
@@ -80,10 +80,10 @@ def _out_of_range(percent: float, unknown: list[object]) -> float | None:
 
 
 def _accelerators(by_metric: Mapping[str, Samples], kind: Accelerator | None) -> tuple[Samples, Samples]:
-    """Choose between the GPU and the NPU series.
+    """Select the GPU or the NPU series.
 
-    A CPU job has neither, whatever is written (trap 20). The job's own kind wins where it has a sample; the other
-    is taken only when it ever was above 0, because a series of zeros is also what an absent device looks like.
+    A CPU job has neither, whatever the answer contains (trap 20). The job's own kind is used if it has a sample; the
+    other one only if it was ever above 0, because an absent device also has a series of zeros.
     """
     if kind is Accelerator.CPU:
         return (), ()

@@ -1,4 +1,4 @@
-"""The v2 generation of one project, as polling sees it."""
+"""The v2 jobs of one project."""
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,24 +16,24 @@ from exporter.domain.source import Clock, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 
 _WIDTH = 4
-"""Questions under way at the same time; the transport has a limit of its own, this one makes stopping prompt."""
+"""Maximum number of requests in flight. The client has its own limit; this one lets the poll stop soon."""
 
 
 @dataclass(slots=True)
 class _ResultBuilder:
-    """What a look or a sweep has brought so far."""
+    """The parts of a poll or a sweep so far."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     failures: list[SourceError] = field(default_factory=list)
     has_answer: bool = False
-    """Whether anything was answered at all."""
+    """Whether any request succeeded."""
     stopped: bool = False
-    """Whether to ask nothing further."""
+    """Whether to send no further request."""
     unlisted: set[str] = field(default_factory=set)
-    """Workspaces whose listing is not whole: that a job is missing from it says nothing."""
+    """Workspaces whose listing is not complete: a job that it does not contain may exist."""
     incomplete: set[str] = field(default_factory=set)
-    """Workspaces whose newest jobs were not listed down to known ground."""
+    """Workspaces whose newest jobs were not listed down to known ones."""
 
     def add(self, listing: ListingResult) -> None:
         self.jobs.update(listing.jobs)
@@ -44,7 +44,7 @@ class _ResultBuilder:
             self.stopped = True
 
     def build(self, known: TrackedState) -> PollResult:
-        """Raise the first failure when nothing was learned."""
+        """Raise the first failure when no request succeeded."""
         if self.failures and not self.has_answer:
             raise self.failures[0]
         return PollResult(
@@ -63,11 +63,12 @@ class _ResultBuilder:
 
 
 class V2Source:
-    """Asks v2 about the training jobs of one project.
+    """Reads the v2 training jobs of one project.
 
-    `workspaces` says which ones to look into, because a search sees only one (trap 4); it may raise SourceError.
-    A search costs a page of 50 jobs; a look needs ⌈active/50⌉ + 2 searches a workspace at most while no more than 40
-    jobs were submitted since the last one, and a detail for each job that is no longer listed as active.
+    `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
+    SourceError. A search returns a page of 50 jobs. A poll sends at most ⌈active/50⌉ + 2 searches per workspace, if
+    at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
+    active.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class V2Source:
 
     @property
     def api(self) -> Api:
-        """The generation it speaks."""
+        """Its API generation."""
         return Api.V2
 
     async def poll(self, known: TrackedState) -> PollResult:
-        """See what is active, what is new, and what became of the rest. See `JobSource.look`."""
+        """List active and new jobs, and request what became of the others. See `JobSource.poll`."""
         result = _ResultBuilder()
         workspaces = await self._workspaces()
         result.unlisted.update(workspaces)
@@ -107,10 +108,12 @@ class V2Source:
 
         await for_each(
             workspaces[:1], list_workspace, width=1
-        )  # alone: a bad credential must fail once, not four times
+        )  # alone: a rejected credential must fail once, not four times
         await for_each(workspaces[1:], list_workspace, width=_WIDTH, stop=lambda: result.stopped)
         missing = [job for job in known.unfinished.values() if _is_missing(job, result)]
-        missing.sort(key=lambda job: self._requested_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
+        missing.sort(
+            key=lambda job: self._requested_at.get(job.job_id, -math.inf)
+        )  # after a poll without time for all of them, the others come first
         self._requested_at = {
             job.job_id: at for job in missing if (at := self._requested_at.get(job.job_id)) is not None
         }
@@ -118,7 +121,7 @@ class V2Source:
         return result.build(known)
 
     async def sweep(self, known: TrackedState) -> PollResult:
-        """Walk everything, one call at a time. See `JobSource.sweep`."""
+        """List everything, one request at a time. See `JobSource.sweep`."""
         result = _ResultBuilder()
         workspaces = await self._workspaces()
         result.unlisted.update(workspaces)
@@ -135,11 +138,11 @@ class V2Source:
         return result.build(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:
-        """Return the job's task ids, all of which can be asked about."""
+        """Return the job's task ids; each has usage samples."""
         return job.tasks
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
-        """Ask for one task's minutes; None while none is sampled. Raises SourceError."""
+        """Request one task's samples; None while there is none. Raises SourceError."""
         raw = await self._caller.call(METRICS, path={"job_id": job.job_id, "task": task})
         if raw is None:
             return None
@@ -151,7 +154,7 @@ class V2Source:
         if active.failure is None:
             result.unlisted.discard(workspace_id)
         elif result.stopped or not isinstance(active.failure, Refused):
-            return  # what is newest would fare no better; only a refused filter leaves something else to try
+            return  # the request for the newest jobs would fail too, unless only the filter was refused
         newest = active if active.unfiltered else await self._lister.newest(workspace_id, known)
         if newest is not active:
             result.add(newest)
@@ -161,7 +164,7 @@ class V2Source:
     async def _fetch_details(
         self, jobs: Iterable[Job], result: _ResultBuilder, *, answer_by: float | None, width: int
     ) -> None:
-        """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""
+        """Request each job by itself: it has ended, was deleted, or is missing from the listing by mistake."""
 
         async def fetch(job: Job) -> None:
             if answer_by is not None and self._clock.monotonic() >= answer_by:
@@ -185,12 +188,12 @@ class V2Source:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
-            raise InvalidResponse(DETAIL.name, "the answer is not the job that was asked for")
+            raise InvalidResponse(DETAIL.name, "the answer is about another job")
         return read
 
 
 def _is_missing(job: Job, result: _ResultBuilder) -> bool:
-    """Whether a job was not listed where it should have been. In an unlisted workspace nothing is missing."""
+    """Whether a job should have been listed and was not. In an unlisted workspace no job is missing."""
     if job.job_id in result.jobs:
         return False
     if not job.workspace_id:

@@ -204,7 +204,7 @@ LISTINGS = pytest.mark.parametrize(
 @LISTINGS
 async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
     """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
-    with pytest.raises(InvalidResponse, match="this is no listing"):
+    with pytest.raises(InvalidResponse, match="neither rows nor a total"):
         await listed(Mute(b'{"is_success": true}'))
 
 
