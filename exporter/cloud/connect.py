@@ -144,7 +144,7 @@ async def connect(
                 limits=limits,
                 clock=clock,
                 observer=observer,
-                retry=options.retry,
+                retry_policy=options.retry,
                 circuit=options.circuit,
                 jitter=jitter,
             )

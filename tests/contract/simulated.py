@@ -7,7 +7,6 @@ from typing import Any
 
 from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.client import ApiClient
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.probe import ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
@@ -109,7 +108,6 @@ class Scene:
 @asynccontextmanager
 async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
     """Give a scene; everything is closed at the end."""
-    silence_instrumentation()
     async with Simulator(options, clock=clock) as cloud:
         target = TargetOptions(
             project="vision",

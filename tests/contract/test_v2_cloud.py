@@ -11,7 +11,6 @@ import pytest
 
 from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.endpoint import Caller
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
@@ -92,11 +91,6 @@ async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Bench]
                 note=lambda name, value: noted.append((name, value)),
             )
             yield Bench(cloud=cloud, clock=clock, caller=caller, source=source, noted=noted)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    silence_instrumentation()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from exporter.cloud.http.limit import CredentialProbe, Limits
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request, filled, query_text
 from exporter.cloud.http.response import refused_credential
-from exporter.cloud.http.retry import RetryPolicy, retried
+from exporter.cloud.http.retry import RetryPolicy, retry
 from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
@@ -50,7 +50,7 @@ class ApiClient:
         limits: Limits,
         clock: Clock,
         observer: Observer,
-        retry: RetryPolicy,
+        retry_policy: RetryPolicy,
         circuit: CircuitPolicy,
         jitter: Callable[[], float],
     ) -> None:
@@ -61,7 +61,7 @@ class ApiClient:
         self._limits = limits
         self._clock = clock
         self._observer = observer
-        self._retry = retry
+        self._retry_policy = retry_policy
         self._jitter = jitter
         self._vanguard = CredentialProbe(now=clock.monotonic)
         self._lockout = Circuit(LOCKOUT, now=clock.monotonic)
@@ -88,7 +88,7 @@ class ApiClient:
         None only where the endpoint may be empty. Raises CloudError. Whoever has less time than the retries may take
         puts `asyncio.timeout` around it.
         """
-        return await retried(
+        return await retry(
             partial(
                 self._attempt,
                 endpoint,
@@ -96,11 +96,11 @@ class ApiClient:
                 query=query_text(query or {}),
                 body=b"" if body is None else msgspec.json.encode(body),
             ),
-            policy=self._retry,
+            policy=self._retry_policy,
             now=self._clock.monotonic,
             jitter=self._jitter,
-            is_futile=lambda: self._held_s(endpoint.name) is not None,
-            retrying=lambda: self._observer.call_retried(project=self._project, operation=endpoint.name),
+            is_held=lambda: self._held_s(endpoint.name) is not None,
+            on_retry=lambda: self._observer.call_retried(project=self._project, operation=endpoint.name),
         )
 
     async def _attempt(

@@ -5,10 +5,7 @@ import gc
 from contextlib import suppress
 
 import pytest
-import stamina
 from multidict import CIMultiDict
-from prometheus_client import REGISTRY
-from stamina.instrumentation import get_on_retry_hooks
 
 from exporter.cloud.http.errors import (
     CircuitOpen,
@@ -21,7 +18,7 @@ from exporter.cloud.http.errors import (
     Unreachable,
 )
 from exporter.cloud.http.response import Response, read
-from exporter.cloud.http.retry import RetryPolicy, pause_s, retried
+from exporter.cloud.http.retry import RetryPolicy, pause_s, retry
 from tests.clock import ManualClock
 
 POLICY = RetryPolicy(attempts=4, base_s=1.0, cap_s=3.0, total_s=20.0)
@@ -79,14 +76,14 @@ def test_retry_after_is_never_cut_short(retry_after_s: float | None, spent_s: fl
     assert pause_s(error, attempt=1, spent_s=spent_s, policy=POLICY, jitter=lambda: 0.5) == wait_s
 
 
-async def run(work: object, clock: ManualClock, *, futile: bool = False, told: list[int] | None = None) -> object:
-    return await retried(
+async def run(work: object, clock: ManualClock, *, held: bool = False, told: list[int] | None = None) -> object:
+    return await retry(
         work,  # type: ignore[arg-type] # each test's own work
         policy=RetryPolicy(attempts=3, base_s=0.001, total_s=20.0),
         now=clock.monotonic,
         jitter=lambda: 1.0,
-        is_futile=lambda: futile,
-        retrying=lambda: told.append(1) if told is not None else None,
+        is_held=lambda: held,
+        on_retry=lambda: told.append(1) if told is not None else None,
     )
 
 
@@ -115,7 +112,7 @@ async def test_what_would_not_be_sent_is_not_waited_for(clock: ManualClock) -> N
         raise ServerError("op", "x")
 
     with pytest.raises(ServerError):
-        await run(work, clock, futile=True)
+        await run(work, clock, held=True)
 
     assert len(calls) == 1
 
@@ -179,10 +176,3 @@ async def test_a_pause_can_be_cancelled(clock: ManualClock) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await run(work, clock)
-
-
-def test_stamina_counts_and_logs_nothing_by_itself() -> None:
-    """With its instrumentation silenced stamina has no hooks, and put no counter into the global registry."""
-    assert stamina.is_active()
-    assert get_on_retry_hooks() == ()
-    assert "stamina_retries" not in {family.name for family in REGISTRY.collect()}
