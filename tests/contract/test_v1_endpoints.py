@@ -8,7 +8,7 @@ import pytest
 from exporter.cloud.endpoint_docs import endpoints_markdown
 from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.http.errors import Refused
-from exporter.cloud.http.response import Response, fault, read
+from exporter.cloud.http.response import Response, error_for, read_response
 from exporter.cloud.v1.endpoints import ENDPOINTS
 from exporter.cloud.v2.endpoints import ENDPOINTS as V2_ENDPOINTS
 from tests.unit.cloud.v1.fixtures import FOLDER
@@ -34,13 +34,13 @@ def test_every_recorded_answer_is_claimed_once() -> None:
 def test_every_recorded_answer_is_read(endpoint: Endpoint[Any], fixture: Fixture) -> None:
     """Trap 38: fixtures are valid JSON, and decode to the call's answer or to the failure they record."""
     body = (FOLDER / fixture.file).read_bytes()
-    reply = Response(status=200, body=body)
+    response = Response(status=200, body=body)
 
     if fixture.file.startswith("refused"):
         with pytest.raises(Refused):
-            read(reply, endpoint.answer, operation=endpoint.name, now=0.0, in_band_failure=True)
+            read_response(response, endpoint.answer, operation=endpoint.name, now=0.0, in_band_failure=True)
     else:
-        answer = read(reply, endpoint.answer, operation=endpoint.name, now=0.0, in_band_failure=True)
+        answer = read_response(response, endpoint.answer, operation=endpoint.name, now=0.0, in_band_failure=True)
         assert isinstance(answer, endpoint.answer)
         assert len(fixture.why) > 10
 
@@ -49,7 +49,7 @@ def test_every_recorded_answer_is_read(endpoint: Endpoint[Any], fixture: Fixture
 @pytest.mark.parametrize("file", ["refused.json", "refused_msg.json"])
 def test_a_failure_in_band_is_one_at_any_status(status: int, file: str) -> None:
     """Trap 8: `is_success: false` decides, whatever the text's key; the service's own 404 is no missing API."""
-    error = fault(
+    error = error_for(
         Response(status=status, body=(FOLDER / file).read_bytes()), operation="v1", now=0.0, in_band_failure=True
     )
 

@@ -13,25 +13,25 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how long one call is tried."""
+    """How often and for how long one call is attempted."""
 
     attempts: int = 3
     base_s: float = 0.5
-    """Upper bound of the pause after the first failure; doubled for each further one."""
+    """Longest pause after the first failure; doubled after each further one."""
     cap_s: float = 8.0
-    """Upper bound of every pause, save the one that the cloud asks for."""
-    total_s: float = 25.0
-    """No attempt starts later than this after the call began: less than a poll's deadline, so that the poll learns
-    what went wrong."""
+    """Longest pause of all, except one that the cloud asks for."""
+    total_s: float
+    """No attempt starts later than this after the call began. It is less than a poll's deadline, so that the poll
+    sees the error of the call and not its own timeout."""
 
 
 def pause_s(
     error: CloudError, *, attempt: int, spent_s: float, policy: RetryPolicy, jitter: Callable[[], float]
 ) -> float | None:
-    """Seconds to wait after failed attempt number `attempt` (from 1); None: do not ask again.
+    """Seconds to wait after failed attempt number `attempt` (from 1). None: do not retry.
 
-    `jitter` gives a number from 0 to 1. A pause the cloud asked for is never cut short: where it does not fit into
-    the budget, the call fails at once.
+    `jitter` returns a number from 0 to 1. A Retry-After is never shortened: where it does not fit into `total_s`, the
+    call fails at once.
     """
     if not error.retryable or attempt >= policy.attempts:
         return None

@@ -13,8 +13,8 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """One request as it came over the wire; header names in lower case."""
+class ReceivedRequest:
+    """One request as it request over the wire; header names in lower case."""
 
     method: str
     target: str
@@ -22,7 +22,7 @@ class Received:
     body: bytes
 
 
-Step = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
+Step = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -30,10 +30,10 @@ class ScriptedServer:
     """Listens on loopback; each path prefix has its steps, of which the last repeats. HTTP/1.1, kept alive."""
 
     tls: ssl.SSLContext | None = None
-    received: list[Received] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-    under_way: int = 0
-    most_under_way: int = 0
+    active: int = 0
+    max_active: int = 0
     _steps: dict[str, list[Step]] = field(default_factory=dict)
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
@@ -43,11 +43,11 @@ class ScriptedServer:
         self._steps[prefix] = list(steps)
         return self
 
-    def asked(self, prefix: str) -> list[Received]:
-        """What came for targets that start so, in the order it came."""
+    def requests_to(self, prefix: str) -> list[ReceivedRequest]:
+        """What request for targets that start so, in the order it request."""
         return [received for received in self.received if received.target.startswith(prefix)]
 
-    async def until_asked(self, times: int) -> None:
+    async def until_received(self, times: int) -> None:
         """Wait until so many requests have come."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.received) >= times)
@@ -65,7 +65,7 @@ class ScriptedServer:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0, ssl=self.tls)
         return self
 
     async def __aexit__(
@@ -78,7 +78,7 @@ class ScriptedServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._connections.add(task)
@@ -93,9 +93,9 @@ class ScriptedServer:
             with suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await writer.wait_closed()
 
-    async def _serve(self, received: Received, writer: asyncio.StreamWriter) -> None:
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+    async def _serve(self, received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        self.active += 1
+        self.max_active = max(self.max_active, self.active)
         async with self.arrived:
             self.received.append(received)
             self.arrived.notify_all()
@@ -104,10 +104,10 @@ class ScriptedServer:
         try:
             await (steps.pop(0) if len(steps) > 1 else steps[0])(received, writer)
         finally:
-            self.under_way -= 1
+            self.active -= 1
 
 
-async def _read(reader: asyncio.StreamReader) -> Received | None:
+async def _read(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -116,34 +116,34 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(method=method, target=target, headers=headers, body=body)
+    return ReceivedRequest(method=method, target=target, headers=headers, body=body)
 
 
-def answer(status: int = 200, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
+def respond(status: int = 200, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
     """Answer properly; a body that is not bytes goes out as JSON."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(status, {"Content-Length": str(len(content)), **(headers or {})}) + content)
         await writer.drain()
 
     return step
 
 
-def held_back(gate: asyncio.Event, then: Step) -> Step:
+def respond_after(gate: asyncio.Event, then: Step) -> Step:
     """Answer when the gate opens."""
 
-    async def step(received: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
         await then(received, writer)
 
     return step
 
 
-def written(*parts: bytes, then: str) -> Step:
+def send_raw(*parts: bytes, then: str) -> Step:
     """Write these bytes as they are; then "hang", "close" or "reset"."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         for part in parts:
             writer.write(part)
             await writer.drain()
@@ -160,7 +160,7 @@ def written(*parts: bytes, then: str) -> Step:
 def trickle(status: int = 200) -> Step:
     """Send a body of one byte each 20 ms, without end."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(status, {"Content-Length": "1000000"}))
         while True:
             writer.write(b" ")
@@ -173,7 +173,7 @@ def trickle(status: int = 200) -> Step:
 def flood(status: int = 200, *, announced: bool = False) -> Step:
     """Send spaces without end, as fast as they are taken."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         length = {"Content-Length": "200000000"} if announced else {"Connection": "close"}
         writer.write(_head(status, length))
         while True:

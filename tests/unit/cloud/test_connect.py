@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cloud.connect import MetadataCredentials, connect
 from exporter.cloud.http.errors import Denied, Unreachable
-from exporter.cloud.http.retry import RetryPolicy
+from exporter.settings import Metadata, Secret
 from tests.clock import ManualClock
-from tests.unit.cloud.account import JOBS, PAGE, RecordingObserver, options
-from tests.unit.cloud.scripted_server import ScriptedServer, answer
+from tests.unit.cloud.account import JOBS, PAGE, RecordingObserver, connect, options, retries
+from tests.unit.cloud.scripted_server import ScriptedServer, respond
 
-ONCE = RetryPolicy(attempts=1)
+ONCE = retries(attempts=1)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +42,7 @@ async def secure(certificate: Path) -> AsyncIterator[ScriptedServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     async with ScriptedServer(tls=context) as server:
-        yield server.on("/", answer(200, PAGE))
+        yield server.on("/", respond(200, PAGE))
 
 
 async def test_an_authority_of_ones_own_is_trusted(
@@ -52,17 +51,17 @@ async def test_an_authority_of_ones_own_is_trusted(
     """With `ca_file` a private authority is accepted."""
     given = options(secure.url, ca_file=str(certificate))
 
-    async with connect(given, clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(given, clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
 
 async def test_an_unknown_authority_is_not_trusted(
     secure: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """By default the certificate is checked, nothing is sent, and the text says what is wrong with it."""
-    async with connect(options(secure.url, retry=ONCE), clock=clock, observer=observer) as transport:
+    async with connect(options(secure.url, retry=ONCE), clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable, match="TLS: self-signed certificate"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert secure.received == []
 
@@ -73,9 +72,9 @@ async def test_a_certificate_for_another_host_is_not_trusted(
     """The name is checked too."""
     given = options(f"https://localhost:{secure.port}", ca_file=str(certificate), retry=ONCE)
 
-    async with connect(given, clock=clock, observer=observer) as transport:
+    async with connect(given, clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable, match=r"TLS: .*ostname mismatch"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
 
 async def test_checking_can_be_switched_off(
@@ -84,27 +83,27 @@ async def test_checking_can_be_switched_off(
     """`insecure_skip_verify` accepts any certificate."""
     given = options(secure.url, insecure_skip_verify=True)
 
-    async with connect(given, clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(given, clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
 
 async def test_a_server_that_does_not_speak_tls(clock: ManualClock, observer: RecordingObserver) -> None:
     """Https to a plain port is a failed handshake, and no key is sent in clear."""
-    came: list[bytes] = []
+    request: list[bytes] = []
 
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.append(await reader.read(65_536))
+        request.append(await reader.read(65_536))
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
         given = options(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", retry=ONCE)
-        async with connect(given, clock=clock, observer=observer) as transport:
+        async with connect(given, clock=clock, observer=observer) as client:
             with pytest.raises(Unreachable, match="TLS: "):
-                await transport.call(JOBS)
+                await client.call(JOBS)
 
-    assert len(came) == 1
-    assert b"SDK-HMAC-SHA256" not in came[0]
+    assert len(request) == 1
+    assert b"SDK-HMAC-SHA256" not in request[0]
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "nonsense"])
@@ -181,10 +180,10 @@ async def test_a_proxy_tunnels_tls(
     """Through a proxy https goes by CONNECT, with the proxy's user and password for the proxy alone."""
     async with proxying(Proxy()) as proxy:
         given = options(
-            secure.url, ca_file=str(certificate), proxy=lambda: f"http://ivy:hunter2@127.0.0.1:{proxy.port}"
+            secure.url, ca_file=str(certificate), proxy=Secret(f"http://ivy:hunter2@127.0.0.1:{proxy.port}")
         )
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
     assert proxy.asked == [f"CONNECT 127.0.0.1:{secure.port}"]
     assert proxy.authorized_by == ["Basic " + base64.b64encode(b"ivy:hunter2").decode()]
@@ -195,11 +194,11 @@ async def test_a_proxy_forwards_plain_http(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """Through a proxy plain http goes by its absolute address, and the signed Host is the target's."""
-    server.on("/", answer(200, PAGE))
+    server.on("/", respond(200, PAGE))
     async with proxying(Proxy()) as proxy:
-        given = options(server.url, proxy=lambda: f"http://127.0.0.1:{proxy.port}")
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+        given = options(server.url, proxy=Secret(f"http://127.0.0.1:{proxy.port}"))
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
     assert proxy.asked[0].startswith(f"GET {server.url}/v1/")
     assert server.received[0].headers["host"] == f"127.0.0.1:{server.port}"
@@ -210,22 +209,22 @@ async def test_a_proxy_that_refuses_is_named(
 ) -> None:
     """A 407 of the proxy is no answer of the cloud, and says so without its password."""
     async with proxying(Proxy(refuses=True)) as proxy:
-        given = options(secure.url, retry=ONCE, proxy=lambda: f"http://ivy:hunter2@127.0.0.1:{proxy.port}")
-        async with connect(given, clock=clock, observer=observer) as transport:
+        given = options(secure.url, retry=ONCE, proxy=Secret(f"http://ivy:hunter2@127.0.0.1:{proxy.port}"))
+        async with connect(given, clock=clock, observer=observer) as client:
             with pytest.raises(Unreachable) as caught:
-                await transport.call(JOBS)
+                await client.call(JOBS)
 
-    assert str(caught.value) == "list_jobs: unreachable: the proxy answered HTTP 407"
+    assert str(caught.value) == "list_jobs: unreachable: the proxy responded with HTTP 407"
 
 
 @pytest.mark.parametrize(
     "address,error,words",
     [
         pytest.param("http://127.0.0.1:1", Unreachable, "no connection to the proxy", id="down"),
-        pytest.param("http://[", Unreachable, "the proxy's address is no URL", id="no-url"),
-        pytest.param("http://", Unreachable, "the proxy's address is no URL", id="no-host"),
-        pytest.param("127.0.0.1:3128", Unreachable, "the proxy's address is no URL", id="no-scheme"),
-        pytest.param("", Denied, "the proxy's address cannot be read", id="empty"),
+        pytest.param("http://[", Unreachable, "the proxy's URL is invalid or has no host", id="no-url"),
+        pytest.param("http://", Unreachable, "the proxy's URL is invalid or has no host", id="no-host"),
+        pytest.param("127.0.0.1:3128", Unreachable, "the proxy's URL is invalid or has no host", id="no-scheme"),
+        pytest.param("", Denied, "the proxy's URL cannot be read", id="empty"),
     ],
 )
 async def test_a_proxy_that_cannot_be_used(
@@ -238,13 +237,13 @@ async def test_a_proxy_that_cannot_be_used(
     words: str,
 ) -> None:
     """A proxy that is down, or is none, fails the call in words of its own; nothing goes past it."""
-    server.on("/", answer(200, PAGE))
+    server.on("/", respond(200, PAGE))
 
     async with connect(
-        options(server.url, retry=ONCE, proxy=lambda: address), clock=clock, observer=observer
-    ) as transport:
+        options(server.url, retry=ONCE, proxy=Secret(address)), clock=clock, observer=observer
+    ) as client:
         with pytest.raises(error, match=words):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert server.received == []
 
@@ -254,15 +253,16 @@ async def test_the_nodes_own_services_are_asked_directly(
 ) -> None:
     """Keys of the node never take the way through the proxy; the API does."""
     credential = {"access": "A", "secret": "S", "securitytoken": "T", "expires_at": "2023-11-14T23:13:20Z"}
-    server.on("/meta-data/", answer(404)).on("/openstack/", answer(200, credential)).on("/v1/", answer(200, PAGE))
+    server.on("/meta-data/", respond(404)).on("/openstack/", respond(200, credential)).on("/v1/", respond(200, PAGE))
     async with proxying(Proxy()) as proxy:
         given = options(
             server.url,
-            proxy=lambda: f"http://127.0.0.1:{proxy.port}",
-            credentials=MetadataCredentials(base_url=server.url),
+            proxy=Secret(f"http://127.0.0.1:{proxy.port}"),
+            credentials=Metadata(),
+            metadata_url=server.url,
         )
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
     assert len(proxy.asked) == 1
     assert "/v1/" in proxy.asked[0]
@@ -278,7 +278,7 @@ async def test_the_environment_redirects_nothing(
     """Proxy variables of the environment are not consulted."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    server.on("/", answer(200, PAGE))
+    server.on("/", respond(200, PAGE))
 
-    async with connect(options(server.url), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(options(server.url), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)

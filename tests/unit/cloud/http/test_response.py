@@ -1,4 +1,4 @@
-"""What an answer means: statuses, codes, Retry-After, and what of the cloud's words may be shown."""
+"""What an received means: statuses, codes, Retry-After, and what of the cloud's words may be shown."""
 
 import json
 from email.utils import formatdate
@@ -19,7 +19,15 @@ from exporter.cloud.http.errors import (
     Throttled,
     Unsupported,
 )
-from exporter.cloud.http.response import Response, expiry, fault, read, refused_credential, retry_after_s, sanitize
+from exporter.cloud.http.response import (
+    Response,
+    error_for,
+    parse_time,
+    read_response,
+    refused_credential,
+    retry_after_s,
+    sanitize,
+)
 
 NOW = 1_700_000_000.0
 
@@ -33,7 +41,7 @@ class Page(msgspec.Struct):
     note: str = ""
 
 
-def reply(status: int, body: object = None, **headers: str) -> Response:
+def response(status: int, body: object = None, **headers: str) -> Response:
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status=status, headers=CIMultiDict(named), body=content)
@@ -43,8 +51,8 @@ def coded(code: str) -> dict[str, str]:
     return {"error_code": code, "error_msg": "no"}
 
 
-def fault_of(answer: Response, *, in_band: bool = False) -> CloudError | None:
-    return fault(answer, operation="op", now=NOW, in_band_failure=in_band)
+def error_of(received: Response, *, in_band: bool = False) -> CloudError | None:
+    return error_for(received, operation="op", now=NOW, in_band_failure=in_band)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,7 @@ def fault_of(answer: Response, *, in_band: bool = False) -> CloudError | None:
 )
 def test_status_first_then_code(status: int, code: str, kind: type[CloudError] | None) -> None:
     """The HTTP status decides, and the cloud's code refines it (API reference §8.2)."""
-    error = fault_of(reply(status, coded(code) if code else {}))
+    error = error_of(response(status, coded(code) if code else {}))
 
     assert (type(error) if error else None) is kind
     assert error is None or (error.status == status and error.code == code)
@@ -122,7 +130,7 @@ def test_status_first_then_code(status: int, code: str, kind: type[CloudError] |
 )
 def test_trap_8_v1_says_it_in_the_body(status: int, body: object, kind: type[CloudError] | None) -> None:
     """Trap 8: `is_success: false` fails a v1 call whatever the HTTP status; its code says how."""
-    error = fault_of(reply(status, body), in_band=True)
+    error = error_of(response(status, body), in_band=True)
 
     assert (type(error) if error else None) is kind
 
@@ -130,8 +138,8 @@ def test_trap_8_v1_says_it_in_the_body(status: int, body: object, kind: type[Clo
 @pytest.mark.parametrize("text_key", ["error_message", "error_msg"])
 def test_trap_8_the_text_has_two_names(text_key: str) -> None:
     """Trap 8: v1 calls its text error_message or error_msg."""
-    error = fault_of(
-        reply(200, {"is_success": False, "error_code": "M.1", text_key: "quota is used up"}), in_band=True
+    error = error_of(
+        response(200, {"is_success": False, "error_code": "M.1", text_key: "quota is used up"}), in_band=True
     )
 
     assert str(error) == "op: HTTP 200 M.1: quota is used up"
@@ -153,12 +161,12 @@ def test_trap_8_the_text_has_two_names(text_key: str) -> None:
 )
 def test_code_and_message_are_found_where_the_cloud_puts_them(body: object, text: str) -> None:
     """All shapes of reference §8.1 are read; what is none of them gives no message."""
-    assert str(fault_of(reply(400, body))) == text
+    assert str(error_of(response(400, body))) == text
 
 
 def test_html_of_a_load_balancer_is_named_not_quoted() -> None:
     """An HTML 502 is Broken, and its text says that HTML came, without the page."""
-    error = fault_of(reply(502, b"<html><b>Bad Gateway</b></html>", Content_Type="text/html; charset=utf-8"))
+    error = error_of(response(502, b"<html><b>Bad Gateway</b></html>", Content_Type="text/html; charset=utf-8"))
 
     assert isinstance(error, ServerError)
     assert str(error) == "op: HTTP 502: text/html, no message"
@@ -180,36 +188,36 @@ def test_html_of_a_load_balancer_is_named_not_quoted() -> None:
 )
 def test_a_success_that_does_not_decode_is_unintelligible(body: bytes, detail: str) -> None:
     """What does not decode names the JSON path, or says what came instead."""
-    answer = reply(200, body, Content_Type="text/html" if body == b"<html>" else "application/json")
+    received = response(200, body, Content_Type="text/html" if body == b"<html>" else "application/json")
 
     with pytest.raises(InvalidResponse) as caught:
-        read(answer, Page, operation="op", now=NOW)
+        read_response(received, Page, operation="op", now=NOW)
 
     assert detail in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "received",
     [
-        pytest.param(reply(204), id="204"),
-        pytest.param(reply(200), id="empty-200"),
-        pytest.param(reply(204, coded("ModelArts.2777")), id="204-with-a-body"),
-        pytest.param(reply(400, coded("ModelArts.2776")), id="2776"),
-        pytest.param(reply(404, coded("ModelArts.2777")), id="2777"),
+        pytest.param(response(204), id="204"),
+        pytest.param(response(200), id="empty-200"),
+        pytest.param(response(204, coded("ModelArts.2777")), id="204-with-a-body"),
+        pytest.param(response(400, coded("ModelArts.2776")), id="2776"),
+        pytest.param(response(404, coded("ModelArts.2777")), id="2777"),
     ],
 )
-def test_trap_9_not_ready_is_an_answer_where_it_may_be(answer: Response) -> None:
+def test_trap_9_not_ready_is_an_answer_where_it_may_be(received: Response) -> None:
     """Trap 9: 204, an empty body, 2776 and 2777 mean "nothing yet" there, and a failure elsewhere."""
-    assert read(answer, Page, operation="op", now=NOW, may_be_empty=True) is None
+    assert read_response(received, Page, operation="op", now=NOW, may_be_empty=True) is None
     with pytest.raises(CloudError):
-        read(answer, Page, operation="op", now=NOW)
+        read_response(received, Page, operation="op", now=NOW)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_not_ready_does_not_excuse_a_denial_or_a_breakdown(status: int) -> None:
-    """The status decides first: a 401, 403 or 500 with code 2777 fails, also where emptiness is an answer."""
+    """The status decides first: a 401, 403 or 500 with code 2777 fails, also where emptiness is an received."""
     with pytest.raises((Denied, ServerError)):
-        read(reply(status, coded("ModelArts.2777")), Page, operation="op", now=NOW, may_be_empty=True)
+        read_response(response(status, coded("ModelArts.2777")), Page, operation="op", now=NOW, may_be_empty=True)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +243,7 @@ def test_not_ready_does_not_excuse_a_denial_or_a_breakdown(status: int) -> None:
 def test_retry_after_is_seconds_or_a_date_within_bounds(value: str, wait_s: float | None) -> None:
     """Retry-After is read in both forms and clamped to 0..60 s; nonsense is as if absent."""
     assert retry_after_s({"Retry-After": value}, now=NOW) == wait_s
-    error = fault_of(reply(429, Retry_After=value))
+    error = error_of(response(429, Retry_After=value))
     assert isinstance(error, Throttled)
     assert error.retry_after_s == wait_s
 
@@ -281,7 +289,7 @@ def test_only_a_refused_credential_asks_for_another(
     status: int, code: str, in_band: bool, is_credential: bool
 ) -> None:
     """401 and APIG.0307 concern who asks; 403 concerns what is asked, where another credential does not help."""
-    error = fault_of(reply(status, {"is_success": False, **coded(code)}), in_band=in_band)
+    error = error_of(response(status, {"is_success": False, **coded(code)}), in_band=in_band)
 
     assert error
     assert refused_credential(error) is is_credential
@@ -293,15 +301,15 @@ def test_a_denial_without_an_answer_is_no_refused_credential() -> None:
 
 
 def test_a_denial_tells_of_clocks_that_differ() -> None:
-    """A 401 from a cloud whose Date is 20 minutes ahead says by how much our clock is off."""
-    error = fault_of(reply(401, coded("APIG.0301"), Date=formatdate(NOW + 1200, usegmt=True)))
+    """A 401 from a cloud whose Date is 20 minutes ahead says by how much the local clock is off."""
+    error = error_of(response(401, coded("APIG.0301"), Date=formatdate(NOW + 1200, usegmt=True)))
 
-    assert str(error) == "op: HTTP 401 APIG.0301: no (our clock is -1200 s off the cloud's)"
+    assert str(error) == "op: HTTP 401 APIG.0301: no (the local clock is -1200 s off the cloud's)"
 
 
 def test_a_denial_is_silent_on_clocks_that_agree() -> None:
     """Nothing is said of a few seconds."""
-    assert "clock" not in str(fault_of(reply(401, coded("APIG.0301"), Date=formatdate(NOW + 5, usegmt=True))))
+    assert "clock" not in str(error_of(response(401, coded("APIG.0301"), Date=formatdate(NOW + 5, usegmt=True))))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +326,7 @@ def test_a_denial_is_silent_on_clocks_that_agree() -> None:
 )
 def test_the_clouds_words_are_made_harmless(message: str, shown: str) -> None:
     """One line, 200 characters, no control characters, nothing that is or looks like a secret."""
-    assert sanitize(message, unsaid=("hunter2", "")) == shown
+    assert sanitize(message, redact=("hunter2", "")) == shown
 
 
 @settings(max_examples=100)
@@ -345,4 +353,4 @@ def test_any_words_of_the_cloud_fit_one_line(message: str) -> None:
 )
 def test_expiry_is_utc_with_any_number_of_digits(text: str, at: float | None) -> None:
     """IAM's times are read with and without fractions; nonsense is None."""
-    assert expiry(text) == at
+    assert parse_time(text) == at

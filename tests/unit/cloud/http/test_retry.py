@@ -17,7 +17,7 @@ from exporter.cloud.http.errors import (
     Throttled,
     Unreachable,
 )
-from exporter.cloud.http.response import Response, read
+from exporter.cloud.http.response import Response, read_response
 from exporter.cloud.http.retry import RetryPolicy, pause_s, retry
 from tests.clock import ManualClock
 
@@ -151,7 +151,9 @@ async def test_a_call_tried_once_leaves_nothing_to_collect(clock: ManualClock, s
     """What refers to itself piles up until the garbage collector comes by, and no pile is as high as the next."""
 
     async def work() -> object:
-        return read(Response(status=status, headers=CIMultiDict(), body=b"{}"), dict, operation="op", now=0.0)
+        return read_response(
+            Response(status=status, headers=CIMultiDict(), body=b"{}"), dict, operation="op", now=0.0
+        )
 
     async def call() -> None:
         with suppress(CloudError):

@@ -8,17 +8,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from exporter.cloud.connect import (
-    AccessKeyCredentials,
-    Credentials,
-    MetadataCredentials,
-    PasswordCredentials,
-    TargetOptions,
-    connect,
-)
+from exporter.settings import AkSk, Credentials, Metadata, Password, Secret
 from tests.clock import ManualClock
-from tests.unit.cloud.account import JOBS_V1, PAGE, RecordingObserver, asked, options
-from tests.unit.cloud.scripted_server import Received, ScriptedServer, Step, answer, written
+from tests.unit.cloud.account import JOBS_V1, PAGE, Options, RecordingObserver, connect, make_call, options
+from tests.unit.cloud.scripted_server import ReceivedRequest, ScriptedServer, Step, respond, send_raw
 
 ACCESS_KEY = "INVENTEDKEYNOBODYSEES"
 SECRET_KEY = "InventedSecretThatNobodyMaySee"
@@ -29,30 +22,24 @@ BODY = "InventedBodyNobodySees"
 SECRETS = (ACCESS_KEY, SECRET_KEY, SECURITY_TOKEN, PASSWORD, TOKEN, BODY)
 
 CREDENTIALS: dict[str, Credentials] = {
-    "aksk": AccessKeyCredentials(
-        access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY, security_token=lambda: SECURITY_TOKEN
-    ),
-    "password": PasswordCredentials(
-        username=lambda: "ivy", password=lambda: PASSWORD, domain_name=lambda: "INVENTED-DOMAIN"
-    ),
-    "metadata": MetadataCredentials(),
+    "aksk": AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY), security_token=Secret(SECURITY_TOKEN)),
+    "password": Password(username=Secret("ivy"), password=Secret(PASSWORD), domain_name=Secret("INVENTED-DOMAIN")),
+    "metadata": Metadata(),
 }
 
 
 def echo(status: int) -> Step:
     """Repeat the whole request, headers and body, in the message, as some gateways do."""
 
-    async def step(received: Received, writer: asyncio.StreamWriter) -> None:
-        sanitize = f"{dict(received.headers)} {received.body.decode()}"
-        await answer(status, {"error_code": "APIG.0301", "error_msg": sanitize, "is_success": False})(
-            received, writer
-        )
+    async def step(received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        echoed = f"{dict(received.headers)} {received.body.decode()}"
+        await respond(status, {"error_code": "APIG.0301", "error_msg": echoed, "is_success": False})(received, writer)
 
     return step
 
 
 def wrong_value() -> Step:
-    return answer(200, {"jobs": [{"id": BODY}], "note": BODY})
+    return respond(200, {"jobs": [{"id": BODY}], "note": BODY})
 
 
 FAULTS = {
@@ -61,13 +48,13 @@ FAULTS = {
     "echo-429": echo(429),
     "echo-500": echo(500),
     "echo-in-band": echo(200),
-    "html": answer(502, f"<p>{BODY}</p>".encode(), {"Content-Type": "text/html"}),
+    "html": respond(502, f"<p>{BODY}</p>".encode(), {"Content-Type": "text/html"}),
     "wrong-value": wrong_value(),
-    "truncated": answer(200, f'{{"note": "{BODY}'.encode()),
-    "closed": written(then="close"),
-    "reset": written(then="reset"),
-    "hang": written(then="hang"),
-    "good": answer(200, PAGE),
+    "truncated": respond(200, f'{{"note": "{BODY}'.encode()),
+    "closed": send_raw(then="close"),
+    "reset": send_raw(then="reset"),
+    "hang": send_raw(then="hang"),
+    "good": respond(200, PAGE),
 }
 
 
@@ -95,33 +82,31 @@ def tape() -> Iterator[Tape]:
     root.setLevel(level)
 
 
-def prepared(server: ScriptedServer, kind: str) -> TargetOptions:
-    credentials = CREDENTIALS[kind]
+def prepared(server: ScriptedServer, kind: str) -> Options:
     if kind == "metadata":
-        credentials = MetadataCredentials(base_url=server.url)
         key = {"access": ACCESS_KEY, "secret": SECRET_KEY, "securitytoken": SECURITY_TOKEN}
-        server.on("/meta-data/", answer(200, TOKEN.encode()))
-        server.on("/openstack/", answer(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
+        server.on("/meta-data/", respond(200, TOKEN.encode()))
+        server.on("/openstack/", respond(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
     if kind == "password":
         issued = {"token": {"expires_at": "2023-11-15T22:13:20Z", "project": {"id": "0123456789abcdef" * 2}}}
-        server.on("/v3/", answer(201, issued, {"X-Subject-Token": TOKEN}))
-    return options(server.url, credentials=credentials, timeout_s=0.1)
+        server.on("/v3/", respond(201, issued, {"X-Subject-Token": TOKEN}))
+    return options(server.url, credentials=CREDENTIALS[kind], metadata_url=server.url, timeout_s=0.1)
 
 
-async def everything_told(given: TargetOptions, clock: ManualClock, observer: RecordingObserver) -> str:
+async def everything_told(given: Options, clock: ManualClock, observer: RecordingObserver) -> str:
     """Every text that the calls leave behind: errors with tracebacks and all they hang on, reprs, structured logs."""
     told = [repr(given)]
     with structlog.testing.capture_logs() as lines:
-        async with connect(given, clock=clock, observer=observer) as transport:
+        async with connect(given, clock=clock, observer=observer) as client:
             for _ in range(2):
                 try:
-                    told.append(repr(await asked(transport, JOBS_V1)))
+                    told.append(repr(await make_call(client, JOBS_V1)))
                 except Exception as error:  # noqa: BLE001 - whatever comes is to be read
                     seen: BaseException | None = error
                     while seen is not None:
                         told += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
                         seen = seen.__cause__ or seen.__context__
-            told += [repr(transport), repr(vars(transport))]
+            told += [repr(client), repr(vars(client))]
     return "\n".join([*told, *map(repr, lines)])
 
 
@@ -170,7 +155,7 @@ async def test_no_fault_of_the_metadata_service_shows_a_secret(
 
 def signatures(server: ScriptedServer) -> list[str]:
     return [
-        came.headers["authorization"].rpartition("=")[2]
-        for came in server.received
-        if "authorization" in came.headers
+        request.headers["authorization"].rpartition("=")[2]
+        for request in server.received
+        if "authorization" in request.headers
     ]
