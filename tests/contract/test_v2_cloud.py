@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.cloud.http.endpoint import Caller
-from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
+from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.domain.source import PollResult, TrackedState
@@ -328,8 +328,3 @@ async def test_the_cost_over_sockets(clock: ManualClock, history: int) -> None:
         await bench.poll()
 
         assert len(bench.cloud.requests) - before <= (1 + 2) + 2
-
-
-def test_the_names_are_those_of_the_table() -> None:
-    """The three calls of the source are all there are."""
-    assert ENDPOINTS == (SEARCH, DETAIL, METRICS)
