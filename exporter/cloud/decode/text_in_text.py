@@ -1,4 +1,4 @@
-"""Opening the metric lists, which v1 sends as an object, as text that holds one, or wrapped further (trap 17)."""
+"""Unwraps the metric lists of v1, which are an object, JSON text of an object, or wrapped further (trap 17)."""
 
 from typing import TypeVar
 
@@ -8,17 +8,17 @@ from exporter.cloud.http.endpoint import NoteUnknown
 
 Content = TypeVar("Content", bound=msgspec.Struct)
 
-_WRAPPINGS = 3  # text in text, and a list around it: the documents disagree about which it is
+_MAX_WRAPPINGS = 3  # text in text, and a list around it: the documents differ
 
 
 def opened(raw: msgspec.Raw, kind: type[Content], *, field: str, note: NoteUnknown) -> Content | None:
-    """Decode an object that may be wrapped as JSON text, up to twice, or stand alone in a list.
+    """Decode an object that may be wrapped as JSON text, up to twice, or be the only element of a list.
 
-    None for null, empty text and an empty list, which all mean "nothing"; for nonsense too, which is noted.
+    None for null, empty text and an empty list, which all mean "nothing", and for invalid values (noted).
     """
     data: bytes | str = bytes(raw)
     try:
-        for _ in range(_WRAPPINGS + 1):
+        for _ in range(_MAX_WRAPPINGS + 1):
             start = data[:1] if isinstance(data, str) else data[:1].decode(errors="replace")
             match start:
                 case "{":
@@ -34,7 +34,7 @@ def opened(raw: msgspec.Raw, kind: type[Content], *, field: str, note: NoteUnkno
                     if msgspec.json.decode(data) is not None:
                         note(field, "not an object")
                     return None
-    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, and so is undecodable UTF-8
+    except (ValueError, RecursionError):  # errors of msgspec and of UTF-8 are ValueErrors
         note(field, "undecodable")
         return None
     note(field, "wrapped too deeply")

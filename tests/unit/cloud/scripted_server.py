@@ -1,4 +1,4 @@
-"""A server that does as it is told, misbehaviour included, and remembers what it was asked."""
+"""A server with scripted responses, including broken ones, that records the requests it received."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedRequest:
-    """One request as it request over the wire; header names in lower case."""
+    """One request as received; header names are in lower case."""
 
     method: str
     target: str
@@ -27,7 +27,7 @@ Step = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class ScriptedServer:
-    """Listens on loopback; each path prefix has its steps, of which the last repeats. HTTP/1.1, kept alive."""
+    """Listens on loopback. Each path prefix has steps, the last of which repeats. HTTP/1.1 with keep-alive."""
 
     tls: ssl.SSLContext | None = None
     received: list[ReceivedRequest] = field(default_factory=list)
@@ -39,29 +39,29 @@ class ScriptedServer:
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     def on(self, prefix: str, *steps: Step) -> Self:
-        """Take these steps for requests whose target starts so; the longest prefix counts."""
+        """Use these steps for requests whose target has this prefix; the longest prefix counts."""
         self._steps[prefix] = list(steps)
         return self
 
     def requests_to(self, prefix: str) -> list[ReceivedRequest]:
-        """What request for targets that start so, in the order it request."""
+        """Return the requests whose target has this prefix, in order."""
         return [received for received in self.received if received.target.startswith(prefix)]
 
     async def until_received(self, times: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until this many requests were received."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.received) >= times)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         assert self._server
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Its base URL."""
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -86,7 +86,7 @@ class ScriptedServer:
             while not writer.is_closing() and (received := await _read(reader)):
                 await self._serve(received, writer)
         except (ConnectionError, asyncio.CancelledError, ssl.SSLError):
-            pass  # the client went away, or the test is over
+            pass  # the client closed the connection, or the test has ended
         finally:
             self._connections.discard(task)
             writer.close()
@@ -120,7 +120,7 @@ async def _read(reader: asyncio.StreamReader) -> ReceivedRequest | None:
 
 
 def respond(status: int = 200, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
-    """Answer properly; a body that is not bytes goes out as JSON."""
+    """Send a valid response; a body that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
     async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
@@ -131,7 +131,7 @@ def respond(status: int = 200, body: object = None, headers: Mapping[str, str] |
 
 
 def respond_after(gate: asyncio.Event, then: Step) -> Step:
-    """Answer when the gate opens."""
+    """Wait for the event, then do the step."""
 
     async def step(received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
@@ -141,7 +141,7 @@ def respond_after(gate: asyncio.Event, then: Step) -> Step:
 
 
 def send_raw(*parts: bytes, then: str) -> Step:
-    """Write these bytes as they are; then "hang", "close" or "reset"."""
+    """Write these bytes unchanged; then "hang", "close" or "reset"."""
 
     async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         for part in parts:
@@ -158,7 +158,7 @@ def send_raw(*parts: bytes, then: str) -> Step:
 
 
 def trickle(status: int = 200) -> Step:
-    """Send a body of one byte each 20 ms, without end."""
+    """Send an endless body, one byte each 20 ms."""
 
     async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(status, {"Content-Length": "1000000"}))
@@ -171,7 +171,7 @@ def trickle(status: int = 200) -> Step:
 
 
 def flood(status: int = 200, *, announced: bool = False) -> Step:
-    """Send spaces without end, as fast as they are taken."""
+    """Send an endless body of spaces, as fast as the client reads."""
 
     async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         length = {"Content-Length": "200000000"} if announced else {"Connection": "close"}

@@ -48,10 +48,10 @@ def used(server: ScriptedServer) -> list[tuple[str, str]]:
     ]
 
 
-async def test_the_agencys_key_signs_with_its_token(
+async def test_the_key_of_the_agency_signs(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A session token first, then the key; the key's own token travels along and its end is reported."""
+    """The session token is fetched first, then the key; the security token is sent and the expiry reported."""
     server.on(TOKEN, respond(200, b"invented-session")).on(KEY, key(1)).on("/v1/", respond(200, PAGE))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -72,10 +72,10 @@ async def test_the_agencys_key_signs_with_its_token(
 
 
 @pytest.mark.parametrize("status", [404, 405, 503])
-async def test_a_service_without_sessions_is_asked_without(
+async def test_a_service_without_session_tokens(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, status: int
 ) -> None:
-    """Where the session call does not exist, or does not work now, the key is asked for without one."""
+    """Where session tokens are not available, the key is fetched without one."""
     server.on(TOKEN, respond(status)).on(KEY, key(1)).on("/v1/", respond(200, PAGE))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -87,7 +87,7 @@ async def test_a_service_without_sessions_is_asked_without(
 async def test_a_refused_session_is_renewed_once(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 401 on the key asks for another session, and then the key comes."""
+    """After a 401 the key is fetched again with a new session token."""
     server.on(TOKEN, respond(200, b"one"), respond(200, b"two")).on(KEY, UNAUTHORIZED, key(1))
     server.on("/v1/", respond(200, PAGE))
 
@@ -97,10 +97,10 @@ async def test_a_refused_session_is_renewed_once(
     assert [request.headers["x-metadata-token"] for request in server.requests_to(KEY)] == ["one", "two"]
 
 
-async def test_a_session_refused_for_ever_is_a_denial(
+async def test_a_session_that_is_refused_twice_is_denied(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """401 on the key for ever: two sessions, two refusals, and the call is denied."""
+    """After two sessions and two 401s the call is denied."""
     server.on(TOKEN, respond(200, b"one")).on(KEY, UNAUTHORIZED)
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -111,10 +111,10 @@ async def test_a_session_refused_for_ever_is_a_denial(
     assert len(server.requests_to(KEY)) == 2
 
 
-async def test_the_session_is_kept_for_the_next_key(
+async def test_the_session_token_is_reused_for_the_next_key(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """The next key, 48 minutes later, is asked for with the same session of six hours; 4.8 h later with a new one."""
+    """A key 48 minutes later is fetched with the same session token, one after 4.8 h with a new token."""
     server.on(TOKEN, respond(200, b"one"), respond(200, b"two"))
     server.on(KEY, key(1), key(2, expires_at="2023-11-15T00:01:20Z"), key(3)).on("/v1/", respond(200, PAGE))
 
@@ -129,10 +129,10 @@ async def test_the_session_is_kept_for_the_next_key(
     assert [access for access, _ in used(server)] == ["TEMPORARY1", "TEMPORARY2", "TEMPORARY3"]
 
 
-async def test_until_the_node_rotates_it_is_asked_once_a_minute(
+async def test_a_key_that_the_node_has_not_rotated_is_fetched_again(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """From 12 minutes before the end the same key may come back; it is used, and asked for again a minute later."""
+    """From 12 minutes before the end the node may return the same key; it is used, and fetched again later."""
     server.on(TOKEN, respond(404)).on(KEY, key(1), key(1), key(2)).on("/v1/", respond(200, PAGE))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -151,7 +151,7 @@ async def test_until_the_node_rotates_it_is_asked_once_a_minute(
 async def test_a_refused_key_is_fetched_again_once(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 401 of the API fetches the key anew; another one is another chance."""
+    """After a 401 of the API the key is fetched again; the call is sent once more with another key."""
     server.on(TOKEN, respond(404)).on(KEY, key(1), key(2)).on("/v1/", UNAUTHORIZED, respond(200, PAGE))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -163,7 +163,7 @@ async def test_a_refused_key_is_fetched_again_once(
 async def test_a_late_refusal_of_the_old_key_fetches_nothing(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Two calls learn of their refusal when a third has fetched the next key already: they just use that one."""
+    """Two calls that are refused after a third call has fetched the next key use that key."""
     gate = asyncio.Event()
     server.on(TOKEN, respond(404)).on(KEY, key(1), key(2)).on("/v1/", respond(200, PAGE))
     server.on("/v2/", *[respond_after(gate, UNAUTHORIZED)] * 2, respond(401), respond(200, PAGE))
@@ -179,10 +179,10 @@ async def test_a_late_refusal_of_the_old_key_fetches_nothing(
     assert len(server.requests_to(KEY)) == 2
 
 
-async def test_the_same_key_again_is_no_other_chance(
+async def test_the_refused_key_is_not_used_again(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """When the node still hands out the refused key, it is not used a second time."""
+    """If the node returns the refused key again, it is not used a second time."""
     server.on(TOKEN, respond(404)).on(KEY, key(1)).on("/v1/", UNAUTHORIZED)
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -197,7 +197,7 @@ async def test_the_same_key_again_is_no_other_chance(
 async def test_a_node_without_agency_is_denied(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, status: int
 ) -> None:
-    """No agency is a 4xx, which becomes one sentence an operator understands."""
+    """A 4xx of the key call means that the node has no agency, and the text says so."""
     server.on(TOKEN, respond(200, b"one")).on(KEY, respond(status, b"no agency", {"Content-Type": "text/plain"}))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -231,7 +231,7 @@ async def test_a_node_without_agency_is_denied(
 async def test_a_key_is_read_in_each_spelling(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, spelling: dict[str, object]
 ) -> None:
-    """Names and wrapper differ between services; all of reference §9.3 are read."""
+    """All names and wrappers of reference §9.3 are read."""
     server.on(TOKEN, respond(404)).on(KEY, respond(200, spelling)).on("/v1/", respond(200, PAGE))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -250,10 +250,10 @@ async def test_a_key_is_read_in_each_spelling(
         pytest.param(respond(200, b"text", {"Content-Type": "text/plain"}), "text/plain", id="text"),
     ],
 )
-async def test_what_is_no_key_is_unintelligible(
+async def test_an_invalid_key_is_an_invalid_response(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, step: Step, words: str
 ) -> None:
-    """An incomplete key names the field that is missing, never a value."""
+    """The error names the missing field, never a value."""
     server.on(TOKEN, respond(404)).on(KEY, step)
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -262,10 +262,10 @@ async def test_what_is_no_key_is_unintelligible(
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"two\nlines", b"\xff"], ids=["empty", "blank", "lines", "binary"])
-async def test_what_is_no_session_is_unintelligible(
+async def test_an_invalid_session_token_is_an_invalid_response(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, body: bytes
 ) -> None:
-    """A session must be text that fits into a header."""
+    """A session token must be text that a header may have."""
     server.on(TOKEN, respond(200, body))
 
     async with connect(node(server), clock=clock, observer=observer) as client:
@@ -273,10 +273,10 @@ async def test_what_is_no_session_is_unintelligible(
             await client.call(JOBS)
 
 
-async def test_no_service_at_all_is_unreachable(
+async def test_a_missing_service_is_unreachable(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A program that runs elsewhere than on a node is told that nobody answers."""
+    """Without a metadata service the call is Unreachable, with the operation of the session token."""
     server.on(TOKEN, send_raw(then="close"))
 
     async with connect(node(server, retry=retries(attempts=1)), clock=clock, observer=observer) as client:

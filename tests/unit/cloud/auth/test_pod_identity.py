@@ -43,7 +43,7 @@ def pod(server: ScriptedServer, token: Path) -> Options:
 async def test_the_mounted_token_gets_a_key(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
 ) -> None:
-    """The file's content goes as Authorization with an empty object; the key that comes signs."""
+    """The content of the file is sent as Authorization with an empty object; the key of the response signs."""
     server.on(KEY, key("POD1", expires_at="2023-11-14T23:13:20Z")).on("/v1/0", respond(200, PAGE))
 
     async with connect(pod(server, token), clock=clock, observer=observer) as client:
@@ -60,7 +60,7 @@ async def test_the_mounted_token_gets_a_key(
 async def test_the_mounted_token_is_read_at_each_fetch(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
 ) -> None:
-    """The kubelet rotates the file; the next fetch, after 48 of 60 minutes, uses what it holds then."""
+    """The kubelet rotates the file; the next fetch, after 48 of 60 minutes, uses the new content."""
     server.on(KEY, key("POD1", expires_at="2023-11-14T23:13:20Z"), key("POD2", expires_at="2023-11-15T00:01:20Z")).on(
         "/v1/0", respond(200, PAGE)
     )
@@ -80,7 +80,7 @@ async def test_the_mounted_token_is_read_at_each_fetch(
 async def test_without_the_mounted_token_calls_are_denied(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, token: Path
 ) -> None:
-    """A missing file is one sentence that names it, and nothing is sent."""
+    """The error for a missing file names it, and nothing is sent."""
     remove(token)
 
     async with connect(pod(server, token), clock=clock, observer=observer) as client:

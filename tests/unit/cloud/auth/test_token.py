@@ -1,4 +1,4 @@
-"""Tokens of IAM: bought with a password, renewed before they run out, and once when they are refused."""
+"""Tokens of IAM: requested with a password, renewed before they expire, and once when they are refused."""
 
 import asyncio
 import json
@@ -38,19 +38,19 @@ def login(server: ScriptedServer, **changes: object) -> Options:
     return options(server.url, **{"credentials": LOGIN, **changes})
 
 
-async def test_trap_32_and_31_the_token_comes_in_a_header_and_goes_out_in_one(
+async def test_traps_31_and_32_the_token_is_received_and_sent_in_headers(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Traps 31 and 32: X-Subject-Token in, X-Auth-Token out, no Authorization; a token of 20 kB fits."""
+    """Traps 31 and 32: the token is in X-Subject-Token and is sent as X-Auth-Token, alone; 20 kB are accepted."""
     token = "MII" + "y" * 20_000
     server.on(IAM, token_issued(token)).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
         assert await client.call(JOBS)
 
-    bought, called = server.received
-    assert bought.target == "/v3/auth/tokens?nocatalog=true"
-    assert json.loads(bought.body) == {
+    login_request, called = server.received
+    assert login_request.target == "/v3/auth/tokens?nocatalog=true"
+    assert json.loads(login_request.body) == {
         "auth": {
             "identity": {
                 "methods": ["password"],
@@ -78,8 +78,10 @@ async def test_trap_33_the_scope_is_the_project_of_the_urls(
     assert server.requests_to("/v1/") == []
 
 
-async def test_a_name_is_a_scope_too(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
-    """With a project's name only, the token is asked for by name."""
+async def test_a_project_name_is_a_scope(
+    server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
+) -> None:
+    """With a project name only, the token is requested for that name."""
     server.on(IAM, token_issued()).on("/v1/", respond(200, PAGE))
 
     async with connect(
@@ -90,7 +92,7 @@ async def test_a_name_is_a_scope_too(server: ScriptedServer, clock: ManualClock,
     assert json.loads(server.received[0].body)["auth"]["scope"] == {"project": {"name": "eu-de_vision"}}
 
 
-async def test_one_token_serves_until_four_fifths_of_its_life(
+async def test_a_token_is_replaced_at_80_percent_of_its_lifetime(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """A token of 24 h is kept for 19.2 h, then replaced while it is still valid."""
@@ -108,10 +110,10 @@ async def test_one_token_serves_until_four_fifths_of_its_life(
     assert observer.expiries == [START + DAY_S, START + 2 * DAY_S]
 
 
-async def test_twenty_calls_share_one_purchase(
+async def test_twenty_calls_share_one_token_request(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Twenty calls without a token buy one, all together; when it is due they buy one again."""
+    """Twenty concurrent calls without a token request one; when it has expired they request one again."""
     gate = asyncio.Event()
     server.on(IAM, respond_after(gate, token_issued("first")), respond_after(gate, token_issued("second")))
     server.on("/v1/", respond(200, PAGE))
@@ -123,7 +125,7 @@ async def test_twenty_calls_share_one_purchase(
         assert all(await asyncio.gather(*calls))
         assert len(server.requests_to(IAM)) == 1
         gate.clear()
-        clock.turn(DAY_S + 1)  # run out by now
+        clock.turn(DAY_S + 1)  # expired
         calls = [asyncio.create_task(make_call(client)) for _ in range(20)]
         await server.until_received(22)
         gate.set()
@@ -132,10 +134,10 @@ async def test_twenty_calls_share_one_purchase(
     assert len(server.requests_to(IAM)) == 2
 
 
-async def test_refused_once_the_token_is_renewed_once(
+async def test_a_refused_token_is_renewed_once(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 401 on a token that was good buys another, and the call succeeds: four requests in all."""
+    """After a 401 another token is requested, and the call succeeds: four requests in all."""
     server.on(IAM, token_issued("first"), token_issued("second")).on("/v1/", EXPIRED, respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -146,10 +148,10 @@ async def test_refused_once_the_token_is_renewed_once(
     assert observer.circuit == [False]
 
 
-async def test_refused_for_ever_the_number_of_requests_is_exact(
+async def test_a_token_that_is_always_refused_is_requested_twice(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """401 for ever: two tokens, two refusals, then nothing for 330 s."""
+    """If every token is refused there are two tokens, two refusals, and no request for 330 s."""
     server.on(IAM, token_issued("first"), token_issued("second")).on("/v1/", EXPIRED)
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -163,10 +165,10 @@ async def test_refused_for_ever_the_number_of_requests_is_exact(
     assert len(server.requests_to("/v1/")) == 2
 
 
-async def test_many_refused_at_once_share_one_renewal(
+async def test_concurrent_refusals_share_one_renewal(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Nine calls whose token was revoked under way buy one new token, and all succeed with it."""
+    """Nine running calls whose token is revoked request one new token, and all succeed with it."""
     gate = asyncio.Event()
     refused = respond_after(gate, EXPIRED)
     server.on(IAM, token_issued("first"), token_issued("second"))
@@ -183,10 +185,10 @@ async def test_many_refused_at_once_share_one_renewal(
     assert observer.circuit == [False]
 
 
-async def test_when_the_new_token_is_refused_too_it_is_tried_by_one(
+async def test_a_renewed_token_is_probed_by_one_call(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Five calls refused under way buy one token; one tries it, is refused, and the other four are not sent again."""
+    """Five refused calls request one token; one is sent with it and refused, the other four are not sent again."""
     gate = asyncio.Event()
     server.on(IAM, token_issued("first"), token_issued("second"))
     server.on("/v1/", respond(200, PAGE)).on("/v2/", respond_after(gate, EXPIRED))
@@ -204,10 +206,10 @@ async def test_when_the_new_token_is_refused_too_it_is_tried_by_one(
     assert observer.circuit == [False, True]
 
 
-async def test_a_token_is_not_renewed_again_and_again(
+async def test_a_token_is_renewed_at_most_once_a_minute(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Where one operation answers 401 for ever and another works, tokens are bought at most once a minute."""
+    """Where one operation always returns 401 and another works, tokens are requested at most once a minute."""
     server.on(IAM, token_issued("first"), token_issued("second"), token_issued("third"))
     server.on("/v1/", respond(200, PAGE)).on("/v2/", EXPIRED, respond(200, PAGE), EXPIRED)
 
@@ -228,7 +230,7 @@ async def test_a_token_is_not_renewed_again_and_again(
 async def test_a_failed_refresh_keeps_the_old_token_while_it_is_valid(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """IAM down when the token is due: the old one serves on, IAM is asked each 30 s, and calls fail at its end."""
+    """While IAM is down the old token is used, a new one is requested each 30 s, and calls fail after its end."""
     server.on(IAM, token_issued("first"), respond(503)).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server, retry=retries(attempts=1)), clock=clock, observer=observer) as client:
@@ -249,10 +251,10 @@ async def test_a_failed_refresh_keeps_the_old_token_while_it_is_valid(
     assert {request.headers["x-auth-token"] for request in server.requests_to("/v1/")} == {"first"}
 
 
-async def test_trap_34_a_refused_password_is_not_tried_each_half_minute(
+async def test_trap_34_a_refused_password_is_sent_each_330_s(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Trap 34: with the old token still valid, a password that is wrong by now is tried each 330 s."""
+    """Trap 34: while the old token is valid, a password that is refused is sent each 330 s."""
     server.on(IAM, token_issued("first"), UNAUTHORIZED).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -268,7 +270,7 @@ async def test_trap_34_a_refused_password_is_not_tried_each_half_minute(
     assert observer.circuit == [False]
 
 
-async def test_trap_34_a_wrong_password_is_tried_twice(
+async def test_trap_34_a_wrong_password_is_sent_twice(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """Trap 34: twenty calls with a wrong password are two logins, then a pause of 330 s."""
@@ -285,10 +287,10 @@ async def test_trap_34_a_wrong_password_is_tried_twice(
     assert observer.circuit == [False, True, False]
 
 
-async def test_a_renewal_that_fails_leaves_the_denial(
+async def test_a_failed_renewal_keeps_the_denial(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Token refused and IAM down: the call is denied, as the cloud said."""
+    """If the token is refused and IAM is down, the call fails with the denial."""
     server.on(IAM, token_issued(), send_raw(then="close")).on("/v1/", EXPIRED)
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -299,10 +301,10 @@ async def test_a_renewal_that_fails_leaves_the_denial(
     assert observer.calls[-1] == ("iam_token", "unreachable")
 
 
-async def test_a_rotated_password_buys_the_next_token(
+async def test_a_rotated_password_is_used_for_the_next_token(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """The password is read at each purchase."""
+    """The password is read at each token request."""
     passwords = iter(["old", "new"])
     credentials = Password(
         username=Secret("ivy"),
@@ -331,10 +333,10 @@ async def test_a_rotated_password_buys_the_next_token(
         pytest.param(respond(201, None), "an empty body", id="empty"),
     ],
 )
-async def test_an_answer_that_is_no_token_is_unintelligible(
+async def test_a_response_without_a_token_is_invalid(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, step: Step, words: str
 ) -> None:
-    """What IAM says must hold a token, its end and its project; else the text says what is missing."""
+    """A response without token, expiry or project is invalid, and the text names what is missing."""
     server.on(IAM, step)
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -342,10 +344,10 @@ async def test_an_answer_that_is_no_token_is_unintelligible(
             await client.call(JOBS)
 
 
-async def test_a_clock_ahead_of_the_clouds_does_not_buy_a_token_a_call(
+async def test_a_token_that_seems_expired_is_not_requested_at_each_call(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A token that seems to have run out already is used all the same, and replaced once a minute at most."""
+    """A token that seems to have expired is used nevertheless, and replaced at most once a minute."""
     server.on(IAM, token_issued(expires_at="2023-11-14T20:00:00Z")).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
@@ -358,56 +360,56 @@ async def test_a_clock_ahead_of_the_clouds_does_not_buy_a_token_a_call(
     assert len(server.requests_to(IAM)) == 2
 
 
-async def test_a_purchase_outlives_the_call_that_began_it(
+async def test_a_token_request_outlives_its_caller(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A poll cut off while its token is bought leaves the purchase to the next poll."""
+    """A token request continues when its caller is cancelled, and the next call uses the token."""
     gate = asyncio.Event()
     server.on(IAM, respond_after(gate, token_issued())).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
-        cut_off = asyncio.create_task(make_call(client))
+        cancelled = asyncio.create_task(make_call(client))
         await server.until_received(1)
-        cut_off.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await cut_off
+            await cancelled
         gate.set()
         assert await client.call(JOBS)
 
     assert len(server.requests_to(IAM)) == 1
 
 
-async def test_closing_stops_a_purchase_under_way(
+async def test_closing_cancels_a_token_request(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """At the end nothing is left running, though IAM never answered."""
+    """Closing leaves no task running, even if IAM has not responded."""
     server.on(IAM, send_raw(then="hang"))
     before = asyncio.all_tasks()
 
     async with connect(login(server), clock=clock, observer=observer) as client:
-        cut_off = asyncio.create_task(make_call(client))
+        cancelled = asyncio.create_task(make_call(client))
         await server.until_received(1)
-        cut_off.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await cut_off
+            await cancelled
 
     left = {task for task in asyncio.all_tasks() - before if task.get_name() == "credentials refresh"}
     assert left == set()
 
 
-async def test_a_purchase_nobody_waits_for_may_fail(
+async def test_a_token_request_without_callers_may_fail(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """When the only caller was cut off, a failure of IAM is not reported as forgotten; the next call asks anew."""
+    """If the only caller was cancelled, an error of IAM causes no warning; the next call requests again."""
     gate = asyncio.Event()
     server.on(IAM, respond_after(gate, send_raw(then="close")), token_issued()).on("/v1/", respond(200, PAGE))
 
     async with connect(login(server), clock=clock, observer=observer) as client:
-        cut_off = asyncio.create_task(make_call(client))
+        cancelled = asyncio.create_task(make_call(client))
         await server.until_received(1)
-        cut_off.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await cut_off
+            await cancelled
         gate.set()
         await observer.until_called(1)
         assert await client.call(JOBS)
@@ -415,10 +417,10 @@ async def test_a_purchase_nobody_waits_for_may_fail(
     assert observer.calls == [("iam_token", "unreachable"), ("iam_token", "ok"), ("list_jobs", "ok")]
 
 
-async def test_an_iam_that_is_down_is_unreachable_for_the_call(
+async def test_an_error_of_iam_fails_the_call(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Without any token a failure of IAM is the failure of the call, retried like one."""
+    """Without a token an error of IAM is the error of the call, and is retried."""
     server.on(IAM, send_raw(then="close"))
 
     async with connect(login(server), clock=clock, observer=observer) as client:

@@ -1,4 +1,4 @@
-"""Each fault of the cloud over a real socket: its error, its outcome, and how often it is asked again."""
+"""Each failure of the cloud over a real socket: its error, its outcome, and the number of attempts."""
 
 import asyncio
 import gzip
@@ -89,7 +89,7 @@ SHORT = {"timeout_s": 0.15}
         ),
     ],
 )
-async def test_each_fault_has_its_error_and_its_number_of_attempts(
+async def test_each_failure_has_its_error_and_its_number_of_attempts(
     *,
     server: ScriptedServer,
     clock: ManualClock,
@@ -99,7 +99,7 @@ async def test_each_fault_has_its_error_and_its_number_of_attempts(
     attempts: int,
     words: str,
 ) -> None:
-    """What asking again can help is asked three times, all else once; the outcome of each exchange is reported."""
+    """A call is attempted three times where a retry can help, else once; the outcome of each request is reported."""
     server.on("/", step)
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -124,10 +124,10 @@ async def test_each_fault_has_its_error_and_its_number_of_attempts(
         pytest.param(trickle(500), id="slow-trickle-of-a-failure"),
     ],
 )
-async def test_the_deadline_covers_connect_headers_and_body(
+async def test_the_timeout_covers_connect_headers_and_body(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, step: Step
 ) -> None:
-    """Wherever the answer hangs, the call ends at the deadline of one request; nothing hangs on."""
+    """Wherever the response hangs, the call ends at the timeout of one request."""
     server.on("/", step)
     once = retries(attempts=1)
 
@@ -139,10 +139,10 @@ async def test_the_deadline_covers_connect_headers_and_body(
     assert observer.calls == [("list_jobs", "unreachable")]
 
 
-async def test_the_callers_own_deadline_cuts_a_call_off(
+async def test_the_timeout_of_the_caller_cancels_a_call(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A poll's deadline around the call ends it as the poll's, reported as an exchange without an answer."""
+    """The timeout of a poll ends the call with TimeoutError; the request is reported as unreachable."""
     server.on("/", send_raw(then="hang"))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -154,10 +154,10 @@ async def test_the_callers_own_deadline_cuts_a_call_off(
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "endless"])
-async def test_an_oversized_answer_is_not_read_to_its_end(
+async def test_an_oversized_response_is_not_read_to_its_end(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, announced: bool
 ) -> None:
-    """An answer beyond the cap is dropped as soon as the cap is passed, and is not asked for again."""
+    """A response is dropped as soon as it exceeds the limit, and the call is not retried."""
     server.on("/", flood(announced=announced))
 
     async with connect(options(server.url, max_response_bytes=100_000), clock=clock, observer=observer) as client:
@@ -167,10 +167,10 @@ async def test_an_oversized_answer_is_not_read_to_its_end(
     assert len(server.received) == 1
 
 
-async def test_a_compressed_bomb_is_measured_unpacked(
+async def test_the_limit_applies_to_the_decompressed_size(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Ten million zeros compress to ten kB; the cap counts what comes out."""
+    """Ten million zeros compress to ten kB; the limit applies to the decompressed size."""
     server.on("/", respond(200, gzip.compress(b"0" * 10_000_000), {"Content-Encoding": "gzip"}))
 
     async with connect(options(server.url, max_response_bytes=100_000), clock=clock, observer=observer) as client:
@@ -178,10 +178,10 @@ async def test_a_compressed_bomb_is_measured_unpacked(
             await client.call(JOBS)
 
 
-async def test_an_oversized_failure_is_still_that_failure(
+async def test_an_oversized_error_response_keeps_its_error(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Of a 503 with an endless body the status is enough."""
+    """A 503 with an endless body is a ServerError: the status is enough."""
     server.on("/", flood(503))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -189,10 +189,10 @@ async def test_an_oversized_failure_is_still_that_failure(
             await client.call(JOBS)
 
 
-async def test_redirects_are_not_followed_and_take_no_credentials_along(
+async def test_redirects_are_not_followed(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A redirect to another host fails the call, and the other host never hears of it."""
+    """A redirect to another host fails the call, and nothing is sent to the other host."""
     async with ScriptedServer() as other:
         other.on("/", respond(200, PAGE))
         server.on("/", respond(307, None, {"Location": f"{other.url}/elsewhere"}))
@@ -206,7 +206,7 @@ async def test_redirects_are_not_followed_and_take_no_credentials_along(
 
 
 async def test_connection_refused(clock: ManualClock, observer: RecordingObserver) -> None:
-    """Nobody listening is Unreachable, retried, and says so."""
+    """A refused connection is Unreachable and retried, and the text says so."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connecting is refused
         async with connect(
@@ -219,16 +219,16 @@ async def test_connection_refused(clock: ManualClock, observer: RecordingObserve
 
 
 async def test_a_name_that_does_not_resolve(clock: ManualClock, observer: RecordingObserver) -> None:
-    """A host without an address is Unreachable and says so; .invalid never resolves (RFC 6761)."""
+    """A host without an address is Unreachable, and the text says so; .invalid never resolves (RFC 6761)."""
     async with connect(options("http://modelarts.invalid"), clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable, match="the host name does not resolve"):
             await client.call(JOBS)
 
 
-async def test_a_retry_is_signed_anew(
+async def test_a_retry_has_a_new_signature(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """After a 503 the call succeeds at its second attempt, with a date of its own."""
+    """After a 503 the second attempt succeeds; it is signed with its own date."""
 
     async def breaks(_: object, writer: asyncio.StreamWriter) -> None:
         clock.turn(1.0)
@@ -249,7 +249,7 @@ async def test_a_retry_is_signed_anew(
 async def test_a_short_retry_after_is_waited_for(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Trap 35: the second attempt comes no sooner than the cloud asked, 0.2 s after the first."""
+    """Trap 35: the second attempt starts no earlier than Retry-After, 0.2 s after the first."""
     loop = asyncio.get_running_loop()
     at: list[float] = []
 
@@ -270,7 +270,7 @@ async def test_a_short_retry_after_is_waited_for(
 
 
 class SumOf:
-    """A clock that runs, from where the manual one stands."""
+    """A manual clock plus a running one."""
 
     def __init__(self, manual: ManualClock, running: Callable[[], float]) -> None:
         self._manual = manual
@@ -285,10 +285,10 @@ class SumOf:
         return self._manual.monotonic() + self._running()
 
 
-async def test_a_long_retry_after_fails_at_once_and_is_kept_by_later_calls(
+async def test_a_long_retry_after_fails_at_once_and_applies_to_later_calls(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Told to wait 60 s with a budget of 25 s, the call fails now; until the minute is over nothing of it is sent."""
+    """With a Retry-After of 60 s and a budget of 25 s the call fails at once; for 60 s the operation is not sent."""
     server.on("/", respond(429, None, {"Retry-After": "3600"}), respond(200, PAGE))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -297,7 +297,7 @@ async def test_a_long_retry_after_fails_at_once_and_is_kept_by_later_calls(
         clock.turn(30.0)
         with pytest.raises(Throttled, match="not sent") as second:
             await client.call(JOBS)
-        assert await client.call(METRICS)  # another operation is not concerned
+        assert await client.call(METRICS)  # another operation is not affected
         clock.turn(30.0)
         assert await client.call(JOBS)
 
@@ -307,10 +307,10 @@ async def test_a_long_retry_after_fails_at_once_and_is_kept_by_later_calls(
     assert observer.withheld == [("list_jobs", "throttled")]
 
 
-async def test_the_circuit_opens_tries_and_closes(
+async def test_the_circuit_opens_and_closes(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Five exchanges without an answer open the circuit; nothing is sent for 30 s; one good trial closes it."""
+    """Five requests without a response open the circuit; nothing is sent for 30 s; a successful trial closes it."""
     server.on("/", send_raw(then="close"))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -343,7 +343,7 @@ async def test_the_circuit_opens_tries_and_closes(
 async def test_a_failing_operation_leaves_the_others_alone(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """While one operation's circuit is open the others are asked as ever."""
+    """While the circuit of one operation is open, other operations are sent as usual."""
     server.on("/v1/", respond(429)).on("/v2/", respond(200, PAGE))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -355,10 +355,10 @@ async def test_a_failing_operation_leaves_the_others_alone(
         assert await client.call(METRICS)
 
 
-async def test_a_quick_row_of_broken_single_answers_does_not_open_the_circuit(
+async def test_a_burst_of_server_errors_does_not_open_the_circuit(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Nine 500s in one moment may be about the things asked for: a tenth is sent. A lasting row opens the circuit."""
+    """Nine 500s in a burst may concern single objects: a tenth call is sent. If they last, the circuit opens."""
     server.on("/", respond(500))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -375,7 +375,7 @@ async def test_a_quick_row_of_broken_single_answers_does_not_open_the_circuit(
 
 
 async def test_one_trial_at_a_time(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
-    """While the trial is under way other calls are held back; cut off, it leaves the trial to the next."""
+    """While a trial is running other calls are held back; if it is cancelled, the next call is the trial."""
     gate = asyncio.Event()
     given = options(server.url, circuit=CircuitPolicy(failure_threshold=1), retry=retries(attempts=1))
     server.on("/", send_raw(then="close"), send_raw(then="hang"), respond_after(gate, respond(200, PAGE)))
@@ -384,11 +384,11 @@ async def test_one_trial_at_a_time(server: ScriptedServer, clock: ManualClock, o
         with pytest.raises(Unreachable):
             await client.call(JOBS)
         clock.turn(30.0)
-        cut_off = asyncio.create_task(make_call(client, JOBS))
+        cancelled = asyncio.create_task(make_call(client, JOBS))
         await server.until_received(2)
-        cut_off.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await cut_off
+            await cancelled
         trial = asyncio.create_task(make_call(client, JOBS))
         await server.until_received(3)
         with pytest.raises(CircuitOpen, match="in 0 s"):
@@ -399,10 +399,10 @@ async def test_one_trial_at_a_time(server: ScriptedServer, clock: ManualClock, o
     assert len(server.received) == 3
 
 
-async def test_nothing_of_the_http_library_leaves(
+async def test_no_exception_of_the_http_library_is_chained(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Errors carry no chained exception of the HTTP library, for these hold the request's headers."""
+    """Errors have no chained exception of the HTTP library: these hold the headers of the request."""
     server.on("/", send_raw(then="close"))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:

@@ -1,4 +1,4 @@
-"""What goes out over the wire."""
+"""The requests that are sent, and the decoding of their responses."""
 
 import asyncio
 import gzip
@@ -31,8 +31,8 @@ from tests.unit.cloud.account import (
 from tests.unit.cloud.scripted_server import ScriptedServer, respond, respond_after
 
 
-async def test_an_answer_is_decoded(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
-    """A call gives the decoded answer, and the observer hears of one exchange that went well."""
+async def test_a_response_is_decoded(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
+    """A call returns the decoded response, and one successful request is reported."""
     server.on("/", respond(200, PAGE))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -48,7 +48,7 @@ async def test_an_answer_is_decoded(server: ScriptedServer, clock: ManualClock, 
 async def test_the_bytes_that_are_signed_are_sent(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Signing what arrived, with the date that arrived, gives the signature that arrived; query and body included."""
+    """Signing the received request with the received date gives the received signature, for query and body too."""
     server.on("/", respond(200, PAGE))
     query = {"zone": "a b/ü~*", "filter": "x=1&y", "empty": ""}
 
@@ -74,10 +74,10 @@ async def test_the_bytes_that_are_signed_are_sent(
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_only_json_is_accepted_and_nothing_is_remembered(
+async def test_only_json_is_accepted_and_no_cookie_is_kept(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Requests accept JSON only, say who asks, and never carry a cookie that a server tried to set."""
+    """Requests accept JSON only, have a User-Agent, and never a cookie that a server tried to set."""
     server.on("/", respond(200, PAGE, {"Set-Cookie": "session=1; Path=/"}))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
@@ -94,7 +94,7 @@ async def test_only_json_is_accepted_and_nothing_is_remembered(
 async def test_path_values_are_encoded(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A value in the path cannot leave its segment, and a prefix of the endpoint stays."""
+    """A value in the path cannot leave its segment, and a path prefix of the endpoint is kept."""
     task = Endpoint(name="task", method="GET", path="/v2/{project_id}/tasks/{task}", answer=Page, notes="")
     server.on("/", respond(200, PAGE))
 
@@ -107,7 +107,7 @@ async def test_path_values_are_encoded(
 async def test_the_project_id_comes_from_the_credentials(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """With a project's name only, {project_id} is what the token says."""
+    """With a project name only, {project_id} is the id of the project in the token."""
     server.on("/v3/auth/tokens", token_issued(project_id="f" * 32)).on("/v1/", respond(200, PAGE))
     given = options(server.url, credentials=LOGIN, project_id="", project_name="eu-de_vision")
 
@@ -118,7 +118,7 @@ async def test_the_project_id_comes_from_the_credentials(
     assert server.received[1].target == f"/v1/{'f' * 32}/jobs"
 
 
-async def test_nothing_yet_is_none(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
+async def test_not_ready_is_none(server: ScriptedServer, clock: ManualClock, observer: RecordingObserver) -> None:
     """A 204 is None where the endpoint may be empty, and counts as a success."""
     server.on("/", respond(204))
 
@@ -128,20 +128,20 @@ async def test_nothing_yet_is_none(server: ScriptedServer, clock: ManualClock, o
     assert observer.calls == [("metrics", "ok")]
 
 
-async def test_a_compressed_answer_is_understood(
+async def test_a_compressed_response_is_decoded(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Compression by gzip is asked for and undone."""
+    """A gzip response is decompressed."""
     server.on("/", respond(200, gzip.compress(msgspec.json.encode(PAGE)), {"Content-Encoding": "gzip"}))
 
     async with connect(options(server.url), clock=clock, observer=observer) as client:
         assert await client.call(JOBS) == Page(jobs=[Item(id=7)])
 
 
-async def test_calls_under_way_are_bounded_and_leave_room_for_another_kind(
+async def test_concurrent_calls_are_limited_and_leave_a_slot_for_another_operation(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """With a concurrency of 3, twelve calls of one kind occupy two places, and another kind finds the third free."""
+    """With a concurrency of 3, twelve calls of one operation use two slots; another operation gets the third."""
     gate = asyncio.Event()
 
     server.on("/v1/", respond(200, PAGE)).on("/v2/", respond_after(gate, respond(200, PAGE)))

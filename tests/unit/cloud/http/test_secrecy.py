@@ -1,4 +1,4 @@
-"""No fault, at debug level, shows a secret: not in logs, error texts, reprs or tracebacks."""
+"""No failure shows a secret at debug level: not in logs, error texts, reprs or tracebacks."""
 
 import asyncio
 import logging
@@ -59,14 +59,14 @@ FAULTS = {
 
 
 class Tape(logging.Handler):
-    """Keeps every line of the standard library's loggers."""
+    """Records every line of the standard library's loggers."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it, with its traceback."""
+        """Record it, with its traceback."""
         self.lines.append(self.format(record))
 
 
@@ -93,21 +93,21 @@ def prepared(server: ScriptedServer, kind: str) -> Options:
     return options(server.url, credentials=CREDENTIALS[kind], metadata_url=server.url, timeout_s=0.1)
 
 
-async def everything_told(given: Options, clock: ManualClock, observer: RecordingObserver) -> str:
-    """Every text that the calls leave behind: errors with tracebacks and all they hang on, reprs, structured logs."""
-    told = [repr(given)]
+async def all_texts(given: Options, clock: ManualClock, observer: RecordingObserver) -> str:
+    """Return all texts of the calls: errors with tracebacks, attributes and chain, reprs, structured logs."""
+    texts = [repr(given)]
     with structlog.testing.capture_logs() as lines:
         async with connect(given, clock=clock, observer=observer) as client:
             for _ in range(2):
                 try:
-                    told.append(repr(await make_call(client, JOBS_V1)))
-                except Exception as error:  # noqa: BLE001 - whatever comes is to be read
+                    texts.append(repr(await make_call(client, JOBS_V1)))
+                except Exception as error:  # noqa: BLE001 - the text of any exception is checked
                     seen: BaseException | None = error
                     while seen is not None:
-                        told += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
+                        texts += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
                         seen = seen.__cause__ or seen.__context__
-            told += [repr(client), repr(vars(client))]
-    return "\n".join([*told, *map(repr, lines)])
+            texts += [repr(client), repr(vars(client))]
+    return "\n".join([*texts, *map(repr, lines)])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -115,42 +115,42 @@ async def everything_told(given: Options, clock: ManualClock, observer: Recordin
 async def test_no_fault_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, kind: str, fault: str
 ) -> None:
-    """With each kind of credentials each fault is told without any secret, and each exchange in one line of log."""
+    """For each kind of credentials and each failure no text has a secret, and each request has one line of log."""
     given = prepared(server, kind)
     server.on("/v1/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer)
+    texts = await all_texts(given, clock, observer)
 
-    told += "\n".join(tape.lines)
-    assert [secret for secret in SECRETS if secret in told] == []
-    assert [f"Signature={piece}" for piece in signatures(server) if piece in told] == []
-    assert told.count("'event': 'call.finished'") == len(observer.calls) > 0
+    texts += "\n".join(tape.lines)
+    assert [secret for secret in SECRETS if secret in texts] == []
+    assert [f"Signature={piece}" for piece in signatures(server) if piece in texts] == []
+    assert texts.count("'event': 'call.finished'") == len(observer.calls) > 0
 
 
 @pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
 async def test_no_fault_of_iam_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
 ) -> None:
-    """IAM may repeat the login it was sent, password included; nobody else does."""
+    """IAM may repeat the login it received, including the password; no text does."""
     given = prepared(server, "password")
     server.on("/v3/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+    texts = await all_texts(given, clock, observer) + "\n".join(tape.lines)
 
-    assert [secret for secret in SECRETS if secret in told] == []
+    assert [secret for secret in SECRETS if secret in texts] == []
 
 
 @pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
 async def test_no_fault_of_the_metadata_service_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
 ) -> None:
-    """The metadata service may repeat the session it was sent; nobody else does."""
+    """The metadata service may repeat the session token it received; no text does."""
     given = prepared(server, "metadata")
     server.on("/openstack/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+    texts = await all_texts(given, clock, observer) + "\n".join(tape.lines)
 
-    assert [secret for secret in SECRETS if secret in told] == []
+    assert [secret for secret in SECRETS if secret in texts] == []
 
 
 def signatures(server: ScriptedServer) -> list[str]:
