@@ -9,8 +9,7 @@ from exporter.app.events import Observed
 from exporter.app.project import identity, plan, watching
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock
-from exporter.polling.memory import ProjectMemory
-from exporter.polling.poller import ProjectPoller
+from exporter.polling.poller import ProjectPoller, ProjectState
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Collection, Settings, Target
@@ -48,7 +47,7 @@ class Daemon:
         self,
         settings: Settings,
         *,
-        memory: Mapping[str, ProjectMemory],
+        memory: Mapping[str, ProjectState],
         schedule: Schedule,
         store: SnapshotStore,
         clock: Clock,
@@ -64,7 +63,7 @@ class Daemon:
         self._changing = asyncio.Lock()
         self._closed = False
 
-    def dump(self) -> dict[str, ProjectMemory]:
+    def dump(self) -> dict[str, ProjectState]:
         """Tell what must survive, of all projects ever watched."""
         now = {project: watched.poller.dump() for project, watched in self._watched.items()}
         return {**self._memory, **now}

@@ -12,7 +12,7 @@ from exporter.app.output import Output
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
 from exporter.metrics.families.self_metrics import SelfMetrics
-from exporter.polling.memory import ProjectMemory
+from exporter.polling.poller import ProjectState
 from exporter.polling.statefile import StateFile
 from exporter.polling.store import SnapshotStore
 
@@ -34,7 +34,7 @@ class StatePersistence:
         """Whether there is a state file."""
         return self._file is not None
 
-    def load(self) -> Mapping[str, ProjectMemory]:
+    def load(self) -> Mapping[str, ProjectState]:
         """Read what was remembered. Raises OSError when the file is there and cannot be read."""
         if self._file is None:
             return {}
@@ -43,7 +43,7 @@ class StatePersistence:
             _log.warning("state.set_aside", reason=warning)
         return memory
 
-    def save(self, memory: Mapping[str, ProjectMemory]) -> None:
+    def save(self, memory: Mapping[str, ProjectState]) -> None:
         """Write what is remembered; the first failure in a row is logged. Never raises."""
         if self._file is None:
             return
@@ -68,7 +68,7 @@ class Publication:
         self,
         store: SnapshotStore,
         *,
-        dump: Callable[[], Mapping[str, ProjectMemory]],
+        dump: Callable[[], Mapping[str, ProjectState]],
         output: Output,
         state: StatePersistence,
     ) -> None:
@@ -104,7 +104,7 @@ class Publication:
     async def _on_change(self, _: Snapshot) -> None:
         await self.publish()
 
-    def _write_and_show(self, snapshot: Snapshot, memory: Mapping[str, ProjectMemory]) -> None:
+    def _write_and_show(self, snapshot: Snapshot, memory: Mapping[str, ProjectState]) -> None:
         self._state.save(memory)
         error = self._output.publish(snapshot)
         if error is not None:

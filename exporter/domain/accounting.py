@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -39,22 +39,22 @@ class Holder(NamedTuple):
 class Distribution:
     """Lengths, each observed once."""
 
-    bounds_s: Sequence[float]
+    bounds_s: tuple[float, ...]
     """Upper bounds of the buckets, each included in its own."""
-    counts: Sequence[int]
+    counts: tuple[int, ...]
     """Lengths in each bucket, not cumulative; one more than there are bounds, for those beyond the last."""
     sum_s: float = 0.0
 
     @classmethod
     def empty(cls, bounds_s: Sequence[float]) -> "Distribution":
         """Nothing observed yet."""
-        return cls(bounds_s=bounds_s, counts=(0,) * (len(bounds_s) + 1))
+        return cls(bounds_s=tuple(bounds_s), counts=(0,) * (len(bounds_s) + 1))
 
     def with_one(self, length_s: float) -> "Distribution":
         """Observe one more."""
         counts = list(self.counts)
         counts[bisect_left(self.bounds_s, length_s)] += 1
-        return Distribution(bounds_s=self.bounds_s, counts=tuple(counts), sum_s=self.sum_s + length_s)
+        return replace(self, counts=tuple(counts), sum_s=self.sum_s + length_s)
 
 
 def accelerator_seconds(job: Job, *, since_s: float = 0.0, until_s: float | None = None) -> float | None:

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
 from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
 from exporter.polling.call_count import Tally, tally
-from exporter.polling.ledger import Counts, Entry, Ledger
-from exporter.polling.memory import LedgerMemory, ProjectMemory
+from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolWatch
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
@@ -61,6 +62,16 @@ class PollReport:
     """Jobs tracked after the poll."""
     deferred: int = 0
     failures: tuple[SourceError, ...] = ()
+
+
+class ProjectState(msgspec.Struct, kw_only=True):
+    """What survives of one project."""
+
+    origin: str
+    """Which project of which cloud the ledgers are about; for another one only the totals are kept."""
+    counts: CountsState = msgspec.field(default_factory=CountsState)
+    ledgers: dict[str, LedgerState] = msgspec.field(default_factory=dict)
+    """By API generation."""
 
 
 @dataclass(slots=True)
@@ -151,7 +162,7 @@ class ProjectPoller:
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
-        self._recalled: dict[str, LedgerMemory] = {}
+        self._recalled: dict[str, LedgerState] = {}
         self._sweep_due_at = 0.0
         self._failed_sweeps = 0
         self._first_over = asyncio.Event()
@@ -173,7 +184,7 @@ class ProjectPoller:
     async def sweep(self) -> None:
         """Walk the whole listing if that is due; before the seeding it is not, and it waits for the first look."""
         await self._first_over.wait()
-        seeded = self._watches and all(watch.ledger.seeded for watch in self._watches.values())
+        seeded = self._watches and all(not watch.ledger.bootstrapping for watch in self._watches.values())
         if seeded and self._clock.monotonic() >= self._sweep_due_at:
             await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
             self._failed_sweeps = 0 if self._collectors["sweep"].ok else self._failed_sweeps + 1
@@ -300,7 +311,7 @@ class ProjectPoller:
         for watch in self._watches.values():
             for entry in watch.ledger.entries:
                 job = entry.job
-                if entry.gone:
+                if entry.state.gone:
                     entry.account.judge(job, (), self._counts.accounts, grace_s=self._plan.idle_grace_s, over=True)
                 elif job.status in _ASKING or entry.account.has_unread_samples(job):
                     left = set(watch.source.tasks(job))
@@ -416,13 +427,13 @@ class ProjectPoller:
         """What has been counted so far."""
         return self._counts.freeze(mask_user=self._screen.veiled)
 
-    def dump(self) -> ProjectMemory:
+    def dump(self) -> ProjectState:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
         means = self._means()
         ledgers = {api: watch.ledger.dump(means=means) for api, watch in self._watches.items()}
-        return ProjectMemory(origin=self._origin, counts=self._counts.dump(), ledgers={**self._recalled, **ledgers})
+        return ProjectState(origin=self._origin, counts=self._counts.dump(), ledgers={**self._recalled, **ledgers})
 
-    def restore(self, memory: ProjectMemory) -> None:
+    def restore(self, memory: ProjectState) -> None:
         """Go on from what another poller remembered; before the first poll. Its totals count in any case."""
         self._counts.restore(memory.counts)
         if memory.origin == self._origin:
@@ -453,7 +464,9 @@ class ProjectPoller:
         usage = self._readings.usage(job_id, at=now) if job.status.active else None
         if usage is None:  # the mean over the run stays true
             usage = (
-                last.usage.ended() if last is not None and last.usage is not None else _mean_only(entry.mean_ratio)
+                last.usage.ended()
+                if last is not None and last.usage is not None
+                else _mean_only(entry.state.mean_ratio)
             )
             if last is not None and usage == last.usage:
                 usage = last.usage

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from exporter.app.daemon import Daemon, ShutdownError
 from exporter.app.events import Observed, defect
 from exporter.app.project import identity
-from exporter.polling.memory import CountsMemory, ProjectMemory
+from exporter.polling.ledger import CountsState
+from exporter.polling.poller import ProjectState
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings
@@ -22,7 +23,7 @@ from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
 from tests.e2e.harness import settings_for
 
-MEMORY = {"vision": ProjectMemory(origin="elsewhere", counts=CountsMemory(submitted={"": 7}))}
+MEMORY = {"vision": ProjectState(origin="elsewhere", counts=CountsState(submitted={"": 7}))}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from exporter.app.output import Output
 from exporter.app.publication import Publication, StatePersistence
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.metrics.families.self_metrics import SelfMetrics
-from exporter.polling.memory import ProjectMemory
+from exporter.polling.poller import ProjectState
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Metrics
 from tests.clock import ManualClock
@@ -30,7 +30,7 @@ class Slow(StatePersistence):
         self.saved: list[str] = []
         self._alone = threading.Lock()
 
-    def save(self, memory: Mapping[str, ProjectMemory]) -> None:
+    def save(self, memory: Mapping[str, ProjectState]) -> None:
         assert self._alone.acquire(blocking=False), "two writes at once"
         self.begun.set()
         assert self.free.wait(10)
@@ -52,7 +52,7 @@ class Bench:
         self.state = Slow(folder / "state.json", self_metrics=self_metrics, clock=clock)
         self.publication = Publication(
             self.store,
-            dump=lambda: {"vision": ProjectMemory(origin=f"{self.polls} polls")},
+            dump=lambda: {"vision": ProjectState(origin=f"{self.polls} polls")},
             output=self.output,
             state=self.state,
         )
@@ -113,7 +113,7 @@ def test_a_write_that_fails_is_told_once_and_ends(clock: ManualClock, tmp_path: 
     """Whatever stands in its way, saving never raises; the metric says 0 until it works again."""
     registry = CollectorRegistry()
     state = StatePersistence(str(tmp_path / "state.json"), self_metrics=SelfMetrics(registry), clock=clock)
-    good = {"vision": ProjectMemory(origin="here")}
+    good = {"vision": ProjectState(origin="here")}
     draft = tmp_path / ".state.json.draft"
     state.save(good)
     assert registry.get_sample_value("modelarts_exporter_state_last_write_successful") == 1
@@ -122,7 +122,7 @@ def test_a_write_that_fails_is_told_once_and_ends(clock: ManualClock, tmp_path: 
     elif obstacle == "full":
         draft.symlink_to("/dev/full")
     for _ in range(2):
-        state.save({"vision": ProjectMemory(origin="\ud800")} if obstacle == "text" else good)
+        state.save({"vision": ProjectState(origin="\ud800")} if obstacle == "text" else good)
         assert registry.get_sample_value("modelarts_exporter_state_last_write_successful") == 0
     assert state.load() == good
     if obstacle == "folder":
