@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from exporter.app.events import Observed, Unknowns
-from exporter.app.project import Host, origin, reaching, screen, sources_of, workspaces_of
+from exporter.app.events import UnknownValues
+from exporter.app.project import Host, make_generations, make_workspaces, open_client, origin, visibility
 from exporter.backfill.gather import Period, Progress, Reader, patiently
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import VERSION, Journal, Occupied
@@ -27,7 +27,8 @@ from exporter.domain.source import Clock, SourceError
 from exporter.metrics.catalog import TASK_FAMILIES
 from exporter.metrics.exposition.family import Family
 from exporter.metrics.exposition.labels import IDENTITY
-from exporter.polling.call_count import tally
+from exporter.metrics.families.self_metrics import SelfMetrics
+from exporter.polling.call_count import count_calls
 from exporter.settings import Settings, Target
 
 _INTERRUPTED = "interrupted; the same command goes on where it stopped"
@@ -93,7 +94,7 @@ class Environment:
     progress: Progress
     stop: asyncio.Event
     """Set when it is to end before it is done."""
-    place: Host = field(default_factory=Host)
+    host: Host = field(default_factory=Host)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -114,7 +115,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
         journal = Journal(folder / "journal.sqlite")
     except Occupied as error:
         raise BackfillError(f"{error}: one at a time") from error
-    with journal, tally() as counted:
+    with journal, count_calls() as count:
         period = _begin(journal, settings, asked, now=around.clock.time())
         _check_output(asked, period, ours=journal.plan().get("writing") == "yes")
         run = _Run(journal, settings, asked, period, around)
@@ -130,7 +131,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
             stopped.cancel()
         jobs = sum(journal.count(target.project) for target in settings.targets)
     shutil.rmtree(folder)
-    return BackfillReport(written=written, jobs=jobs, calls=counted.calls, since=period.since, until=period.until)
+    return BackfillReport(written=written, jobs=jobs, calls=count.calls, since=period.since, until=period.until)
 
 
 def _interrupted_or(work: "asyncio.Task[Written]") -> Written:
@@ -152,7 +153,7 @@ class _Run:
 
     async def work(self) -> Written:
         """Read what is still to be read, and write everything."""
-        self_metrics = Observed(CollectorRegistry())
+        self_metrics = SelfMetrics(CollectorRegistry())
         for target in self.settings.targets:
             try:
                 await self._read(target, self_metrics=self_metrics)
@@ -164,11 +165,11 @@ class _Run:
         self.writing = True
         return await asyncio.to_thread(self._write)
 
-    async def _read(self, target: Target, *, self_metrics: Observed) -> None:
+    async def _read(self, target: Target, *, self_metrics: SelfMetrics) -> None:
         around, clock = self.around, self.around.clock
         self_metrics.declare_project(target.project)
-        note = Unknowns(target.project, self_metrics)
-        shows = screen(target, self.settings).shows
+        note = UnknownValues(target.project, self_metrics)
+        shows = visibility(target, self.settings).shows
         wanted = self.asked.usage and self.asked.per_job
         reader = Reader(
             project=target.project,
@@ -182,17 +183,19 @@ class _Run:
             workers=max(1, target.rate_limit.concurrency - 1),
             sleep=around.sleep,
         )
-        async with reaching(
-            target, self.settings, clock=clock, self_metrics=self_metrics, place=around.place
-        ) as transport:
-            workspaces = workspaces_of(target, transport, clock=clock, note=note)
-            sources = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
-            found = await patiently(sources.current, project=target.project, passing=_may_pass, sleep=around.sleep)
+        async with open_client(
+            target, self.settings, clock=clock, self_metrics=self_metrics, host=around.host
+        ) as client:
+            workspaces = make_workspaces(target, client, clock=clock, note=note)
+            generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
+            found = await patiently(
+                generations.current, project=target.project, passing=_may_pass, sleep=around.sleep
+            )
             for source in found:
                 archive: JobHistory = (
-                    V1History(transport, workspaces=workspaces, note=note, samples=wanted)
+                    V1History(client, workspaces=workspaces, note=note, samples=wanted)
                     if source.api is Api.V1
-                    else V2History(transport, workspaces=workspaces, clock=clock, note=note)
+                    else V2History(client, workspaces=workspaces, clock=clock, note=note)
                 )
                 await reader.read_jobs(archive)
                 await reader.read_minutes(source)
@@ -207,7 +210,7 @@ class _Run:
                 raise BackfillInterrupted(_INTERRUPTED)
             self.around.progress("write", done, total)
 
-        screens = {target.project: screen(target, settings) for target in settings.targets}
+        visibilities = {target.project: visibility(target, settings) for target in settings.targets}
         form = Form(
             grid=_grid(asked, self.period),
             retention_s=settings.collection.retention_s,
@@ -220,7 +223,7 @@ class _Run:
         writer = Writer(form, journal=self.journal, spool=_folder(asked) / "spool", tick=tick)
         subjects = [
             Subject(project=project, shows=shown.shows, mask_user=shown.mask_user)
-            for project, shown in screens.items()
+            for project, shown in visibilities.items()
         ]
         return writer.write(asked.output, subjects)
 

@@ -87,7 +87,7 @@ def demo(
                 listen_addresses=(web_listen_address,), on_listening=lambda bound: _greet(bound, cloud.url)
             )
             settings = settings_for(_reached(cloud.url))
-            await app.serve(settings, load=lambda: settings, web=web, wishes=told, clock=app.RealClock())
+            await app.serve(settings, load=lambda: settings, web=web, signals=told, clock=app.RealClock())
 
     run(serve)
 

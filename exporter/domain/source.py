@@ -102,8 +102,12 @@ class JobSource(Protocol):
 
 
 class Sources(Protocol):
-    """Where a project's sources come from: fixed by the settings, or found by probing."""
+    """Finds a project's sources: those that the settings name, or those that answer a probe."""
+
+    async def project_id(self) -> str:
+        """Return the project's id in the cloud; empty: unknown. Raises SourceError."""
+        ...
 
     async def current(self) -> tuple[JobSource, ...]:
-        """The sources to ask now; the same objects each time while the answer does not change. Raises SourceError."""
+        """Return the sources to poll now; the same objects while the answer does not change. Raises SourceError."""
         ...

@@ -307,13 +307,13 @@ class Ledger:
 
     def _observe_first(self, job: Job, *, now: float) -> None:
         counts, seen = self._counts, self._state.seen
-        is_new = not self.bootstrapping and self.is_new(job)
+        reappeared = job.job_id in self._state.deleted  # it has been counted, whatever the cloud says of it now
+        is_new = not self.bootstrapping and not reappeared and self.is_new(job)
         expired = job.job_id in seen and not job.status.active  # its retention is over, and it is still listed
         if job.submitted_at is None or job.submitted_at > self._state.watermark:
             seen[job.job_id] = job.submitted_at
         if expired or (not is_new and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
             return
-        reappeared = job.job_id in self._state.deleted
         started, finished = reappeared or _has_started(job), reappeared or job.status.finished
         account = Account.opened(job, is_new=is_new, started=started)
         state = EntryState(job=job, seen_at=now, started=started, finished=finished, account=account.state)

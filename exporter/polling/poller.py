@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -10,8 +10,8 @@ from exporter.domain.job import Job, JobStatus
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
-from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
-from exporter.polling.call_count import Tally, tally
+from exporter.domain.usage import JobUsage, summarise
+from exporter.polling.call_count import CallCount, count_calls
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolWatch
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
@@ -20,33 +20,34 @@ from exporter.polling.visibility import Visibility
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 _NEVER_MORE = frozenset({"gone", "refused", "unsupported", "invalid_response"})
 """Answers after which asking for the minutes of a job that has ended would fare no better."""
+_SWEEP_RETRY_S = 600.0
+"""Pause before a failed sweep is repeated; each further failure doubles it, up to the interval."""
+
 _LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollSettings:
-    """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
+    """How a project is polled; seconds."""
 
-    timeout_s: float = 30.0
+    timeout_s: float
     """Deadline of one jobs poll, and of one pools poll."""
-    usage_timeout_s: float = 60.0
-    """Deadline of one usage poll: a whole interval, for every running task is a call."""
-    sweep_timeout_s: float = 3600.0
-    """Deadline of a sweep, which walks the whole history one call at a time."""
-    sweep_interval_s: float = 21600.0
-    sweep_retry_s: float = 600.0
-    """How soon a sweep that failed is tried again, at first; each further failure doubles it."""
-    stale_after_s: float = 300.0
-    retention_s: float = 86400.0
-    idle_threshold: float = 0.05
-    idle_grace_s: float = 600.0
-    """How long accelerators may idle at a stretch before it counts."""
-    hang_after_s: float = HANG_AFTER_S
-    """How long a job may stand still before a hang is suspected."""
-    max_users: int = 100
+    usage_timeout_s: float
+    """Deadline of one usage poll: a whole interval, because every running task takes a call."""
+    sweep_timeout_s: float
+    """Deadline of a sweep, which lists the whole history one call at a time."""
+    sweep_interval_s: float
+    stale_after_s: float
+    retention_s: float
+    idle_threshold: float
+    idle_grace_s: float
+    """Idle time counts once it has lasted longer than this."""
+    hang_after_s: float
+    """How long no series of a job may move before a hang is suspected."""
+    max_users: int
     """How many users have accelerator seconds of their own."""
-    usage_workers: int = 3
-    """Tasks asked at the same time; one fewer than the target's concurrency leaves a jobs poll its place."""
+    usage_workers: int
+    """Tasks read at the same time; one fewer than the target's concurrency leaves a call for the jobs poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,28 +138,29 @@ class ProjectPoller:
     def __init__(
         self,
         *,
-        identity: ProjectSnapshot,
+        initial_snapshot: ProjectSnapshot,
         sources: Sources,
-        plan: PollSettings,
-        screen: Visibility,
+        settings: PollSettings,
+        visibility: Visibility,
         clock: Clock,
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
         origin: str = "",
         pools: PoolSource | None = None,
     ) -> None:
-        self.project = identity.project
+        self.project = initial_snapshot.project
         self._origin = origin
-        self._identity = identity
+        self._initial = initial_snapshot
+        self._project_id = initial_snapshot.project_id
         self._sources = sources
-        self._plan = plan
-        self._screen = screen
+        self._settings = settings
+        self._visibility = visibility
         self._clock = clock
         self._on_change = on_change
         self._on_poll = on_poll
-        self._counts = Counts(max_users=plan.max_users)
+        self._counts = Counts(max_users=settings.max_users)
         self._watches: dict[str, _Watch] = {}
-        self._readings = UsageReadings(keep_s=plan.stale_after_s, hang_after_s=plan.hang_after_s)
+        self._readings = UsageReadings(keep_s=settings.stale_after_s, hang_after_s=settings.hang_after_s)
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
         self._judged: dict[str, tuple[Job, Job, bool]] = {}
@@ -166,11 +168,11 @@ class ProjectPoller:
         self._sweep_due_at = 0.0
         self._failed_sweeps = 0
         self._first_over = asyncio.Event()
-        self._pools = PoolWatch(pools, stale_after_s=plan.stale_after_s, clock=clock)
+        self._pools = PoolWatch(pools, stale_after_s=settings.stale_after_s, clock=clock)
 
     async def poll_jobs(self) -> None:
         """Ask every source what its jobs do."""
-        await self._poll("jobs", self._look, timeout_s=self._plan.timeout_s)
+        await self._poll("jobs", self._look, timeout_s=self._settings.timeout_s)
 
     async def poll_usage(self) -> None:
         """Ask the tasks of running jobs how busy they are, most stale first, as far as the deadline allows.
@@ -179,30 +181,30 @@ class ProjectPoller:
         """
         await self._first_over.wait()
         if self._watches:
-            await self._poll("usage", self._ask_usage, timeout_s=self._plan.usage_timeout_s)
+            await self._poll("usage", self._ask_usage, timeout_s=self._settings.usage_timeout_s)
 
     async def sweep(self) -> None:
         """Walk the whole listing if that is due; before the seeding it is not, and it waits for the first look."""
         await self._first_over.wait()
         seeded = self._watches and all(not watch.ledger.bootstrapping for watch in self._watches.values())
         if seeded and self._clock.monotonic() >= self._sweep_due_at:
-            await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
+            await self._poll("sweep", self._sweep, timeout_s=self._settings.sweep_timeout_s)
             self._failed_sweeps = 0 if self._collectors["sweep"].ok else self._failed_sweeps + 1
-            wait_s = self._plan.sweep_interval_s
+            wait_s = self._settings.sweep_interval_s
             if self._failed_sweeps:
-                wait_s = min(wait_s, self._plan.sweep_retry_s * 2.0 ** (self._failed_sweeps - 1))
+                wait_s = min(wait_s, _SWEEP_RETRY_S * 2.0 ** (self._failed_sweeps - 1))
             self._sweep_due_at = self._clock.monotonic() + wait_s
 
     async def poll_pools(self) -> None:
         """Ask for the pools, unless the API has refused that within the hour; waits for the first jobs poll."""
         await self._first_over.wait()
         if self._pools.is_due:
-            await self._poll("pools", self._look_at_pools, timeout_s=self._plan.timeout_s)
+            await self._poll("pools", self._look_at_pools, timeout_s=self._settings.timeout_s)
 
     async def _poll(self, collector: str, work: Callable[[_Result], Awaitable[None]], *, timeout_s: float) -> None:
         begun_at = self._clock.monotonic()
         result = _Result()
-        with tally() as counted:
+        with count_calls() as counted:
             try:
                 async with asyncio.timeout(timeout_s):
                     await work(result)
@@ -216,7 +218,7 @@ class ProjectPoller:
                 raise
             self._report(collector, result, counted, begun_at=begun_at)
 
-    def _report(self, collector: str, result: _Result, counted: Tally, *, begun_at: float) -> None:
+    def _report(self, collector: str, result: _Result, counted: CallCount, *, begun_at: float) -> None:
         ok = not result.failures
         for failure in result.failures:
             failure.__traceback__ = None  # a finding from here on; what it passed through would stay as long as it
@@ -246,7 +248,7 @@ class ProjectPoller:
         )
 
     async def _look(self, result: _Result) -> None:
-        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
+        answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         watches = await self._watching()
         await self._each(watches, lambda watch: self._look_at(watch, result, answer_by=answer_by))
 
@@ -263,7 +265,7 @@ class ProjectPoller:
         result.failures.extend(sighting.failures)
 
     async def _look_at_pools(self, result: _Result) -> None:
-        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
+        answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         result.failures.extend(await self._pools.poll(answer_by=answer_by))
 
     async def _sweep(self, result: _Result) -> None:
@@ -283,7 +285,7 @@ class ProjectPoller:
         tasks = {job_id: asked.source.tasks(asked.job) for job_id, asked in asking.items()}
         queue = self._readings.turns(tasks, at=self._clock.monotonic())
         queue.reverse()  # the next turn is the last one: popping there is cheap
-        last_start = self._clock.monotonic() + self._plan.usage_timeout_s * _LAST_START
+        last_start = self._clock.monotonic() + self._settings.usage_timeout_s * _LAST_START
 
         async def work() -> None:
             while queue and self._clock.monotonic() < last_start:
@@ -293,7 +295,7 @@ class ProjectPoller:
                 await self._ask(turn, asking[turn.job_id], result)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(max(1, self._plan.usage_workers)):
+            for _ in range(max(1, self._settings.usage_workers)):
                 group.create_task(work())
         for asked in asking.values():
             self._judge(asked)
@@ -302,7 +304,7 @@ class ProjectPoller:
         if overdue and not result.failures:
             result.failures.append(
                 OverdueError(
-                    f"usage: {overdue} tasks had no turn for {self._plan.stale_after_s:g} s; raise rate_limit"
+                    f"usage: {overdue} tasks had no turn for {self._settings.stale_after_s:g} s; raise rate_limit"
                 )
             )
 
@@ -312,7 +314,9 @@ class ProjectPoller:
             for entry in watch.ledger.entries:
                 job = entry.job
                 if entry.state.gone:
-                    entry.account.judge(job, (), self._counts.accounts, grace_s=self._plan.idle_grace_s, over=True)
+                    entry.account.judge(
+                        job, (), self._counts.accounts, grace_s=self._settings.idle_grace_s, over=True
+                    )
                 elif job.status in _ASKING or entry.account.has_unread_samples(job):
                     left = set(watch.source.tasks(job))
                     yield _Asking(source=watch.source, entry=entry, job=job, told_at=entry.confirmed_at, left=left)
@@ -331,7 +335,7 @@ class ProjectPoller:
                 result.failures.append(error)
             return
         now = self._clock.monotonic()
-        usage = summarise(series, idle_threshold=self._plan.idle_threshold) if series is not None else None
+        usage = summarise(series, idle_threshold=self._settings.idle_threshold) if series is not None else None
         self._readings.asked(turn, usage, at=now)
         asked.left.discard(turn.task)
         run_s = job.run_duration_s or 0.0
@@ -342,7 +346,7 @@ class ProjectPoller:
             turn.task,
             series.accelerator if series is not None else None,
             run_s=run_s,
-            threshold=self._plan.idle_threshold,
+            threshold=self._settings.idle_threshold,
         )
 
     def _judge(self, asked: _Asking) -> None:
@@ -351,7 +355,7 @@ class ProjectPoller:
             asked.entry.job,
             asked.source.tasks(asked.job),
             self._counts.accounts,
-            grace_s=self._plan.idle_grace_s,
+            grace_s=self._settings.idle_grace_s,
             over=asked.job.status.finished and not asked.left,
         )
 
@@ -361,6 +365,7 @@ class ProjectPoller:
         A generation the cloud no longer has takes its jobs along; should it come back, it goes on from what is
         remembered of it, for what happened meanwhile is news.
         """
+        self._project_id = await self._sources.project_id() or self._project_id
         sources = await self._sources.current()
         watches = {}
         for api, left in self._watches.items():
@@ -371,8 +376,8 @@ class ProjectPoller:
             if watch is None or watch.source is not source:
                 ledger = Ledger(
                     counts=self._counts,
-                    retention_s=self._plan.retention_s,
-                    linger_s=self._plan.stale_after_s,
+                    retention_s=self._settings.retention_s,
+                    linger_s=self._settings.stale_after_s,
                 )
                 memory = self._recalled.pop(source.api.value, None)
                 if memory is not None:
@@ -409,11 +414,9 @@ class ProjectPoller:
                 tracked[entry.job.job_id] = self._track(entry, now)
         self._tracked = tracked
         self._judged = {job_id: self._judged[job_id] for job_id in tracked}
-        return ProjectSnapshot(
-            project=self.project,
-            project_id=self._identity.project_id,
-            region=self._identity.region,
-            cloud=self._identity.cloud,
+        return replace(
+            self._initial,
+            project_id=self._project_id,
             jobs=tracked if answering else None,
             complete=complete,
             totals=self.totals,
@@ -425,7 +428,7 @@ class ProjectPoller:
     @property
     def totals(self) -> Totals:
         """What has been counted so far."""
-        return self._counts.freeze(mask_user=self._screen.veiled)
+        return self._counts.freeze(mask_user=self._visibility.veiled)
 
     def dump(self) -> ProjectState:
         """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
@@ -447,7 +450,7 @@ class ProjectPoller:
         }
 
     def _is_fresh(self, at: float | None, now: float) -> bool:
-        return at is not None and now - at < self._plan.stale_after_s
+        return at is not None and now - at < self._settings.stale_after_s
 
     def _track(self, entry: Entry, now: float) -> TrackedJob:
         """Return the entry as it is shown: the same object as last time while nothing about it changed."""
@@ -456,8 +459,8 @@ class ProjectPoller:
         if judged is None or judged[0] is not entry.job:
             judged = self._judged[job_id] = (
                 entry.job,
-                self._screen.mask_user(entry.job),
-                self._screen.shows(entry.job),
+                self._visibility.mask_user(entry.job),
+                self._visibility.shows(entry.job),
             )
         _, job, shown = judged
         last = self._tracked.get(job_id)

@@ -106,6 +106,15 @@ def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> Non
     assert bench.counted == (0, 0, {"unknown": 1})
 
 
+def test_a_job_that_reappears_without_its_time_counts_once(bench: Bench) -> None:
+    """A job that was counted and deleted is not new when it is listed again without a submission time."""
+    bench.update(a_job())
+    bench.update(at=T0 + 30, gone=["a"])
+    bench.update(a_job(status=JobStatus.INITIALIZING, submitted_at=None, started_at=None), at=T0 + 60)
+
+    assert bench.counted == (0, 0, {"unknown": 1})
+
+
 def test_a_life_is_counted_once(bench: Bench) -> None:
     """Submitted, started and finished count once each, however often the job is seen in each status."""
     bench.update()

@@ -7,14 +7,15 @@ import pytest
 
 from exporter.domain.pool import Pool, PoolPollResult, Quota
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.domain.source import Clock, JobSource, SourceError
+from exporter.domain.source import Clock, SourceError
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
 from exporter.polling.pools import ASK_AGAIN_S
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
+from tests.polling import FakeSources, default_poll_settings
 
-PLAN = PollSettings(timeout_s=30.0, stale_after_s=300.0)
+SETTINGS = default_poll_settings()
 DENIED = SourceError("v2_list_pools: HTTP 403")
 
 
@@ -52,25 +53,18 @@ class FakePools:
         )
 
 
-class NoSources:
-    """A project without jobs, whose jobs polls succeed."""
-
-    async def current(self) -> tuple[JobSource, ...]:
-        return ()
-
-
 class Bench:
     """A poller over fake pools; its first jobs poll is over."""
 
-    def __init__(self, clock: ManualClock, pools: FakePools | None, *, plan: PollSettings = PLAN) -> None:
+    def __init__(self, clock: ManualClock, pools: FakePools | None, *, settings: PollSettings = SETTINGS) -> None:
         self.clock = clock
         self.published: list[ProjectSnapshot] = []
         self.reports: list[PollReport] = []
         self.poller = ProjectPoller(
-            identity=ProjectSnapshot(project="vision"),
-            sources=NoSources(),
-            plan=plan,
-            screen=Visibility(),
+            initial_snapshot=ProjectSnapshot(project="vision"),
+            sources=FakeSources(),
+            settings=settings,
+            visibility=Visibility(),
             clock=clock,
             on_change=self.published.append,
             on_poll=self.reports.append,
@@ -210,7 +204,7 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
 
 async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePools) -> None:
     """A look that does not come back is cut off at the timeout and reported, never raised."""
-    bench = Bench(clock, pools, plan=PollSettings(timeout_s=0.05))
+    bench = Bench(clock, pools, settings=default_poll_settings(timeout_s=0.05))
     await bench.poller.poll_jobs()
     pools.answer = asyncio.Event()
 

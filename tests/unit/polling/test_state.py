@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
+from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 from exporter.polling.ledger import LATE_S, Counts, CountsState, Ledger, LedgerState
-from exporter.polling.poller import PollSettings, ProjectPoller, ProjectState
+from exporter.polling.poller import ProjectPoller, ProjectState
 from exporter.polling.statefile import StateFile
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
+from tests.polling import FakeSources, default_poll_settings
 
 T0 = 1_700_000_000.0
 RETENTION_S = 86_400.0
@@ -206,20 +207,12 @@ class FakeSource:
         return TaskSeries(task=task, cpu=[0.5], accelerator=[0.5, 0.75])
 
 
-@dataclass
-class FakeSources:
-    there: tuple[JobSource, ...]
-
-    async def current(self) -> tuple[JobSource, ...]:
-        return self.there
-
-
 def a_poller(clock: ManualClock, sources: FakeSources, *, origin: str = "here") -> ProjectPoller:
     return ProjectPoller(
-        identity=ProjectSnapshot(project="vision"),
+        initial_snapshot=ProjectSnapshot(project="vision"),
         sources=sources,
-        plan=PollSettings(),
-        screen=Visibility(),
+        settings=default_poll_settings(),
+        visibility=Visibility(),
         clock=clock,
         on_change=lambda _: None,
         on_poll=lambda _: None,
@@ -236,7 +229,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
     old.jobs = (job("a", JobStatus.RUNNING, submitted_at=clock.time() + 1),)
     clock.turn(30)
     await poller.poll_jobs()
-    sources.there = (new,)
+    sources.sources = (new,)
     clock.turn(30)
     await poller.poll_jobs()
     assert "a" not in (poller.snapshot().jobs or {})
@@ -246,7 +239,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
         job("a", JobStatus.FAILED, submitted_at=clock.time() - 29),
         job("b", JobStatus.QUEUED, submitted_at=clock.time()),
     )
-    sources.there = (old, new)
+    sources.sources = (old, new)
     clock.turn(30)
     await poller.poll_jobs()
     assert poller.totals.submitted[""] == 2
