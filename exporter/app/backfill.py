@@ -222,7 +222,7 @@ class _Run:
         )
         writer = Writer(form, journal=self.journal, spool=_folder(asked) / "spool", tick=tick)
         subjects = [
-            Subject(project=project, shows=shown.shows, mask_user=shown.mask_user)
+            Subject(project=project, shows=shown.shows, mask_user=shown.mask_job)
             for project, shown in visibilities.items()
         ]
         return writer.write(asked.output, subjects)

@@ -262,7 +262,7 @@ async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> 
     await bench.poller.poll_jobs()
 
     assert not bench.up()
-    assert str(bench.reports[-1].failures[0]) == "jobs: not over after 0.01 s"
+    assert str(bench.reports[-1].failures[0]) == "jobs: not finished within 0.01 s"
 
 
 async def test_a_defect_is_a_failed_poll_and_is_raised(bench: Bench, source: FakeSource) -> None:

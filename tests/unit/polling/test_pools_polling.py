@@ -10,7 +10,7 @@ from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import Clock, SourceError
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
-from exporter.polling.pools import ASK_AGAIN_S
+from exporter.polling.pools import REFUSED_TTL_S
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 from tests.polling import FakeSources, default_poll_settings
@@ -224,7 +224,7 @@ async def test_refused_from_the_start_is_off(bench: Bench, pools: FakePools) -> 
     assert bench.shown() is None
     assert bench.newest.up
     assert bench.reports[-1].failures == (DENIED,)
-    bench.clock.turn(ASK_AGAIN_S - 1)
+    bench.clock.turn(REFUSED_TTL_S - 1)
     await bench.poller.poll_pools()
     assert (pools.looks, len(bench.reports)) == (1, 2)  # the jobs poll's, and this one
 
@@ -233,12 +233,12 @@ async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> 
     """After an hour it asks: refused again it stays off, answered it is on."""
     pools.refused = DENIED
     await bench.poller.poll_pools()
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
     await bench.poller.poll_pools()
     assert (pools.looks, bench.collector().enabled) == (2, False)
 
     pools.refused = None
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
     await bench.poller.poll_pools()
 
     assert (bench.collector().enabled, bench.collector().ok) == (True, True)
@@ -280,7 +280,7 @@ async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePool
     await bench.poller.poll_pools()
     pools.refused, pools.pools = None, None
     pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
 
     await bench.poller.poll_pools()
     assert not bench.collector().enabled
