@@ -131,8 +131,8 @@ class _Outcome:
 class ProjectPoller:
     """Everything known of one project. Each of the four polls ends by publishing through `on_change`.
 
-    Failures of the cloud are reported, never raised. A defect of the exporter is reported as a failed poll, because the
-    poll has no result, and then raised for the schedule to log.
+    Failures of the cloud are reported, never raised. A defect of the exporter is reported as a failed poll, because
+    the poll has no result, and then raised for the schedule to log.
 
     `initial_snapshot` carries the labels of the project. `on_poll` is called with the report of each poll. `origin`
     says which project of which cloud this is: the ledgers of another one are not restored.
@@ -394,8 +394,8 @@ class ProjectPoller:
     def snapshot(self) -> ProjectSnapshot:
         """Return what is known of the project now, without what is stale.
 
-        An active job that no poll has confirmed for `stale_after_s` is withdrawn, and so are all jobs of a source that
-        has not answered for so long. Then the rest is not `complete`.
+        An active job that no poll has confirmed for `stale_after_s` is withdrawn, and so are all jobs of a source
+        that has not answered for so long. Then the rest is not `complete`.
         """
         now = self._clock.monotonic()
         tracked: dict[str, TrackedJob] = {}

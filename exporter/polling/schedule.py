@@ -31,10 +31,10 @@ class _Scheduled:
 
 
 class Schedule:
-    """Runs work at intervals on the running loop. A run that overruns its interval delays the next; runs never overlap.
+    """Runs work at intervals on the running loop. A run longer than its interval delays the next; runs never overlap.
 
-    `on_error` is called when work raises, which is a defect; the next run takes place all the same. Use it as an async
-    context manager: at its end no run starts, and running work has `grace_s` to end before it is cancelled.
+    `on_error` is called when work raises, which is a defect; the next run takes place all the same. Use it as an
+    async context manager: at its end no run starts, and running work has `grace_s` to end before it is cancelled.
     """
 
     def __init__(self, *, grace_s: float, on_error: Callable[[str, Exception], None]) -> None:
@@ -62,7 +62,7 @@ class Schedule:
         The name must be free, or its work ended.
         """
         scheduled = self._scheduled[name] = _Scheduled(name, work)
-        # Without an id: under that of work that has just ended, the first run could exceed max_instances and be dropped.
+        # Without an id: with that of work that has just ended, the first run could exceed max_instances.
         scheduled.job = self._scheduler.add_job(
             self._run,
             IntervalTrigger(seconds=interval_s, jitter=jitter_s or None, timezone=dt.UTC),
@@ -71,7 +71,7 @@ class Schedule:
         )
 
     async def end(self, *names: str) -> None:
-        """Schedule no further run of these. Wait `grace_s` for running ones, then cancel them and wait for their end."""
+        """Schedule no further run of these. Wait `grace_s` for running ones, then cancel them, and wait."""
         ended = [self._scheduled.pop(name) for name in names]
         for scheduled in ended:
             if scheduled.job is not None:
@@ -104,9 +104,8 @@ class Schedule:
         if scheduled.ended:  # APScheduler had started this run before the work was ended
             return
         # A separate task: APScheduler cancels its own as soon as it shuts down.
-        task = scheduled.running = asyncio.create_task(
-            self._guard(scheduled.name, scheduled.work), name=scheduled.name
-        )
+        work = self._guard(scheduled.name, scheduled.work)
+        task = scheduled.running = asyncio.create_task(work, name=scheduled.name)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
