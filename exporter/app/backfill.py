@@ -257,7 +257,7 @@ def _grid(request: Backfill, period: Period) -> Grid:
 
 
 def _begin(journal: Journal, settings: Settings, request: Backfill, *, now: float) -> Period:
-    """Begin or continue a run; when continued, "30d" counts from the first run. Raises BackfillError if they differ."""
+    """Begin or continue a run. In a continued one "30d" counts from its start. Raises BackfillError if they differ."""
     options = _options(settings, request)
     before = journal.plan()
     if "since_at" in before:
@@ -303,4 +303,4 @@ def _check_labels(request: Backfill) -> None:
     names = [name for name, _ in request.labels]
     for name in names:
         if name in taken or names.count(name) > 1:
-            raise BackfillError(f"--label={name}=…: the series have a label {name} already")
+            raise BackfillError(f"--label={name}=…: series have a label {name} already")

@@ -272,7 +272,7 @@ async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: 
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "vision" in err
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
     assert not (tmp_path / "history.om").exists()
 
 
@@ -297,7 +297,7 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
         pytest.param(("--since=30d", "--step=0s"), "must be 1s or more", id="no step"),
         pytest.param(("--since=30d", "--split=1h"), "must be 7200s or more", id="less than a block"),
         pytest.param(
-            ("--since=30d", "--label=project=x"), "the series have a label project already", id="label taken"
+            ("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"
         ),
         pytest.param(("--since=30d", "--label=9=x"), "must be a label and its value", id="no label"),
         pytest.param(("--since=4h", "--until=239m", "--step=1d"), "no moment of --step", id="step too long"),
