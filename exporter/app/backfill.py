@@ -257,7 +257,7 @@ def _grid(request: Backfill, period: Period) -> Grid:
 
 
 def _begin(journal: Journal, settings: Settings, request: Backfill, *, now: float) -> Period:
-    """Begin or continue a run. In a continued one "30d" counts from its start. Raises BackfillError if they differ."""
+    """Begin or continue a run. "30d" counts from the first start. Raises BackfillError if they differ."""
     options = _options(settings, request)
     before = journal.plan()
     if "since_at" in before:
