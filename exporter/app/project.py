@@ -5,20 +5,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
 from exporter.app.events import UnknownValues, log_poll
-from exporter.cloud.connect import (
-    AccessKeyCredentials,
-    Credentials,
-    MetadataCredentials,
-    PasswordCredentials,
-    PodIdentityCredentials,
-    TargetOptions,
-    connect,
-)
+from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.retry import RetryPolicy
@@ -28,24 +19,14 @@ from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
+from exporter.domain.outcome import Outcome
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource
 from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollSettings, ProjectPoller
 from exporter.polling.visibility import Visibility
-from exporter.settings import (
-    POD_TOKEN_FILE,
-    POD_URL,
-    AkSk,
-    Metadata,
-    Password,
-    PodIdentity,
-    Secret,
-    SecretFile,
-    Settings,
-    Target,
-)
+from exporter.settings import Settings, Target
 
 _log = structlog.get_logger()
 
@@ -122,8 +103,16 @@ async def open_client(
 ) -> AsyncIterator[ApiClient]:
     """Yield the API client of one target, with its credentials and limits; its connections are closed at the end."""
     host = host or Host()
-    options = _target_options(target, settings, host)
-    async with connect(options, clock=clock, observer=_CallObserver(self_metrics), jitter=host.jitter) as client:
+    async with connect(
+        target,
+        timeout_s=settings.collection.timeout_s / _CALLS_PER_TIMEOUT,
+        retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
+        environ=host.environ,
+        metadata_url=host.metadata_url,
+        clock=clock,
+        observer=_CallObserver(self_metrics),
+        jitter=host.jitter,
+    ) as client:
         yield client
 
 
@@ -166,7 +155,7 @@ class _CallObserver:
         self.credentials_changed = self_metrics.credentials_changed
         self.unknown_value = self_metrics.unknown_value
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         count_call()
         self._self_metrics.call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
@@ -232,40 +221,3 @@ def make_generations(
             return FixedSources((v1(), v2()))
         case "auto":
             return ProbedSources(client, make_v1=v1, make_v2=v2, clock=clock)
-
-
-def _target_options(target: Target, settings: Settings, host: Host) -> TargetOptions:
-    return TargetOptions(
-        project=target.project,
-        endpoint=target.endpoint,
-        iam_endpoint=target.iam_endpoint,
-        project_id=target.project_id,
-        project_name=target.project_name,
-        credentials=_credentials(target, host),
-        requests_per_second=target.rate_limit.requests_per_second,
-        burst=target.rate_limit.burst,
-        concurrency=target.rate_limit.concurrency,
-        timeout_s=settings.collection.timeout_s / _CALLS_PER_TIMEOUT,
-        retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
-        ca_file=target.tls.ca_file,
-        insecure_skip_verify=target.tls.insecure_skip_verify,
-        proxy=target.proxy.reveal if target.proxy else None,
-    )
-
-
-def _credentials(target: Target, host: Host) -> Credentials:
-    match target.credentials:
-        case AkSk(access_key=access, secret_key=secret, security_token=token):
-            return AccessKeyCredentials(
-                access_key=access.reveal, secret_key=secret.reveal, security_token=token.reveal if token else None
-            )
-        case Password(username=username, password=password, domain_name=domain_name):
-            return PasswordCredentials(
-                username=username.reveal, password=password.reveal, domain_name=domain_name.reveal
-            )
-        case Metadata():
-            return MetadataCredentials(base_url=host.metadata_url)
-        case PodIdentity():
-            # Both variables are set: loading the settings checks it.
-            token = Secret(SecretFile(Path(host.environ[POD_TOKEN_FILE])), key=POD_TOKEN_FILE)
-            return PodIdentityCredentials(url=host.environ[POD_URL], token=token.reveal)

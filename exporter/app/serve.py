@@ -14,7 +14,6 @@ from exporter.app.daemon import Daemon
 from exporter.app.events import defect, export_prices
 from exporter.app.project import initial_snapshot
 from exporter.app.publisher import Publisher, StatePersistence
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.schedule import Schedule
@@ -75,7 +74,6 @@ async def serve(
     `load` reads the settings again. Raises OSError before the first API call when an address cannot be bound, or a CA
     file or the state file cannot be read.
     """
-    silence_instrumentation()
     registry = CollectorRegistry()
     self_metrics = SelfMetrics(registry)
     export_prices(settings.prices, self_metrics)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from exporter.domain.job import Job, JobStatus
+from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, SourceError, Sources
@@ -20,7 +21,7 @@ from exporter.polling.visibility import Visibility
 
 _USAGE_STATUSES = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 
-FINAL_OUTCOMES = frozenset({"gone", "refused", "unsupported", "invalid_response"})
+FINAL_OUTCOMES = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
 """Outcomes after which usage of an ended job is not requested again."""
 
 _SWEEP_RETRY_S = 600.0
@@ -107,7 +108,7 @@ class _UsageJob:
 class DeadlineError(SourceError):
     """A poll did not end before its timeout: the cloud was too slow."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
 
 
 class OverdueError(SourceError):
@@ -338,7 +339,7 @@ class ProjectPoller:
             if final:
                 usage_job.unread.discard(request.task)  # final samples unavailable: as if the task had none
             # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
-            if error.outcome != "gone" and (not final or error.outcome == "invalid_response"):
+            if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
                 outcome.failures.append(error)
             return
         now = self._clock.monotonic()

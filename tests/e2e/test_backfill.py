@@ -16,8 +16,7 @@ import yaml
 
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator, parse_fault
 from exporter.simulator.world.job import Job, JobState
-from exporter.simulator.world.usage import minutes as slots
-from exporter.simulator.world.usage import sampled, values
+from exporter.simulator.world.usage import sampled, slots, values
 from tests.programs import Prometheus, found, until
 
 COMMAND = (sys.executable, "-m", "exporter", "backfill")
@@ -296,9 +295,7 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
         pytest.param(("--since=1h", "--until=2h"), "--until=2h is not after --since=1h", id="backwards"),
         pytest.param(("--since=30d", "--step=0s"), "must be 1s or more", id="no step"),
         pytest.param(("--since=30d", "--split=1h"), "must be 7200s or more", id="less than a block"),
-        pytest.param(
-            ("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"
-        ),
+        pytest.param(("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"),
         pytest.param(("--since=30d", "--label=9=x"), "must be a label and its value", id="no label"),
         pytest.param(("--since=4h", "--until=239m", "--step=1d"), "no moment of --step", id="step too long"),
     ],
