@@ -25,7 +25,7 @@ from exporter.domain.snapshot import TrackedJob
 from exporter.domain.source import Clock, SourceError
 from exporter.metrics.catalog import TASK_FAMILIES
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from exporter.polling.call_count import tally
 from exporter.settings import Settings, Target
 
@@ -298,7 +298,7 @@ def _check_output(asked: Backfill, period: Period, *, ours: bool = False) -> Non
 
 def _check_labels(asked: Backfill) -> None:
     families = (*STATE_FAMILIES, *USAGE_FAMILIES, *TASK_FAMILIES, *SUMS)
-    taken = {label.name for family in families for label in (*family.labels, *IDENTITY[family.subject])}
+    taken = {label.name for family in families for label in (*family.labels, *IDENTITY_LABELS[family.subject])}
     names = [name for name, _ in asked.labels]
     for name in names:
         if name in taken or names.count(name) > 1:

@@ -10,7 +10,8 @@ from exporter.app.events import Observed, priced
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
 from exporter.domain.source import Clock
-from exporter.metrics.forecast import growth
+from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
+from exporter.metrics.exposition.growth import growth
 from exporter.polling.call_count import tally
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings
@@ -63,7 +64,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
         + sum(
             growth(
                 (project.jobs or {}).values(),
-                per_task=settings.metrics.per_task,
+                families=(*JOB_FAMILIES, *TASK_FAMILIES) if settings.metrics.per_task else JOB_FAMILIES,
                 retention_s=settings.collection.retention_s,
             )
             for project in store.current.projects

@@ -18,7 +18,7 @@ from exporter.cloud.pools.endpoints import (
 from exporter.cloud.pools.source import CloudPools
 from exporter.domain.pool import Pool, PoolPollResult
 from exporter.simulator import Options
-from exporter.simulator.api.state import ROUTES
+from exporter.simulator.api.dispatch import ROUTES
 from tests.clock import ManualClock
 from tests.contract.simulated import Scene, scene_of
 

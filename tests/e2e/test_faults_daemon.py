@@ -112,7 +112,7 @@ async def everything_shown(exporter: Living) -> Mapping[str, str]:
 
 def secrets(cloud: Simulator) -> tuple[str, ...]:
     """Every secret there is, the ids of access keys included: they tell an attacker which secret to look for."""
-    keys = cloud.cloud.keys
+    keys = cloud.state.keys
     issued = (*keys._tokens, *keys._temporary, *keys._metadata_tokens)
     temporary = (text for key in keys._temporary.values() for text in (key.secret, key.security_token))
     return (ACCESS_KEY, SECRET_KEY, PASSWORD, SECRET_MARKER, POD_IDENTITY_TOKEN, *issued, *temporary)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.cloud.auth.temporary import read_lease
-from exporter.cloud.http.errors import OUTCOMES, CloudError
+from exporter.cloud.http.errors import CloudError
 from exporter.cloud.http.response import Response, error_for, parse_time, retry_after_s
+from exporter.domain.outcome import Outcome
 from exporter.settings import POD_TOKEN_FILE, POD_URL, Credentials, Metadata, PodIdentity
 from tests.clock import ManualClock
 from tests.fuzz.mutation import odd
@@ -126,10 +127,10 @@ def test_any_bytes_end_in_an_outcome(token_file: Path, body: bytes, kind: str, t
     with capture_logs():
         error, observer = asyncio.run(call())
     text = str(error or "")
-    assert error is None or error.outcome in OUTCOMES
+    assert error is None or error.outcome in Outcome
     assert text.isprintable()
     assert not any(secret in text for secret in (SECRET, PASSWORD, "invented-pod-token"))
-    assert {outcome for _, outcome in observer.calls} <= set(OUTCOMES)
+    assert {outcome for _, outcome in observer.calls} <= set(Outcome)
 
 
 @given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())

@@ -9,15 +9,10 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
-
-_TEXT_DEPTH = 2
-"""How many times a container may be wrapped as JSON text (API reference §2, general decoding rules)."""
-
-BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for invalid bytes; RecursionError for nesting that is too deep."""
 
 
 def decode(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
@@ -38,7 +33,7 @@ def _decode_part(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: Note
     """Decode one value of the given shape; None (noted) when it is invalid."""
     try:
         return cast("object", _decoder(shape).decode(raw))
-    except BAD:
+    except UNDECODABLE:
         pass
     plain = _plain(shape)
     if get_origin(plain) is list:
@@ -57,7 +52,7 @@ def _plain(shape: Any) -> Any:
 
 
 def _struct(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
-    parts = _unwrap(raw, dict[str, msgspec.Raw])
+    parts = _container(raw, dict[str, msgspec.Raw])
     if not isinstance(parts, dict):
         note(field, "not an object")
         return None
@@ -72,7 +67,7 @@ def _struct(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: N
 
 
 def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> list[object] | None:
-    elements = _unwrap(raw, list[msgspec.Raw])
+    elements = _container(raw, list[msgspec.Raw])
     if not isinstance(elements, list):
         note(field, "not a list")
         return None
@@ -82,15 +77,9 @@ def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown
     return [element for element in read if element is not None]
 
 
-def _unwrap(raw: bytes | msgspec.Raw, shape: Any) -> object:
-    """Split a container into its raw parts, unwrapping JSON text; None when it is not a container."""
-    for _ in range(_TEXT_DEPTH + 1):
-        try:
-            return cast("object", _decoder(shape).decode(raw))
-        except BAD:
-            pass
-        try:
-            raw = _decoder(str).decode(raw).encode()
-        except BAD:
-            return None
-    return None
+def _container(raw: bytes | msgspec.Raw, shape: Any) -> object:
+    """Split a container, which may be wrapped as JSON text, into its raw parts; None when it is something else."""
+    try:
+        return cast("object", _decoder(shape).decode(unwrap(raw)))
+    except UNDECODABLE:
+        return None

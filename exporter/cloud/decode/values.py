@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
 
 _MAX_TIME_S = 4_102_444_800  # the year 2100: a later time is not a time
@@ -101,14 +102,11 @@ def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str,
     None for null, empty text and an empty object, which all mean "nothing", and for invalid values (noted).
     """
     read = value
-    for _ in range(2):
-        if not isinstance(read, str):
-            break
-        if not read.strip():
-            return None
+    if isinstance(value, str):
         try:
-            read = msgspec.json.decode(read)
-        except (msgspec.DecodeError, RecursionError):
+            inner = unwrap(value, layers=1)  # the text around it is decoded already
+            read = msgspec.json.decode(inner) if inner else None
+        except UNDECODABLE:
             note(field, "undecodable text")
             return None
     if read is None:

@@ -18,13 +18,14 @@ message, with control characters escaped. It never holds a header, a request bod
 
 from http import HTTPStatus
 
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import SourceError
 
 
 class CloudError(SourceError):
     """A call failed. `operation` is the endpoint's name, `code` the cloud's error code, empty if there is none."""
 
-    outcome = "failed"
+    outcome: Outcome
     retryable = False
 
     def __init__(self, operation: str, detail: str, *, status: int | None = None, code: str = "") -> None:
@@ -38,14 +39,14 @@ class CloudError(SourceError):
 class Unreachable(CloudError):
     """No complete response: name resolution, connection, TLS, reset, or a timeout in headers or body."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
     retryable = True
 
 
 class Throttled(CloudError):
     """The cloud limits the rate. `retry_after_s` is clamped; None when the response has no Retry-After."""
 
-    outcome = "throttled"
+    outcome = Outcome.THROTTLED
     retryable = True
 
     def __init__(
@@ -64,14 +65,14 @@ class Throttled(CloudError):
 class ServerError(CloudError):
     """The cloud failed: 5xx, 408, or an in-band code with the same meaning."""
 
-    outcome = "server_error"
+    outcome = Outcome.SERVER_ERROR
     retryable = True
 
 
 class Denied(CloudError):
     """401 or 403, after the credential was renewed once where that can help."""
 
-    outcome = "denied"
+    outcome = Outcome.DENIED
 
     @property
     def is_final(self) -> bool:
@@ -82,53 +83,33 @@ class Denied(CloudError):
 class Refused(CloudError):
     """Any other 4xx, or `is_success: false`: the same request would fail again."""
 
-    outcome = "refused"
+    outcome = Outcome.REFUSED
 
 
 class Gone(Refused):
     """The requested job does not exist, or no longer. v2 reports this as HTTP 400 with ModelArts.2775."""
 
-    outcome = "gone"
+    outcome = Outcome.GONE
 
 
 class Unsupported(Refused):
     """The endpoint does not exist here (404, 410, APIG.0101)."""
 
-    outcome = "unsupported"
+    outcome = Outcome.UNSUPPORTED
 
 
 class InvalidResponse(CloudError):
     """A 2xx response that does not decode or is too large. The text names the JSON path."""
 
-    outcome = "invalid_response"
+    outcome = Outcome.INVALID_RESPONSE
 
 
 class CircuitOpen(CloudError):
     """Not sent: the circuit of the operation, or the lockout of the credential, is open."""
 
-    outcome = "circuit_open"
+    outcome = Outcome.CIRCUIT_OPEN
 
     @property
     def is_final(self) -> bool:
         """The circuit holds back all other calls of the operation too."""
         return True
-
-
-OUTCOMES = (
-    "ok",
-    *(
-        error.outcome
-        for error in (
-            Unreachable,
-            Throttled,
-            ServerError,
-            Denied,
-            Refused,
-            Gone,
-            Unsupported,
-            InvalidResponse,
-            CircuitOpen,
-        )
-    ),
-)
-"""All values of the `outcome` label."""

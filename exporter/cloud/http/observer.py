@@ -2,15 +2,17 @@
 
 from typing import Protocol
 
+from exporter.domain.outcome import Outcome
+
 
 class Observer(Protocol):
     """Called by the transport, the client and the credentials. Must not raise and must not block."""
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
-        """One HTTP request ended; `outcome` is one of `errors.OUTCOMES`. Each retry is a request of its own."""
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
+        """One HTTP request ended; Each retry is a request of its own."""
         ...
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
         """A call was not sent: a circuit is open, the cloud asked for a pause, or a secret cannot be read."""
         ...
 

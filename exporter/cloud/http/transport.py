@@ -15,6 +15,7 @@ from exporter.cloud.http.errors import CloudError, InvalidResponse, Throttled, U
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request
 from exporter.cloud.http.response import Response
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import Clock
 from exporter.settings.secret import Secret
 
@@ -92,7 +93,7 @@ class HttpTransport:
             duration_s = self._clock.monotonic() - started
             status = response.status
             result = read(response)
-            outcome = "ok"
+            outcome = Outcome.OK
         except CloudError as error:
             outcome, status = error.outcome, error.status
             if isinstance(error, Throttled):
