@@ -22,7 +22,7 @@ ACCELERATOR = Label(
 )
 MEASURES = ("precision", "recall", "accuracy", "f1")
 """The model metrics that are ratios. Other metrics that a job reports about its model have no defined meaning."""
-MOST_EXIT_CODES = 8
+MAX_EXIT_CODES = 8
 """A large job can fail on every node at once. The first tasks suffice for a diagnosis and limit the series."""
 
 _BY_ACCELERATOR: Mapping[Accelerator | None, Mapping[str, str]] = {
@@ -113,7 +113,7 @@ def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
     codes = tracked.job.task_exit_codes
     if not codes:
         return ()
-    shown = sorted(codes, key=natural_order)[:MOST_EXIT_CODES]
+    shown = sorted(codes, key=natural_order)[:MAX_EXIT_CODES]
     return (({"task": task}, float(codes[task])) for task in shown)
 
 
