@@ -17,7 +17,6 @@ from exporter.backfill.journal import VERSION, Journal, Occupied
 from exporter.backfill.sums import SUMS
 from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
 from exporter.cloud.http.errors import CircuitOpen, CloudError
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v1.history import V1History
 from exporter.cloud.v2.history import V2History
 from exporter.domain.history import JobHistory
@@ -102,7 +101,6 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
 
     Raises Unusable, and Broken when the cloud does not answer or `stop` was set; OSError from the disk.
     """
-    silence_instrumentation()
     _check_labels(asked)
     folder = _folder(asked)
     if asked.restart:

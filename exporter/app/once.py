@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 from exporter.app.events import Observed, priced
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
 from exporter.metrics.exposition.growth import growth
@@ -36,7 +35,6 @@ class Once:
 
 async def scrape(settings: Settings, *, clock: Clock) -> Once:
     """Poll jobs, usage and pools of every target once and render the result."""
-    silence_instrumentation()
     registry = CollectorRegistry()
     self_metrics = Observed(registry)
     priced(settings.prices, self_metrics)

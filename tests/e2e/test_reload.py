@@ -250,7 +250,7 @@ async def test_reloads_while_a_poll_hangs(cloud: Simulator, tmp_path: Path) -> N
         cloud.world.submit("bert")
         await exporter.becomes(SUBMITTED, 1)
         hang = cloud.faults.add(f"hang:path=*{PROJECT_ID}*")
-        await until(lambda: hang.struck > 0)
+        await until(lambda: hang.hits > 0)
         settings["targets"][0]["filters"] = {"names": "first"}
         write(config, settings)
         first = asyncio.create_task(exporter.reload())

@@ -15,9 +15,8 @@ from structlog.testing import capture_logs
 
 from exporter.app.events import Observed, Unknowns
 from exporter.app.output import Output
-from exporter.cloud.http import response
 from exporter.cloud.http.endpoint import Endpoint
-from exporter.cloud.http.response import Response
+from exporter.cloud.http.response import Response, read_response
 from exporter.cloud.pools import endpoints as pools_endpoints
 from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.probe import FixedSources
@@ -60,7 +59,7 @@ class Fickle:
         body: object = None,  # noqa: ARG002 - the protocol's
     ) -> Answer | None:
         """Answer as the transport does, decoding included."""
-        return response.read(
+        return read_response(
             Response(status=200, body=next(self._bodies[endpoint.name])),
             endpoint.answer,
             operation=endpoint.name,
