@@ -76,7 +76,7 @@ def _signature_problem(
             project is not None and call.headers.get("X-Project-Id", project) != project,
             "X-Project-Id is not the project of the path",
         ),
-        (bool(missing), f"signed headers are not there: {', '.join(missing)}"),
+        (bool(missing), f"signed headers are missing: {', '.join(missing)}"),
     )
     for wrong, sentence in problems:
         if wrong:

@@ -161,29 +161,6 @@ async def test_secrets(client: Client, cloud: Simulator) -> None:
             assert SECRET_MARKER in json.dumps(field)
 
 
-async def test_unknown_values(client: Client, cloud: Simulator) -> None:
-    """With unknown-values some jobs have a phase, secondary phase or kind that no document lists."""
-    cloud.quirks.on("unknown-values")
-    for _ in range(45):
-        running(cloud.world)
-
-    items = (await client.search(limit=50)).body["items"]
-
-    assert {item["status"]["phase"] for item in items} == {"Running", "Hibernating"}
-    assert {item["status"]["secondary_phase"] for item in items} == {"Running", "Defrosting", "Pondering"}
-    assert {item["kind"] for item in items} == {"job", "quantum_job"}
-
-
-async def test_vanishing(client: Client, cloud: Simulator) -> None:
-    """With vanishing a listed job is deleted when its detail is requested."""
-    cloud.quirks.on("vanishing")
-    job = cloud.world.submit()
-    assert len((await client.search()).body["items"]) == 1
-
-    assert (await client.get(f"{JOBS}/{job.id}")).body["error_code"] == "ModelArts.2775"
-    assert (await client.search()).body["items"] == []
-
-
 async def test_numbers_as_strings(client: Client, cloud: Simulator) -> None:
     """With v2-numbers-as-strings all numbers of v2 answers are strings; booleans and v1 answers are unchanged."""
     cloud.quirks.on("v2-numbers-as-strings")
@@ -204,8 +181,8 @@ async def test_overlay(client: Client, cloud: Simulator) -> None:
 
     assert (body["status"]["phase"], body["status"]["start_time"], body["kind"]) == ("Odd", "1700000000000", None)
     assert body["status"]["secondary_phase"] == "Running"
-    odd = [{"key": "phase", "operator": "in", "value": ["Odd"]}]
-    assert len((await client.search(filters=odd)).body["items"]) == 1
+    overlaid = [{"key": "phase", "operator": "in", "value": ["Odd"]}]
+    assert len((await client.search(filters=overlaid)).body["items"]) == 1
 
 
 def create_body(section: str = "metadata", **changes: Any) -> dict[str, Any]:

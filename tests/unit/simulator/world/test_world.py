@@ -218,18 +218,6 @@ def test_stop(world: World) -> None:
     assert (job.state, job.ended_at) == (JobState.TERMINATED, NOW + 100)
 
 
-def test_come_back(world: World) -> None:
-    """A lost job that comes back runs on its nodes; another job raises ValueError."""
-    job = world.submit(nodes=2)
-    with pytest.raises(ValueError, match="not lost"):
-        world.come_back(job)
-    world.start(job)
-    world.lose(job)
-    world.come_back(job)
-
-    assert (job.state, job.nodes_now, job.ended_at) == (JobState.RUNNING, 2, None)
-
-
 def test_lookup_and_deletion(world: World) -> None:
     """A job is found by id or name, the newest of a name first; ids can be chosen; a second deletion does nothing."""
     old = world.submit("twice", job_id="0-0")
@@ -243,18 +231,6 @@ def test_lookup_and_deletion(world: World) -> None:
     assert world.job("twice") is old
     with pytest.raises(KeyError, match="no job 'nothing'"):
         world.job("nothing")
-
-
-def test_v1_versions(world: World) -> None:
-    """Versions have name and workspace of their v1 job, which is removed with its last version."""
-    first = world.submit("bert", api="v1", workspace="w")
-    second = world.submit("ignored", api="v1", version_of=first)
-
-    assert (second.name, second.workspace, second.v1_job) == ("bert", "w", first.v1_job)
-    world.delete(first)
-    assert len(world.project().v1_jobs) == 1
-    world.delete(second)
-    assert world.project().v1_jobs == {}
 
 
 def test_pace_and_arrivals() -> None:
