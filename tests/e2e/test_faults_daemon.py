@@ -127,7 +127,7 @@ async def test_every_fault_at_once(sick: Simulator, closed: int, tmp_path: Path)
         for patient in PATIENTS:
             state = "failed" if patient.trouble else "finished"
             await exporter.said(rf"poll\.{state}.*project={patient.name} collector=jobs")
-        await exporter.said(r"poll\.failed.*project=hang-in-body-v2 .*no whole answer within 3 s")
+        await exporter.said(r"poll\.failed.*project=hang-in-body-v2 .*no complete response within 3 s")
         seen = len(exporter.lines)
         await exporter.said(r"snapshot\.published", since=seen)
 
