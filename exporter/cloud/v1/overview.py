@@ -140,9 +140,9 @@ class _Pages:
 
 def _key(raw: msgspec.Raw) -> str | bytes:
     """Key of a row: its version id, or all of its bytes if it has none."""
-    row = wire.read(raw, wire.OverviewRow, field="", note=_silent)
+    row = wire.read(raw, wire.OverviewRow, field="", note=_ignore)
     return (parse_id(row.version_id) if row is not None else "") or bytes(raw)
 
 
-def _silent(field: str, value: object) -> None:
+def _ignore(field: str, value: object) -> None:
     """The adapter notes bad rows."""
