@@ -11,8 +11,8 @@ from exporter.domain.usage import TaskSeries
 class SourceError(Exception):
     """A source failed to answer. Its text is one sentence that names the operation and holds no secret."""
 
-    outcome = "failed"
-    """Bounded label value for the cause."""
+    outcome: str = "failed"
+    """Bounded word for the reason: an `Outcome` when a call failed."""
 
     @property
     def is_final(self) -> bool:

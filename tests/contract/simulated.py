@@ -5,17 +5,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.client import ApiClient
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.probe import ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.job import Job
 from exporter.domain.source import JobSource, PollResult, TrackedState
+from exporter.settings import AkSk, Secret
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
 from tests.clock import ManualClock
+from tests.unit.cloud.account import connect
+from tests.unit.cloud.account import options as connect_options
 from tests.unit.cloud.recorded_unknowns import Notes
 
 
@@ -109,15 +110,10 @@ class Scene:
 @asynccontextmanager
 async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
     """Start a simulator and a client; both are closed at the end."""
-    silence_instrumentation()
     async with Simulator(options, clock=clock) as cloud:
-        target = TargetOptions(
-            project="vision",
-            endpoint=cloud.url,
-            project_id=PROJECT_ID,
-            credentials=AccessKeyCredentials(access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY),
-            requests_per_second=10_000,
-            burst=10_000,
+        credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
+        given = connect_options(
+            cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(target, clock=clock, observer=NullObserver()) as transport:
+        async with connect(given, clock=clock, observer=NullObserver()) as transport:
             yield Scene(cloud=cloud, clock=clock, transport=transport)

@@ -177,7 +177,7 @@ async def test_calls_do_not_grow_with_history(clock: ManualClock, history: int, 
             if scene.cloud.requests.count("v1.version*") == 0:
                 break
         quiet = scene.cloud.requests.counts()
-        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.tenant().lineages.values())
+        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.project().v1_jobs.values())
         pages = sum(max(1, -(-sizes[workspace] // 1000)) for workspace in ("0", SECOND_WORKSPACE))
 
         scene.cloud.world.fail(running)

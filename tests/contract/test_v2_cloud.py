@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.endpoint import Caller
-from exporter.cloud.http.retry import silence_instrumentation
-from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
+from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.domain.source import PollResult, TrackedState
 from exporter.domain.usage import summarise
+from exporter.settings import AkSk, Secret
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECOND_WORKSPACE, SECRET_KEY, SECRET_MARKER, Options, Simulator
 from exporter.simulator.world.job import Job as SimulatedJob
 from tests.clock import ManualClock
+from tests.unit.cloud.account import connect
+from tests.unit.cloud.account import options as connect_options
 
 WORKSPACES = ("0", SECOND_WORKSPACE)
 
@@ -75,15 +76,11 @@ async def harness_for(options: Options, clock: ManualClock) -> AsyncIterator[Har
 
     noted: list[tuple[str, object]] = []
     async with Simulator(options, clock=clock) as cloud:
-        target = TargetOptions(
-            project="vision",
-            endpoint=cloud.url,
-            project_id=PROJECT_ID,
-            credentials=AccessKeyCredentials(access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY),
-            requests_per_second=10_000,
-            burst=10_000,
+        credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
+        given = connect_options(
+            cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(target, clock=clock, observer=Observer()) as caller:
+        async with connect(given, clock=clock, observer=Observer()) as caller:
             source = V2Source(
                 caller,
                 project="vision",
@@ -92,11 +89,6 @@ async def harness_for(options: Options, clock: ManualClock) -> AsyncIterator[Har
                 note=lambda name, value: noted.append((name, value)),
             )
             yield Harness(cloud=cloud, clock=clock, caller=caller, source=source, noted=noted)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    silence_instrumentation()
 
 
 @pytest.fixture
@@ -167,22 +159,22 @@ async def test_each_state_of_a_job(
 
 
 @pytest.mark.parametrize(
-    "telling,expected",
+    "field,expected",
     [
         pytest.param("flavor_detail", (16.0, Accelerator.NPU), id="flavor_detail"),
         pytest.param("pool_info", (16.0, Accelerator.NPU), id="pool_info"),
         pytest.param("allocated", (16.0, Accelerator.NPU), id="allocated"),
         pytest.param("customized", (16.0, Accelerator.NPU), id="customized"),
         pytest.param("flavor_id", (16.0, None), id="flavor_id"),
-        pytest.param("nothing", (None, Accelerator.NPU), id="nothing-but-the-flavors-name"),
+        pytest.param("nothing", (None, Accelerator.NPU), id="only-the-flavors-name"),
     ],
 )
 async def test_each_source_of_accelerators(
-    harness: Harness, telling: str, expected: tuple[float | None, Accelerator | None]
+    harness: Harness, field: str, expected: tuple[float | None, Accelerator | None]
 ) -> None:
     """Trap 25: 2 nodes of 8 NPUs, in each place where the cloud may have the number, or in none."""
     job = harness.cloud.world.submit(
-        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", telling=telling
+        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=field
     )
     harness.cloud.world.start(job)
 
@@ -336,8 +328,3 @@ async def test_the_calls_over_sockets(clock: ManualClock, history: int) -> None:
         await harness.poll()
 
         assert len(harness.cloud.requests) - before <= (1 + 2) + 2
-
-
-def test_operation_names_match_the_endpoint_table() -> None:
-    """The source uses exactly these three calls."""
-    assert ENDPOINTS == (SEARCH, DETAIL, METRICS)

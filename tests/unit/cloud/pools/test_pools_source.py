@@ -194,7 +194,7 @@ async def test_a_refused_listing_sends_no_further_request(harness: Harness, erro
     "error",
     [
         pytest.param(Denied(POOLS.name, "bad signature", status=401, code="APIG.0301"), id="credential"),
-        pytest.param(Denied("credentials", "agency is gone", status=403), id="no credential to be had"),
+        pytest.param(Denied("credentials", "agency is gone", status=403), id="no credential"),
         pytest.param(server_error(POOLS), id="server_error"),
     ],
 )

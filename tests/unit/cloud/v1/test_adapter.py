@@ -262,7 +262,7 @@ def test_accelerators_of_a_record(
         ({"gpu_num": 0, "npu_num": None}, None, None),
         ({"flavor_code": "modelarts.vm.gpu.1v100NV32.pub"}, Accelerator.GPU, None),
     ],
-    ids=["gpus", "npus", "neither", "no word of npus", "by the flavor's name"],
+    ids=["gpus", "npus", "neither", "no npu field", "by the flavor's name"],
 )
 def test_accelerators_of_the_overview(
     found: dict[str, Any], kind: Accelerator | None, accelerators: float | None
@@ -298,7 +298,7 @@ def test_a_killed_job_may_have_run_for_zero_seconds() -> None:
         ({"status": 10, "start_time": 5_000}, None),
         ({"status": 8, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, None),
     ],
-    ids=["as given", "by duration", "never before its start", "never started", "not to be derived", "still running"],
+    ids=["as given", "by duration", "never before its start", "never started", "cannot be derived", "still running"],
 )
 def test_the_end_of_a_version(found: dict[str, Any], ended_at: float | None) -> None:
     """Trap 15: the end is given or derived, is never before the start, and exists only for finished versions."""
@@ -353,7 +353,7 @@ def test_the_overviews_version_name_is_a_display_name(display: str, name: str, v
         ({"pool_id": "shared", "pool_type": "SYSTEM_DEFINED"}, ""),
         ({"pool_id": None}, ""),
     ],
-    ids=["dedicated", "said to be dedicated", "said to be public", "none"],
+    ids=["dedicated", "pool type dedicated", "pool type public", "none"],
 )
 def test_the_public_pool_has_no_id(found: dict[str, Any], pool: str) -> None:
     """Jobs of the public pool have an empty pool id."""
@@ -405,7 +405,7 @@ def test_the_overview_has_npus_that_a_record_lacks() -> None:
 @pytest.mark.parametrize(
     "fields, expected",
     [(None, None), ({"worker_server_num": 3}, 24.0), ({"worker_server_num": 3, "gpu_num": 4}, 12.0)],
-    ids=["nodes unknown", "nodes known", "the record counts for itself"],
+    ids=["nodes unknown", "nodes known", "the record has its own count"],
 )
 def test_an_overview_that_counts_per_node(fields: dict[str, Any] | None, expected: float | None) -> None:
     """Trap 24: 8 cards per node are 24 on three nodes, and unknown while the number of nodes is."""

@@ -28,7 +28,7 @@ ms = T0 * 1000
             False,
             id="values repeat around a change",
         ),
-        pytest.param([[ms, 4], [ms + 60_000, 3]], ((T0, 4), (T0 + 60, 3)), False, id="or do not"),
+        pytest.param([[ms, 4], [ms + 60_000, 3]], ((T0, 4), (T0 + 60, 3)), False, id="values do not repeat"),
         pytest.param([[str(ms), "4"]], ((T0, 4),), False, id="numbers as text"),
         pytest.param([[ms, 4], [ms - 5_000, 3], [ms + 1_000, 2]], ((T0, 4), (T0 + 1, 2)), True, id="back in time"),
         pytest.param([[ms, 4], [ms], "x", None, [ms + 1_000, -1], [0, 3]], ((T0, 4),), True, id="no points"),
