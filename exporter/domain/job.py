@@ -124,6 +124,12 @@ class Job:
     """Recoveries in which the first policy failed, by that policy; None as for `recoveries`."""
     faults: Mapping[str, int] | None = None
     """Faults so far by scenario, from the recovery records; None where the API has no such records."""
+    fault_results: Mapping[str, Mapping[str, int]] | None = None
+    """The same faults by scenario and by the result of their recovery, one of `recovery.RESULTS`."""
+    recovery_times: Mapping[str, tuple[float, ...]] | None = None
+    """Seconds of each successful recovery by policy, oldest first; None as for `recoveries`."""
+    task_faults: Mapping[str, int] = field(default_factory=dict)
+    """Faults so far by the task that caused them, as far as the records name it."""
     last_recovery_at: float | None = None
     """When it last resumed after a fault; None: never."""
     crash_loop_runs: int | None = None

@@ -24,6 +24,9 @@ GENERATION_FIELDS = {
     "recoveries",  # nor its restarts
     "degraded_recoveries",
     "faults",
+    "fault_results",
+    "recovery_times",
+    "task_faults",
     "last_recovery_at",
     "crash_loop_runs",
     "node_steps",

@@ -117,6 +117,9 @@ QUEUE_S = (30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 8
 RUN_S = (60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 57_600, 86_400, 172_800, 345_600, 604_800, 1_209_600)
 
 
+RECOVERY_S = (10, 30, 60, 120, 180, 300, 600, 900, 1_800, 3_600, 7_200)
+
+
 def lengths(rig: Rig, name: str, *labels: str) -> Mapping[tuple[str, ...], tuple[float, float, list[float]]]:
     """Count, sum and cumulative buckets of a histogram that has counted anything, by the values of these labels."""
     buckets: defaultdict[tuple[str, ...], dict[float, float]] = defaultdict(dict)
@@ -184,6 +187,10 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by(rig, "modelarts_training_recoveries_total", "policy") == {
                 (policy,): float(times) for policy, times in books.recoveries.items()
             }
+            assert by(rig, "modelarts_training_faults_total", "pool_id", "scenario", "result") == books.faults
+            assert lengths(rig, "modelarts_training_recovery_duration_seconds", "policy") == observed(
+                {(policy,): times for policy, times in books.recovery_s.items()}, RECOVERY_S
+            )
             assert lengths(rig, "modelarts_training_queue_seconds", "pool_id") == observed(
                 {(pool,): waits for pool, waits in books.queue_s.items()}, QUEUE_S
             )
@@ -330,6 +337,30 @@ async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
         assert rig.value("modelarts_training_job_degraded_recoveries", policy="proc_restart") == 2
         assert rig.value("modelarts_training_job_last_recovery_timestamp_seconds") == recovered_at
         assert rig.value("modelarts_training_recoveries_total", policy="pod_reschedule") == 3
+
+
+async def test_a_fault_healed_in_place(clock: ManualClock) -> None:
+    """Its run goes on, so only the nested record shows it: the recovery, its result, its length and the task."""
+    async with looking(clock) as (cloud, rig):
+        job = cloud.world.submit("retrying", nodes=4, accelerator="npu", pool="pool-x")
+        cloud.world.start(job)
+        healed_at = 0.0
+        for _ in range(3):
+            clock.turn(3_600)
+            cloud.world.heal(job, policy="npu_step_retry", scenario="chip_fault", lasts_s=8, task="worker-3")
+            await rig.poll()  # during the recovery: nothing counts yet
+            clock.turn(8)
+            healed_at = clock.time()
+            await rig.poll()
+
+        assert rig.value("modelarts_training_job_recoveries", policy="npu_step_retry") == 3
+        assert rig.value("modelarts_training_job_faults", scenario="chip_fault") == 3
+        assert rig.value("modelarts_training_job_task_faults", task="worker-3") == 3
+        assert rig.value("modelarts_training_job_last_recovery_timestamp_seconds") == int(healed_at)
+        assert rig.value("modelarts_training_recoveries_total", policy="npu_step_retry") == 3
+        counted = by(rig, "modelarts_training_faults_total", "pool_id", "scenario", "result")
+        assert counted == {("pool-x", "chip_fault", "success"): 3}
+        assert rig.value("modelarts_training_recovery_duration_seconds_sum", policy="npu_step_retry") == 24
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,10 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
         recoveries=runs.recoveries,
         degraded_recoveries=runs.degraded,
-        faults=records.faults(status.recover_records, note=note),
+        faults=None if runs.faults is None else {each: sum(by.values()) for each, by in runs.faults.items()},
+        fault_results=runs.faults,
+        recovery_times=runs.recovery_times,
+        task_faults=_task_faults(runs.task_faults, note=note),
         last_recovery_at=runs.last_recovery_at,
         crash_loop_runs=runs.crash_loop_runs,
     )
@@ -121,6 +124,10 @@ def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
         else:
             note("v2.status.tasks", name)
     return tuple(dict.fromkeys(read))
+
+
+def _task_faults(counts: Mapping[str, int] | None, *, note: NoteUnknown) -> Mapping[str, int]:
+    return {task: count for name, count in (counts or {}).items() for task in _tasks([name], note=note)}
 
 
 def _node_steps(

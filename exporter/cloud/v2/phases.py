@@ -3,6 +3,7 @@
 from exporter.cloud.decode import values
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import JobStatus
+from exporter.domain.recovery import OTHER
 
 REASONS = (
     "Creating",
@@ -18,9 +19,6 @@ REASONS = (
     "Lost",
 )
 """The documented secondary phases: the values of a v2 job's reason, beside `OTHER`."""
-
-OTHER = "other"
-"""Replaces every undocumented value, so that label values stay bounded."""
 
 _STATUS = {
     "creating": JobStatus.INITIALIZING,

@@ -27,6 +27,18 @@ class TaskStatus(msgspec.Struct):
     exit_code: Any = None
 
 
+class RecoverRecord(msgspec.Struct):
+    """One fault and its recovery. Its times are in seconds, its reason is free text and not read."""
+
+    recover_start_at: Any = None
+    recover_end_at: Any = None
+    """0 while the recovery goes on."""
+    recover: Any = None
+    fault_scenario: Any = None
+    related_task: Any = None
+    recover_result: Any = None
+
+
 class RunningRecord(msgspec.Struct):
     """One (re)start. Its times are in seconds, unlike every other time of v2 (trap 13)."""
 
@@ -34,12 +46,8 @@ class RunningRecord(msgspec.Struct):
     end_at: Any = None
     end_recover: Any = None
     end_recover_before_downgrade: Any = None
-
-
-class RecoverRecord(msgspec.Struct):
-    """One fault and its recovery. Its reason is free text and not read."""
-
-    fault_scenario: Any = None
+    end_related_task: Any = None
+    recover_records: list[RecoverRecord] | None = None
 
 
 class Status(msgspec.Struct):
@@ -54,7 +62,6 @@ class Status(msgspec.Struct):
     tasks: list[Any] | None = None
     task_statuses: list[TaskStatus] | None = None
     running_records: list[RunningRecord] | None = None
-    recover_records: list[RecoverRecord] | None = None
 
 
 class Engine(msgspec.Struct):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from exporter.domain import recovery
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
@@ -20,10 +21,18 @@ ACCELERATOR = Label(
     help="Kind of accelerator; `unknown` when the job has accelerators of a masked kind. CPU jobs have no series.",
     values=(Accelerator.GPU.value, Accelerator.NPU.value, UNKNOWN_ACCELERATOR),
 )
+POLICY = Label(
+    name="policy",
+    help="What was restarted or rescheduled; `other` for an undocumented value.",
+    values=recovery.POLICIES,
+)
+SCENARIO = Label(name="scenario", help="Kind of fault; `other` for an undocumented value.", values=recovery.SCENARIOS)
 MEASURES = ("precision", "recall", "accuracy", "f1")
 """The model metrics that are ratios. Other metrics that a job reports about its model have no defined meaning."""
 MAX_EXIT_CODES = 8
 """A large job can fail on every node at once. The first tasks suffice for a diagnosis and limit the series."""
+MAX_TASK_FAULTS = 8
+"""The tasks with the most faults: one that fails again and again is among them, however large the job."""
 
 _BY_ACCELERATOR: Mapping[Accelerator | None, Mapping[str, str]] = {
     kind: {ACCELERATOR.name: UNKNOWN_ACCELERATOR if kind is None else kind.value}
@@ -115,6 +124,14 @@ def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
         return ()
     shown = sorted(codes, key=natural_order)[:MAX_EXIT_CODES]
     return (({"task": task}, float(codes[task])) for task in shown)
+
+
+def _task_faults(tracked: TrackedJob) -> Iterable[Sample]:
+    faults = tracked.job.task_faults
+    if not faults:
+        return ()
+    worst = sorted(faults, key=lambda task: (-faults[task], natural_order(task)))[:MAX_TASK_FAULTS]
+    return (({"task": task}, float(faults[task])) for task in sorted(worst, key=natural_order))
 
 
 INFO: Family[TrackedJob] = Family(
@@ -321,8 +338,8 @@ RECOVERIES: Family[TrackedJob] = Family(
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.running_records[].end_recover`",
-    labels=(Label(name="policy", help="What was restarted or rescheduled; `other` for an undocumented value."),),
+    source="v1: none; v2: `status.running_records[].end_recover`, and `recover_records[]` with result success",
+    labels=(POLICY,),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.recoveries),
 )
@@ -336,7 +353,13 @@ DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records[].end_recover_before_downgrade`",
-    labels=(Label(name="policy", help="Policy that was tried first; `other` for an undocumented value."),),
+    labels=(
+        Label(
+            name="policy",
+            help="Policy that was tried first; `other` for an undocumented value.",
+            values=recovery.POLICIES,
+        ),
+    ),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.degraded_recoveries),
 )
@@ -344,13 +367,14 @@ DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
 FAULTS: Family[TrackedJob] = Family(
     name="modelarts_training_job_faults",
     help=(
-        "Faults detected in the job so far. Absent for v1 and for a scenario that never occurred. "
+        "Faults detected in the job so far, with those healed in place. Absent for v1 and for a scenario that never "
+        "occurred. "
         "Use delta(): it is a gauge, because the list in the API may become shorter."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.recover_records[].fault_scenario`",
-    labels=(Label(name="scenario", help="Kind of fault; `other` for an undocumented value."),),
+    source="v1: none; v2: `status.running_records[].recover_records[].fault_scenario`",
+    labels=(SCENARIO,),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("scenario", lambda job: job.faults),
 )
@@ -358,12 +382,15 @@ FAULTS: Family[TrackedJob] = Family(
 LAST_RECOVERY: Family[TrackedJob] = Family(
     name="modelarts_training_job_last_recovery_timestamp_seconds",
     help=(
-        "Time of the last restart after a fault. In the future while the job is being recovered. "
+        "Time of the last recovery from a fault. In the future while the job is being recovered. "
         "Absent before the first recovery and for v1."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.running_records[].start_at`, the last one",
+    source=(
+        "v1: none; v2: `status.running_records[].start_at`, the last one, or "
+        "`recover_records[].recover_end_at` of a fault healed in place"
+    ),
     unit="seconds",
     stability=Stability.EXPERIMENTAL,
     samples=_value(lambda job: job.last_recovery_at),
@@ -395,6 +422,20 @@ TASK_EXIT_CODE: Family[TrackedJob] = Family(
     samples=_task_exit_codes,
 )
 
+TASK_FAULTS: Family[TrackedJob] = Family(
+    name="modelarts_training_job_task_faults",
+    help=(
+        "Faults of the job so far that a task caused, for the 8 tasks with the most. A task that fails again and "
+        "again often runs on a bad node. Absent for other tasks and for v1. Use delta(): it is a gauge."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.running_records[].recover_records[].related_task`, else `end_related_task`",
+    labels=(Label(name="task", help="Task id, such as worker-0."),),
+    stability=Stability.EXPERIMENTAL,
+    samples=_task_faults,
+)
+
 FAMILIES: tuple[Family[TrackedJob], ...] = (
     INFO,
     STATUS,
@@ -415,5 +456,6 @@ FAMILIES: tuple[Family[TrackedJob], ...] = (
     LAST_RECOVERY,
     CRASH_LOOP_RUNS,
     TASK_EXIT_CODE,
+    TASK_FAULTS,
 )
 """Rendered for each visible job, when it has changed."""

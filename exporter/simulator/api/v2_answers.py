@@ -5,7 +5,7 @@ from typing import Any
 
 from exporter.simulator.options import SECRET_MARKER
 from exporter.simulator.world.flavor import Flavor
-from exporter.simulator.world.job import Job, JobState
+from exporter.simulator.world.job import Job, JobState, Recovery
 from exporter.simulator.world.pool import Pool
 from exporter.simulator.world.usage import sampled, slots, values
 
@@ -95,9 +95,7 @@ def status(job: Job, now: float, *, unknown: bool = False) -> dict[str, Any]:
             {"task": exit_.task, "exit_code": exit_.code, "message": exit_.message} for exit_ in job.exits[:1]
         ]
     if job.records:
-        answer["running_records"] = _running_records(job)
-        if len(job.records) > 1:
-            answer["recover_records"] = _recover_records(job, now)
+        answer["running_records"] = _running_records(job, now)
     return answer
 
 
@@ -114,7 +112,7 @@ def _node_counts(job: Job, now: float) -> list[list[int]] | None:
     return points
 
 
-def _running_records(job: Job) -> list[dict[str, Any]]:
+def _running_records(job: Job, now: float) -> list[dict[str, Any]]:
     rows = []
     for record in job.records:
         row: dict[str, Any] = {"start_at": int(record.started_at), "start_type": record.start_type}
@@ -126,28 +124,23 @@ def _running_records(job: Job) -> list[dict[str, Any]]:
             row["end_recover"] = record.policy
         if record.tried:
             row["end_recover_before_downgrade"] = record.tried
+        if record.recoveries:
+            row["recover_records"] = [_recover_record(recovery, now) for recovery in record.recoveries]
         rows.append(row)
     return rows
 
 
-def _recover_records(job: Job, now: float) -> list[dict[str, Any]]:
-    rows = []
-    for record in job.records:
-        if record.recovered_at is None or record.ended_at is None:
-            continue
-        over = record.recovered_at <= now
-        rows.append(
-            {
-                "recover_start_at": int(record.ended_at),
-                "recover_end_at": int(record.recovered_at) if over else 0,
-                "recover": record.policy,
-                "fault_scenario": record.scenario,
-                "reason": record.reason,
-                "related_task": record.task,
-                "recover_result": record.result if over else "recovering",
-            }
-        )
-    return rows
+def _recover_record(recovery: Recovery, now: float) -> dict[str, Any]:
+    over = recovery.ends_at <= now
+    return {
+        "recover_start_at": int(recovery.began_at),
+        "recover_end_at": int(recovery.ends_at) if over else 0,
+        "recover": recovery.policy,
+        "fault_scenario": recovery.scenario,
+        "reason": recovery.reason,
+        "related_task": recovery.task,
+        "recover_result": recovery.result if over else "recovering",
+    }
 
 
 def _algorithm(job: Job, *, secret: bool) -> dict[str, Any]:
@@ -205,10 +198,12 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
         }
     elif field == "allocated":
         if job.started_at is not None:
-            answer["main_container_allocated_resources"] = _container(spec)
+            answer["main_container_allocated_resources"] = _container(spec) | {"accelerator_type": spec.model}
         answer["main_container_customized_flavor"] = _container(spec)
+        answer["pool_info"] = {"pool_resource_flavor": f"modelarts.bm.{spec.accelerator}.8"}
     elif field == "customized":
         answer["main_container_customized_flavor"] = _container(spec)
+        answer["pool_info"] = {"pool_resource_flavor": f"modelarts.bm.{spec.accelerator}.8"}
     elif field == "nothing":
         answer["flavor_id"] = f"modelarts.pool.private.{job.flavor.accelerator}"
     return answer
@@ -217,7 +212,6 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
 def _container(spec: Flavor) -> dict[str, Any]:
     return {
         "accelerator_num": float(spec.cards),
-        "accelerator_type": spec.model,
         "cpu_core_num": float(spec.cores),
         "mem_size": float(spec.memory_gb),
     }

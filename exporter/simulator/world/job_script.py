@@ -37,7 +37,9 @@ _SIZES = _weighted(  # nodes, cards
     ((1, 1), 10), ((1, 2), 6), ((1, 4), 6), ((1, 8), 13), ((2, 8), 8), ((4, 8), 5), ((8, 8), 2)
 )
 _MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm", "gpt-pretrain", "sdxl-lora", "etl")
-_POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
+_IN_PLACE = "npu_step_retry"
+"""The policy that heals a run without interrupting it."""
+_POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule", _IN_PLACE)
 _SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
 _OUTCOMES = _weighted(
     (JobState.COMPLETED, 74),
@@ -155,6 +157,14 @@ def draw_script(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero
 
 def _recovery(rng: random.Random, run_s: float) -> Incident:
     policy = rng.choice(_POLICIES)
+    if policy == _IN_PLACE:
+        return Incident(
+            after_s=run_s * rng.uniform(0.1, 0.9),
+            kind="heal",
+            policy=policy,
+            scenario="chip_fault",
+            gap_s=rng.uniform(2, 20),
+        )
     degraded = policy in {"pod_reschedule", "job_reschedule"} and rng.random() < 0.3  # noqa: PLR2004
     return Incident(
         after_s=run_s * rng.uniform(0.1, 0.9),

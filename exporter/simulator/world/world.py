@@ -230,6 +230,19 @@ class World:
         """
         self._engine.recover(job, policy=policy, scenario=scenario, gap_s=gap_s, tried=tried, task=task)
 
+    def heal(
+        self,
+        job: Job,
+        *,
+        policy: str = "npu_step_retry",
+        scenario: str = "chip_fault",
+        lasts_s: float = 5.0,
+        result: str = "success",
+        task: str = "worker-0",
+    ) -> None:
+        """Let a fault occur now from which a job recovers in place within `lasts_s`: its run is not interrupted."""
+        self._engine.heal(job, policy=policy, scenario=scenario, lasts_s=lasts_s, result=result, task=task)
+
     def complete(self, job: Job, *, at: float | None = None) -> None:
         """End a job as completed."""
         self._engine.finish(job, JobState.COMPLETED, at=at)

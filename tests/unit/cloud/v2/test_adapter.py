@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cloud.v2 import adapter, phases, records
+from exporter.cloud.v2 import adapter, phases
+from exporter.domain import recovery
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fixtures import recorded
@@ -72,6 +73,9 @@ def test_a_public_gpu_job() -> None:
         recoveries={},
         degraded_recoveries={},
         crash_loop_runs=0,
+        faults={},
+        fault_results={},
+        recovery_times={},
     )
     assert notes.noted == []
 
@@ -83,7 +87,8 @@ def test_a_listed_job_equals_its_detail() -> None:
 
     assert listed is not None
     assert listed.recoveries is None
-    told_by_records = {"recoveries": {}, "degraded_recoveries": {}, "crash_loop_runs": 0}
+    counts = ("recoveries", "degraded_recoveries", "faults", "fault_results", "recovery_times")
+    told_by_records = {**{name: {} for name in counts}, "crash_loop_runs": 0}
     assert _fields(listed) | told_by_records == _fields(detail)
 
 
@@ -633,6 +638,6 @@ def test_any_json_gives_a_valid_job_or_none(raw: object) -> None:
     ):
         assert number is None or 0 <= number < float("inf")
     assert job.kind in (*adapter.KINDS, adapter.UNKNOWN_KIND)
-    assert job.reason in ("", *phases.REASONS, phases.OTHER)
-    assert job.recoveries is None or set(job.recoveries) <= {*records.POLICIES, phases.OTHER}
+    assert job.reason in ("", *phases.REASONS, recovery.OTHER)
+    assert job.recoveries is None or set(job.recoveries) <= {*recovery.POLICIES, recovery.OTHER}
     assert job.ended_at is None or job.status.finished

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cloud.v2 import phases
+from exporter.domain import recovery
 from exporter.domain.job import JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
 
@@ -103,5 +104,5 @@ def test_the_values_of_reason_are_bounded(secondary: object) -> None:
 
     reason = phases.reason(secondary, note=notes)
 
-    assert reason in (*phases.REASONS, phases.OTHER)
-    assert notes.fields == (["v2.status.secondary_phase"] if reason == phases.OTHER else [])
+    assert reason in (*phases.REASONS, recovery.OTHER)
+    assert notes.fields == (["v2.status.secondary_phase"] if reason == recovery.OTHER else [])
