@@ -126,7 +126,8 @@ async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> 
     assert len(searches) == 4  # active and newest, of two workspaces
     for request in searches:
         assert request.query == ""
-        assert set(json.loads(request.body)) <= {"offset", "limit", "sort_by", "order", "workspace_id", "filters"}
+        documented = {"offset", "limit", "sort_by", "order", "workspace_id", "filters", "unified_jobs"}
+        assert set(json.loads(request.body)) <= documented
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,23 @@ async def test_many_jobs_are_listed_completely(clock: ManualClock, quirk: str | 
         assert {job.id for job in jobs} <= {job.job_id for job in result.jobs}
         assert result.failures == ()
         assert harness.noted == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_fine_tuning_jobs(clock: ManualClock, refused: bool) -> None:
+    """Fact 42: they are listed with custom jobs, as their own kind; a gateway that refuses this lists the rest."""
+    quirks = frozenset({"v2-unified-jobs-refused"} if refused else ())
+    async with harness_for(Options(empty=True, quirks=quirks), clock) as harness:
+        custom = harness.cloud.world.submit("custom")
+        tuned = harness.cloud.world.submit("tuned", kind="fine_tuning_job")
+        for job in (custom, tuned):
+            harness.cloud.world.start(job)
+
+        result = await harness.poll()
+
+        expected = {custom.id: "job"} if refused else {custom.id: "job", tuned.id: "fine_tuning_job"}
+        assert {job.job_id: job.kind for job in result.jobs} == expected
+        assert (result.failures, harness.noted) == ((), [])
 
 
 async def test_an_ignored_offset_is_reported_as_incomplete(clock: ManualClock) -> None:

@@ -26,6 +26,11 @@ KINDS = (
 )
 """The documented kinds; any other becomes `UNKNOWN_KIND`."""
 
+FINE_TUNING_KIND = "fine_tuning_job"
+"""A fine-tuning job: its own `kind` is that of a custom job, and `ftjob_config` is filled (SDK `JobResponse`)."""
+
+_FINE_TUNING_WORDS = frozenset({"ftjob", "ft_job", "finetune_job", FINE_TUNING_KIND})
+
 UNKNOWN_KIND = "unknown"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # it becomes part of a URL and a label
@@ -74,7 +79,7 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         accelerator=requested.kind,
         accelerator_model=requested.model,
         engine=values.text(engine.engine_version) or values.text(engine.engine_name),
-        kind=_kind(read.kind, note=note),
+        kind=_kind(read.kind, read.ftjob_config, note=note),
         status=job_status,
         reason=phases.reason(status.secondary_phase, note=note),
         submitted_at=submitted_at,
@@ -105,10 +110,14 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     )
 
 
-def _kind(value: object, *, note: NoteUnknown) -> str:
+def _kind(value: object, ftjob_config: object, *, note: NoteUnknown) -> str:
+    if isinstance(ftjob_config, dict) and any(ftjob_config.values()):
+        return FINE_TUNING_KIND
     if value is None or value == "":
         return UNKNOWN_KIND
     kind = values.text(value).strip().lower()
+    if kind in _FINE_TUNING_WORDS:
+        return FINE_TUNING_KIND
     if kind in KINDS:
         return kind
     note("v2.kind", value)

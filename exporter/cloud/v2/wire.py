@@ -144,6 +144,8 @@ class Job(msgspec.Struct):
     status: Status | None = None
     algorithm: Algorithm | None = None
     tasks: list[Role] | None = None
+    ftjob_config: Any = None
+    """Fine-tuning jobs only."""
     spec: Spec | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from exporter.simulator.options import SECRET_MARKER
 from exporter.simulator.world.flavor import Flavor
-from exporter.simulator.world.job import Job, JobState, Recovery
+from exporter.simulator.world.job import FINE_TUNING, Job, JobState, Recovery
 from exporter.simulator.world.pool import Pool
 from exporter.simulator.world.usage import sampled, slots, values
 
@@ -43,7 +43,7 @@ def phase(job: Job) -> str:
 def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, detail: bool) -> dict[str, Any]:
     """The body of a job. `secret` adds secrets to it, `unknown` uses values that no document lists."""
     answer: dict[str, Any] = {
-        "kind": "quantum_job" if unknown and job.seed % 2 else job.kind,
+        "kind": "quantum_job" if unknown and job.seed % 2 else api_kind(job),
         "metadata": {
             "id": job.id,
             "name": job.name,
@@ -62,6 +62,13 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
             "is_hosted_log": True,
         },
     }
+    if job.kind == FINE_TUNING:
+        answer["ftjob_config"] = {
+            "ft_job_uuid": job.id,
+            "ft_train_type": "SFT",
+            "model_type": "qwen2.5-7b",
+            "train_output_path": "/training/output/",
+        }
     if job.pool:
         answer["spec"]["schedule_policy"] = {"priority": job.priority, "preemptible": False}
     if job.roles:
@@ -75,6 +82,11 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
             "jupyter_lab": {"url": "https://notebook.example.invalid/lab", "token": f"{SECRET_MARKER}-jupyter"},
         }
     return _merged(answer, job.extra or {})
+
+
+def api_kind(job: Job) -> str:
+    """The kind in the answers."""
+    return "job" if job.kind == FINE_TUNING else job.kind
 
 
 def status(job: Job, now: float, *, unknown: bool = False) -> dict[str, Any]:

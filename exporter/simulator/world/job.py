@@ -8,6 +8,8 @@ from typing import Any, Literal
 from exporter.simulator.world.flavor import Engine, Flavor
 
 Api = Literal["v1", "v2"]
+FINE_TUNING = "fine_tuning_job"
+"""`Job.kind` of a fine-tuning job; in answers it is a job with a `ftjob_config`."""
 Profile = Literal["", "steady", "saw", "idle", "hang", "straggler"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from exporter.simulator.world.flavor import ENGINES, Engine, Flavor, flavor
-from exporter.simulator.world.job import Api, Incident, JobScript, JobState, Role
+from exporter.simulator.world.job import FINE_TUNING, Api, Incident, JobScript, JobState, Role
 from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, LEGACY_POOL, NPU_POOL
 
 USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", "llm-pretrain", "notebook-export")
@@ -106,11 +106,17 @@ def draft(rng: random.Random, *, v1_share: float, capacity: dict[tuple[str, str]
         user=rng.choice(_WEIGHTED_USERS),
         second_workspace=rng.random() < 0.25,  # noqa: PLR2004
         engine=rng.choice(ENGINES),
-        kind="hetero_job" if hetero else "job",
+        kind=_kind(rng, hetero=hetero, trains=api == "v2" and accelerator != "cpu"),
         roles=roles,
         priority=rng.choice(_PRIORITIES),
         new_version=rng.random() < 0.3,  # noqa: PLR2004
     )
+
+
+def _kind(rng: random.Random, *, hetero: bool, trains: bool) -> str:
+    if hetero:
+        return "hetero_job"
+    return FINE_TUNING if trains and rng.random() < 0.1 else "job"  # noqa: PLR2004
 
 
 def draw_run_s(rng: random.Random) -> float:

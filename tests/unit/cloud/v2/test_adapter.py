@@ -39,6 +39,23 @@ def a_job(**parts: Any) -> dict[str, Any]:
     return {"metadata": {"id": "j"}, **parts}
 
 
+@pytest.mark.parametrize(
+    "fields, kind",
+    [
+        ({"kind": "job", "ftjob_config": {"ft_job_uuid": "u"}}, "fine_tuning_job"),
+        ({"ftjob_config": {"ft_train_type": "SFT"}}, "fine_tuning_job"),
+        ({"kind": "ftjob"}, "fine_tuning_job"),
+        ({"kind": "job", "ftjob_config": {}}, "job"),
+        ({"kind": "job", "ftjob_config": None}, "job"),
+        ({"kind": "hetero_job", "ftjob_config": {"ft_job_uuid": "", "task_env": None}}, "hetero_job"),
+        ({"kind": "job", "ftjob_config": "text"}, "job"),
+    ],
+)
+def test_fine_tuning_jobs_are_a_kind_of_their_own(fields: dict[str, Any], kind: str) -> None:
+    """Fact 42: a filled `ftjob_config` shows them; an empty one is a custom job's."""
+    assert read(a_job(**fields)).kind == kind
+
+
 def a_resource(**resource: Any) -> Job:
     return read(a_job(spec={"resource": {"node_count": 2, **resource}}))
 
