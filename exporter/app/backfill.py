@@ -11,11 +11,19 @@ from prometheus_client import CollectorRegistry
 
 from exporter.app.events import Observed, Unknowns
 from exporter.app.project import Host, origin, reaching, screen, sources_of, workspaces_of
-from exporter.backfill.gather import Period, Progress, Reader, patiently
+from exporter.backfill.gather import Period, Progress, Reader, with_retries
 from exporter.backfill.grid import Grid
-from exporter.backfill.journal import VERSION, Journal, Occupied
+from exporter.backfill.journal import VERSION, Journal, JournalInUse
 from exporter.backfill.sums import SUMS
-from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
+from exporter.backfill.write import (
+    STATE_FAMILIES,
+    USAGE_FAMILIES,
+    OutputFormat,
+    ProjectSelection,
+    Writer,
+    WriteResult,
+    output_files,
+)
 from exporter.cloud.http.errors import CircuitOpen, CloudError
 from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v1.history import V1History
@@ -78,7 +86,7 @@ class TimeArgument:
 class BackfillReport:
     """What was written, and what it cost this time."""
 
-    written: Written
+    written: WriteResult
     jobs: int
     calls: int
     since: float
@@ -112,7 +120,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         journal = Journal(folder / "journal.sqlite")
-    except Occupied as error:
+    except JournalInUse as error:
         raise BackfillError(f"{error}: one at a time") from error
     with journal, tally() as counted:
         period = _begin(journal, settings, asked, now=around.clock.time())
@@ -133,7 +141,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
     return BackfillReport(written=written, jobs=jobs, calls=counted.calls, since=period.since, until=period.until)
 
 
-def _interrupted_or(work: "asyncio.Task[Written]") -> Written:
+def _interrupted_or(work: "asyncio.Task[WriteResult]") -> WriteResult:
     if work.cancelled():
         raise BackfillInterrupted(_INTERRUPTED)
     return work.result()
@@ -150,7 +158,7 @@ class _Run:
     around: Environment
     writing: bool = False
 
-    async def work(self) -> Written:
+    async def work(self) -> WriteResult:
         """Read what is still to be read, and write everything."""
         self_metrics = Observed(CollectorRegistry())
         for target in self.settings.targets:
@@ -176,7 +184,7 @@ class _Run:
             period=self.period,
             retention_s=self.settings.collection.retention_s,
             wants_samples=lambda job: wanted and shows(job),
-            passing=_may_pass,
+            is_transient=_may_pass,
             clock=clock,
             progress=around.progress,
             workers=max(1, target.rate_limit.concurrency - 1),
@@ -187,7 +195,9 @@ class _Run:
         ) as transport:
             workspaces = workspaces_of(target, transport, clock=clock, note=note)
             sources = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
-            found = await patiently(sources.current, project=target.project, passing=_may_pass, sleep=around.sleep)
+            found = await with_retries(
+                sources.current, project=target.project, is_transient=_may_pass, sleep=around.sleep
+            )
             for source in found:
                 archive: JobHistory = (
                     V1History(transport, workspaces=workspaces, note=note, samples=wanted)
@@ -195,20 +205,20 @@ class _Run:
                     else V2History(transport, workspaces=workspaces, clock=clock, note=note)
                 )
                 await reader.read_jobs(archive)
-                await reader.read_minutes(source)
+                await reader.read_samples(source)
 
-    def _write(self) -> Written:
+    def _write(self) -> WriteResult:
         """Write the files, in a thread."""
         asked, settings = self.asked, self.settings
         total = sum(self.journal.count(target.project) for target in settings.targets)
 
-        def tick(done: int) -> None:
+        def on_progress(done: int) -> None:
             if self.around.stop.is_set():
                 raise BackfillInterrupted(_INTERRUPTED)
             self.around.progress("write", done, total)
 
         screens = {target.project: screen(target, settings) for target in settings.targets}
-        form = Form(
+        form = OutputFormat(
             grid=_grid(asked, self.period),
             retention_s=settings.collection.retention_s,
             per_job=asked.per_job,
@@ -217,9 +227,9 @@ class _Run:
             extra_labels=asked.labels,
             split_s=asked.split_s,
         )
-        writer = Writer(form, journal=self.journal, spool=_folder(asked) / "spool", tick=tick)
+        writer = Writer(form, journal=self.journal, spool=_folder(asked) / "spool", on_progress=on_progress)
         subjects = [
-            Subject(project=project, shows=shown.shows, mask_user=shown.mask_user)
+            ProjectSelection(project=project, shows=shown.shows, mask_user=shown.mask_user)
             for project, shown in screens.items()
         ]
         return writer.write(asked.output, subjects)
@@ -252,7 +262,7 @@ def _period(asked: Backfill, now: float) -> Period:
 
 
 def _grid(asked: Backfill, period: Period) -> Grid:
-    return Grid.over(period.since, period.until, step=asked.step_s)
+    return Grid.covering(period.since, period.until, step=asked.step_s)
 
 
 def _begin(journal: Journal, settings: Settings, asked: Backfill, *, now: float) -> Period:
@@ -292,8 +302,8 @@ def _plan(settings: Settings, asked: Backfill) -> Mapping[str, str]:
 def _check_output(asked: Backfill, period: Period, *, ours: bool = False) -> None:
     if asked.force or ours:
         return
-    form = Form(grid=_grid(asked, period), retention_s=0.0, split_s=asked.split_s)
-    for path in files(asked.output, form):
+    form = OutputFormat(grid=_grid(asked, period), retention_s=0.0, split_s=asked.split_s)
+    for path in output_files(asked.output, form):
         if path.exists():
             raise BackfillError(f"{path} exists; --force overwrites it")
 

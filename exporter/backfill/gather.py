@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from exporter.backfill.journal import Journal
-from exporter.backfill.timeline import course
+from exporter.backfill.timeline import status_timeline
 from exporter.domain.history import HistoricJob, HistoryPage, JobHistory
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import Clock, JobSource, SourceError
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
-PAUSES_S = (5.0, 15.0, 45.0, 120.0, 120.0)
+RETRY_PAUSES_S = (5.0, 15.0, 45.0, 120.0, 120.0)
 """What is waited when the cloud does not answer for a while, after the retries of the call itself: hours of reading
 should not end with one bad minute. After the last one it is given up."""
 
@@ -36,20 +36,20 @@ class Period:
     back_to: float
     """Submission time down to which jobs are read, because they may have waited or run in the period."""
 
-    def touches(self, job: Job, *, retention_s: float) -> bool:
+    def includes(self, job: Job, *, retention_s: float) -> bool:
         """Whether anything of a job falls into the period; one of which nothing can be told does, to be counted."""
-        stretches = course(job)
-        if not stretches:
+        timeline = status_timeline(job)
+        if not timeline:
             return True
-        last = stretches[-1]
-        over_at = last.begin + retention_s if last.status.finished else last.end
-        return stretches[0].begin < self.until and over_at >= self.since
+        last = timeline[-1]
+        gone_at = last.begin + retention_s if last.status.finished else last.end
+        return timeline[0].begin < self.until and gone_at >= self.since
 
-    def ran(self, job: Job) -> bool:
+    def ran_within(self, job: Job) -> bool:
         """Whether a job ran in the period."""
         return any(
-            stretch.status is JobStatus.RUNNING and stretch.begin < self.until and stretch.end > self.since
-            for stretch in course(job)
+            interval.status is JobStatus.RUNNING and interval.begin < self.until and interval.end > self.since
+            for interval in status_timeline(job)
         )
 
 
@@ -61,23 +61,23 @@ class Progress(Protocol):
         ...
 
 
-async def patiently(
-    ask: Callable[[], Awaitable[Result]],
+async def with_retries(
+    call: Callable[[], Awaitable[Result]],
     *,
     project: str,
-    passing: Callable[[SourceError], bool],
+    is_transient: Callable[[SourceError], bool],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Result:
     """Ask again after a while, as long as the error is one that may be over by then. Raises SourceError."""
-    for pause_s in PAUSES_S:
+    for pause_s in RETRY_PAUSES_S:
         try:
-            return await ask()
+            return await call()
         except SourceError as error:
-            if not passing(error):
+            if not is_transient(error):
                 raise
             _log.warning("backfill.waits", project=project, error=str(error), retry_after_s=pause_s)
         await sleep(pause_s)
-    return await ask()
+    return await call()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class Reader:
     retention_s: float
     wants_samples: Callable[[Job], bool]
     """Of which jobs the minutes are wanted."""
-    passing: Callable[[SourceError], bool]
+    is_transient: Callable[[SourceError], bool]
     """Whether an error may be over in a minute."""
     clock: Clock
     progress: Progress
@@ -98,29 +98,29 @@ class Reader:
     """Questions under way at the same time; the transport has a limit of its own."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def read_jobs(self, archive: JobHistory) -> None:
+    async def read_jobs(self, history: JobHistory) -> None:
         """Walk an archive to its end. Raises SourceError when the cloud does not answer for long, or says no."""
-        if self.journal.cursor(self.project, archive.api)[1]:
+        if self.journal.cursor(self.project, history.api)[1]:
             return
 
         async def walk() -> None:
-            cursor, _ = self.journal.cursor(self.project, archive.api)
-            async for leaf in archive.pages(back_to=self.period.back_to, cursor=cursor):
-                kept = [
-                    (self._without_minutes(past), self._is_to_ask(past))
-                    for past in leaf.jobs
-                    if self.period.touches(past.job, retention_s=self.retention_s)
+            cursor, _ = self.journal.cursor(self.project, history.api)
+            async for page in history.pages(back_to=self.period.back_to, cursor=cursor):
+                jobs = [
+                    (self._without_unwanted_series(historic), self._needs_samples(historic))
+                    for historic in page.jobs
+                    if self.period.includes(historic.job, retention_s=self.retention_s)
                 ]
-                self.journal.take(self.project, archive.api, leaf, at=self.clock.time(), keep=kept)
-                self._tell(archive, leaf)
+                self.journal.save_page(self.project, history.api, page, at=self.clock.time(), keep=jobs)
+                self._report_progress(history, page)
 
-        await self._patiently(walk)
-        self.journal.finish(self.project, archive.api)
+        await self._with_retries(walk)
+        self.journal.finish_listing(self.project, history.api)
 
-    async def read_minutes(self, source: JobSource) -> None:
+    async def read_samples(self, source: JobSource) -> None:
         """Ask for the minutes of every job that did not bring them along. Raises as `read_jobs`."""
         total = self.journal.count(self.project)
-        done = total - self.journal.count(self.project, to_ask=True)
+        done = total - self.journal.count(self.project, pending=True)
         failures: list[SourceError] = []
 
         async def work(queue: Iterator[Job]) -> None:
@@ -129,7 +129,7 @@ class Reader:
                 if failures:
                     return
                 try:
-                    series = await self._minutes(source, job)
+                    series = await self._samples(source, job)
                 except SourceError as error:
                     failures.append(error)
                     return
@@ -137,7 +137,7 @@ class Reader:
                 done += 1
                 self.progress("usage", done, total)
 
-        while not failures and (batch := self.journal.to_ask(self.project, source.api, limit=_BATCH)):
+        while not failures and (batch := self.journal.pending(self.project, source.api, limit=_BATCH)):
             queue = iter(batch)
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.workers):
@@ -145,37 +145,41 @@ class Reader:
         if failures:
             raise failures[0]
 
-    async def _minutes(self, source: JobSource, job: Job) -> tuple[TaskSeries, ...]:
+    async def _samples(self, source: JobSource, job: Job) -> tuple[TaskSeries, ...]:
         """The minutes of all tasks; a task that is refused has none, as one whose minutes the cloud has forgotten."""
-        found = []
+        samples = []
         for task in source.tasks(job):
             try:
-                series = await self._patiently(partial(source.usage, job, task))
+                series = await self._with_retries(partial(source.usage, job, task))
             except SourceError as error:
-                if error.is_final or self.passing(error):
+                if error.is_final or self.is_transient(error):
                     raise
                 _log.debug("usage.refused", project=self.project, outcome=error.outcome, error=str(error))
                 continue
             if series is not None:
-                found.append(series)
-        return tuple(found)
+                samples.append(series)
+        return tuple(samples)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
-        return await patiently(ask, project=self.project, passing=self.passing, sleep=self.sleep)
+    async def _with_retries(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        return await with_retries(call, project=self.project, is_transient=self.is_transient, sleep=self.sleep)
 
-    def _is_to_ask(self, past: HistoricJob) -> bool:
-        return past.series is None and self.wants_samples(past.job) and self.period.ran(past.job)
+    def _needs_samples(self, historic: HistoricJob) -> bool:
+        return historic.series is None and self.wants_samples(historic.job) and self.period.ran_within(historic.job)
 
-    def _without_minutes(self, past: HistoricJob) -> HistoricJob:
+    def _without_unwanted_series(self, historic: HistoricJob) -> HistoricJob:
         """Leave out minutes that nobody wants to see."""
-        wanted = past.series and self.wants_samples(past.job) and self.period.ran(past.job)
-        return past if wanted or not past.series else HistoricJob(job=past.job, series=())
+        keep_series = historic.series and self.wants_samples(historic.job) and self.period.ran_within(historic.job)
+        return historic if keep_series or not historic.series else HistoricJob(job=historic.job, series=())
 
-    def _tell(self, archive: JobHistory, leaf: HistoryPage) -> None:
+    def _report_progress(self, history: JobHistory, page: HistoryPage) -> None:
         """Tell how many jobs there are, and how far back the walk is, where it goes from the newest to the oldest."""
-        ended = [past.job.submitted_at for past in leaf.jobs if past.job.status.finished and past.job.submitted_at]
+        ended = [
+            historic.job.submitted_at
+            for historic in page.jobs
+            if historic.job.status.finished and historic.job.submitted_at
+        ]
         span = self.period.until - self.period.back_to
         share = None
-        if archive.api is Api.V2 and ended and span > 0:
+        if history.api is Api.V2 and ended and span > 0:
             share = min(1.0, max(0.0, (self.period.until - min(ended)) / span))
         self.progress("jobs", self.journal.count(self.project), share=share)

@@ -18,32 +18,32 @@ class Grid:
     count: int
 
     @classmethod
-    def over(cls, since: float, until: float, *, step: float) -> "Grid":
+    def covering(cls, since: float, until: float, *, step: float) -> "Grid":
         """Lay multiples of the step over a time, its end not included: two backfills with one step share moments."""
         first = math.ceil(since / step)
         return cls(first * step, step, max(0, math.ceil(until / step) - first))
 
-    def at(self, moment: float) -> int:
+    def index_of(self, timestamp: float) -> int:
         """Number of the first moment that is not before this one; at most `count`."""
-        if moment <= self.first:
+        if timestamp <= self.first:
             return 0
-        if math.isinf(moment):
+        if math.isinf(timestamp):
             return self.count
-        return min(self.count, math.ceil((moment - self.first) / self.step))
+        return min(self.count, math.ceil((timestamp - self.first) / self.step))
 
-    def between(self, begin: float, end: float) -> range:
+    def indexes_between(self, begin: float, end: float) -> range:
         """Numbers of the moments from `begin` up to, but not including, `end`."""
-        return range(self.at(begin), self.at(end))
+        return range(self.index_of(begin), self.index_of(end))
 
-    def moment(self, number: int) -> float:
+    def timestamp(self, index: int) -> float:
         """The moment of that number."""
-        return self.first + number * self.step
+        return self.first + index * self.step
 
     def __iter__(self) -> Iterator[float]:
-        return map(self.moment, range(self.count))
+        return map(self.timestamp, range(self.count))
 
 
-class Level:
+class Gauge:
     """How much there is at each moment of a grid."""
 
     def __init__(self, grid: Grid) -> None:
@@ -52,10 +52,10 @@ class Level:
 
     def add(self, begin: float, end: float, amount: float = 1.0) -> None:
         """Have that much more from `begin` up to, but not including, `end`."""
-        numbers = self._grid.between(begin, end)
-        if numbers:
-            self._changes[numbers.start] += amount
-            self._changes[numbers.stop] -= amount
+        indexes = self._grid.indexes_between(begin, end)
+        if indexes:
+            self._changes[indexes.start] += amount
+            self._changes[indexes.stop] -= amount
 
     def values(self) -> Sequence[float]:
         """What adds up at each moment."""
@@ -67,13 +67,13 @@ class CumulativeCounter:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._level = Level(grid)
+        self._gauge = Gauge(grid)
 
-    def count(self, moment: float) -> None:
+    def count(self, timestamp: float) -> None:
         """Count something that happened then."""
-        if moment > self._grid.first:
-            self._level.add(moment, math.inf)
+        if timestamp > self._grid.first:
+            self._gauge.add(timestamp, math.inf)
 
     def values(self) -> Sequence[float]:
         """What has been counted by each moment."""
-        return self._level.values()
+        return self._gauge.values()

@@ -9,7 +9,7 @@ from exporter.domain.job import Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class StatusInterval:
     """A time in which a job had one status, from `begin` up to, but not including, `end`."""
 
     begin: float
@@ -27,7 +27,7 @@ class JobInterval:
     """The job as it was then: its status, no end before its end, the nodes it had."""
 
 
-def course(job: Job) -> tuple[Stretch, ...]:
+def status_timeline(job: Job) -> tuple[StatusInterval, ...]:
     """Tell what a job did from its submission on, without gaps, the last stretch without an end.
 
     The cloud keeps three moments: submission, first start, end. So a job is queued until it starts and running until
@@ -43,52 +43,58 @@ def course(job: Job) -> tuple[Stretch, ...]:
     if not job.status.finished:
         last = JobStatus.UNKNOWN if job.status is JobStatus.UNKNOWN else JobStatus.RUNNING
         if started_at is None:
-            waits = JobStatus.QUEUED if job.status.active else JobStatus.UNKNOWN
-            return (Stretch(submitted_at, inf, waits),)
-        return _without_nothing(Stretch(submitted_at, started_at, JobStatus.QUEUED), Stretch(started_at, inf, last))
+            waiting_status = JobStatus.QUEUED if job.status.active else JobStatus.UNKNOWN
+            return (StatusInterval(submitted_at, inf, waiting_status),)
+        return _non_empty(
+            StatusInterval(submitted_at, started_at, JobStatus.QUEUED), StatusInterval(started_at, inf, last)
+        )
     if started_at is None:
         ended_at = submitted_at if ended_at is None else max(ended_at, submitted_at)
-        return _without_nothing(Stretch(submitted_at, ended_at, JobStatus.QUEUED), Stretch(ended_at, inf, job.status))
+        return _non_empty(
+            StatusInterval(submitted_at, ended_at, JobStatus.QUEUED), StatusInterval(ended_at, inf, job.status)
+        )
     if ended_at is None:
         return ()
     ended_at = max(ended_at, started_at)
-    return _without_nothing(
-        Stretch(submitted_at, started_at, JobStatus.QUEUED),
-        Stretch(started_at, ended_at, JobStatus.RUNNING),
-        Stretch(ended_at, inf, job.status),
+    return _non_empty(
+        StatusInterval(submitted_at, started_at, JobStatus.QUEUED),
+        StatusInterval(started_at, ended_at, JobStatus.RUNNING),
+        StatusInterval(ended_at, inf, job.status),
     )
 
 
-def states(job: Job) -> Iterator[JobInterval]:
+def job_intervals(job: Job) -> Iterator[JobInterval]:
     """Tell what a job was like from its submission on; what it held then is `status_accelerators` of each state.
 
     It held what it asked for for as long as it ran, unless the cloud tells its nodes over time.
     """
-    for stretch in course(job):
-        waits, ended = stretch.status is JobStatus.QUEUED, stretch.status.finished
-        as_it_was = replace(
+    for interval in status_timeline(job):
+        waiting_status, ended = interval.status is JobStatus.QUEUED, interval.status.finished
+        job_then = replace(
             job,
-            status=stretch.status,
+            status=interval.status,
             reason=job.reason if ended else "",
-            started_at=None if waits else job.started_at,
+            started_at=None if waiting_status else job.started_at,
             ended_at=job.ended_at if ended else None,
             reported_nodes=None,
         )
-        if stretch.status is not JobStatus.RUNNING or not job.node_steps:
-            yield JobInterval(stretch.begin, stretch.end, as_it_was)
+        if interval.status is not JobStatus.RUNNING or not job.node_steps:
+            yield JobInterval(interval.begin, interval.end, job_then)
             continue
-        for begin, end, nodes in _nodes(job.node_steps, stretch):
-            yield JobInterval(begin, end, replace(as_it_was, reported_nodes=nodes))
+        for begin, end, nodes in _node_intervals(job.node_steps, interval):
+            yield JobInterval(begin, end, replace(job_then, reported_nodes=nodes))
 
 
-def _nodes(steps: Sequence[tuple[float, int]], stretch: Stretch) -> Iterator[tuple[float, float, int]]:
+def _node_intervals(
+    node_steps: Sequence[tuple[float, int]], interval: StatusInterval
+) -> Iterator[tuple[float, float, int]]:
     """Cut a stretch where the number of nodes changed; before the first step there were none."""
-    changes = [(stretch.begin, 0), *steps, (stretch.end, 0)]
-    for (from_, nodes), (to, _) in pairwise(changes):
-        begin, end = max(from_, stretch.begin), min(to, stretch.end)
+    changes = [(interval.begin, 0), *node_steps, (interval.end, 0)]
+    for (begin_at, nodes), (end_at, _) in pairwise(changes):
+        begin, end = max(begin_at, interval.begin), min(end_at, interval.end)
         if begin < end:
             yield begin, end, nodes
 
 
-def _without_nothing(*stretches: Stretch) -> tuple[Stretch, ...]:
-    return tuple(stretch for stretch in stretches if stretch.begin < stretch.end)
+def _non_empty(*intervals: StatusInterval) -> tuple[StatusInterval, ...]:
+    return tuple(interval for interval in intervals if interval.begin < interval.end)

@@ -9,7 +9,7 @@ _LARGE_BYTES = 128 * 1024
 _ARENAS = 2
 
 
-def settle() -> None:
+def configure_malloc() -> None:
     """Let memory given back go back to the system; where there is no glibc this does nothing.
 
     Left to itself glibc raises the size from which it does so to that of the largest piece it ever gave out, here an

@@ -60,8 +60,8 @@ def logging(*, default: str = "logfmt") -> Decorator:
         level = flag(
             "log.level", default="info", type=click.Choice(log.LEVELS), help="Least severity that is logged."
         )
-        form = flag("log.format", default=default, type=click.Choice(log.FORMATS), help="Form of a log line.")
-        return level(form(command))
+        log_format = flag("log.format", default=default, type=click.Choice(log.FORMATS), help="Form of a log line.")
+        return level(log_format(command))
 
     return decorate
 
@@ -76,21 +76,21 @@ def web_config_file() -> Decorator:
     )
 
 
-def web_config_of(path: Path | None) -> WebConfig | None:
+def load_web_config_file(path: Path | None) -> WebConfig | None:
     """Load the web configuration, if there is one, or end with 2 and one sentence for each mistake."""
-    return None if path is None else _tried(path, load_web_config)
+    return None if path is None else _load_or_exit(path, load_web_config)
 
 
-def settings_of(path: Path) -> Settings:
+def load_settings(path: Path) -> Settings:
     """Load the settings, or end with 2 and one sentence for each mistake."""
-    return _tried(path, partial(load, environ=os.environ))
+    return _load_or_exit(path, partial(load, environ=os.environ))
 
 
-def _tried(path: Path, read: Callable[[Path], Read]) -> Read:
+def _load_or_exit(path: Path, read: Callable[[Path], Read]) -> Read:
     try:
         return read(path)
     except SettingsError as error:
-        for mistake in error.mistakes:
-            named = mistake.startswith(f"{path}:")  # what is wrong is the file itself
-            click.echo(mistake if named else f"{path}: {mistake}", err=True)
+        for problem in error.problems:
+            names_file = problem.startswith(f"{path}:")  # what is wrong is the file itself
+            click.echo(problem if names_file else f"{path}: {problem}", err=True)
         raise SystemExit(WRONG_USAGE) from None

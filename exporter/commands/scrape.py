@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from exporter import app, log
-from exporter.commands.flags import config_file, logging, settings_of
+from exporter.commands.flags import config_file, load_settings, logging
 from exporter.commands.run import FAILED, run
 
 _EXAMPLES = """\b
@@ -23,7 +23,7 @@ def scrape(config_file: Path, log_level: log.Level, log_format: log.Format) -> N
 
     Exits with 1 when a project did not answer wholly; what did answer is printed all the same.
     """
-    settings = settings_of(config_file)
+    settings = load_settings(config_file)
     log.configure(log_level, format=log_format)
     once = run(lambda: app.scrape(settings, clock=app.RealClock()))
     click.echo(once.text.decode(), nl=False)

@@ -10,10 +10,10 @@ from exporter.commands.flags import (
     AddressType,
     config_file,
     flag,
+    load_settings,
+    load_web_config_file,
     logging,
-    settings_of,
     web_config_file,
-    web_config_of,
 )
 from exporter.commands.run import run, wishes
 from exporter.settings import load
@@ -55,8 +55,8 @@ def serve(
     log_format: log.Format,
 ) -> None:
     """Poll the targets of the settings file and serve /metrics, until SIGTERM; SIGHUP reloads the file."""
-    settings = settings_of(config_file)
-    web_config = web_config_of(web_config_file)
+    settings = load_settings(config_file)
+    web_config = load_web_config_file(web_config_file)
     log.configure(log_level, format=log_format)
     web = app.WebOptions(
         listen_addresses=web_listen_address,

@@ -13,7 +13,7 @@ import uvloop
 
 from exporter import log
 from exporter.cloud.http.retry import silence_instrumentation
-from exporter.commands.allocator import settle
+from exporter.commands.allocator import configure_malloc
 from tests.soak.cloud import Churn
 from tests.soak.measure import machine, mean
 from tests.soak.week import DAY_S, Course, Report, Week
@@ -31,7 +31,7 @@ def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
     log.configure("error")
     silence_instrumentation()
-    settle()  # as the program itself does
+    configure_malloc()  # as the program itself does
     warnings.simplefilter("error")
     forgotten: list[str] = []
     sys.unraisablehook = lambda told: forgotten.append(f"{told.err_msg or ''} {told.exc_value!r}")

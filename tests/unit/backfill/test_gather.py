@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.backfill.gather import PAUSES_S, Period, Reader
+from exporter.backfill.gather import RETRY_PAUSES_S, Period, Reader
 from exporter.backfill.journal import Journal
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job, JobStatus
@@ -76,7 +76,7 @@ class Rig:
         self.told: list[tuple[str, int]] = []
         facts: dict[str, Any] = {
             "wants_samples": lambda _: True,
-            "passing": lambda error: isinstance(error, Away),
+            "is_transient": lambda error: isinstance(error, Away),
             **changed,
         }
         self.reader = Reader(
@@ -116,12 +116,12 @@ def twice(what: str, error: SourceError) -> Callable[[str], None]:
 
 async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
     """Jobs that were over before, retention included, or came after, are none of its business; a run across is."""
-    over = ran("over", begin=-300, run=100)  # kept until -100
+    covering = ran("over", begin=-300, run=100)  # kept until -100
     kept = ran("kept", begin=-300, run=250)  # ended at -50, shown until 50
     across = ran("across", begin=-400, run=5000)
     later = ran("later", begin=1000, run=10)
-    untold = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
-    shelf = FakeHistory([[later, across], [kept, over, untold]])
+    untimed = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
+    shelf = FakeHistory([[later, across], [kept, covering, untimed]])
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
@@ -151,7 +151,7 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
 
-        assert rig.pauses == list(PAUSES_S[:2])
+        assert rig.pauses == list(RETRY_PAUSES_S[:2])
         assert rig.ids == ["a"]
 
 
@@ -166,7 +166,7 @@ async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(Away):
             await rig.reader.read_jobs(FakeHistory([[]], trouble=away))
 
-        assert rig.pauses == list(PAUSES_S)
+        assert rig.pauses == list(RETRY_PAUSES_S)
 
 
 async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path)
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
         await rig.reader.read_jobs(shelf)
-        await rig.reader.read_minutes(shelf)
-        await rig.reader.read_minutes(shelf)
+        await rig.reader.read_samples(shelf)
+        await rig.reader.read_samples(shelf)
 
         assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
@@ -197,7 +197,7 @@ async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
-        await rig.reader.read_minutes(shelf)
+        await rig.reader.read_samples(shelf)
 
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"a": 1, "b": 2}
@@ -211,7 +211,7 @@ async def test_a_refusal_of_everything_ends_it(tmp_path: Path) -> None:
         rig = Rig(journal)
         await rig.reader.read_jobs(shelf)
         with pytest.raises(Locked):
-            await rig.reader.read_minutes(shelf)
+            await rig.reader.read_samples(shelf)
 
         assert shelf.asked == ["page 0", "a w0", "b w0"]
-        assert [one.job_id for one in journal.to_ask("vision", Api.V2, limit=9)] == ["b", "c"]
+        assert [one.job_id for one in journal.pending("vision", Api.V2, limit=9)] == ["b", "c"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backfill.journal import Journal, Occupied
+from exporter.backfill.journal import Journal, JournalInUse
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
@@ -20,7 +20,7 @@ def leaf(*jobs: Job, cursor: str = "page 1") -> HistoryPage:
 
 
 def taken(journal: Journal, page: HistoryPage, *, ask: bool = True) -> None:
-    journal.take("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
+    journal.save_page("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
 
 
 def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) ->
         taken(journal, leaf(ran("j1", begin=0, run=20), cursor="page 2"))
 
         (told,) = journal.jobs("vision", samples=True)
-        assert (told.job.ended_at, told.asked_at) == (T0 + 20, T0 + 99)
+        assert (told.job.ended_at, told.read_at) == (T0 + 20, T0 + 99)
         assert [(each.task, each.cpu, each.accelerator) for each in told.series] == [
             ("worker-0", [None, 0.5], [0.25, None])
         ]
-        assert journal.to_ask("vision", Api.V2, limit=10) == []
+        assert journal.pending("vision", Api.V2, limit=10) == []
         assert journal.cursor("vision", Api.V2) == ("page 2", False)
 
 
@@ -55,8 +55,8 @@ def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
         taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
         journal.answer("vision", "j1", (), at=T0)
 
-        assert [job.job_id for job in journal.to_ask("vision", Api.V2, limit=10)] == ["j2"]
-        assert (journal.count("vision"), journal.count("vision", to_ask=True)) == (2, 1)
+        assert [job.job_id for job in journal.pending("vision", Api.V2, limit=10)] == ["j2"]
+        assert (journal.count("vision"), journal.count("vision", pending=True)) == (2, 1)
 
 
 def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
         journal.begin({"--since": "30d"})
         taken(journal, leaf(ran(begin=0, run=10)))
-        journal.finish("vision", Api.V2)
+        journal.finish_listing("vision", Api.V2)
 
     with Journal(tmp_path / "journal") as journal:
         assert journal.plan() == {"--since": "30d"}
@@ -90,7 +90,7 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
     try:
         assert other.stdout is not None
         assert await asyncio.wait_for(other.stdout.readline(), 30) == b"open\n"
-        with pytest.raises(Occupied, match="in use by another process"):
+        with pytest.raises(JournalInUse, match="in use by another process"):
             Journal(tmp_path / "journal")
     finally:
         await other.communicate(b"")

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from exporter.backfill.gather import Period, Reader
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
-from exporter.backfill.write import Form, Subject, Writer
+from exporter.backfill.write import OutputFormat, ProjectSelection, Writer
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api
 from exporter.domain.usage import TaskSeries
@@ -48,14 +48,14 @@ async def peak_of(jobs: int, root: Path) -> int:
             period=Period(since=T0, until=T0 + SPAN_S, back_to=T0),
             retention_s=3600.0,
             wants_samples=lambda _: True,
-            passing=lambda _: False,
+            is_transient=lambda _: False,
             clock=ManualClock(T0 + SPAN_S),
             progress=lambda *_, **__: None,
         )
         await reader.read_jobs(History(jobs))
-        form = Form(grid=Grid.over(T0, T0 + SPAN_S, step=300), retention_s=3600.0)
+        form = OutputFormat(grid=Grid.covering(T0, T0 + SPAN_S, step=300), retention_s=3600.0)
         writer = Writer(form, journal=journal, spool=folder / "spool")
-        written = writer.write(folder / "history.om", [Subject(project="vision")])
+        written = writer.write(folder / "history.om", [ProjectSelection(project="vision")])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert written.samples > jobs * 24

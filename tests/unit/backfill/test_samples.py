@@ -12,9 +12,9 @@ from exporter.domain.usage import TaskSeries
 from tests.unit.backfill.past import T0, job, ran
 
 
-def busy(past: Job, *tasks: TaskSeries, asked_at: float = T0 + 10_000) -> list[tuple[float, float | None]]:
+def busy(past: Job, *tasks: TaskSeries, read_at: float = T0 + 10_000) -> list[tuple[float, float | None]]:
     """Time after T0 and mean accelerator utilisation of each minute."""
-    return [(at - T0, usage.accelerator_ratio) for at, usage in samples(past, tasks, asked_at=asked_at)]
+    return [(at - T0, usage.accelerator_ratio) for at, usage in samples(past, tasks, read_at=read_at)]
 
 
 def test_v2_minutes_end_with_the_one_under_way() -> None:
@@ -54,7 +54,7 @@ def test_a_job_that_still_runs_is_aligned_at_the_moment_it_was_asked() -> None:
     running = job(status=JobStatus.RUNNING, submitted_at=T0, started_at=T0)
     series = TaskSeries(task="worker-0", accelerator=[None, 0.1, 0.2, None])
 
-    assert busy(running, series, asked_at=T0 + 130) == [(60, 0.1), (120, 0.2)]
+    assert busy(running, series, read_at=T0 + 130) == [(60, 0.1), (120, 0.2)]
 
 
 def test_a_run_of_whole_minutes_has_none_under_way() -> None:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.backfill.grid import CumulativeCounter, Grid, Level
+from exporter.backfill.grid import CumulativeCounter, Gauge, Grid
 from exporter.backfill.sums import SUMS, Sums
-from exporter.backfill.timeline import course, states
+from exporter.backfill.timeline import job_intervals, status_timeline
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.metrics.families.accounting import ACCELERATORS
 from exporter.metrics.families.project import FINISHED, JOBS, STARTED, SUBMITTED
 from tests.unit.backfill.past import T0, job, jobs, ran
 
-GRID = Grid.over(T0, T0 + 1000, step=100)
+GRID = Grid.covering(T0, T0 + 1000, step=100)
 RETENTION_S = 300.0
 
 
@@ -37,13 +37,13 @@ def values(sums: Sums, family: object, **labels: str) -> list[float]:
 
 def test_the_grid_lies_on_multiples_of_the_step_whatever_it_is_asked_for() -> None:
     """Two backfills of one step share their moments: from 130 to 460 by 100 is 200, 300, 400, and no end."""
-    assert list(Grid.over(130, 460, step=100)) == [200, 300, 400]
-    assert list(Grid.over(200, 400, step=100)) == [200, 300]
+    assert list(Grid.covering(130, 460, step=100)) == [200, 300, 400]
+    assert list(Grid.covering(200, 400, step=100)) == [200, 300]
 
 
 def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
     """From 100 up to, but not including, 300: at the moments 100 and 200."""
-    level = Level(GRID)
+    level = Gauge(GRID)
     level.add(T0 + 100, T0 + 300)
     level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
 
@@ -52,7 +52,7 @@ def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
 
 def test_fractions_leave_no_noise() -> None:
     """0.1 and 0.2 accelerators are 0.3 of them, and 0 when both are given back; never -0."""
-    level = Level(GRID)
+    level = Gauge(GRID)
     level.add(T0, T0 + 100, 0.1)
     level.add(T0, T0 + 200, 0.2)
 
@@ -95,7 +95,7 @@ def test_a_job_without_times_is_in_no_sum_and_is_counted_as_such() -> None:
     """A run whose end is not told cannot be drawn: it is left out, and its number is known."""
     sums = added(job(status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0), ran(begin=0, run=50))
 
-    assert sums.untold == 1
+    assert sums.untimed == 1
     assert values(sums, SUBMITTED, pool_id="")[-1] == 0  # the other one was submitted at the first moment
 
 
@@ -109,13 +109,13 @@ def test_an_accelerator_of_a_masked_kind_is_counted_as_such() -> None:
     assert [dict(own)["accelerator"] for own, _ in sums.rows(ACCELERATORS)] == ["unknown", "unknown"]
 
 
-def _at(many: Sequence[Job], moment: float) -> list[JobStatus]:
+def _at(many: Sequence[Job], timestamp: float) -> list[JobStatus]:
     """The status of each job that is there at a moment: until the retention is over."""
     found = []
     for one in many:
-        for stretch in course(one):
+        for stretch in status_timeline(one):
             kept = stretch.begin + RETENTION_S if stretch.status.finished else stretch.end
-            if stretch.begin <= moment < kept:
+            if stretch.begin <= timestamp < kept:
                 found.append(stretch.status)
     return found
 
@@ -128,12 +128,12 @@ def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: in
 @given(many=jobs, step=st.sampled_from([60, 100, 300]))
 def test_at_each_moment_the_sums_are_what_the_jobs_say(many: list[Job], step: int) -> None:
     """Jobs by status add up to the jobs there are, held accelerators to what each job holds, at every moment."""
-    grid = Grid.over(T0 - 1000, T0 + 2000, step=step)
+    grid = Grid.covering(T0 - 1000, T0 + 2000, step=step)
     sums = added(*many, grid=grid)
     counted, accelerators = list(sums.rows(JOBS)), list(sums.rows(ACCELERATORS))
 
-    for number, moment in enumerate(grid):
-        there = _at(many, moment)
+    for number, timestamp in enumerate(grid):
+        there = _at(many, timestamp)
         assert _total(counted, number) == len(there)
         for status in (JobStatus.QUEUED, JobStatus.RUNNING):
             assert _total(counted, number, status=status.value) == there.count(status)
@@ -141,8 +141,8 @@ def test_at_each_moment_the_sums_are_what_the_jobs_say(many: list[Job], step: in
             state.job.status_accelerators or 0.0
             for one in many
             if one.accelerator is not Accelerator.CPU
-            for state in states(one)
-            if state.begin <= moment < state.end
+            for state in job_intervals(one)
+            if state.begin <= timestamp < state.end
         )
         assert _total(accelerators, number, state="held") == held
 
@@ -156,4 +156,4 @@ def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
         for _, told in sums.rows(family):
             assert told[0] == 0
             assert list(told) == sorted(told)
-    assert sums.untold == sum(not course(one) for one in many)
+    assert sums.untimed == sum(not status_timeline(one) for one in many)

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 
-from exporter.backfill.timeline import Stretch, course, states
+from exporter.backfill.timeline import StatusInterval, job_intervals, status_timeline
 from exporter.domain.accounting import accelerator_seconds
 from exporter.domain.job import Job, JobStatus
 from tests.unit.backfill.past import T0, job, jobs, ran
@@ -16,7 +16,7 @@ S = JobStatus
 
 def told(past: Job) -> list[tuple[float, float, JobStatus]]:
     """Stretches, in seconds after T0."""
-    return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in course(past)]
+    return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in status_timeline(past)]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_moments_become_stretches(past: Job, expected: list[tuple[float, float, 
 def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
     """Whatever the cloud says, a job that is told of at all has one status at each moment from its submission on."""
     for past in many:
-        stretches = course(past)
+        stretches = status_timeline(past)
         if stretches:
             assert stretches[0].begin == past.submitted_at
             assert stretches[-1].end == inf
@@ -69,20 +69,20 @@ def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
 
 def test_a_job_holds_what_it_asked_for_while_it_runs() -> None:
     """8 GPUs from the start to the end, 0 before and after, and nothing told of the end before it came."""
-    waiting, running, over = states(ran(begin=0, wait=60, run=600, reason="Success"))
+    waiting, running, covering = job_intervals(ran(begin=0, wait=60, run=600, reason="Success"))
 
-    assert [state.job.status_accelerators for state in (waiting, running, over)] == [0.0, 8.0, 0.0]
+    assert [state.job.status_accelerators for state in (waiting, running, covering)] == [0.0, 8.0, 0.0]
     assert (waiting.job.started_at, running.job.started_at) == (None, T0 + 60)
-    assert (running.job.ended_at, over.job.ended_at) == (None, T0 + 660)
-    assert (running.job.reason, over.job.reason) == ("", "Success")
+    assert (running.job.ended_at, covering.job.ended_at) == (None, T0 + 660)
+    assert (running.job.reason, covering.job.reason) == ("", "Success")
 
 
 def test_nodes_of_the_last_moment_say_nothing_of_the_time_before() -> None:
     """A finished job reports 0 nodes now; while it ran it held its 8 GPUs all the same."""
     past = ran(begin=0, run=600, spec_nodes=1, reported_nodes=0)
 
-    assert [state.job.status_accelerators for state in states(past)] == [8.0, 0.0]
-    assert course(past)[0] == Stretch(T0, T0 + 600, JobStatus.RUNNING)
+    assert [state.job.status_accelerators for state in job_intervals(past)] == [8.0, 0.0]
+    assert status_timeline(past)[0] == StatusInterval(T0, T0 + 600, JobStatus.RUNNING)
 
 
 def test_nodes_over_time_are_held_over_time() -> None:
@@ -96,7 +96,7 @@ def test_nodes_over_time_are_held_over_time() -> None:
         node_steps=((T0, 2), (T0 + 300, 1)),
         reported_nodes=0,
     )
-    told = list(states(past))
+    told = list(job_intervals(past))
 
     assert [(state.begin - T0, state.job.status_accelerators) for state in told] == [
         (0, 16.0),

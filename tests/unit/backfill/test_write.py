@@ -11,14 +11,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
-from exporter.backfill.write import Form, Subject, Writer
+from exporter.backfill.write import OutputFormat, ProjectSelection, Writer
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 from exporter.metrics.catalog import TASK_FAMILIES
 from tests.unit.backfill.past import T0, jobs, ran
 
-GRID = Grid.over(T0, T0 + 400, step=100)
+GRID = Grid.covering(T0, T0 + 400, step=100)
 MINUTES = TaskSeries(task="worker-0", cpu=[0.5, 0.25, None], accelerator=[0.75, 1.0, None])
 
 
@@ -26,14 +26,14 @@ def kept(folder: Path, *past: Job, series: tuple[TaskSeries, ...] = ()) -> Journ
     """A journal of these jobs, all with the same minutes."""
     journal = Journal(folder / "journal")
     pasts = [HistoricJob(job=one, series=series) for one in past]
-    journal.take(
+    journal.save_page(
         "vision", Api.V2, HistoryPage(jobs=tuple(pasts), cursor=""), at=T0 + 5000, keep=[(p, False) for p in pasts]
     )
     return journal
 
 
-def form(**changed: Any) -> Form:
-    return Form(**{"grid": GRID, "retention_s": 200.0, **changed})
+def form(**changed: Any) -> OutputFormat:
+    return OutputFormat(**{"grid": GRID, "retention_s": 200.0, **changed})
 
 
 def lines(path: Path) -> list[str]:
@@ -46,10 +46,12 @@ def lines(path: Path) -> list[str]:
     return found
 
 
-def written(folder: Path, journal: Journal, how: Form, **subject: Any) -> Path:
+def written(folder: Path, journal: Journal, how: OutputFormat, **subject: Any) -> Path:
     output = folder / "history.om"
     with journal:
-        Writer(how, journal=journal, spool=folder / "spool").write(output, [Subject(project="vision", **subject)])
+        Writer(how, journal=journal, spool=folder / "spool").write(
+            output, [ProjectSelection(project="vision", **subject)]
+        )
     return output
 
 
@@ -156,10 +158,13 @@ def test_split_files_hold_together_what_one_would(tmp_path: Path) -> None:
     whole = sorted(lines(written(tmp_path / "one", kept(tmp_path / "one", *past), form())))
     with kept(tmp_path, *past) as journal:
         writer = Writer(form(split_s=200.0), journal=journal, spool=tmp_path / "spool")
-        found = writer.write(tmp_path / "history.om", [Subject(project="vision")])
+        found = writer.write(tmp_path / "history.om", [ProjectSelection(project="vision")])
 
-    assert [path.name for path in found.files] == ["history-20231114T221320Z.om", "history-20231114T221640Z.om"]
-    parts = [lines(path) for path in found.files]
+    assert [path.name for path in found.output_files] == [
+        "history-20231114T221320Z.om",
+        "history-20231114T221640Z.om",
+    ]
+    parts = [lines(path) for path in found.output_files]
     assert [{float(line.rsplit(" ", 1)[1]) // 200 for line in part} for part in parts] == [{0}, {1}]
     assert sorted(line for part in parts for line in part) == whole
     assert found.samples == len(whole)
@@ -174,9 +179,9 @@ def test_breaking_off_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with kept(tmp_path, ran(begin=0, run=100)) as journal:
-        writer = Writer(form(), journal=journal, spool=tmp_path / "spool", tick=stop)
+        writer = Writer(form(), journal=journal, spool=tmp_path / "spool", on_progress=stop)
         with pytest.raises(KeyboardInterrupt):
-            writer.write(output, [Subject(project="vision")])
+            writer.write(output, [ProjectSelection(project="vision")])
 
     assert output.read_text(encoding="utf-8") == "older"
     assert not (tmp_path / ".history.om.draft").exists()
@@ -193,7 +198,7 @@ def test_any_past_passes_the_strict_parser(
     """OpenMetrics' own rules hold: families and series stand together, times grow, counters end in _total."""
     folder = tmp_path_factory.mktemp("past")
     series = (TaskSeries(task="worker-0", cpu=samples, accelerator=samples),)
-    grid = Grid.over(T0 - 1000, T0 + 2000, step=300)
+    grid = Grid.covering(T0 - 1000, T0 + 2000, step=300)
     output = written(folder, kept(folder, *many, series=series), form(grid=grid))
 
     seen = set()
@@ -201,6 +206,6 @@ def test_any_past_passes_the_strict_parser(
         for sample in family.samples:
             key = (sample.name, tuple(sample.labels.items()), float(sample.timestamp))
             assert key not in seen
-            assert grid.first <= float(sample.timestamp) < grid.moment(grid.count)
+            assert grid.first <= float(sample.timestamp) < grid.timestamp(grid.count)
             seen.add(key)
     assert seen

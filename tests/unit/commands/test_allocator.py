@@ -8,10 +8,10 @@ import pytest
 
 MAPPED = """
 import sys
-from exporter.commands.allocator import settle
+from exporter.commands.allocator import configure_malloc
 from tests.soak.measure import mapped_bytes
 if sys.argv[1] == "settled":
-    settle()
+    configure_malloc()
 large = bytes(20 * 2**20)
 del large
 kept = bytes(5 * 2**20)

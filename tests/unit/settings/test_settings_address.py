@@ -14,11 +14,11 @@ def target(keys: str, *, credentials: str = "{type: metadata}") -> Target:
     return load(text, environ={}).targets[0]
 
 
-def mistakes(keys: str, *, credentials: str = "{type: metadata}") -> tuple[str, ...]:
+def problems(keys: str, *, credentials: str = "{type: metadata}") -> tuple[str, ...]:
     """What loading a target with these keys says."""
     with pytest.raises(SettingsError) as caught:
         target(keys, credentials=credentials)
-    return caught.value.mistakes
+    return caught.value.problems
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_without_a_preset_the_address_must_be_given(keys: str) -> None:
     """The API's address is always needed; IAM's only where a password buys a token."""
     missing = "missing; give it, or cloud and region"
 
-    assert mistakes(keys) == (f"targets[0].endpoint: {missing}",)
-    assert mistakes(keys, credentials=PASSWORD) == (
+    assert problems(keys) == (f"targets[0].endpoint: {missing}",)
+    assert problems(keys, credentials=PASSWORD) == (
         f"targets[0].endpoint: {missing}",
         f"targets[0].iam_endpoint: {missing}",
     )
@@ -120,7 +120,7 @@ def test_https_anywhere_and_http_to_this_machine(url: str) -> None:
 
 
 SHAPE = "must be a URL such as https://host"
-CLEAR = "must be https, or tokens would travel in clear; http is for this machine itself (127.0.0.1, localhost)"
+CLEAR = "must be https, or tokens are sent unencrypted; http is allowed for the local host (127.0.0.1, localhost)"
 BARE = "must be scheme and host only, without path or query"
 
 
@@ -143,14 +143,14 @@ BARE = "must be scheme and host only, without path or query"
         pytest.param("https://host/?", BARE, id="empty-query"),
         pytest.param("https://host#x", BARE, id="fragment"),
         pytest.param(
-            "https://user:invented@host", "must not hold a user or password; they belong in credentials", id="user"
+            "https://user:invented@host", "must not contain a user or password; they belong in credentials", id="user"
         ),
     ],
 )
 def test_what_is_no_safe_address_is_refused_without_repeating_it(url: str, wrong: str) -> None:
     """Both addresses follow the same rules; the URL is not repeated, since it may hold a password."""
-    assert mistakes(f"cloud: otc, region: eu-de, endpoint: '{url}'") == (f"targets[0].endpoint: {wrong}",)
-    assert mistakes(f"cloud: otc, region: eu-de, iam_endpoint: '{url}'") == (f"targets[0].iam_endpoint: {wrong}",)
+    assert problems(f"cloud: otc, region: eu-de, endpoint: '{url}'") == (f"targets[0].endpoint: {wrong}",)
+    assert problems(f"cloud: otc, region: eu-de, iam_endpoint: '{url}'") == (f"targets[0].iam_endpoint: {wrong}",)
 
 
 def test_a_proxy_may_be_http_and_may_hold_a_password() -> None:
@@ -167,6 +167,6 @@ def test_an_authority_must_be_a_certificate(tmp_path: object) -> None:
     with open(file, "w", encoding="ascii") as ca:  # noqa: PTH123 - the path is text in the settings
         ca.write("no certificate\n")
 
-    assert mistakes(f"cloud: otc, region: eu-de, tls: {{ca_file: '{file}'}}") == (
-        f"targets[0].tls.ca_file: {file} holds no PEM certificate",
+    assert problems(f"cloud: otc, region: eu-de, tls: {{ca_file: '{file}'}}") == (
+        f"targets[0].tls.ca_file: {file} contains no PEM certificate",
     )

@@ -57,7 +57,7 @@ def outcome(source: str) -> tuple[str, ...]:
     try:
         load(source, environ=ENVIRON)
     except SettingsError as error:
-        said = error.mistakes or ("nothing was said",)
+        said = error.problems or ("nothing was said",)
     assert all(re.match(r"\S.*\S\Z", sentence) for sentence in said)
     assert "nothing was said" not in said
     return said

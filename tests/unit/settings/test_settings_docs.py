@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from exporter.settings import Settings, load, model
-from exporter.settings.docstrings import meanings
+from exporter.settings.docstrings import field_docs
 from exporter.settings.schema import json_schema
 from exporter.settings.settings_docs import BEGIN, END, configuration_markdown, rows
 
@@ -30,8 +30,8 @@ KEYS = [row.key for row in rows()]
 def test_every_setting_says_what_it_means(section: type[msgspec.Struct]) -> None:
     """Each field has a docstring of whole sentences."""
     for field in section.__struct_fields__:
-        meaning = meanings()[section.__name__, field]
-        assert re.fullmatch(r"[A-Z].{15,}\.", meaning), f"{section.__name__}.{field}: {meaning}"
+        description = field_docs()[section.__name__, field]
+        assert re.fullmatch(r"[A-Z].{15,}\.", description), f"{section.__name__}.{field}: {description}"
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
@@ -59,7 +59,7 @@ def test_only_what_stands_between_the_markers_is_generated() -> None:
 
 def test_a_page_without_markers_is_refused() -> None:
     """Nothing is appended to a page by guess."""
-    with pytest.raises(ValueError, match="the page lacks the lines"):
+    with pytest.raises(ValueError, match="the page does not contain the lines"):
         configuration_markdown("# Configuration")
 
 
@@ -101,9 +101,11 @@ def test_types_and_defaults_are_written_as_in_the_file(key: str, default: str, k
 
 def test_the_environments_names_are_told() -> None:
     """Keys that the environment can stand in for name its variables."""
-    by_key = {row.key: row.meaning for row in rows()}
+    by_key = {row.key: row.description for row in rows()}
 
-    assert by_key["targets[].credentials.access_key"].endswith("Not given: `HUAWEICLOUD_SDK_AK` of the environment.")
+    assert by_key["targets[].credentials.access_key"].endswith(
+        "Not given: `HUAWEICLOUD_SDK_AK` from the environment."
+    )
     assert "`OS_USER_DOMAIN_NAME` or `OS_DOMAIN_NAME`" in by_key["targets[].credentials.domain_name"]
 
 

@@ -22,7 +22,7 @@ from exporter.settings import (
     load,
 )
 from exporter.settings.decode import Decoder
-from exporter.settings.problems import Faults
+from exporter.settings.problems import Problems
 from exporter.settings.yaml_nodes import parse
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "settings"
@@ -47,11 +47,11 @@ def target_with(lines: str, *, credentials: str = "{type: metadata}") -> str:
     )
 
 
-def mistakes(source: str | Path, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def problems(source: str | Path, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """What loading says; fails when it is content."""
     with pytest.raises(SettingsError) as caught:
         load(source, environ=environ or {})
-    return caught.value.mistakes
+    return caught.value.problems
 
 
 def test_the_smallest_file_has_every_default() -> None:
@@ -123,7 +123,7 @@ def test_ten_mistakes_make_ten_sentences() -> None:
     """All mistakes of a file are told at once, each in one sentence with its path."""
     expected = (FIXTURES / "ten_mistakes.txt").read_text().splitlines()
 
-    assert list(mistakes(FIXTURES / "ten_mistakes.yaml")) == expected
+    assert list(problems(FIXTURES / "ten_mistakes.yaml")) == expected
     assert len(expected) == 10
 
 
@@ -139,8 +139,8 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     """A missing file and a folder say so with their path."""
     missing = tmp_path / "missing.yaml"
 
-    assert mistakes(missing) == (f"{missing}: cannot be read: No such file or directory",)
-    assert mistakes(tmp_path) == (f"{tmp_path}: cannot be read: Is a directory",)
+    assert problems(missing) == (f"{missing}: cannot be read: No such file or directory",)
+    assert problems(tmp_path) == (f"{tmp_path}: cannot be read: Is a directory",)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
 )
 def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -> None:
     """Whatever stands in place of the mapping or of the targets is named."""
-    assert mistakes(source) == (expected,)
+    assert problems(source) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -
             id="two-documents",
         ),
         pytest.param("a: *hidden-text", "line 1, column 4: not YAML: found undefined alias", id="alias-not-told"),
-        pytest.param("a: \x00", "not YAML: holds bytes or characters that YAML does not allow", id="control"),
-        pytest.param("[" * 500, "not usable: nested too deeply", id="deep"),
+        pytest.param("a: \x00", "not YAML: contains bytes or characters that YAML does not allow", id="control"),
+        pytest.param("[" * 500, "nested too deeply", id="deep"),
     ],
 )
 def test_what_is_not_yaml_names_the_line_and_never_the_text(source: str, expected: str) -> None:
     """A syntax error gives line and column; what stood there could be a secret and is not repeated."""
-    assert mistakes(source) == (expected,)
+    assert problems(source) == (expected,)
 
 
 def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "latin1.yaml"
     file.write_bytes(b"targets: \xff\xe4")
 
-    assert mistakes(file) == ("not YAML: holds bytes or characters that YAML does not allow",)
+    assert problems(file) == ("not YAML: contains bytes or characters that YAML does not allow",)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         pytest.param("proxies: x", "targets[0].proxies: unknown key; did you mean proxy?", id="near-key"),
         pytest.param("quite_else: x", "targets[0].quite_else: unknown key", id="far-key"),
         pytest.param("type: x", "targets[0].type: unknown key", id="type-only-where-it-tags"),
+        pytest.param('" ": x', "targets[0].' ': unknown key", id="blank-key"),
         pytest.param("api: v3", 'targets[0].api: must be one of auto, both, v1, v2, not "v3"', id="enum"),
         pytest.param(
             "api: V2", 'targets[0].api: must be one of auto, both, v1, v2, not "V2"; did you mean v2?', id="case"
@@ -240,7 +241,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "project_id: true",
-            "targets[0].project_id: must be text, not the truth value true; put it in quotes",
+            "targets[0].project_id: must be text, not the boolean true; put it in quotes",
             id="id-truth",
         ),
         pytest.param(
@@ -261,7 +262,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
             "endpoint: !!binary aGk=", "targets[0].endpoint: must be text, not a tagged value", id="endpoint-tagged"
         ),
         pytest.param(
-            'project_name: "a\\tb"', "targets[0].project_name: must not hold control characters", id="control"
+            'project_name: "a\\tb"', "targets[0].project_name: must not contain control characters", id="control"
         ),
         pytest.param(
             "filters: {users: alice}", 'targets[0].filters.users: must be a list, not "alice"', id="list-text"
@@ -273,7 +274,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "filters: {names: '[[:alpha:]]'}",
-            "targets[0].filters.names: is not a regular expression: a set within a set is not understood",
+            "targets[0].filters.names: is not a regular expression: nested character sets are not supported",
             id="regex-posix-class",
         ),
         pytest.param(
@@ -357,7 +358,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "tls: {insecure_skip_verify: !!bool maybe}",
-            "targets[0].tls.insecure_skip_verify: must be true or false, not the truth value maybe",
+            "targets[0].tls.insecure_skip_verify: must be true or false, not the boolean maybe",
             id="truth-tagged-nonsense",
         ),
         pytest.param(
@@ -384,7 +385,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
 )
 def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) -> None:
     """One wrong line in an otherwise good target gives exactly one sentence, at its path."""
-    assert mistakes(target_with(lines)) == (expected,)
+    assert problems(target_with(lines)) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -418,13 +419,14 @@ def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) ->
         ),
         pytest.param(
             "collection: {stale_after: 59s}",
-            "collection.stale_after: must be at least jobs_interval and timeout together (1m), or one slow poll "
-            "would withdraw series that are still good, not 59s",
+            "collection.stale_after: must be at least jobs_interval and timeout together (1m), not 59s: otherwise "
+            "one slow poll would withdraw current series",
             id="stale-too-soon",
         ),
         pytest.param(
             "collection: {retention: 29s}",
-            "collection.retention: must be at least jobs_interval (30s), or no scrape might see a job's end, not 29s",
+            "collection.retention: must be at least jobs_interval (30s), not 29s: otherwise a job could end unseen "
+            "by any scrape",
             id="retention-too-short",
         ),
         pytest.param(
@@ -457,7 +459,7 @@ def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) ->
 )
 def test_a_wrong_value_outside_the_targets_is_one_sentence(lines: str, expected: str) -> None:
     """One wrong line in another section gives exactly one sentence, at its path."""
-    assert mistakes(MINIMAL + lines) == (expected,)
+    assert problems(MINIMAL + lines) == (expected,)
 
 
 def test_limits_are_part_of_the_range() -> None:
@@ -482,7 +484,7 @@ def test_a_timeout_may_exceed_the_interval() -> None:
 
 def test_rules_over_several_keys_are_silent_about_keys_that_are_wrong_themselves() -> None:
     """A default that stands in for a wrong value is never complained about."""
-    said = mistakes(
+    said = problems(
         "targets:\n- {project: [], cloud: ibm, credentials: {type: password}, tls: {ca_file: 1}, proxy: 1}\n"
         "- project: vision\n  project_name: 7\n  endpoint: 8\n  credentials: 9\n"
         "- 10\n"
@@ -516,7 +518,7 @@ def test_a_project_name_must_be_unique() -> None:
     """Two targets of one label value would write the same series."""
     one = MINIMAL.removeprefix("\ntargets:\n")
 
-    assert mistakes("targets:\n" + one + one + one) == (
+    assert problems("targets:\n" + one + one + one) == (
         'targets[1].project: "vision" is already the project of targets[0]',
         'targets[2].project: "vision" is already the project of targets[0]',
     )
@@ -524,7 +526,7 @@ def test_a_project_name_must_be_unique() -> None:
 
 def test_an_empty_project_is_no_label() -> None:
     """Prometheus takes an empty label for none, so the value must not be empty."""
-    assert mistakes(MINIMAL.replace("vision", '""')) == ("targets[0].project: must not be empty",)
+    assert problems(MINIMAL.replace("vision", '""')) == ("targets[0].project: must not be empty",)
 
 
 def test_anchors_and_merge_keys_save_repetition() -> None:
@@ -552,14 +554,14 @@ def test_anchors_and_merge_keys_save_repetition() -> None:
 )
 def test_only_other_mappings_can_be_merged(merge: str) -> None:
     """A merge key with anything else, or with the mapping it stands in, is a mistake and never a loop."""
-    said = mistakes(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
+    said = problems(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
 
     assert "targets[0].<<: must merge other mappings" in said
 
 
 def test_merged_mappings_that_contain_each_other_end() -> None:
     """A cycle of merge keys through a nested merge is a mistake, not an endless walk."""
-    said = mistakes("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
+    said = problems("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
 
     assert "targets[0].<<: must merge other mappings" in said
 
@@ -576,7 +578,7 @@ def test_merges_of_merges_do_not_double_at_each_level() -> None:
 
 def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
     """The path tells the place of use, because that is where the operator looks."""
-    said = mistakes(
+    said = problems(
         f"targets:\n- &t {{project: a, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, api: v9, "
         "credentials: {type: metadata}}\n- {<<: *t, project: b}\n"
     )
@@ -607,7 +609,7 @@ def test_sections_may_be_written_and_left_empty() -> None:
     ],
 )
 def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> None:
-    """No label value is turned into a truth value, a date or a number of minutes behind the operator's back."""
+    """No label value is turned into a boolean, a date or a number of minutes behind the operator's back."""
     (target,) = load(MINIMAL.replace("vision", text), environ={}).targets
 
     assert target.project == text.strip("'").removeprefix("!!str ")
@@ -660,17 +662,17 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
         pytest.param('{type: aksk, access_key: "", secret_key: s}', "access_key: must not be empty", id="empty-key"),
         pytest.param(
             '{type: aksk, access_key: "a\\nb", secret_key: s}',
-            "access_key: must not hold control characters",
+            "access_key: must not contain control characters",
             id="newline-in-key",
         ),
         pytest.param(
             '{type: aksk, access_key: "${vault:x}", secret_key: s}',
-            "access_key: holds ${ that begins neither ${env:NAME} nor ${file:/path}; write $${ for a plain ${",
+            "access_key: contains ${ that is neither ${env:NAME} nor ${file:/path}; write $${ for a literal ${",
             id="unknown-reference",
         ),
         pytest.param(
             '{type: aksk, access_key: "${env:}", secret_key: s}',
-            "access_key: holds ${ that begins neither ${env:NAME} nor ${file:/path}; write $${ for a plain ${",
+            "access_key: contains ${ that is neither ${env:NAME} nor ${file:/path}; write $${ for a literal ${",
             id="nameless-reference",
         ),
         pytest.param(
@@ -682,7 +684,7 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
 )
 def test_wrong_credentials_are_one_sentence(credentials: str, expected: str) -> None:
     """What is wrong with a credential is told without what it holds."""
-    assert mistakes(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
+    assert problems(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
 
 
 def test_an_optional_secret_may_come_out_empty() -> None:
@@ -697,9 +699,9 @@ def test_an_optional_secret_may_come_out_empty() -> None:
 def test_a_field_of_a_type_that_nothing_reads_is_the_developers_mistake(odd: object) -> None:
     """Whoever adds a field of a new type hears of it at the first file, not the operator by a wrong value."""
     section = msgspec.defstruct("Odd", [("field", odd)])
-    faults = Faults()
-    node = parse("field: 1", faults)
+    problems = Problems()
+    node = parse("field: 1", problems)
     assert node is not None
 
-    with pytest.raises(TypeError, match=r"^field: nothing here reads"):
-        Decoder(environ={}, faults=faults).section(node, section)
+    with pytest.raises(TypeError, match=r"^field: no decoder for"):
+        Decoder(environ={}, problems=problems).section(node, section)

@@ -59,7 +59,7 @@ def test_a_secret_leaves_the_process_by_reveal_only() -> None:
     assert secret.reveal() == HIDDEN
     assert not hasattr(secret, "__dict__")
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="not to be pickled or copied"):
+        with pytest.raises(TypeError, match="must not be pickled or copied"):
             leak(secret)
 
 
@@ -118,8 +118,10 @@ def test_a_file_that_vanishes_names_key_and_path_and_comes_back(tmp_path: Path) 
     [
         pytest.param(b"", "is empty", id="empty"),
         pytest.param(b"\r\n\n", "is empty", id="newlines-only"),
-        pytest.param(HIDDEN.encode() + b"\nsecond", "holds control characters or more than one line", id="two-lines"),
-        pytest.param(HIDDEN.encode() + b"\x00", "holds control characters or more than one line", id="nul"),
+        pytest.param(
+            HIDDEN.encode() + b"\nsecond", "contains control characters or more than one line", id="two-lines"
+        ),
+        pytest.param(HIDDEN.encode() + b"\x00", "contains control characters or more than one line", id="nul"),
         pytest.param(HIDDEN.encode() + b"\xff", "is not UTF-8 text", id="bytes"),
         pytest.param(HIDDEN.encode() * 4096, "is larger than 64 KiB", id="huge"),
     ],
@@ -134,7 +136,7 @@ def test_a_file_without_a_usable_secret_is_refused_without_its_content(
     with pytest.raises(SettingsError) as caught:
         loaded_secret(f"${{file:{file}}}")
 
-    assert caught.value.mistakes == (f"targets[0].credentials.secret_key: {file}: {wrong}",)
+    assert caught.value.problems == (f"targets[0].credentials.secret_key: {file}: {wrong}",)
     assert HIDDEN not in repr(caught.value)
 
 
@@ -196,7 +198,7 @@ def test_references_work_in_plain_settings_too(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(SettingsError) as caught:
         load(text + more, environ={"TEAM": "a", "EVERY": HIDDEN, "USERS": HIDDEN})
-    assert caught.value.mistakes == (
+    assert caught.value.problems == (
         f"targets[0].region: {file}: No such file or directory",
         'collection.jobs_interval: must be a duration such as 30s, 5m or 1h30m, not "${env:EVERY}"',
         'metrics.user_label: must be one of drop, hash, keep, not "${env:USERS}"',

@@ -10,44 +10,44 @@ from exporter.web.connection_pool import Connection, ConnectionPool, client_netw
 class Guests:
     """Visits by name, and who had to leave, in order."""
 
-    def __init__(self, *, most: int) -> None:
-        self.crowd = ConnectionPool(most=most)
+    def __init__(self, *, limit: int) -> None:
+        self.pool = ConnectionPool(limit=limit)
         self.left: list[str] = []
-        self.visits: dict[str, Connection] = {}
+        self.connections: dict[str, Connection] = {}
 
     def come(self, *names: str) -> None:
         """Enter; the first letter of a name is the host."""
         for name in names:
-            self.visits[name] = Connection(name[0], lambda name=name: self.left.append(name))  # type: ignore[misc]
-            self.crowd.enter(self.visits[name])
+            self.connections[name] = Connection(name[0], lambda name=name: self.left.append(name))  # type: ignore[misc]
+            self.pool.add(self.connections[name])
 
 
 def test_oldest_idle_goes() -> None:
     """One too many, and who is idle longest leaves; an answer makes young again."""
-    guests = Guests(most=3)
+    guests = Guests(limit=3)
     guests.come("a1", "a2", "a3")
-    guests.crowd.begun(guests.visits["a1"])
-    guests.crowd.ended(guests.visits["a1"])
+    guests.pool.mark_busy(guests.connections["a1"])
+    guests.pool.mark_idle(guests.connections["a1"])
     guests.come("a4", "a5")
     assert guests.left == ["a2", "a3"]
-    assert len(guests.crowd) == 3
+    assert len(guests.pool) == 3
 
 
 def test_busy_go_last() -> None:
     """Who waits for an answer goes only when everybody of its host does, and then who waits longest."""
-    guests = Guests(most=2)
+    guests = Guests(limit=2)
     guests.come("a1", "a2")
-    guests.crowd.begun(guests.visits["a2"])
+    guests.pool.mark_busy(guests.connections["a2"])
     guests.come("a3")
-    guests.crowd.begun(guests.visits["a3"])
+    guests.pool.mark_busy(guests.connections["a3"])
     assert guests.left == ["a1"]
-    guests.crowd.evict()
+    guests.pool.evict()
     assert guests.left == ["a1", "a2"]
 
 
 def test_host_with_most_loses() -> None:
     """A host that opens connection after connection ends its own, however long others are idle."""
-    guests = Guests(most=4)
+    guests = Guests(limit=4)
     guests.come("b1", *(f"a{number}" for number in range(100)))
     assert "b1" not in guests.left
     assert guests.left == [f"a{number}" for number in range(97)]
@@ -55,62 +55,64 @@ def test_host_with_most_loses() -> None:
 
 def test_among_equals_the_idle_go() -> None:
     """Where no host has more than others, none loses one that waits for an answer while somebody is idle."""
-    guests = Guests(most=2)
+    guests = Guests(limit=2)
     guests.come("a1", "b1")
-    guests.crowd.begun(guests.visits["a1"])
-    guests.crowd.evict()
+    guests.pool.mark_busy(guests.connections["a1"])
+    guests.pool.evict()
     assert guests.left == ["b1"]
 
 
 def test_nobody_to_evict() -> None:
     """An empty crowd has nobody to lose."""
-    ConnectionPool(most=1).evict()
+    ConnectionPool(limit=1).evict()
 
 
 def test_sweeping() -> None:
     """Whose time is over has to go, busy or idle; the others stay."""
-    guests = Guests(most=9)
+    guests = Guests(limit=9)
     guests.come("a1", "a2", "b1", "b2")
-    guests.crowd.begun(guests.visits["b1"])
-    for name, until in (("a1", 10.0), ("a2", 10.1), ("b1", 9.0)):
-        guests.visits[name].until = until
-    guests.crowd.sweep(10.0)
+    guests.pool.mark_busy(guests.connections["b1"])
+    for name, deadline in (("a1", 10.0), ("a2", 10.1), ("b1", 9.0)):
+        guests.connections[name].deadline = deadline
+    guests.pool.close_expired(10.0)
     assert sorted(guests.left) == ["a1", "b1"]
-    assert len(guests.crowd) == 2
+    assert len(guests.pool) == 2
 
 
 def test_retiring() -> None:
     """When the rules change the idle go at once, and those who wait for an answer, or are about to ask, after it."""
-    guests = Guests(most=9)
+    guests = Guests(limit=9)
     guests.come("a1", "a2", "b1", "b2")
     for name in ("a1", "a2", "b1"):
-        guests.crowd.begun(guests.visits[name])
+        guests.pool.mark_busy(guests.connections[name])
     for name in ("a1", "b1"):
-        guests.crowd.ended(guests.visits[name])
-    guests.crowd.retire()
+        guests.pool.mark_idle(guests.connections[name])
+    guests.pool.drain()
     assert sorted(guests.left) == ["a1", "b1"]
-    assert [guests.visits[name].leaving for name in ("a2", "b2")] == [True, True]
-    assert len(guests.crowd) == 2
+    assert [guests.connections[name].close_after_response for name in ("a2", "b2")] == [True, True]
+    assert len(guests.pool) == 2
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["come", "begun", "ended", "exit"]), st.sampled_from("abc"), st.integers(0, 9))
+        st.tuples(
+            st.sampled_from(["come", "mark_busy", "mark_idle", "remove"]), st.sampled_from("abc"), st.integers(0, 9)
+        )
     )
 )
 def test_books_are_kept(steps: list[tuple[str, str, int]]) -> None:
     """Whatever comes in whatever order, also for visits that are gone: never too many, and the count is right."""
-    guests = Guests(most=5)
+    guests = Guests(limit=5)
     inside: set[str] = set()
     for step, host, number in steps:
         name = f"{host}{number}"
-        if step == "come" and name not in guests.visits:
+        if step == "come" and name not in guests.connections:
             guests.come(name)
             inside.add(name)
-        elif name in guests.visits and step != "come":
-            getattr(guests.crowd, step)(guests.visits[name])
-            inside -= {name} if step == "exit" else set()
-        assert len(guests.crowd) == len(inside - set(guests.left)) <= 5
+        elif name in guests.connections and step != "come":
+            getattr(guests.pool, step)(guests.connections[name])
+            inside -= {name} if step == "remove" else set()
+        assert len(guests.pool) == len(inside - set(guests.left)) <= 5
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ async def test_users_change_while_it_runs(tmp_path: Path) -> None:
         async with session.get(url, headers=RIGHT) as answer:
             assert answer.status == 200
         door.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
-        await door.guard.look()
+        await door.guard.reload_if_changed()
         async with session.get(url, headers=RIGHT) as answer:
             assert answer.status == 401
         async with session.get(url, headers=basic("prometheus", "other")) as answer:
@@ -172,10 +172,10 @@ async def test_users_change_while_it_runs(tmp_path: Path) -> None:
     [
         pytest.param("basic_auth_users: {", "line 1, column 20: not YAML", id="not YAML"),
         pytest.param(USERS + "users: {}\n", "users: unknown key", id="unknown key"),
-        pytest.param("", "basic_auth_users: the last user can be taken away by a restart only", id="cut short"),
+        pytest.param("", "basic_auth_users: removing the last user needs a restart", id="cut short"),
         pytest.param(
             USERS + "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n",
-            "tls_server_config: TLS can be switched on or off by a restart only",
+            "tls_server_config: switching TLS on or off needs a restart",
             id="TLS switched on",
         ),
     ],
@@ -186,9 +186,9 @@ async def test_bad_change_changes_nothing(folder: Path, text: str, sentence: str
         door.path.write_text(text, encoding="utf-8")
         with capture_logs() as logs:
             for _ in range(3):
-                await door.guard.look()
+                await door.guard.reload_if_changed()
         assert [entry["event"] for entry in logs] == ["web_config.refused"]
-        assert any(told.startswith(sentence) for told in logs[0]["mistakes"])
+        assert any(problem.startswith(sentence) for problem in logs[0]["problems"])
         assert door.changes == [False]
         assert await door.status() == 401
         assert await door.status(auth=RIGHT) == 200
@@ -198,9 +198,9 @@ async def test_mended_file_is_taken(tmp_path: Path) -> None:
     """After a refusal the first usable file is in force, and that is told too."""
     async with guarded(tmp_path, USERS) as door:
         door.path.write_text("basic_auth_users: [", encoding="utf-8")
-        await door.guard.look()
+        await door.guard.reload_if_changed()
         door.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
-        await door.guard.look()
+        await door.guard.reload_if_changed()
         assert door.changes == [False, True]
         assert await door.status(auth=basic("prometheus", "other")) == 200
 
@@ -210,12 +210,12 @@ async def test_file_that_vanishes_changes_nothing(tmp_path: Path) -> None:
     async with guarded(tmp_path, USERS) as door:
         door.path.unlink()
         with capture_logs() as logs:
-            await door.guard.look()
+            await door.guard.reload_if_changed()
         assert logs == [
             {
                 "event": "web_config.refused",
                 "log_level": "error",
-                "mistakes": ["cannot be read: No such file or directory"],
+                "problems": ["cannot be read: No such file or directory"],
             }
         ]
         assert await door.status(auth=RIGHT) == 200
@@ -234,8 +234,8 @@ async def test_nothing_new_is_no_news(tmp_path: Path, touch: Callable[[Path], No
     async with guarded(tmp_path, USERS) as door:
         touch(door.path)
         with capture_logs() as logs:
-            await door.guard.look()
-            await door.guard.look()
+            await door.guard.reload_if_changed()
+            await door.guard.reload_if_changed()
         assert (logs, door.changes) == ([], [])
 
 
@@ -245,10 +245,10 @@ async def test_rate_changes_while_it_runs(tmp_path: Path) -> None:
     async with guarded(tmp_path, rate) as door:
         assert await door.status() == 200
         door.path.write_text(rate + "http_server_config: {headers: {X-Frame-Options: deny}}\n", encoding="utf-8")
-        await door.guard.look()
+        await door.guard.reload_if_changed()
         assert await door.status() == 429
         door.path.write_text(rate.replace("burst: 1", "burst: 2"), encoding="utf-8")
-        await door.guard.look()
+        await door.guard.reload_if_changed()
         assert [await door.status() for _ in range(3)] == [200, 200, 429]
 
 
@@ -287,7 +287,7 @@ async def test_credentials_are_in_no_log(tmp_path: Path, caplog: pytest.LogCaptu
                 f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {secret}\r\nConnection: close\r\n\r\n".encode(),
             )
             door.path.write_text("basic_auth_users: {prometheus: invented-password}\n", encoding="utf-8")
-            await door.guard.look()
+            await door.guard.reload_if_changed()
     said = repr(logs) + caplog.text
     assert "web_config.refused" in said
     assert "invented-password" not in said

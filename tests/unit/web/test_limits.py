@@ -42,7 +42,7 @@ async def _send(writer: asyncio.StreamWriter, pieces: tuple[bytes, ...], *, paus
 
 async def test_dribbled_request_is_given_up() -> None:
     """A request that comes byte by byte has its time as a whole, not for each byte."""
-    async with Served().serving(limits=Limits(head_s=0.3)) as (address,):
+    async with Served().serving(limits=Limits(request_s=0.3)) as (address,):
         begun = asyncio.get_running_loop().time()
         told = await until_closed(address, *(bytes([byte]) for byte in HEALTHY * 100), pause_s=0.05)
         took_s = asyncio.get_running_loop().time() - begun
@@ -52,7 +52,7 @@ async def test_dribbled_request_is_given_up() -> None:
 
 async def test_second_request_has_its_time_too() -> None:
     """After an answer a connection may be idle for long, but a request once begun must come."""
-    async with Served().serving(limits=Limits(head_s=0.2)) as (address,):
+    async with Served().serving(limits=Limits(request_s=0.2)) as (address,):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(HEALTHY)
         assert await reader.readuntil(b"ok")
@@ -66,7 +66,7 @@ async def test_second_request_has_its_time_too() -> None:
 
 async def test_pieces_of_a_request_are_put_together() -> None:
     """A request that comes in pieces, within its time, is answered."""
-    async with Served().serving(limits=Limits(head_s=5)) as (address,):
+    async with Served().serving(limits=Limits(request_s=5)) as (address,):
         told = await until_closed(
             address, b"GET /-/hea", b"lthy HTTP/1.1\r\nHost: x\r\nConn", b"ection: close\r\n\r\n", pause_s=0.01
         )
@@ -168,7 +168,7 @@ async def test_bodies_are_not_read(request_bytes: bytes, status: bytes) -> None:
 async def test_odd_requests(caplog: pytest.LogCaptureFixture, request_bytes: bytes, statuses: set[bytes]) -> None:
     """Odd methods, paths and headers get a plain answer, nothing is logged, and the next client is served."""
     caplog.set_level("INFO")
-    async with Served().serving(limits=Limits(head_s=0.5)) as (address,):
+    async with Served().serving(limits=Limits(request_s=0.5)) as (address,):
         told = await until_closed(address, request_bytes)
         assert told.split(b" ")[1] in statuses
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
@@ -187,7 +187,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 async def test_pipelining_without_reading_is_cut_off() -> None:
     """A client that asks and asks and never reads fills neither our memory nor our time."""
     served = Served(FakeExposition(large=[b"x" * 60_000]))
-    async with served.serving(limits=Limits(answer_s=0.3)) as (address,):
+    async with served.serving(limits=Limits(response_s=0.3)) as (address,):
         plain = socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.setblocking(False)

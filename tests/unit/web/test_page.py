@@ -7,7 +7,7 @@ import pytest
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Snapshot, TrackedJob
-from exporter.web.page import MOST_RUNNING, Link, Page, duration
+from exporter.web.page import MAX_RUNNING, Link, Page, duration
 
 NOW = 1_700_000_000.0
 SEEN = CollectorState(name="jobs", ok=True, last_success_at=NOW - 42, duration_s=1.0)
@@ -46,19 +46,19 @@ def test_targets_are_told(page: Page) -> None:
 
     told = words(page, snapshot)
 
-    assert "vision up otc eu-de · last complete look 42 s ago 1 queued 2 running" in told
+    assert "vision up otc eu-de · last complete poll 42 s ago 1 queued 2 running" in told
 
 
 @pytest.mark.parametrize(
     "facts, expected",
     [
-        pytest.param({"collectors": ()}, "vision waiting not seen completely yet", id="first poll under way"),
+        pytest.param({"collectors": ()}, "vision waiting no complete poll yet", id="first poll under way"),
         pytest.param(
             {"collectors": (CollectorState(name="jobs", ok=False, last_success_at=NOW - 600, duration_s=1.0),)},
-            "vision down last complete look 10 min 0 s ago",
+            "vision down last complete poll 10 min 0 s ago",
             id="down",
         ),
-        pytest.param({"jobs": None}, "Its jobs are not shown", id="withdrawn"),
+        pytest.param({"jobs": None}, "Jobs are not shown", id="withdrawn"),
         pytest.param({"jobs": {}}, "No jobs.", id="no jobs"),
     ],
 )
@@ -103,13 +103,13 @@ def test_only_shown_running_jobs_are_listed(page: Page) -> None:
 
 def test_long_list_is_cut(page: Page) -> None:
     """Of many running jobs the ones that started last are listed, and the page says how many there are."""
-    jobs = [job(f"j{number:03}", started_at=NOW - number) for number in range(MOST_RUNNING + 10)]
+    jobs = [job(f"j{number:03}", started_at=NOW - number) for number in range(MAX_RUNNING + 10)]
 
     told = words(page, project(*jobs))
 
     assert "j049" in told
     assert "j050" not in told
-    assert "The 50 that started last, of 60." in told
+    assert "The 50 most recently started of 60." in told
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\ud800"

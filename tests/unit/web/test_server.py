@@ -171,7 +171,7 @@ async def test_answers_follow_each_other_on_one_connection(served: Served) -> No
 
 
 @pytest.mark.parametrize(
-    "ready, status, text", [(True, 200, "ready"), (False, 503, "not ready: a first poll is under way")]
+    "ready, status, text", [(True, 200, "ready"), (False, 503, "not ready: first poll in progress")]
 )
 async def test_readiness(served: Served, session: aiohttp.ClientSession, ready: bool, status: int, text: str) -> None:
     """Ready once the first polls are over; healthy in any case."""
@@ -281,7 +281,7 @@ async def test_slow_reader_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     """A client that does not take its answer in time loses the connection; others are served meanwhile."""
     caplog.set_level(logging.INFO)
     served = Served(FakeExposition(large=LARGE * 4))
-    async with served.serving(limits=Limits(answer_s=0.0)):  # too late as soon as the client has to be waited for
+    async with served.serving(limits=Limits(response_s=0.0)):  # too late as soon as the client has to be waited for
         reader, writer = await asyncio.open_connection(served.address.host, served.address.port, limit=1024)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         await writer.drain()

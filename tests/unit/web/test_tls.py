@@ -191,7 +191,7 @@ async def test_half_a_renewal_keeps_the_old_pair(folder: Path, authority: Author
     renewed = authority.issue("halfway", "IP:127.0.0.1")
     async with secured(folder) as (address, guard):
         (folder / "cert.pem").write_bytes(renewed.certificate.read_bytes())
-        await guard.look()
+        await guard.reload_if_changed()
         assert await presented(address, authority) == der(server)
         (folder / "key.pem").write_bytes(renewed.key.read_bytes())
         await until_presented(address, authority, der(renewed))
