@@ -1,7 +1,7 @@
-"""Logging: one line an event, by structlog; what libraries log through the standard library joins it.
+"""Logging: one line per event, by structlog. Records of the standard library's loggers use the same format.
 
-Nothing an attacker names (a job, a user) can start a line or move a cursor, and nothing that looks like a secret is
-printed: secrets have a type that prints stars, and keys and headers known to hold them are starred here once more.
+Values that users control (job names, user names) cannot start a line or move a cursor. Secrets are masked twice: by
+their type, and here by the names of keys and headers that usually contain them.
 """
 
 import json
@@ -22,7 +22,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _MASK = "****"
-_MAX_LENGTH = 4096  # a line that no reader finishes helps nobody; tracebacks are exempt
+_MAX_LENGTH = 4096  # longer values are truncated, except for tracebacks
 _MAX_DEPTH = 6
 _LEVEL_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _LEVEL_ALIASES = {"warning": "warn", "critical": "error", "exception": "error"}
@@ -44,12 +44,12 @@ _INVALID_KEY_CHARACTER = re.compile(r"[^A-Za-z0-9_.-]")
 def configure(
     level: Level = "info",
     *,
-    format: Format = "logfmt",  # noqa: A002 - spelt as the flag is
+    format: Format = "logfmt",  # noqa: A002 - named like the flag
     stream: TextIO | None = None,
 ) -> None:
-    """Set logging up for this process; may be called again. `stream` None: whatever `sys.stderr` is when a line goes.
+    """Configure logging for this process; can be called again. `stream` None: the current `sys.stderr` of each line.
 
-    Below `warn` libraries are heard from `warn` on, since one line a poll is enough; at `debug` from `info` on.
+    Libraries log from `warn` on, because one line per poll is enough; at level `debug` from `info` on.
     Loggers are not cached, so that `structlog.testing.capture_logs` works.
     """
     writer = _LineWriter(stream)
@@ -68,7 +68,7 @@ def configure(
 
 
 class _LineWriter:
-    """Where lines go. It answers to structlog's method names, and a stream that is gone never fails its writer."""
+    """Writes lines to a stream. Has structlog's method names. Errors of the stream are ignored."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -92,7 +92,7 @@ class _LineWriter:
 
 
 class _StdlibHandler(logging.Handler):
-    """Records of the standard library's loggers, finished as our own events are."""
+    """Formats records of the standard library's loggers like our own events."""
 
     def __init__(self, writer: _LineWriter, processors: tuple[Processor, ...]) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _StdlibHandler(logging.Handler):
             event["exc_info"] = record.exc_info
         rendered: object = event
         for processor in self._processors:
-            rendered = processor(None, record.levelname.lower(), rendered)  # type: ignore[arg-type]  # text is last
+            rendered = processor(None, record.levelname.lower(), rendered)  # type: ignore[arg-type]  # the last processor returns text
         self._writer.write(str(rendered))
 
 
@@ -113,7 +113,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        return str(record.msg)  # a library's wrong format is not worth losing the message for
+        return str(record.msg)  # keep the message if a library's format is wrong
 
 
 def _final_processors() -> tuple[Processor, ...]:
@@ -143,7 +143,7 @@ def _order_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _sanitize(value: object, *, key: str = "", depth: int = 0, max_length: int | None = _MAX_LENGTH) -> object:
-    """What JSON can hold, with secrets starred and floats rounded; bodies (bytes) are never shown."""
+    """Convert to JSON types, with secrets masked and floats rounded. Bytes are never shown."""
     match value:
         case None | bool() | int():
             sanitized: object = value
@@ -165,13 +165,13 @@ def _sanitize(value: object, *, key: str = "", depth: int = 0, max_length: int |
 def _text(value: object, *, max_length: int | None) -> str:
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001 - an object that cannot print itself must not fail whoever logs it
+    except Exception:  # noqa: BLE001 - an object whose `__str__` fails must not fail the caller
         return f"<{type(value).__name__}>"
     return text if max_length is None or len(text) <= max_length else text[: max_length - 3] + "..."
 
 
 def _round(value: float) -> float | str:
-    """Milliseconds of a second, or three digits of something smaller; JSON has no infinity."""
+    """Round to three decimals, or to three digits below 1. Infinity and NaN become text, because JSON has neither."""
     if not math.isfinite(value):
         return str(value)
     return round(float(value), 3) if abs(value) >= 1 else float(f"{value:.3g}")
@@ -201,7 +201,7 @@ def _logfmt(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _logfmt_value(value: object) -> str:
-    """One logfmt value: bare where it can be, otherwise quoted as JSON quotes."""
+    """Format one logfmt value: unquoted if possible, otherwise as a JSON string."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if _UNQUOTED_VALUE.fullmatch(text) and text.isprintable():
         return text
@@ -209,12 +209,12 @@ def _logfmt_value(value: object) -> str:
 
 
 def _console(*, colors: bool) -> Processor:
-    """For people at a terminal: aligned, tracebacks over several lines."""
+    """Format for a terminal: aligned columns, multi-line tracebacks."""
     render = structlog.dev.ConsoleRenderer(
         colors=colors,
         timestamp_key="ts",
         sort_keys=False,
-        exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
+        exception_formatter=structlog.dev.plain_traceback,  # the default formatter prints local variables
     )
 
     def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
@@ -230,5 +230,5 @@ def _console(*, colors: bool) -> Processor:
 
 
 def _escape_unprintable(text: str) -> str:
-    """Text with every character that does not print (controls, bidirectional marks, lone surrogates) escaped."""
+    """Escape unprintable characters: controls, bidirectional marks, lone surrogates."""
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

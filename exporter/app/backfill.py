@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.app.events import Observed, Unknowns
 from exporter.app.project import Host, origin, reaching, screen, sources_of, workspaces_of
-from exporter.backfill.gather import Period, Progress, Reader, with_retries
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import VERSION, Journal, JournalInUse
+from exporter.backfill.reader import Period, Progress, Reader, with_retries
 from exporter.backfill.sums import SUMS
 from exporter.backfill.write import (
     STATE_FAMILIES,
@@ -108,7 +108,7 @@ class Environment:
 async def backfill(settings: Settings, asked: Backfill, around: Environment) -> BackfillReport:
     """Read the past of every target and write it down; what was read before a break is not read again.
 
-    Raises Unusable, and Broken when the cloud does not answer or `stop` was set; OSError from the disk.
+    Raises BackfillError, BackfillInterrupted if the API is unavailable or `stop` is set, and OSError from the disk.
     """
     silence_instrumentation()
     _check_labels(asked)
@@ -124,7 +124,7 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
         raise BackfillError(f"{error}: one at a time") from error
     with journal, tally() as counted:
         period = _begin(journal, settings, asked, now=around.clock.time())
-        _check_output(asked, period, ours=journal.plan().get("writing") == "yes")
+        _check_output(asked, period, ours=journal.parameters().get("writing") == "yes")
         run = _Run(journal, settings, asked, period, around)
         work = asyncio.create_task(run.work(), name="backfill")
         stopped = asyncio.create_task(around.stop.wait(), name="stop")
@@ -168,7 +168,7 @@ class _Run:
                 raise BackfillInterrupted(
                     f"{target.project}: {error}; the same command goes on where it stopped"
                 ) from error
-        self.journal.begin({"writing": "yes"})  # from here on files of that name are ours
+        self.journal.set_parameters({"writing": "yes"})  # from here on files of that name are ours
         self.writing = True
         return await asyncio.to_thread(self._write)
 
@@ -266,9 +266,9 @@ def _grid(asked: Backfill, period: Period) -> Grid:
 
 
 def _begin(journal: Journal, settings: Settings, asked: Backfill, *, now: float) -> Period:
-    """Begin, or go on: then "30d ago" is as of the first run. Raises Unusable when the two do not fit."""
+    """Begin, or go on: then "30d ago" is as of the first run. Raises BackfillError when the two do not fit."""
     told = _plan(settings, asked)
-    before = journal.plan()
+    before = journal.parameters()
     if "since_at" in before:
         for key, value in told.items():
             if before.get(key) != value:
@@ -278,7 +278,7 @@ def _begin(journal: Journal, settings: Settings, asked: Backfill, *, now: float)
         since, until = float(before["since_at"]), float(before["until_at"])
         return Period(since=since, until=until, back_to=since - asked.lookback_s)
     period = _period(asked, now)
-    journal.begin({**told, "since_at": repr(period.since), "until_at": repr(period.until)})
+    journal.set_parameters({**told, "since_at": repr(period.since), "until_at": repr(period.until)})
     return period
 
 

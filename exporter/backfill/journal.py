@@ -1,4 +1,4 @@
-"""What a backfill has read so far, on disk: it survives a kill at any moment, sorts, and keeps memory small."""
+"""What a backfill has read so far, in SQLite: it survives a kill, sorts the jobs and keeps memory small."""
 
 import sqlite3
 import zlib
@@ -15,7 +15,7 @@ from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 
 VERSION = "2"
-"""Of the tables; a journal of another one is not gone on with."""
+"""Version of the tables. A journal of another version cannot be continued."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS parameters (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -42,32 +42,32 @@ _SERIES = msgspec.msgpack.Decoder(tuple[TaskSeries, ...])
 
 
 class JournalInUse(Exception):
-    """Another process is at work on the same journal."""
+    """Another process has the journal open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJob:
-    """One job as it was written down."""
+    """One job as it was stored."""
 
     job: Job
     series: tuple[TaskSeries, ...] = ()
     read_at: float = 0.0
-    """When its minutes were read, by our clock."""
+    """When its samples were read, by our clock."""
 
 
 class Journal:
-    """One journal. Every method that writes has written when it returns: whole, or, after a kill, not at all.
+    """One journal. Each method that writes is one transaction: after a kill it is complete or absent.
 
-    All methods block, for some milliseconds each. Raises Occupied when another process has it open.
+    All methods block for some milliseconds. The constructor raises JournalInUse if another process has the file open.
     """
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)  # names of jobs and users are nobody else's business
+        path.touch(mode=0o600)  # it contains names of jobs and users
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("BEGIN EXCLUSIVE")  # a kill leaves a journal that this rolls back
+            self._db.execute("BEGIN EXCLUSIVE")  # rolls back what a killed process left
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
             self._db.execute("COMMIT")
@@ -88,17 +88,17 @@ class Journal:
     ) -> None:
         self._db.close()
 
-    def plan(self) -> Mapping[str, str]:
-        """What was to be read, as it was noted at the beginning; empty for a new journal."""
+    def parameters(self) -> Mapping[str, str]:
+        """Parameters of the run that began the journal; empty for a new one."""
         return dict(self._db.execute("SELECT key, value FROM parameters"))
 
-    def begin(self, plan: Mapping[str, str]) -> None:
-        """Note what is to be read."""
+    def set_parameters(self, parameters: Mapping[str, str]) -> None:
+        """Store parameters of the run."""
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO parameters VALUES (?, ?)", plan.items())
+            self._db.executemany("INSERT OR REPLACE INTO parameters VALUES (?, ?)", parameters.items())
 
     def cursor(self, project: str, api: Api) -> tuple[str, bool]:
-        """Where a walk has come to, and whether it is over."""
+        """Position in a listing, and whether it has been read to its end."""
         found = self._db.execute(
             "SELECT cursor, complete FROM listings WHERE project = ? AND api = ?", (project, api.value)
         ).fetchone()
@@ -107,7 +107,7 @@ class Journal:
     def save_page(
         self, project: str, api: Api, page: HistoryPage, *, at: float, keep: Iterable[tuple[HistoricJob, bool]]
     ) -> None:
-        """Write down a page: which of its jobs to keep, and of each whether its minutes are still to be asked for."""
+        """Store a page. `keep`: its jobs to store, and for each whether its samples still have to be requested."""
         with self._transaction():
             for historic, needs_samples in keep:
                 self._write(project, api, historic, needs_samples=needs_samples, at=at)
@@ -137,7 +137,7 @@ class Journal:
             )
 
     def finish_listing(self, project: str, api: Api) -> None:
-        """Note that a walk is over."""
+        """Record that a listing has been read to its end."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO listings VALUES (?, ?, '', 1) ON CONFLICT (project, api) DO UPDATE SET complete = 1",
@@ -145,15 +145,15 @@ class Journal:
             )
 
     def pending(self, project: str, api: Api, *, limit: int) -> Sequence[Job]:
-        """Some jobs whose minutes are still to be asked for."""
+        """Up to `limit` jobs whose samples still have to be requested."""
         found = self._db.execute(
             "SELECT body FROM jobs WHERE project = ? AND api = ? AND samples_read = 0 ORDER BY job_id LIMIT ?",
             (project, api.value, limit),
         ).fetchall()
         return [_JOB.decode(body) for (body,) in found]
 
-    def answer(self, project: str, job_id: str, series: tuple[TaskSeries, ...], *, at: float) -> None:
-        """Write down a job's minutes; none is an answer too."""
+    def save_samples(self, project: str, job_id: str, series: tuple[TaskSeries, ...], *, at: float) -> None:
+        """Store the samples of a job, also if there are none."""
         with self._transaction():
             if series:
                 self._db.execute(
@@ -162,13 +162,13 @@ class Journal:
             self._db.execute("UPDATE jobs SET samples_read = 1 WHERE project = ? AND job_id = ?", (project, job_id))
 
     def count(self, project: str, *, pending: bool = False) -> int:
-        """How many jobs there are, or how many are still to be asked about."""
+        """Number of jobs, or of those whose samples still have to be requested."""
         condition = " AND samples_read = 0" if pending else ""
         (number,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE project = ?{condition}", (project,)).fetchone()  # noqa: S608 - no input
         return int(number)
 
     def jobs(self, project: str, *, samples: bool = False) -> Iterator[StoredJob]:
-        """Every job of a project, in the order of submission, one after the other."""
+        """Iterate over the jobs of a project in the order of submission, with their samples if `samples`."""
         if not samples:
             for (body,) in self._db.execute(
                 "SELECT body FROM jobs WHERE project = ? ORDER BY submitted_at, job_id", (project,)

@@ -1,4 +1,4 @@
-"""How busy a job was, minute by minute, with the times that the cloud does not give (API reference §6.3)."""
+"""Usage samples of a job with timestamps, which the API does not return (API reference §6.3)."""
 
 import math
 from collections import defaultdict
@@ -8,16 +8,16 @@ from exporter.domain.job import Api, Job
 from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, combine
 
 TimedSample = tuple[float, JobUsage]
-"""When a minute was over, and what it was like."""
+"""End of a minute, and the usage in it."""
 
 
 def samples(job: Job, series: Iterable[TaskSeries], *, read_at: float) -> list[TimedSample]:
-    """Give each sampled minute of a run its time, oldest first, aligned from the end.
+    """Assign a timestamp to each sampled minute of a run, oldest first, aligned from the end.
 
-    Points lie whole minutes after the start, and the last one belongs to the end of the run, or to `asked_at` while
-    it runs. v2 has a slot for the minute under way, and v1's series are read up to the last sampled minute, which is
-    the last whole one. A minute stands at its end, where a scrape could have seen it first. Empty without a start,
-    and for a finished run without an end: then nothing says when the minutes were.
+    Samples are whole minutes after the start. The last one belongs to the end of the run, or to `read_at` while it
+    runs. v2 has a slot for the current, incomplete minute; v1's series end with the last sampled minute, which is the
+    last complete one. The timestamp is the end of the minute, when a scrape could first have seen it. Empty without a
+    start time, and for a finished run without an end time, because the samples then have no known time.
     """
     end = job.ended_at if job.status.finished else read_at
     if job.started_at is None or end is None or end <= job.started_at:
@@ -32,13 +32,13 @@ def samples(job: Job, series: Iterable[TaskSeries], *, read_at: float) -> list[T
     for age in sorted(tasks, reverse=True):
         at = round(min(last_full_minute - age * MINUTE_S, end), 3)
         before = timed[-1][0] if timed else job.started_at
-        if at > before:  # the minute under way has no length when the run was whole minutes long
+        if at > before:  # the current minute is empty if the run took whole minutes
             timed.append((at, combine(tasks[age])))
     return timed
 
 
 def _slots_by_age(series: TaskSeries) -> Iterable[tuple[int, TaskUsage]]:
-    """Each slot that has a sample, with its distance from the last slot."""
+    """Slots that have a sample, with their distance from the last slot."""
     columns = (
         series.cpu,
         series.memory,

@@ -1,4 +1,4 @@
-"""The families of one project over time: jobs by status, accelerators held and queued, what came and went."""
+"""Aggregates of one project over time: jobs by status, accelerators held and queued, jobs submitted to finished."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,25 +13,25 @@ from exporter.metrics.families.job import accelerator_labels
 from exporter.metrics.families.project import FINISHED, JOBS, PUBLIC_POOL, STARTED, SUBMITTED
 
 SUMS: tuple[Family[Any], ...] = (JOBS, ACCELERATORS, SUBMITTED, STARTED, FINISHED)
-"""In the order of the catalogue."""
+"""In the order of the catalog."""
 
 _FINAL_STATUSES = tuple(status for status in JobStatus if status.finished)
 _KNOWN_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, *_FINAL_STATUSES, JobStatus.UNKNOWN)
-"""Statuses that the past tells of; of the others nobody knows, so they are absent, not 0."""
+"""Statuses that can be derived from the times of a job. The others are unknown, so they are absent, not 0."""
 
 Row = tuple[Mapping[str, str], Sequence[float]]
-"""Labels of the family's own, and a value for each moment of the grid."""
+"""Labels of the family, and a value for each timestamp of the grid."""
 
 
 class Sums:
-    """Adds up the jobs of one project, each given once. Finished jobs count in their status for the retention.
+    """Aggregates the jobs of one project; each is added once. Finished jobs count in their status for the retention.
 
-    Memory is for pools and moments; jobs leave nothing behind.
+    Memory grows with pools and timestamps, not with jobs.
     """
 
     def __init__(self, grid: Grid, *, project: str, retention_s: float) -> None:
         self.untimed = 0
-        """Jobs left out, because the cloud does not tell when they were submitted, or when their run ended."""
+        """Jobs left out, because the API returns no submission time, or no end time of their run."""
         self._grid = grid
         self._project = project
         self._retention_s = retention_s
@@ -43,7 +43,7 @@ class Sums:
         self._finished: dict[tuple[str, JobStatus], CumulativeCounter] = {}
 
     def add(self, job: Job) -> None:
-        """Take in one job."""
+        """Add one job."""
         timeline = status_timeline(job)
         if not timeline:
             self.untimed += 1
@@ -68,7 +68,7 @@ class Sums:
         if labels is None or not job.spec_accelerators:
             return
         (kind,) = labels.values()
-        for state in ("held", "queued"):  # a queue that is empty reads 0 beside what is held
+        for state in ("held", "queued"):  # an empty queue is 0 while accelerators are held
             _get_or_create(self._accelerators, (job.pool_id, kind, state), Gauge, self._grid)
         for interval in job_intervals(job):
             held = interval.job.status_accelerators
@@ -80,7 +80,7 @@ class Sums:
                 )
 
     def rows(self, family: Family[Any]) -> Iterator[Row]:
-        """Every series of one of `SUMS`, in the order in which the exporter tells them."""
+        """Series of one family of `SUMS`, in the order of the exposition."""
         pools = sorted(self._pools)
         if family is JOBS:
             for pool in pools:

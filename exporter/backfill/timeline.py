@@ -1,4 +1,4 @@
-"""What a job did when: the few moments the cloud tells of it, as stretches of time."""
+"""The status of a job over time, derived from the times the API returns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from exporter.domain.job import Job, JobStatus
 
 @dataclass(frozen=True, slots=True)
 class StatusInterval:
-    """A time in which a job had one status, from `begin` up to, but not including, `end`."""
+    """The time [begin, end) in which a job had one status."""
 
     begin: float
     end: float
@@ -19,27 +19,27 @@ class StatusInterval:
 
 @dataclass(frozen=True, slots=True)
 class JobInterval:
-    """A time in which a job was the same all along."""
+    """The time [begin, end) in which a job did not change."""
 
     begin: float
     end: float
     job: Job
-    """The job as it was then: its status, no end before its end, the nodes it had."""
+    """The job as it was then: its status, its nodes, and no end time before its end."""
 
 
 def status_timeline(job: Job) -> tuple[StatusInterval, ...]:
-    """Tell what a job did from its submission on, without gaps, the last stretch without an end.
+    """Return the status of a job from its submission on, without gaps. The last interval is open-ended.
 
-    The cloud keeps three moments: submission, first start, end. So a job is queued until it starts and running until
-    it ends; when it was initializing, scaling or terminating is forgotten. A job that ended without ever starting,
-    and of which no end is told, is taken to have ended at once: most of those could not even be created.
-    Empty when the moments do not suffice: no submission, or a run whose end is not told.
+    The API keeps three times: submission, first start and end. A job is therefore queued until its start and running
+    until its end; the times of initializing, scaling and terminating are not kept. A job that ended without a start
+    and without an end time counts as ended at submission: most of these jobs could not be created.
+    Empty if the times are not sufficient: no submission, or a run without an end time.
     """
     submitted_at, started_at, ended_at = job.submitted_at, job.started_at, job.ended_at
     if submitted_at is None:
         return ()
     if started_at is not None:
-        started_at = max(started_at, submitted_at)  # documentation samples start before they are made
+        started_at = max(started_at, submitted_at)  # the documentation has jobs that start before their submission
     if not job.status.finished:
         last = JobStatus.UNKNOWN if job.status is JobStatus.UNKNOWN else JobStatus.RUNNING
         if started_at is None:
@@ -64,17 +64,17 @@ def status_timeline(job: Job) -> tuple[StatusInterval, ...]:
 
 
 def job_intervals(job: Job) -> Iterator[JobInterval]:
-    """Tell what a job was like from its submission on; what it held then is `status_accelerators` of each state.
+    """Return a job over time from its submission on. `status_accelerators` of each job is what it held then.
 
-    It held what it asked for for as long as it ran, unless the cloud tells its nodes over time.
+    A running job holds what it requested, unless the API returns its nodes over time.
     """
     for interval in status_timeline(job):
-        waiting_status, ended = interval.status is JobStatus.QUEUED, interval.status.finished
+        waiting, ended = interval.status is JobStatus.QUEUED, interval.status.finished
         job_then = replace(
             job,
             status=interval.status,
             reason=job.reason if ended else "",
-            started_at=None if waiting_status else job.started_at,
+            started_at=None if waiting else job.started_at,
             ended_at=job.ended_at if ended else None,
             reported_nodes=None,
         )
@@ -88,7 +88,7 @@ def job_intervals(job: Job) -> Iterator[JobInterval]:
 def _node_intervals(
     node_steps: Sequence[tuple[float, int]], interval: StatusInterval
 ) -> Iterator[tuple[float, float, int]]:
-    """Cut a stretch where the number of nodes changed; before the first step there were none."""
+    """Split an interval where the number of nodes changed. Before the first step there are none."""
     changes = [(interval.begin, 0), *node_steps, (interval.end, 0)]
     for (begin_at, nodes), (end_at, _) in pairwise(changes):
         begin, end = max(begin_at, interval.begin), min(end_at, interval.end)

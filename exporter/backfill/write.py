@@ -1,7 +1,7 @@
-"""Writes the journal down as OpenMetrics with timestamps, in the order that parsers demand and promtool takes.
+"""Writes the journal as OpenMetrics with timestamps, in the order that parsers and promtool require.
 
-A family stands together, in it a series, in it the times grow. Jobs come in the order of submission, and each has
-samples in every family, so what a job says goes to one spool file a family first, and the files are joined.
+Samples are grouped by family, then by series, then ordered by time. Jobs are read in the order of submission, and
+each has samples in every family. The samples therefore go to one spool file per family, and the files are joined.
 """
 
 import math
@@ -29,7 +29,7 @@ from exporter.metrics.families import job as of_job
 from exporter.metrics.families import usage as of_usage
 
 STATE_FAMILIES: tuple[Family[TrackedJob], ...] = (of_job.INFO, of_job.STATUS, of_job.STATUS_ACCELERATORS)
-"""Told of each job at the moments of the grid."""
+"""Written for each job at the timestamps of the grid."""
 
 USAGE_FAMILIES: tuple[Family[TrackedJob], ...] = (
     of_usage.CPU_UTILIZATION,
@@ -42,18 +42,18 @@ USAGE_FAMILIES: tuple[Family[TrackedJob], ...] = (
     of_usage.NETWORK_RECEIVED,
     of_usage.NETWORK_TRANSMITTED,
 )
-"""Told of each job at the minutes that the cloud has."""
+"""Written for each job at the end of each sampled minute."""
 
 _BUFFER_BYTES = 2 * 1024 * 1024
-_SAMPLES_PER_CHUNK = 4096  # samples of a series turned into text at once
+_SAMPLES_PER_CHUNK = 4096  # samples of a series that are formatted at once
 
 Samples = dict[str, tuple["array[float]", "array[float]"]]
-"""Times and values of each series of one family, by what stands between its braces."""
+"""Timestamps and values of each series of one family, by its label text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSelection:
-    """One project, and what of its jobs may be shown."""
+    """One project, the filter of its jobs and the treatment of user names."""
 
     project: str
     shows: Callable[[Job], bool] = lambda _: True
@@ -62,32 +62,32 @@ class ProjectSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFormat:
-    """How the past is written down."""
+    """Content and layout of the output."""
 
     grid: Grid
     retention_s: float
     per_job: bool = True
     families: Sequence[Family[TrackedJob]] = USAGE_FAMILIES
-    """Of the usage families, those to tell."""
+    """Usage families to write."""
     job_labels: Sequence[str] = ()
     extra_labels: Sequence[tuple[str, str]] = ()
-    """Names and values put on every series, such as those that a scrape would have put there."""
+    """Names and values added to every series, for example those that a scrape adds."""
     split_s: float | None = None
-    """Length of the time that one file tells of; None: all of it in one."""
+    """Time range of one file; None: one file for all."""
 
 
 @dataclass(slots=True, kw_only=True)
 class WriteResult:
-    """What was written."""
+    """The files and samples written."""
 
     output_files: list[Path] = field(default_factory=list)
     samples: int = 0
     untimed: int = 0
-    """Jobs that are in no sum, because the cloud does not tell their times."""
+    """Jobs that are in no aggregate, because the API returns no times for them."""
 
 
 def output_files(output: Path, format_: OutputFormat) -> list[Path]:
-    """Tell which files will be written; windows begin at multiples of their length, as the blocks of a TSDB do."""
+    """Return the files to write. Windows begin at multiples of their length, like the blocks of a TSDB."""
     split_s, grid = format_.split_s, format_.grid
     if split_s is None or not grid.count:
         return [output]
@@ -97,24 +97,24 @@ def output_files(output: Path, format_: OutputFormat) -> list[Path]:
 
 
 class SpoolFiles:
-    """Text put aside by window and family, until all of it is there; two megabytes of it in memory."""
+    """Text collected by window and family in files, with a buffer of two megabytes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: dict[tuple[int, int], list[str]] = {}
         self._buffered = 0
-        shutil.rmtree(folder, ignore_errors=True)  # of a writing that was broken off: it is done anew
+        shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run: writing starts again
         folder.mkdir()
 
     def add(self, window: int, family: int, text: str) -> None:
-        """Put something aside."""
+        """Append text to the file of a window and family."""
         self._parts.setdefault((window, family), []).append(text)
         self._buffered += len(text)
         if self._buffered >= _BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write down what is held."""
+        """Write the buffer to the files."""
         for key, parts in self._parts.items():
             with self._path(*key).open("ab") as file:
                 file.write("".join(parts).encode())
@@ -122,20 +122,20 @@ class SpoolFiles:
         self._buffered = 0
 
     def move(self, window: int, family: int, *, to: Any, head: bytes) -> None:
-        """Append what was put aside, if anything was, below its head."""
+        """Append the file of a window and family, if there is one, with its header, and delete it."""
         path = self._path(window, family)
         if path.exists():
             to.write(head)
             with path.open("rb") as file:
                 shutil.copyfileobj(file, to, 1024 * 1024)
-            path.unlink()  # or all of it would be there twice at the end
+            path.unlink()  # otherwise the disk holds all text twice at the end
 
     def _path(self, window: int, family: int) -> Path:
         return self._folder / f"{window:05d}-{family:02d}"
 
 
 class Writer:
-    """Writes one backfill. `tick` is told the number of jobs written so far, and may raise to break off."""
+    """Writes one backfill. `on_progress` receives the number of jobs written so far, and may raise to cancel."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Writer:
         self._jobs = 0
 
     def write(self, output: Path, selections: Sequence[ProjectSelection]) -> WriteResult:
-        """Write everything, and only then put it where it was asked for: never half a file. Raises OSError."""
+        """Write all files. Each is moved to its path when complete, so that it is never partial. Raises OSError."""
         for selection in selections:
             self._write_project(selection)
         self._spool.flush()
@@ -191,7 +191,7 @@ class Writer:
 
     def _write_job(self, stored: StoredJob, selection: ProjectSelection) -> None:
         job = selection.mask_user(stored.job)
-        intervals_by_job = [
+        states = [
             (
                 TrackedJob(project=selection.project, job=interval.job),
                 self._timestamps(interval.begin, interval.end, interval.job),
@@ -200,7 +200,7 @@ class Writer:
         ]
         for column in self._states:
             found: Samples = {}
-            for tracked, timestamps in intervals_by_job:
+            for tracked, timestamps in states:
                 if timestamps:
                     self._collect(column, tracked, timestamps, found)
             self._add_all(column, found)
@@ -218,7 +218,7 @@ class Writer:
             self._add_all(column, found)
 
     def _timestamps(self, begin: float, end: float, job: Job) -> Sequence[float]:
-        """When to tell of a state. Of a finished job once, or its series would go on for as long as the retention."""
+        """Timestamps of a state. A finished job has one, or its series would continue for the whole retention."""
         grid = self._format.grid
         indexes = grid.indexes_between(begin, end)
         if job.status.finished:
@@ -240,18 +240,18 @@ class Writer:
             self._add(column.family, text, times, values)
 
     def _add(self, family: Family[Any], text: str, times: Sequence[float], values: Sequence[float]) -> None:
-        """Put the samples of one series aside, each in the window it falls into."""
+        """Add the samples of one series, each to its window."""
         head = f"{family.exposed_name}{{{self._extra}{text}}} "
         index = self._family_index[family.name]
         self._written.samples += len(times)
         for window, start, stop in self._split_by_window(times):
             for begin in range(start, stop, _SAMPLES_PER_CHUNK):
                 end = min(stop, begin + _SAMPLES_PER_CHUNK)
-                stored = zip(numbers(list(values[begin:end])), numbers(list(times[begin:end])), strict=True)
-                self._spool.add(window, index, "".join([f"{head}{value} {at}\n" for value, at in stored]))
+                samples_text = zip(numbers(list(values[begin:end])), numbers(list(times[begin:end])), strict=True)
+                self._spool.add(window, index, "".join([f"{head}{value} {at}\n" for value, at in samples_text]))
 
     def _split_by_window(self, times: Sequence[float]) -> Iterator[tuple[int, int, int]]:
-        """Which samples, from one number up to another, fall into which window."""
+        """Split timestamps by window. Yields window, start index and end index (excluded)."""
         start = 0
         while start < len(times):
             window = self._window(times[start])

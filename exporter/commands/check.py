@@ -13,7 +13,7 @@ from exporter.commands.flags import config_file, load_settings, load_web_config_
 @config_file()
 @web_config_file()
 def check_config(config_file: Path, web_config_file: Path | None) -> None:
-    """Check a settings file, and a web configuration: exit 0, or 2 and one sentence for each mistake."""
+    """Validate a settings file and a web configuration. Exits with 0, or with 2 and one sentence per problem."""
     settings = load_settings(config_file)
     load_web_config_file(web_config_file)
     count = len(settings.targets)

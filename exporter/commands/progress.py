@@ -1,4 +1,4 @@
-"""How far a long command is: a line that changes on a terminal, a log line now and then anywhere else."""
+"""Progress of a long command: a progress bar on a terminal, otherwise log lines."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _STAGE_NAMES = {"jobs": "reading jobs", "usage": "reading usage", "write": "writ
 
 
 class ProgressLine:
-    """Draws on a stream, if that is a terminal; else it logs."""
+    """Draws a progress bar if the stream is a terminal; otherwise logs."""
 
     def __init__(self, stream: TextIO, *, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -26,7 +26,7 @@ class ProgressLine:
         self._width = 0
 
     def __call__(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
-        """Tell how far a stage is; called often, it shows something now and then, and each stage's first word."""
+        """Show the progress of a stage. Calls are rate-limited, except for the first and the last of a stage."""
         now = self._now()
         pause_s = _REDRAW_S if self._is_terminal else _LOG_S
         if stage == self._stage and now - self._last < pause_s and done != total:
@@ -50,7 +50,7 @@ class ProgressLine:
         self._width = len(line)
 
     def close(self) -> None:
-        """Leave the line, so that what is said next begins one of its own."""
+        """End the line, so that following output starts on a new one."""
         if self._is_terminal and self._width:
             self._stream.write("\n")
             self._stream.flush()

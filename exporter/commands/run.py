@@ -1,4 +1,4 @@
-"""Running a coroutine as a program: the loop, the signals, the exit codes."""
+"""Runs a coroutine as a program: event loop, signals, exit codes."""
 
 import asyncio
 import gc
@@ -20,14 +20,14 @@ WRONG_USAGE = 2
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Run `work`, on uvloop where that exists. Raises Failure when the machine refuses something, such as a port."""
+    """Run `work`, on uvloop if available. Raises Failure on an OSError, for example a port in use."""
 
     async def main() -> Result:
         return await work()
 
     configure_malloc()
     gc.collect()
-    gc.freeze()  # code stays: with it, each full collection would hold scrapes up for some 40 ms longer
+    gc.freeze()  # modules are permanent: scanning them makes each full collection some 40 ms longer
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main())
@@ -35,8 +35,8 @@ def run(work: Callable[[], Awaitable[Result]]) -> Result:
         raise Failure(str(error)) from error
 
 
-def wishes() -> Signals:
-    """Listen to signals: SIGTERM or SIGINT stops, a second one ends the process at once; SIGHUP reloads."""
+def handle_signals() -> Signals:
+    """Install signal handlers: SIGTERM or SIGINT stops, a second one exits at once; SIGHUP reloads."""
     signals = Signals()
     loop = asyncio.get_running_loop()
 
@@ -52,7 +52,7 @@ def wishes() -> Signals:
 
 
 class Failure(click.ClickException):
-    """Failed at run time: one sentence on stderr, exit code 1."""
+    """A failure at run time: one sentence on stderr, exit code 1."""
 
     exit_code = FAILED
 

@@ -15,7 +15,7 @@ from exporter.commands.flags import (
     logging,
     web_config_file,
 )
-from exporter.commands.run import run, wishes
+from exporter.commands.run import handle_signals, run
 from exporter.settings import load
 from exporter.web.address import Address
 
@@ -28,7 +28,7 @@ Examples:
 
 def _path(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value.startswith("/") or value == "/" or value.startswith("/-/"):
-        raise click.BadParameter(f"{value!r} must begin with a slash; / and /-/… have their own use")
+        raise click.BadParameter(f"{value!r} must begin with a slash; / and /-/… are reserved")
     return value
 
 
@@ -39,7 +39,7 @@ def _path(_: click.Context, __: click.Parameter, value: str) -> str:
     multiple=True,
     type=AddressType(),
     default=(":10310",),
-    help="Address to serve on; may be given several times.",
+    help="Address to serve on; repeatable.",
 )
 @web_config_file()
 @flag("web.telemetry-path", default="/metrics", callback=_path, help="Path of the exposition.")
@@ -54,7 +54,7 @@ def serve(
     log_level: log.Level,
     log_format: log.Format,
 ) -> None:
-    """Poll the targets of the settings file and serve /metrics, until SIGTERM; SIGHUP reloads the file."""
+    """Poll the targets of the settings file and serve /metrics until SIGTERM. SIGHUP reloads the file."""
     settings = load_settings(config_file)
     web_config = load_web_config_file(web_config_file)
     log.configure(log_level, format=log_format)
@@ -69,7 +69,7 @@ def serve(
             settings,
             load=lambda: load(config_file, environ=os.environ),
             web=web,
-            wishes=wishes(),
+            wishes=handle_signals(),
             clock=app.RealClock(),
         )
     )

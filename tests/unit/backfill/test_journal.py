@@ -37,7 +37,7 @@ def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) ->
     """Pages shift while jobs come: the newer telling wins, and its minutes are not asked for again."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10)))
-        journal.answer("vision", "j1", (SERIES,), at=T0 + 99)
+        journal.save_samples("vision", "j1", (SERIES,), at=T0 + 99)
         taken(journal, leaf(ran("j1", begin=0, run=20), cursor="page 2"))
 
         (told,) = journal.jobs("vision", samples=True)
@@ -53,7 +53,7 @@ def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
     """That the cloud has none is an answer, and counts as one."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
-        journal.answer("vision", "j1", (), at=T0)
+        journal.save_samples("vision", "j1", (), at=T0)
 
         assert [job.job_id for job in journal.pending("vision", Api.V2, limit=10)] == ["j2"]
         assert (journal.count("vision"), journal.count("vision", pending=True)) == (2, 1)
@@ -62,12 +62,12 @@ def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
 def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
     """A second process finds the plan, the bookmark, and that a walk is over."""
     with Journal(tmp_path / "journal") as journal:
-        journal.begin({"--since": "30d"})
+        journal.set_parameters({"--since": "30d"})
         taken(journal, leaf(ran(begin=0, run=10)))
         journal.finish_listing("vision", Api.V2)
 
     with Journal(tmp_path / "journal") as journal:
-        assert journal.plan() == {"--since": "30d"}
+        assert journal.parameters() == {"--since": "30d"}
         assert journal.cursor("vision", Api.V2) == ("page 1", True)
         assert journal.cursor("vision", Api.V1) == ("", False)
         assert journal.count("vision") == 1
@@ -95,7 +95,7 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
     finally:
         await other.communicate(b"")
     with Journal(tmp_path / "journal") as journal:
-        assert journal.plan() == {}
+        assert journal.parameters() == {}
 
 
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from exporter.backfill.gather import Period, Reader
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
+from exporter.backfill.reader import Period, Reader
 from exporter.backfill.write import OutputFormat, ProjectSelection, Writer
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exporter.backfill.gather import RETRY_PAUSES_S, Period, Reader
 from exporter.backfill.journal import Journal
+from exporter.backfill.reader import RETRY_PAUSES_S, Period, Reader
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import PollResult, SourceError, TrackedState

@@ -1,4 +1,4 @@
-"""Reads the past of one project into the journal: first every job, then the minutes of those that ran."""
+"""Reads the history of one project into the journal: first all jobs, then the usage samples of those that ran."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,24 +20,24 @@ _log = structlog.get_logger()
 Result = TypeVar("Result")
 
 RETRY_PAUSES_S = (5.0, 15.0, 45.0, 120.0, 120.0)
-"""What is waited when the cloud does not answer for a while, after the retries of the call itself: hours of reading
-should not end with one bad minute. After the last one it is given up."""
+"""Pauses between attempts while the API is unavailable, in addition to the retries of each call, so that a short
+outage does not end hours of reading. After the last attempt the error is raised."""
 
 _BATCH = 100
-"""Jobs whose minutes are asked for before the journal is asked for more."""
+"""Jobs read from the journal at once for requesting their samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """The time to be told. Seconds since the epoch."""
+    """The time range of the backfill, in seconds since the epoch."""
 
     since: float
     until: float
     back_to: float
-    """Submission time down to which jobs are read, because they may have waited or run in the period."""
+    """Earliest submission time of the jobs read. Jobs submitted before `since` may have run in the period."""
 
     def includes(self, job: Job, *, retention_s: float) -> bool:
-        """Whether anything of a job falls into the period; one of which nothing can be told does, to be counted."""
+        """Whether a job has a sample in the period. True for a job without known times, so that it is counted."""
         timeline = status_timeline(job)
         if not timeline:
             return True
@@ -54,10 +54,10 @@ class Period:
 
 
 class Progress(Protocol):
-    """Told how far the work is."""
+    """Receives the progress of the work."""
 
     def __call__(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
-        """`done` of `total` things; `share` (0-1) where the total is not known but how far it is can be guessed."""
+        """`done` of `total` items; `share` (0-1) is an estimate for when the total is unknown."""
         ...
 
 
@@ -68,42 +68,42 @@ async def with_retries(
     is_transient: Callable[[SourceError], bool],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Result:
-    """Ask again after a while, as long as the error is one that may be over by then. Raises SourceError."""
+    """Repeat a call after each of `RETRY_PAUSES_S` while its error is transient. Raises SourceError."""
     for pause_s in RETRY_PAUSES_S:
         try:
             return await call()
         except SourceError as error:
             if not is_transient(error):
                 raise
-            _log.warning("backfill.waits", project=project, error=str(error), retry_after_s=pause_s)
+            _log.warning("backfill.retry_scheduled", project=project, error=str(error), retry_after_s=pause_s)
         await sleep(pause_s)
     return await call()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Reads one project. Whatever it has read is in the journal, and not asked for again."""
+    """Reads one project. Everything read is stored in the journal and not requested again."""
 
     project: str
     journal: Journal
     period: Period
     retention_s: float
     wants_samples: Callable[[Job], bool]
-    """Of which jobs the minutes are wanted."""
+    """Whether the usage samples of a job are wanted."""
     is_transient: Callable[[SourceError], bool]
-    """Whether an error may be over in a minute."""
+    """Whether the call may succeed in a few minutes."""
     clock: Clock
     progress: Progress
     workers: int = 1
-    """Questions under way at the same time; the transport has a limit of its own."""
+    """Concurrent usage requests; the API client has its own limit."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def read_jobs(self, history: JobHistory) -> None:
-        """Walk an archive to its end. Raises SourceError when the cloud does not answer for long, or says no."""
+        """Read a listing to its end. Raises SourceError on a permanent error, or after the last retry."""
         if self.journal.cursor(self.project, history.api)[1]:
             return
 
-        async def walk() -> None:
+        async def read_pages() -> None:
             cursor, _ = self.journal.cursor(self.project, history.api)
             async for page in history.pages(back_to=self.period.back_to, cursor=cursor):
                 jobs = [
@@ -114,18 +114,18 @@ class Reader:
                 self.journal.save_page(self.project, history.api, page, at=self.clock.time(), keep=jobs)
                 self._report_progress(history, page)
 
-        await self._with_retries(walk)
+        await self._with_retries(read_pages)
         self.journal.finish_listing(self.project, history.api)
 
     async def read_samples(self, source: JobSource) -> None:
-        """Ask for the minutes of every job that did not bring them along. Raises as `read_jobs`."""
+        """Request the samples of every job whose listing did not include them. Raises like `read_jobs`."""
         total = self.journal.count(self.project)
         done = total - self.journal.count(self.project, pending=True)
         failures: list[SourceError] = []
 
         async def work(queue: Iterator[Job]) -> None:
             nonlocal done
-            for job in queue:  # shared: each job is taken once
+            for job in queue:  # the workers share the queue: each job is taken once
                 if failures:
                     return
                 try:
@@ -133,7 +133,7 @@ class Reader:
                 except SourceError as error:
                     failures.append(error)
                     return
-                self.journal.answer(self.project, job.job_id, series, at=self.clock.time())
+                self.journal.save_samples(self.project, job.job_id, series, at=self.clock.time())
                 done += 1
                 self.progress("usage", done, total)
 
@@ -146,7 +146,7 @@ class Reader:
             raise failures[0]
 
     async def _samples(self, source: JobSource, job: Job) -> tuple[TaskSeries, ...]:
-        """The minutes of all tasks; a task that is refused has none, as one whose minutes the cloud has forgotten."""
+        """Samples of all tasks. A task whose request is refused has none, like one whose samples have expired."""
         samples = []
         for task in source.tasks(job):
             try:
@@ -167,12 +167,12 @@ class Reader:
         return historic.series is None and self.wants_samples(historic.job) and self.period.ran_within(historic.job)
 
     def _without_unwanted_series(self, historic: HistoricJob) -> HistoricJob:
-        """Leave out minutes that nobody wants to see."""
+        """Remove samples that are not wanted."""
         keep_series = historic.series and self.wants_samples(historic.job) and self.period.ran_within(historic.job)
         return historic if keep_series or not historic.series else HistoricJob(job=historic.job, series=())
 
     def _report_progress(self, history: JobHistory, page: HistoryPage) -> None:
-        """Tell how many jobs there are, and how far back the walk is, where it goes from the newest to the oldest."""
+        """Report the number of jobs, and the share of the period for listings that go from newest to oldest."""
         ended = [
             historic.job.submitted_at
             for historic in page.jobs
