@@ -1,4 +1,4 @@
-"""The journal: what was written is there, whole or not at all, and one process at a time is at it."""
+"""The journal: writes are atomic, and one process at a time has it open."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ def taken(journal: Journal, page: HistoryPage, *, ask: bool = True) -> None:
 
 
 def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
-    """However they were listed: the order of the output must not depend on when a listing moved."""
+    """The order of the output does not depend on the order of the listing."""
     late, early = ran("late", begin=50, run=10), ran("early", begin=0, run=10, quality={"f1": 0.5})
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(late, early))
@@ -33,8 +33,8 @@ def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
         assert list(journal.jobs("speech")) == []
 
 
-def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) -> None:
-    """Pages shift while jobs come: the newer telling wins, and its minutes are not asked for again."""
+def test_a_job_listed_twice_is_stored_once(tmp_path: Path) -> None:
+    """Pages shift while jobs are added: the newer version is kept, and its samples are not requested again."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10)))
         journal.save_samples("vision", "j1", (SERIES,), at=T0 + 99)
@@ -49,8 +49,8 @@ def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) ->
         assert journal.cursor("vision", Api.V2) == ("page 2", False)
 
 
-def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
-    """That the cloud has none is an answer, and counts as one."""
+def test_a_job_without_samples_is_requested_once(tmp_path: Path) -> None:
+    """An empty response counts as a response."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
         journal.save_samples("vision", "j1", (), at=T0)
@@ -59,8 +59,8 @@ def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
         assert (journal.count("vision"), journal.count("vision", pending=True)) == (2, 1)
 
 
-def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
-    """A second process finds the plan, the bookmark, and that a walk is over."""
+def test_everything_is_stored(tmp_path: Path) -> None:
+    """A second process finds the parameters, the cursor, and that a listing is complete."""
     with Journal(tmp_path / "journal") as journal:
         journal.set_parameters({"--since": "30d"})
         taken(journal, leaf(ran(begin=0, run=10)))
@@ -74,7 +74,7 @@ def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
 
 
 async def test_one_process_at_a_time(tmp_path: Path) -> None:
-    """Two at one journal would each do the other's work: the second is told so, and changes nothing."""
+    """The second process that opens a journal gets an error and changes nothing."""
     code = (
         "import sys; from pathlib import Path; from exporter.backfill.journal import Journal\n"
         "with Journal(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
@@ -98,8 +98,8 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
         assert journal.parameters() == {}
 
 
-def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
-    """A file of another kind in its place is an error of the disk, not a traceback."""
+def test_another_file_is_rejected(tmp_path: Path) -> None:
+    """Another file in its place is an OSError, not a traceback."""
     (tmp_path / "journal").write_bytes(b"not a database, and long enough to be read as one" * 50)
 
     with pytest.raises(OSError, match="journal"):

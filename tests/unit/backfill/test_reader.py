@@ -1,4 +1,4 @@
-"""Reading the past: what is asked, what is not asked again, and when it is given up."""
+"""Reading history: which calls are made, which are not repeated, and when reading stops."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +21,15 @@ SERIES = TaskSeries(task="worker-0", cpu=[0.5, 0.5])
 
 
 class Away(SourceError):
-    """Over in a minute."""
+    """A transient error."""
 
 
 class No(SourceError):
-    """About one task alone."""
+    """An error of one task."""
 
 
 class Locked(SourceError):
-    """About everything."""
+    """A final error."""
 
     @property
     def is_final(self) -> bool:
@@ -38,7 +38,7 @@ class Locked(SourceError):
 
 @dataclass
 class FakeHistory:
-    """An archive of some pages, and a source of minutes. `trouble` may raise before a page or a task is answered."""
+    """A listing of some pages, and a source of samples. `trouble` may raise before a page or a task is returned."""
 
     listed: Sequence[Sequence[Job]] = ()
     trouble: Callable[[str], None] = lambda _: None
@@ -68,7 +68,7 @@ class FakeHistory:
 
 
 class Rig:
-    """A reader, its journal, and the pauses it made."""
+    """A reader, its journal, and its pauses."""
 
     def __init__(self, journal: Journal, **changed: Any) -> None:
         self.journal = journal
@@ -104,7 +104,7 @@ class Rig:
 
 
 def twice(what: str, error: SourceError) -> Callable[[str], None]:
-    """Trouble with one thing, the first two times."""
+    """Errors for one item, the first two times."""
     left = [error, error]
 
     def strike(asked: str) -> None:
@@ -114,8 +114,8 @@ def twice(what: str, error: SourceError) -> Callable[[str], None]:
     return strike
 
 
-async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
-    """Jobs that were over before, retention included, or came after, are none of its business; a run across is."""
+async def test_only_jobs_of_the_period_are_kept(tmp_path: Path) -> None:
+    """Jobs that ended before, including retention, or started after are left out; a run across the period is kept."""
     covering = ran("over", begin=-300, run=100)  # kept until -100
     kept = ran("kept", begin=-300, run=250)  # ended at -50, shown until 50
     across = ran("across", begin=-400, run=5000)
@@ -130,8 +130,8 @@ async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
         assert rig.told == [("jobs", 1), ("jobs", 3)]
 
 
-async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
-    """What broke off on page 1 begins with page 1, and a walk that is over is not made again."""
+async def test_a_listing_continues_at_its_cursor(tmp_path: Path) -> None:
+    """A listing that failed on page 1 continues with page 1, and a complete one is not read again."""
     shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
     with Journal(tmp_path / "journal") as journal:
         for _ in range(2):
@@ -145,7 +145,7 @@ async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
 
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
-    """A cloud that is away for a while costs the first pauses, not the hours read so far."""
+    """A temporary outage costs the first pauses, not the data read so far."""
     shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
     with Journal(tmp_path / "journal") as journal:
         rig = Rig(journal)
@@ -156,7 +156,7 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
 
 
 async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
-    """After the last pause the error is told."""
+    """After the last pause the error is raised."""
 
     def away(_: str) -> None:
         raise Away
@@ -169,8 +169,8 @@ async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
         assert rig.pauses == list(RETRY_PAUSES_S)
 
 
-async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
-    """One call a task, for jobs that ran and are wanted; none for a job that waited, ran before, or is hidden."""
+async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
+    """One call per task for jobs that ran and are wanted; none for a job that waited, ran before, or is hidden."""
     two = ("worker-0", "worker-1")
     jobs = [
         ran("ran", begin=0, run=100, tasks=two),
@@ -190,8 +190,8 @@ async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path)
         assert lengths == {"ran": 2, "before": 0, "hidden": 0, "waits": 0}
 
 
-async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
-    """The cloud may have forgotten the minutes of one task: the other tasks and jobs have theirs."""
+async def test_one_refused_task_is_skipped(tmp_path: Path) -> None:
+    """The samples of one task may have expired: the other tasks and jobs have theirs."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
     shelf = FakeHistory([jobs], trouble=twice("a w0", No()))
     with Journal(tmp_path / "journal") as journal:
@@ -203,8 +203,8 @@ async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
         assert lengths == {"a": 1, "b": 2}
 
 
-async def test_a_refusal_of_everything_ends_it(tmp_path: Path) -> None:
-    """A locked key refuses the next task too: nothing further is asked, and what was read stays."""
+async def test_a_final_error_ends_the_reading(tmp_path: Path) -> None:
+    """A locked key would refuse the next task too: no more calls are made, and what was read stays."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
     shelf = FakeHistory([jobs], trouble=twice("b w0", Locked()))
     with Journal(tmp_path / "journal") as journal:

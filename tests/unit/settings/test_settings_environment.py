@@ -1,4 +1,4 @@
-"""Names the vendor's SDK and OpenStack's tools use, consulted when the file is silent."""
+"""Environment variables of the vendor's SDK and of OpenStack, used for absent keys."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def target(credentials: str, environ: dict[str, str], *, project: str = f"projec
 
 
 def problems(credentials: str, environ: dict[str, str], **more: str) -> tuple[str, ...]:
-    """What loading such a file says."""
+    """The problems of such a file."""
     with pytest.raises(SettingsError) as caught:
         target(credentials, environ, **more)
     return caught.value.problems
@@ -33,7 +33,7 @@ def key_pair(found: Target) -> tuple[str, str, str | None]:
 
 
 def test_the_vendors_names_give_a_pair_and_its_token() -> None:
-    """With no key in the file the pair comes from the environment, with the token where there is one."""
+    """Without a key in the file the pair comes from the environment, with the token if set."""
     assert key_pair(target("type: aksk", KEYS)) == ("ENVAK", "env-secret", None)
     assert key_pair(target("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"})) == (
         "ENVAK",
@@ -43,7 +43,7 @@ def test_the_vendors_names_give_a_pair_and_its_token() -> None:
 
 
 def test_a_pair_is_never_put_together_from_two_places() -> None:
-    """As soon as the file gives a key, the environment's keys and token are another pair's."""
+    """If the file has one key, the keys and the token of the environment are not used."""
     environ = KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"}
 
     assert key_pair(target("type: aksk, access_key: A, secret_key: S", environ)) == ("A", "S", None)
@@ -52,7 +52,7 @@ def test_a_pair_is_never_put_together_from_two_places() -> None:
 
 
 def test_missing_keys_name_the_variables() -> None:
-    """The sentence says both ways out; a variable that is set but empty counts as absent."""
+    """The sentence names the key and the variables; an empty variable counts as absent."""
     assert problems("type: aksk", {"HUAWEICLOUD_SDK_AK": ""}) == (
         "targets[0].credentials.access_key: missing; give it, or set HUAWEICLOUD_SDK_AK in the environment",
         "targets[0].credentials.secret_key: missing; give it, or set HUAWEICLOUD_SDK_SK in the environment",
@@ -60,14 +60,14 @@ def test_missing_keys_name_the_variables() -> None:
 
 
 def test_a_variable_with_a_newline_is_refused() -> None:
-    """A secret that cannot travel in a header is a mistake at the start, wherever it comes from."""
+    """A secret that cannot be sent in a header is rejected at the start, from any source."""
     assert problems("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SK": "a\nb"}) == (
         "targets[0].credentials.secret_key: must not contain control characters",
     )
 
 
 def test_openstacks_names_fill_in_key_by_key() -> None:
-    """What the file gives wins; OS_DOMAIN_NAME is the older spelling and comes second."""
+    """The file overrides the environment; OS_DOMAIN_NAME is the older name and comes second."""
     found = target("type: password, username: alice", OPENSTACK | {"OS_DOMAIN_NAME": "old"}).credentials
     assert isinstance(found, Password)
     assert [found.username.reveal(), found.password.reveal(), found.domain_name.reveal()] == [
@@ -107,7 +107,7 @@ def test_openstacks_names_fill_in_key_by_key() -> None:
 def test_the_only_target_finds_its_project_in_the_environment(
     credentials: str, project: str, environ: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    """The file wins over the environment, an id over a name, and a name serves passwords only."""
+    """The file overrides the environment, an id overrides a name, and a name works for passwords only."""
     found = target(credentials, KEYS | OPENSTACK | environ, project=project)
 
     assert (found.project_id, found.project_name) == expected
@@ -142,15 +142,15 @@ def test_the_only_target_finds_its_project_in_the_environment(
         ),
     ],
 )
-def test_a_project_that_cannot_be_told_is_one_sentence(
+def test_an_undetermined_project_is_one_sentence(
     credentials: str, project: str, environ: dict[str, str], expected: str
 ) -> None:
-    """Neither, both, or a name that these credentials cannot turn into an id."""
+    """Neither, both, or a name that these credentials cannot resolve to an id."""
     assert problems(credentials, KEYS | OPENSTACK | environ, project=project) == (f"targets[0].{expected}",)
 
 
 def test_with_several_targets_the_environment_names_no_project() -> None:
-    """One variable cannot name two projects, so each target must name its own."""
+    """One variable cannot name two projects, so each target must have its own."""
     one = "{project: %s, cloud: otc, region: eu-de, credentials: {type: metadata}}"
 
     with pytest.raises(SettingsError) as caught:
@@ -164,7 +164,7 @@ URL = "http://127.0.0.1:8099/credentials"
 
 
 def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
-    """With the two variables of CCE and a token in the file there is nothing else to give."""
+    """With the two variables of CCE and a token file no other setting is needed."""
     token = tmp_path / "token"
     token.write_text("invented-token\n")
 
@@ -203,7 +203,7 @@ def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
     ],
 )
 def test_a_pod_without_an_identity_is_one_sentence(environ: dict[str, str], sentences: list[str]) -> None:
-    """What CCE did not mount is missed at the start, not at the first poll; with several targets as well."""
+    """A missing pod identity is reported at the start, not at the first poll; also with several targets."""
     assert problems("type: pod_identity", environ) == tuple(f"targets[0].credentials: {each}" for each in sentences)
     one = f"region: eu-de, cloud: otc, project_id: {PROJECT_ID}, credentials: {{type: pod_identity}}"
     with pytest.raises(SettingsError) as caught:

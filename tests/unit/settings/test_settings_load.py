@@ -1,4 +1,4 @@
-"""The file as a whole: what a good one becomes, and what a bad one prints."""
+"""Loading a whole file: the settings of a valid one, and the problems of an invalid one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ targets:
 
 
 def target_with(lines: str, *, credentials: str = "{type: metadata}") -> str:
-    """One otherwise good target with some lines more, from line 4 on; `credentials` replaces the block."""
+    """A valid target with additional lines, from line 4 on; `credentials` replaces the block."""
     return (
         f"targets:\n- project: vision\n  credentials: {credentials}\n"
         + "".join(f"  {line}\n" for line in lines.splitlines())
@@ -48,14 +48,14 @@ def target_with(lines: str, *, credentials: str = "{type: metadata}") -> str:
 
 
 def problems(source: str | Path, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """What loading says; fails when it is content."""
+    """The problems of loading; fails if there are none."""
     with pytest.raises(SettingsError) as caught:
         load(source, environ=environ or {})
     return caught.value.problems
 
 
 def test_the_smallest_file_has_every_default() -> None:
-    """What the file leaves out has the documented default, and the preset fills in the URLs."""
+    """Absent keys have the documented default, and the preset fills in the URLs."""
     settings = load(MINIMAL, environ={})
 
     (target,) = settings.targets
@@ -78,8 +78,8 @@ def test_the_smallest_file_has_every_default() -> None:
     assert settings.state == StateSettings(file="")
 
 
-def test_every_key_is_read() -> None:
-    """Each key of the file arrives, none takes another's place, and a password needs no id where it has a name."""
+def test_every_key_is_decoded() -> None:
+    """Each key of the file is decoded into its own field, and a password needs no id if it has a name."""
     settings = load(FIXTURES / "full.yaml", environ={"AK": "EXAMPLEAK", "TOKEN": "invented-token"})
 
     first, second = settings.targets
@@ -119,8 +119,8 @@ def test_every_key_is_read() -> None:
     assert settings.state.file == "/var/lib/modelarts-exporter/state"
 
 
-def test_ten_mistakes_make_ten_sentences() -> None:
-    """All mistakes of a file are told at once, each in one sentence with its path."""
+def test_ten_problems_make_ten_sentences() -> None:
+    """All problems of a file are reported at once, each in one sentence with its path."""
     expected = (FIXTURES / "ten_mistakes.txt").read_text().splitlines()
 
     assert list(problems(FIXTURES / "ten_mistakes.yaml")) == expected
@@ -128,7 +128,7 @@ def test_ten_mistakes_make_ten_sentences() -> None:
 
 
 def test_the_error_prints_all_its_sentences() -> None:
-    """An uncaught error shows the same sentences as `mistakes`."""
+    """An uncaught error shows the same sentences as `problems`."""
     with pytest.raises(
         SettingsError, match=r"^targets: missing\nextra: unknown key$|^extra: unknown key\ntargets: m"
     ):
@@ -136,7 +136,7 @@ def test_the_error_prints_all_its_sentences() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    """A missing file and a folder say so with their path."""
+    """A missing file and a folder are reported with their path."""
     missing = tmp_path / "missing.yaml"
 
     assert problems(missing) == (f"{missing}: cannot be read: No such file or directory",)
@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -> None:
-    """Whatever stands in place of the mapping or of the targets is named."""
+    """A wrong type of the root or of the targets is named."""
     assert problems(source) == (expected,)
 
 
@@ -185,13 +185,13 @@ def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -
         pytest.param("[" * 500, "nested too deeply", id="deep"),
     ],
 )
-def test_what_is_not_yaml_names_the_line_and_never_the_text(source: str, expected: str) -> None:
-    """A syntax error gives line and column; what stood there could be a secret and is not repeated."""
+def test_a_syntax_error_names_the_line_and_never_the_text(source: str, expected: str) -> None:
+    """A syntax error gives line and column; the text could be a secret and is not repeated."""
     assert problems(source) == (expected,)
 
 
 def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
-    """A file in another encoding is refused without a traceback."""
+    """A file in another encoding is rejected without a traceback."""
     file = tmp_path / "latin1.yaml"
     file.write_bytes(b"targets: \xff\xe4")
 
@@ -384,7 +384,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) -> None:
-    """One wrong line in an otherwise good target gives exactly one sentence, at its path."""
+    """One wrong line in a valid target gives exactly one sentence, at its path."""
     assert problems(target_with(lines)) == (expected,)
 
 
@@ -476,14 +476,14 @@ def test_limits_are_part_of_the_range() -> None:
 
 
 def test_a_timeout_may_exceed_the_interval() -> None:
-    """Polls never overlap, so a deadline beyond the interval only delays the next poll; usage may need it."""
+    """Polls never overlap, so a deadline beyond the interval only delays the next poll."""
     times = load(MINIMAL + "collection: {jobs_interval: 5s, timeout: 1m}", environ={}).collection
 
     assert (times.jobs_interval_s, times.timeout_s) == (5.0, 60.0)
 
 
-def test_rules_over_several_keys_are_silent_about_keys_that_are_wrong_themselves() -> None:
-    """A default that stands in for a wrong value is never complained about."""
+def test_rules_over_several_keys_skip_keys_with_a_problem() -> None:
+    """The default in place of a wrong value is never reported."""
     said = problems(
         "targets:\n- {project: [], cloud: ibm, credentials: {type: password}, tls: {ca_file: 1}, proxy: 1}\n"
         "- project: vision\n  project_name: 7\n  endpoint: 8\n  credentials: 9\n"
@@ -515,7 +515,7 @@ def test_rules_over_several_keys_are_silent_about_keys_that_are_wrong_themselves
 
 
 def test_a_project_name_must_be_unique() -> None:
-    """Two targets of one label value would write the same series."""
+    """Two targets with the same label value would write the same series."""
     one = MINIMAL.removeprefix("\ntargets:\n")
 
     assert problems("targets:\n" + one + one + one) == (
@@ -525,12 +525,12 @@ def test_a_project_name_must_be_unique() -> None:
 
 
 def test_an_empty_project_is_no_label() -> None:
-    """Prometheus takes an empty label for none, so the value must not be empty."""
+    """Prometheus treats an empty label as absent, so the value must not be empty."""
     assert problems(MINIMAL.replace("vision", '""')) == ("targets[0].project: must not be empty",)
 
 
 def test_anchors_and_merge_keys_save_repetition() -> None:
-    """What is written in a mapping wins over what is merged in, and the first merged mapping over the next."""
+    """Own keys override merged ones, and the first merged mapping overrides the next."""
     settings = load(
         "targets:\n"
         f"- &first {{project: one, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, "
@@ -553,14 +553,14 @@ def test_anchors_and_merge_keys_save_repetition() -> None:
     ],
 )
 def test_only_other_mappings_can_be_merged(merge: str) -> None:
-    """A merge key with anything else, or with the mapping it stands in, is a mistake and never a loop."""
+    """A merge key with another type, or with its own mapping, is a problem and never a loop."""
     said = problems(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
 
     assert "targets[0].<<: must merge other mappings" in said
 
 
 def test_merged_mappings_that_contain_each_other_end() -> None:
-    """A cycle of merge keys through a nested merge is a mistake, not an endless walk."""
+    """A cycle of merge keys through a nested merge is a problem, not an endless loop."""
     said = problems("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
 
     assert "targets[0].<<: must merge other mappings" in said
@@ -576,8 +576,8 @@ def test_merges_of_merges_do_not_double_at_each_level() -> None:
     assert [target.api for target in settings.targets] == ["v1"] * 50
 
 
-def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
-    """The path tells the place of use, because that is where the operator looks."""
+def test_a_problem_in_an_anchor_is_reported_at_each_place_of_use() -> None:
+    """The path names the place of use, where the operator looks."""
     said = problems(
         f"targets:\n- &t {{project: a, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, api: v9, "
         "credentials: {type: metadata}}\n- {<<: *t, project: b}\n"
@@ -587,7 +587,7 @@ def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
 
 
 def test_sections_may_be_written_and_left_empty() -> None:
-    """A section whose keys are all commented out means its defaults, as Prometheus reads it; so does a list."""
+    """A section or list whose keys are all commented out means its defaults, as in Prometheus."""
     empty = load(target_with("filters:\nrate_limit:\ntls:\nproxy:") + "collection:\nmetrics:\nstate:\n", environ={})
 
     assert empty == load(MINIMAL, environ={})
@@ -609,7 +609,7 @@ def test_sections_may_be_written_and_left_empty() -> None:
     ],
 )
 def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> None:
-    """No label value is turned into a boolean, a date or a number of minutes behind the operator's back."""
+    """No label value is silently turned into a boolean, a date or a number of minutes."""
     (target,) = load(MINIMAL.replace("vision", text), environ={}).targets
 
     assert target.project == text.strip("'").removeprefix("!!str ")
@@ -637,7 +637,7 @@ def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> Non
     ],
 )
 def test_credentials_are_chosen_by_their_type(credentials: str, expected: object) -> None:
-    """`type` tells which keys belong, and targets that are written alike compare equal."""
+    """`type` determines the keys, and equal targets compare equal."""
     (target,) = load(target_with("", credentials=credentials), environ={}).targets
 
     assert target.credentials == expected
@@ -683,12 +683,12 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
     ],
 )
 def test_wrong_credentials_are_one_sentence(credentials: str, expected: str) -> None:
-    """What is wrong with a credential is told without what it holds."""
+    """A problem of a credential is reported without its content."""
     assert problems(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
 
 
 def test_an_optional_secret_may_come_out_empty() -> None:
-    """A chart sets the variable of a token that permanent keys do not have to nothing."""
+    """A chart sets the variable of an unused token to an empty value."""
     pair = '{type: aksk, access_key: a, secret_key: s, security_token: "${env:TOKEN}"}'
     (target,) = load(target_with("", credentials=pair), environ={"TOKEN": ""}).targets
 
@@ -696,8 +696,8 @@ def test_an_optional_secret_may_come_out_empty() -> None:
 
 
 @pytest.mark.parametrize("odd", [pytest.param(bytes, id="scalar"), pytest.param(int | str, id="union")])
-def test_a_field_of_a_type_that_nothing_reads_is_the_developers_mistake(odd: object) -> None:
-    """Whoever adds a field of a new type hears of it at the first file, not the operator by a wrong value."""
+def test_a_field_without_a_decoder_is_a_type_error(odd: object) -> None:
+    """A new field of an unsupported type fails at the first file."""
     section = msgspec.defstruct("Odd", [("field", odd)])
     problems = Problems()
     node = parse("field: 1", problems)

@@ -1,4 +1,4 @@
-"""Passwords: who is right, what it costs, and what an attacker learns and can hold up."""
+"""Passwords: verification, its cost, and what an attacker can learn or delay."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ INVALID = Credentials(b"prometheus", b"wrong")
 
 
 class Bcrypt:
-    """bcrypt, watched: how much work a login makes is the whole point. It can be made to wait."""
+    """Counts bcrypt calls, and can block them."""
 
     def __init__(self) -> None:
         self.compared: list[bytes] = []
@@ -34,7 +34,7 @@ class Bcrypt:
         self.may_go.set()
 
     def __call__(self, given: bytes, hashed: bytes) -> bool:
-        """Compare, when it may."""
+        """Compare once released."""
         assert threading.current_thread() is not threading.main_thread()
         self.compared.append(hashed)
         assert self.may_go.wait(10)
@@ -43,13 +43,13 @@ class Bcrypt:
 
 @pytest.fixture
 def watched() -> Bcrypt:
-    """What compares passwords."""
+    """The counting bcrypt."""
     return Bcrypt()
 
 
 @pytest.fixture
 def passwords(watched: Bcrypt) -> Iterator[PasswordVerifier]:
-    """A keeper of the door."""
+    """A verifier."""
     passwords = PasswordVerifier(compare=watched)
     yield passwords
     passwords.close()
@@ -70,19 +70,19 @@ def passwords(watched: Bcrypt) -> Iterator[PasswordVerifier]:
     ],
 )
 async def test_verdict(passwords: PasswordVerifier, claimed: Credentials, expected: Verdict) -> None:
-    """Only a known user with the right password comes in, the second time as the first."""
+    """Only a known user with the right password is valid, the second time like the first."""
     for _ in range(2):
         assert await passwords.verify(claimed, USERS, peer="192.0.2.1") is expected
 
 
 async def test_bcrypt_sees_72_bytes(passwords: PasswordVerifier) -> None:
-    """A longer password counts by its first 72 bytes, as with those who made the hash."""
+    """A longer password counts by its first 72 bytes, as when the hash was made."""
     users = {b"u": hashed("p" * 72)}
     assert await passwords.verify(Credentials(b"u", b"p" * 80), users, peer="::1") is Verdict.VALID
 
 
-async def test_right_password_is_compared_once(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """A scrape pays for bcrypt the first time only, also when several come at once."""
+async def test_valid_password_is_compared_once(passwords: PasswordVerifier, watched: Bcrypt) -> None:
+    """A scrape waits for bcrypt the first time only, also with concurrent requests."""
     verdicts = await asyncio.gather(*(passwords.verify(VALID, USERS, peer="192.0.2.1") for _ in range(20)))
     assert verdicts == [Verdict.VALID] * 20
     assert await passwords.verify(VALID, USERS, peer="192.0.2.2") is Verdict.VALID
@@ -90,7 +90,7 @@ async def test_right_password_is_compared_once(passwords: PasswordVerifier, watc
 
 
 async def test_changed_password_is_compared_again(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """What was right under the old hash is not right under the new one, nor when the user is gone."""
+    """Credentials valid under the old hash are invalid under a new one, and without the user."""
     assert await passwords.verify(VALID, USERS, peer="192.0.2.1") is Verdict.VALID
     changed = {**USERS, b"prometheus": hashed("new")}
     assert await passwords.verify(VALID, changed, peer="192.0.2.1") is Verdict.INVALID
@@ -99,8 +99,8 @@ async def test_changed_password_is_compared_again(passwords: PasswordVerifier, w
     assert len(watched.compared) == 3
 
 
-async def test_memory_of_right_ones_is_bounded(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """After 128 others a password is compared again: what is remembered does not grow."""
+async def test_cache_of_valid_credentials_is_bounded(passwords: PasswordVerifier, watched: Bcrypt) -> None:
+    """After 128 other credentials a password is compared again: the cache has a limit."""
     users = {f"user{number}".encode(): hashed(f"right{number}") for number in range(129)}
     logins = [Credentials(f"user{number}".encode(), f"right{number}".encode()) for number in range(129)]
     for claimed in (*logins, logins[128], logins[0]):
@@ -109,7 +109,7 @@ async def test_memory_of_right_ones_is_bounded(passwords: PasswordVerifier, watc
 
 
 async def test_unknown_user_costs_as_much(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """For an unknown user a hash of the users' own cost is compared, so that time does not tell who exists."""
+    """For an unknown user a hash with the cost of the users is compared, so that timing does not reveal users."""
     users = {b"a": hashed("right", cost=5)}
     for user in (b"a", b"b", b"c"):
         assert await passwords.verify(Credentials(user, b"wrong"), users, peer="192.0.2.1") is Verdict.INVALID
@@ -117,7 +117,7 @@ async def test_unknown_user_costs_as_much(passwords: PasswordVerifier, watched: 
 
 
 async def test_unknown_users_share_the_costs_of_the_known(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """Where the users' hashes differ in cost, an unknown user has one of them, and always the same."""
+    """If the hashes differ in cost, an unknown user has one of these costs, always the same."""
     users = {b"a": hashed("right", cost=4), b"b": hashed("right", cost=5)}
     costs = []
     for _ in range(2):
@@ -129,8 +129,8 @@ async def test_unknown_users_share_the_costs_of_the_known(passwords: PasswordVer
     assert set(costs[0]) == {b"04", b"05"}  # by chance of one in two thousand millions only one
 
 
-async def test_those_who_guess_do_not_hold_up_the_known(passwords: PasswordVerifier, watched: Bcrypt) -> None:
-    """While guesses queue, one host has a few places and gets BUSY beyond; who was right before waits for nobody."""
+async def test_guesses_do_not_delay_known_users(passwords: PasswordVerifier, watched: Bcrypt) -> None:
+    """While guesses are pending, one host has few slots and gets BUSY beyond; cached credentials do not wait."""
     assert await passwords.verify(VALID, USERS, peer="192.0.2.1") is Verdict.VALID
     watched.may_go.clear()
     guesses = [
@@ -167,8 +167,8 @@ async def test_many_hosts_together_are_bounded(watched: Bcrypt) -> None:
     assert [verify is Verdict.BUSY for verify in verdicts[8:]] == [False] * 3 + [True] * 5
 
 
-async def test_places_are_free_again(passwords: PasswordVerifier) -> None:
-    """Whoever has had an answer may ask again: the places are not used up."""
+async def test_slots_are_freed(passwords: PasswordVerifier) -> None:
+    """After verification a slot is free again."""
     for number in range(40):
         claimed = Credentials(b"prometheus", b"guess%d" % number)
         assert await passwords.verify(claimed, USERS, peer="198.51.100.1") is Verdict.INVALID
