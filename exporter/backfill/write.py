@@ -22,9 +22,9 @@ from exporter.backfill.timeline import job_intervals
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.renderer import job_columns, project_identity
+from exporter.metrics.exposition.renderer import job_columns, project_identity_labels
 from exporter.metrics.exposition.table import Column
-from exporter.metrics.exposition.text import EOF, head_openmetrics, label_writer, labels, numbers
+from exporter.metrics.exposition.text import EOF, header_openmetrics, label_writer, labels, numbers
 from exporter.metrics.families import job as of_job
 from exporter.metrics.families import usage as of_usage
 
@@ -182,7 +182,7 @@ class Writer:
             if self._format.per_job and selection.shows(stored.job):
                 self._write_job(stored, selection)
         self._written.untimed += sums.untimed
-        identity = project_identity(ProjectSnapshot(project=selection.project))
+        identity = project_identity_labels(ProjectSnapshot(project=selection.project))
         times = array("d", self._format.grid)
         for family in SUMS:
             write_labels = self._label_writers[family.name]
@@ -230,7 +230,7 @@ class Writer:
     ) -> None:
         family = column.family
         for label_values, value in family.samples(tracked) if family.samples is not None else ():
-            text = column.identity(tracked) + self._label_writers[family.name](label_values)
+            text = column.identity_labels(tracked) + self._label_writers[family.name](label_values)
             times, values = found.setdefault(text, (array("d"), array("d")))
             times.extend(timestamps)
             values.extend([value] * len(timestamps))
@@ -272,7 +272,7 @@ class Writer:
         try:
             with temporary.open("wb") as file:
                 for index, family in enumerate(self._families):
-                    self._spool.move(window, index, to=file, head=head_openmetrics(family).encode())
+                    self._spool.move(window, index, to=file, head=header_openmetrics(family).encode())
                 file.write(EOF)
                 file.flush()
                 os.fsync(file.fileno())

@@ -69,7 +69,7 @@ def serve(
             settings,
             load=lambda: load(config_file, environ=os.environ),
             web=web,
-            wishes=handle_signals(),
+            signals=handle_signals(),
             clock=app.RealClock(),
         )
     )

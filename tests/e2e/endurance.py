@@ -219,9 +219,9 @@ class Tide:
         world = self._cloud.world
         self._due_s -= seconds
         while self._due_s <= 0:
-            job = world.arrive(world.tenant(), self._dice)
-            assert job.plan is not None
-            job.plan = replace(job.plan, delete_after_s=None)
+            job = world.submit_random(world.project(), self._dice)
+            assert job.script is not None
+            job.script = replace(job.script, delete_after_s=None)
             self._due_s += self._dice.expovariate(self._per_s)
         world.advance(seconds)
 
@@ -253,7 +253,7 @@ class Counted:
 
 def counted_by_the_cloud(cloud: Simulator) -> Counted:
     """What the books say now."""
-    books = cloud.books
+    books = cloud.ground_truth
     return Counted(Counter(books.submitted), Counter(books.started), Counter(books.finished))
 
 
@@ -287,7 +287,7 @@ def counted_by_us(text: str) -> Counted:
 def held_in(cloud: Simulator) -> Counter[tuple[str, str]]:
     """Accelerator seconds that the books say now, by pool and kind."""
     held: Counter[tuple[str, str]] = Counter()
-    for (pool, _, accelerator), seconds in cloud.books.held_s.items():
+    for (pool, _, accelerator), seconds in cloud.ground_truth.held_s.items():
         held[pool, accelerator] += seconds  # type: ignore[assignment] # a Counter of seconds
     return held
 

@@ -82,7 +82,7 @@ class Day:
                 self._arrives_s += self._dice.expovariate(JOBS_A_DAY / DAY_S)
             self.clock.turn(step_s)
             seconds -= step_s
-        self.cloud.cloud.catch_up()
+        self.cloud.state.catch_up()
         if self._dice.random() < 0.1:
             await self.cloud.go_down()
             self.outages += 1
@@ -91,9 +91,9 @@ class Day:
 
     def _arrive(self) -> None:
         world = self.cloud.world
-        job = world.arrive(world.tenant(), self._dice)
-        if job.plan is not None and job.plan.delete_after_s is not None:
-            job.plan = replace(job.plan, delete_after_s=max(job.plan.delete_after_s, LAID_OUT_S))
+        job = world.submit_random(world.project(), self._dice)
+        if job.script is not None and job.script.delete_after_s is not None:
+            job.script = replace(job.script, delete_after_s=max(job.script.delete_after_s, LAID_OUT_S))
 
 
 def by(rig: Rig, name: str, *labels: str, zeros: bool = False) -> Mapping[tuple[str, ...], float]:
@@ -172,7 +172,7 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
     async with Simulator(options, clock=clock) as cloud:
         day = Day(cloud, clock, folder=tmp_path, seed=seed)
         async with day.lived() as rig:
-            books: Totals = cloud.books
+            books: Totals = cloud.ground_truth
 
             assert rig.value("modelarts_up", project="vision") == 1
             assert (day.restarts > 3, day.outages > 5) == (True, True)
@@ -234,7 +234,7 @@ async def test_the_last_minutes_cost_one_call_a_task(clock: ManualClock, api: Ap
 @pytest.mark.parametrize(
     "fault, up_then, up_later, total",
     [
-        pytest.param("echo:", 1, 1, 0, id="refused: its last minutes are not to be had"),
+        pytest.param("echo:", 1, 1, 0, id="refused: final samples unavailable"),
         pytest.param("500:", 0, 1, 29 * 60 * 8, id="broken: asked again"),
         pytest.param("html-502:status=200,", 0, 1, 0, id="unintelligible: told once"),
     ],

@@ -112,7 +112,7 @@ async def everything_shown(exporter: Living) -> Mapping[str, str]:
 
 def secrets(cloud: Simulator) -> tuple[str, ...]:
     """Every secret there is, the ids of access keys included: they tell an attacker which secret to look for."""
-    keys = cloud.cloud.keys
+    keys = cloud.state.keys
     issued = (*keys._tokens, *keys._temporary, *keys._metadata_tokens)
     temporary = (text for key in keys._temporary.values() for text in (key.secret, key.security_token))
     return (ACCESS_KEY, SECRET_KEY, PASSWORD, SECRET_MARKER, POD_IDENTITY_TOKEN, *issued, *temporary)
@@ -127,7 +127,7 @@ async def test_every_fault_at_once(sick: Simulator, closed: int, tmp_path: Path)
         for patient in PATIENTS:
             state = "failed" if patient.trouble else "finished"
             await exporter.said(rf"poll\.{state}.*project={patient.name} collector=jobs")
-        await exporter.said(r"poll\.failed.*project=hang-in-body-v2 .*no whole answer within 3 s")
+        await exporter.said(r"poll\.failed.*project=hang-in-body-v2 .*no complete response within 3 s")
         seen = len(exporter.lines)
         await exporter.said(r"snapshot\.published", since=seen)
 

@@ -172,7 +172,7 @@ async def test_never_more_than_two_refusals_before_a_pause(cloud: Simulator, clo
     """Over an hour with a wrong key no two refused signatures but the first are nearer than 330 s, and none locks."""
     async with rig_for(settings_for(cloud, api="auto"), clock) as rig:
         await rig.poll(usage=True)
-        cloud.cloud.keys.rotate(secret_key="another")
+        cloud.state.keys.rotate(secret_key="another")
         cloud.requests.clear()
         for _ in range(120):
             clock.turn(30)
@@ -181,7 +181,7 @@ async def test_never_more_than_two_refusals_before_a_pause(cloud: Simulator, clo
         assert {request.status for request in cloud.requests} == {401}
         assert all(later - earlier >= 330 for earlier, later in pairwise(refused_at[1:]))
         assert len(refused_at) <= 2 + 3600 // 330
-        cloud.cloud.keys.rotate(secret_key=AKSK["secret_key"])
+        cloud.state.keys.rotate(secret_key=AKSK["secret_key"])
         clock.turn(330)
         await rig.poll()
         assert rig.value("modelarts_up") == 1

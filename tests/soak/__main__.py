@@ -12,7 +12,6 @@ import click
 import uvloop
 
 from exporter import log
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.commands.allocator import configure_malloc
 from tests.soak.cloud import Churn
 from tests.soak.measure import machine, mean
@@ -30,7 +29,6 @@ GROWTH = 0.02
 def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
     log.configure("error")
-    silence_instrumentation()
     configure_malloc()  # as the program itself does
     warnings.simplefilter("error")
     forgotten: list[str] = []

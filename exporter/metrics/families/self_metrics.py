@@ -1,11 +1,13 @@
-"""The exporter's account of its own work: declarations, and the live instruments built from them.
+"""Metrics of the exporter itself: the families, and `SelfMetrics`, which creates one instrument for each of them.
 
-`OwnMetrics` implements the cloud side's `Observer` without knowing it: siblings meet through arguments.
+To add one: declare the family, add it to `FAMILIES`, and record its values in a method of `SelfMetrics`. That class
+implements `exporter.cloud.http.observer.Observer` without importing it, because siblings do not import each other.
 """
 
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,44 +20,31 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
+from exporter.domain.outcome import Outcome
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
-OUTCOMES = (
-    "ok",
-    "unreachable",
-    "throttled",
-    "server_error",
-    "denied",
-    "refused",
-    "gone",
-    "unsupported",
-    "invalid_response",
-    "circuit_open",
-)
-"""How a call to the cloud can end; the words of the cloud side, repeated because siblings do not know each other."""
-
-OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint table of the documentation names it.")
+OPERATION = Label(name="operation", help="Name of the endpoint, as in the endpoint reference.")
 
 API_REQUESTS: Family[None] = Family(
     name="modelarts_exporter_api_requests",
     help=(
-        "Calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
-        "not faults; those with circuit_open were never sent, nor was what is denied by a secret "
-        "that cannot be read."
+        "API calls by outcome; each retry is a call. gone and unsupported are valid responses, not failures. "
+        "Calls with circuit_open were not sent, nor those denied because a secret cannot be read."
     ),
     type=Type.COUNTER,
     subject="exporter",
     source="own: the transport",
-    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=OUTCOMES)),
+    labels=(PROJECT, OPERATION, Label(name="outcome", help="Outcome of the call.", values=tuple(Outcome))),
 )
 
 API_REQUEST_DURATION: Family[None] = Family(
     name="modelarts_exporter_api_request_duration_seconds",
-    help="How long calls to the cloud took, from connecting to the last byte of the body, whatever the outcome.",
+    help="Duration of API calls with any outcome, from the connection to the last byte of the body.",
     type=Type.HISTOGRAM,
     subject="exporter",
     source="own: the transport",
@@ -67,8 +56,8 @@ API_REQUEST_DURATION: Family[None] = Family(
 API_RETRIES: Family[None] = Family(
     name="modelarts_exporter_api_retries",
     help=(
-        "Further attempts of calls that had failed for a reason that may pass. Over all calls: how unsteady the "
-        "cloud is, long before a poll fails."
+        "Retries of API calls after a transient failure. Divided by all calls, it shows an unreliable API long "
+        "before a poll fails."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -79,20 +68,20 @@ API_RETRIES: Family[None] = Family(
 THROTTLED: Family[None] = Family(
     name="modelarts_exporter_throttled",
     help=(
-        "How often the cloud told the exporter to slow down. When it keeps growing, lower rate_limit of the target "
-        "or lengthen its intervals."
+        "Responses that ask the exporter to slow down. When it keeps growing, lower rate_limit of the target or "
+        "lengthen its intervals."
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: HTTP 429 and the error codes that mean the same",
+    source="own: HTTP 429 and the error codes with the same meaning",
     labels=(PROJECT,),
 )
 
 CIRCUIT_OPEN: Family[None] = Family(
     name="modelarts_exporter_circuit_open",
     help=(
-        "1 while calls of the target, or those of one operation, are held back: after refused credentials, so that "
-        "the key is not locked, or after failures in a row. 0 otherwise. The other outcomes of the calls say why."
+        "1 while calls of the target, or of one operation, are withheld: after denied credentials, so that the key "
+        "is not locked, or after consecutive failures; else 0. The other outcomes of the calls show the reason."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -103,8 +92,8 @@ CIRCUIT_OPEN: Family[None] = Family(
 CREDENTIALS_EXPIRY: Family[None] = Family(
     name="modelarts_exporter_credentials_expiry_timestamp_seconds",
     help=(
-        "When the credential in use expires. It is renewed before: a value that comes near time() says that renewing "
-        "fails. Absent for one that does not expire and before the first is obtained."
+        "Expiry time of the credential in use, which is renewed earlier: a value near time() means that renewals "
+        "fail. Absent before the first credential and for one that does not expire."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -116,8 +105,8 @@ CREDENTIALS_EXPIRY: Family[None] = Family(
 SERIES: Family[None] = Family(
     name="modelarts_exporter_series",
     help=(
-        "Series served for the project: its jobs' and tasks' own and the counts over them. Compare it with "
-        "metrics.max_series_per_project before the limit bites."
+        "Series of the project, its jobs and its tasks in the exposition. Compare with "
+        "metrics.max_series_per_project, the limit above which series are dropped."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -128,8 +117,8 @@ SERIES: Family[None] = Family(
 SERIES_DROPPED: Family[None] = Family(
     name="modelarts_exporter_series_dropped",
     help=(
-        "Series left out because metrics.max_series_per_project was reached, counted afresh at each publish: "
-        "any increase means that jobs are missing from what is served."
+        "Series dropped because of metrics.max_series_per_project, counted again at each publish: any increase means "
+        "that series of jobs are missing from the exposition."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -140,18 +129,18 @@ SERIES_DROPPED: Family[None] = Family(
 UNKNOWN_VALUES: Family[None] = Family(
     name="modelarts_exporter_unknown_values",
     help=(
-        "Values of the cloud that the exporter does not know or that are impossible; they are exported as unknown or "
-        "not at all. The log has the value, once. Growth after an update of the cloud calls for one of the exporter."
+        "Undocumented or impossible values in API responses; exported as unknown or not at all, and logged once. "
+        "Growth after an update of the cloud means that the exporter needs one too."
     ),
     type=Type.COUNTER,
     subject="exporter",
     source="own: the adapters",
-    labels=(PROJECT, Label(name="field", help="The field of the cloud's answer, one of those the exporter reads.")),
+    labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
 )
 
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_config_last_reload_successful",
-    help="1 when the newest load of the settings worked; 0 when it was refused and the old ones are still in force.",
+    help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
     type=Type.GAUGE,
     subject="exporter",
     source="own: loading of the settings",
@@ -160,8 +149,8 @@ CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
 WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_web_config_last_reload_successful",
     help=(
-        "1 when the newest look at --web.config.file could use it; 0 when it was refused and the old one is still in "
-        "force: certificates and passwords are not renewed then. Absent without such a file."
+        "1 when the newest load of --web.config.file succeeded; 0 when it failed and the old one is still in use, "
+        "with old certificates and passwords. Absent without such a file."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -171,8 +160,8 @@ WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
 STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_state_last_write_successful",
     help=(
-        "1 when the newest write of the state file worked; 0 when not: polls go on, but a restart would forget "
-        "what was counted since the last good write. Absent without state.file and before the first write."
+        "1 when the newest write of the state file succeeded, else 0: polls go on, but a restart loses what was "
+        "counted since the last successful write. Absent without state.file and before the first write."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -181,31 +170,31 @@ STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
 
 STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
     name="modelarts_exporter_state_last_write_timestamp_seconds",
-    help="When the state file was last written well. Absent without state.file and before the first good write.",
+    help="Time of the last successful write of the state file. Absent without state.file and before that write.",
     type=Type.GAUGE,
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
 )
 
 SNAPSHOT_TIMESTAMP: Family[None] = Family(
     name="modelarts_exporter_snapshot_timestamp_seconds",
     help=(
-        "When the snapshot that is served now was taken. Absent before the first one; lagging behind time() by much "
-        "more than the shortest interval, publishing has stopped."
+        "Time of the snapshot in the exposition. Absent before the first one. When time() minus this is much longer "
+        "than the shortest interval, publishing has stopped."
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
 )
 
 RENDER_DURATION: Family[None] = Family(
     name="modelarts_exporter_render_duration_seconds",
-    help="How long it took to render, join and compress a snapshot for publishing; scrapes never wait for it.",
-    type=Type.HISTOGRAM,  # several targets publish more often than is scraped: a gauge would show whichever was last
+    help="Time to render, join and compress a snapshot for publishing. Scrapes do not wait for it.",
+    type=Type.HISTOGRAM,  # several publishes per scrape: a gauge would show only the last
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
@@ -213,8 +202,8 @@ RENDER_DURATION: Family[None] = Family(
 PUBLISH_FAILURES: Family[None] = Family(
     name="modelarts_exporter_publish_failures",
     help=(
-        "What could not be rendered, counted at each publish: single families of a job or project, which are left "
-        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug: report it."
+        "Failures to render, counted at each publish: a family of one job or project, which is left out, or a whole "
+        "snapshot, instead of which the previous one is served. Any increase is a bug: report it."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -223,33 +212,33 @@ PUBLISH_FAILURES: Family[None] = Family(
 
 BUILD: Family[None] = Family(
     name="modelarts_exporter_build",
-    help="Always 1; its labels say which exporter runs, on which Python. Joined to anything it dates a change.",
+    help="Always 1; the labels are the versions of the exporter and of Python. A join shows when they changed.",
     type=Type.INFO,
     subject="exporter",
     source="own: the package",
     labels=(
-        Label(name="version", help="Version of the exporter, the same as the image's tag."),
-        Label(name="python", help="Version of the Python that runs it."),
+        Label(name="version", help="Version of the exporter, equal to the image tag."),
+        Label(name="python", help="Version of Python."),
     ),
 )
 
 ACCELERATOR_PRICE: Family[None] = Family(
     name="modelarts_accelerator_price",
     help=(
-        "Price of one accelerator for one hour, as the settings tell it; one of flavor and accelerator_model is "
-        "empty, and a flavor's price is stronger. Recording rules make costs of it. Absent without a price list."
+        "Price of one accelerator for one hour, from the settings. One of flavor and accelerator_model is empty; the "
+        "price of a flavor takes precedence. Used by the recording rules for costs. Absent without a price list."
     ),
     type=Type.GAUGE,
     subject="exporter",
     source="own: the setting `prices`",
     labels=(
-        Label(name="flavor", help="Flavor code of the nodes; empty where the price is that of a model."),
-        Label(name="accelerator_model", help="Product name of the accelerator; empty where it is that of a flavor."),
+        Label(name="flavor", help="Flavor code of the nodes; empty for the price of a model."),
+        Label(name="accelerator_model", help="Product name of the accelerator; empty for the price of a flavor."),
         Label(name="currency", help="ISO 4217 code of the currency."),
     ),
 )
 
-OWN_FAMILIES: tuple[Family[None], ...] = (
+FAMILIES: tuple[Family[None], ...] = (
     API_REQUESTS,
     API_REQUEST_DURATION,
     API_RETRIES,
@@ -269,133 +258,92 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
     BUILD,
     ACCELERATOR_PRICE,
 )
+"""Each is an instrument of `SelfMetrics`, in this order."""
 
-_NOT_YET = math.nan  # what an instrument without labels holds before it has a value; never exposed
+_ABSENT_UNTIL_SET = (
+    CREDENTIALS_EXPIRY,
+    WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    STATE_LAST_WRITE_SUCCESSFUL,
+    STATE_LAST_WRITE_TIMESTAMP,
+    SNAPSHOT_TIMESTAMP,
+)
+_NO_VALUE = math.nan  # a gauge without labels always has a value; this one is never exposed
 
 
 class SelfMetrics:
-    """Our own instruments on one registry, beside `process_*` and `python_*`. Safe to call from any thread.
+    """Instruments for all of `FAMILIES`, and the collectors of `process_*` and `python_*`, on one registry.
 
-    Nothing here raises on values, so it may be called from the middle of the work that it counts.
+    Safe to call from any thread. No method raises because of a value, so each may be called from the middle of the
+    work that it counts. Raises ValueError when the registry already has one of the families.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = _counter(API_REQUESTS)
-        self._request_duration = _histogram(API_REQUEST_DURATION)
-        self._retries = _counter(API_RETRIES)
-        self._throttled = _counter(THROTTLED)
-        self._circuit_open = _gauge(CIRCUIT_OPEN)
-        self._credentials_expiry = _gauge(CREDENTIALS_EXPIRY)
-        self._series = _gauge(SERIES)
-        self._series_dropped = _counter(SERIES_DROPPED)
-        self._unknown_values = _counter(UNKNOWN_VALUES)
-        self._config_last_reload_successful = _gauge(CONFIG_LAST_RELOAD_SUCCESSFUL)
-        self._web_config_last_reload_successful = _gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL)
-        self._state_last_write_successful = _gauge(STATE_LAST_WRITE_SUCCESSFUL)
-        self._state_last_write_timestamp = _gauge(STATE_LAST_WRITE_TIMESTAMP)
-        self._snapshot_timestamp = _gauge(SNAPSHOT_TIMESTAMP)
-        self._render_duration = _histogram(RENDER_DURATION)
-        self._publish_failures = _counter(PUBLISH_FAILURES)
-        self._accelerator_price = _gauge(ACCELERATOR_PRICE)
-        build = Info(BUILD.name, BUILD.help, registry=None)
-        build.info({"version": exporter.__version__, "python": platform.python_version()})
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._instruments: dict[str, MetricWrapperBase] = {}
+        for family in FAMILIES:
+            self._instruments[family.name] = self._create(family)
         self._declared: set[tuple[str, str]] = set()
 
-        self._config_last_reload_successful.set(1)  # a first load that fails ends the program
-        for gauge in (
-            self._web_config_last_reload_successful,
-            self._state_last_write_successful,
-            self._state_last_write_timestamp,
-            self._snapshot_timestamp,
-        ):
-            gauge.set(_NOT_YET)
-        registry.register(
-            _Tidied(
-                (
-                    self._requests,
-                    self._request_duration,
-                    self._retries,
-                    self._throttled,
-                    self._circuit_open,
-                    self._credentials_expiry,
-                    self._series,
-                    self._series_dropped,
-                    self._unknown_values,
-                    self._config_last_reload_successful,
-                    self._web_config_last_reload_successful,
-                    self._state_last_write_successful,
-                    self._state_last_write_timestamp,
-                    self._snapshot_timestamp,
-                    self._render_duration,
-                    self._publish_failures,
-                    build,
-                    self._accelerator_price,
-                )
-            )
-        )
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(1)  # the exporter does not start when the first load fails
+        for family in _ABSENT_UNTIL_SET:
+            if not family.labels:
+                self._gauge(family).set(_NO_VALUE)
+        registry.register(_Exposed(list(self._instruments.values())))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
     def declare_project(self, project: str, *, operations: Iterable[str] = ()) -> None:
-        """Create the project's series at 0, so that the first event already counts as an increase.
+        """Create the project's series at 0, so that increase() sees the first event.
 
-        `operations` are the endpoints the project may ask; those left out begin with their first call.
+        `operations` are the endpoints the project may call; the series of any other begin with its first call.
         """
-        self._throttled.labels(project=project)
-        self._circuit_open.labels(project=project)
-        self._series.labels(project=project)
-        self._series_dropped.labels(project=project)
+        for family in FAMILIES:
+            if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
+                self._instruments[family.name].labels(project=project)
         for operation in operations:
             self._declare_operation(project, operation)
 
     def forget_project(self, project: str) -> None:
-        """Withdraw the series of a project that is no longer watched."""
-        for instrument in (
-            self._requests,
-            self._request_duration,
-            self._retries,
-            self._throttled,
-            self._circuit_open,
-            self._credentials_expiry,
-            self._series,
-            self._series_dropped,
-            self._unknown_values,
-        ):
-            instrument.remove_by_labels({"project": project})
+        """Withdraw the series of a project that is no longer monitored."""
+        for family in FAMILIES:
+            if PROJECT in family.labels:
+                self._instruments[family.name].remove_by_labels({"project": project})
         self._declared = {declared for declared in self._declared if declared[0] != project}
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         self._declare_operation(project, operation)
-        self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
-        self._request_duration.labels(project=project, operation=operation).observe(duration_s)
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
+        self._histogram(API_REQUEST_DURATION, project=project, operation=operation).observe(duration_s)
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
-        """Count a call that was not sent; it took no time, so the durations do not hear of it."""
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
+        """Count a call that was not sent. It has no duration, so the histogram does not observe it."""
         self._declare_operation(project, operation)
-        self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
 
     def call_retried(self, *, project: str, operation: str) -> None:
-        """Count a further attempt of the same call."""
+        """Count a retry of a call."""
         self._declare_operation(project, operation)
-        self._retries.labels(project=project, operation=operation).inc()
+        self._counter(API_RETRIES, project=project, operation=operation).inc()
 
     def throttled(self, *, project: str) -> None:
-        """Count a request of the cloud to slow down."""
-        self._throttled.labels(project=project).inc()
+        """Count a response that asks the exporter to slow down."""
+        self._counter(THROTTLED, project=project).inc()
 
     def circuit_changed(self, *, project: str, is_open: bool) -> None:
-        """Show whether calls are held back."""
-        self._circuit_open.labels(project=project).set(is_open)
+        """Set whether calls are withheld."""
+        self._gauge(CIRCUIT_OPEN, project=project).set(is_open)
 
     def credentials_changed(self, *, project: str, expires_at: float | None) -> None:
-        """Show when the credential in use expires; None withdraws the series."""
-        self._credentials_expiry.labels(project=project).set(_NOT_YET if expires_at is None else expires_at)
+        """Set when the credential in use expires; None withdraws the series."""
+        self._gauge(CREDENTIALS_EXPIRY, project=project).set(_NO_VALUE if expires_at is None else expires_at)
 
     def unknown_value(self, *, project: str, field: str) -> None:
-        """Count a value we do not know, in a field we read."""
-        self._unknown_values.labels(project=project, field=field).inc()
+        """Count an unknown or impossible value in a field that the exporter reads."""
+        self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
 
     def published(
         self,
@@ -406,68 +354,98 @@ class SelfMetrics:
         dropped: Mapping[str, int],
         failed: int = 0,
     ) -> None:
-        """Account for a published snapshot: its series served and left out, by project, and the parts that failed."""
-        self._snapshot_timestamp.set(taken_at)
-        self._render_duration.observe(render_s)
+        """Record a published snapshot: series served and dropped, by project, and the number of parts that failed."""
+        self._gauge(SNAPSHOT_TIMESTAMP).set(taken_at)
+        self._histogram(RENDER_DURATION).observe(render_s)
         for project, count in series.items():
-            self._series.labels(project=project).set(count)
+            self._gauge(SERIES, project=project).set(count)
         for project, count in dropped.items():
-            self._series_dropped.labels(project=project).inc(count)
-        self._publish_failures.inc(failed)
+            self._counter(SERIES_DROPPED, project=project).inc(count)
+        self._counter(PUBLISH_FAILURES).inc(failed)
 
     def publish_refused(self) -> None:
-        """Count a snapshot that would not render."""
-        self._publish_failures.inc()
+        """Count a snapshot that could not be rendered."""
+        self._counter(PUBLISH_FAILURES).inc()
 
     def priced(self, prices: Mapping[tuple[str, str], float], *, currency: str) -> None:
-        """Show this price list instead of the one before: prices of an accelerator hour by (flavor, model)."""
-        self._accelerator_price.clear()
+        """Replace the price list: prices of one accelerator for one hour, by (flavor, model)."""
+        self._gauges[ACCELERATOR_PRICE.name].clear()
         for (flavor, model), price in prices.items():
-            self._accelerator_price.labels(flavor=flavor, accelerator_model=model, currency=currency).set(price)
+            self._gauge(ACCELERATOR_PRICE, flavor=flavor, accelerator_model=model, currency=currency).set(price)
 
     def config_reloaded(self, *, successful: bool) -> None:
-        """Show whether the newest load of the settings worked."""
-        self._config_last_reload_successful.set(successful)
+        """Set whether the newest load of the settings succeeded."""
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
 
     def web_config_reloaded(self, *, successful: bool) -> None:
-        """Show whether the web configuration that is in force is the newest one."""
-        self._web_config_last_reload_successful.set(successful)
+        """Set whether the newest load of the web configuration succeeded."""
+        self._gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
 
     def state_written(self, *, at: float) -> None:
-        """Show that the state file was written."""
-        self._state_last_write_successful.set(1)
-        self._state_last_write_timestamp.set(at)
+        """Record that the state file was written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(1)
+        self._gauge(STATE_LAST_WRITE_TIMESTAMP).set(at)
 
     def state_not_written(self) -> None:
-        """Show that the state file could not be written."""
-        self._state_last_write_successful.set(0)
+        """Record that the state file could not be written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(0)
+
+    def _create(self, family: Family[None]) -> MetricWrapperBase:
+        name, text, labels = family.name, family.help, [label.name for label in family.labels]
+        match family.type:
+            case Type.COUNTER:
+                return self._counters.setdefault(name, Counter(name, text, labels, registry=None))
+            case Type.GAUGE:
+                return self._gauges.setdefault(name, Gauge(name, text, labels, unit=family.unit, registry=None))
+            case Type.HISTOGRAM:
+                return self._histograms.setdefault(
+                    name, Histogram(name, text, labels, unit=family.unit, buckets=family.buckets, registry=None)
+                )
+            case Type.INFO:
+                build = Info(name, text, registry=None)
+                build.info({"version": exporter.__version__, "python": platform.python_version()})
+                return build
+
+    def _counter(self, family: Family[None], **labels: str) -> Counter:
+        counter = self._counters[family.name]
+        return counter.labels(**labels) if labels else counter
+
+    def _gauge(self, family: Family[None], **labels: str) -> Gauge:
+        gauge = self._gauges[family.name]
+        return gauge.labels(**labels) if labels else gauge
+
+    def _histogram(self, family: Family[None], **labels: str) -> Histogram:
+        histogram = self._histograms[family.name]
+        return histogram.labels(**labels) if labels else histogram
 
     def _declare_operation(self, project: str, operation: str) -> None:
+        """Create every series of the operation at 0, once."""
         if (project, operation) in self._declared:
             return
         self._declared.add((project, operation))
-        for outcome in OUTCOMES:
-            self._requests.labels(project=project, operation=operation, outcome=outcome)
-        self._request_duration.labels(project=project, operation=operation)
-        self._retries.labels(project=project, operation=operation)
+        for family in FAMILIES:
+            if family.labels[:2] == (PROJECT, OPERATION):
+                for values in product(*(label.values for label in family.labels[2:])):
+                    self._instruments[family.name].labels(project, operation, *values)
 
 
-class _Tidied(Collector):
-    """Our instruments without the samples nobody should see, for either text format and without global switches.
+class _Exposed(Collector):
+    """The instruments, without `_created` series and without gauges that have no value yet.
 
-    `_created` series double the number of counters and are no metric of ours; NaN stands for "no value yet".
+    `_created` would double the number of counter series. Filtering here works for both formats and does not change
+    the global switch of prometheus-client.
     """
 
-    def __init__(self, instruments: Sequence[Counter | Gauge | Histogram | Info]) -> None:
+    def __init__(self, instruments: Sequence[MetricWrapperBase]) -> None:
         self._instruments = instruments
 
     def describe(self) -> Iterable[Metric]:
-        """Names, so that the registry can refuse a second set."""
+        """Names, with which the registry refuses a second instance."""
         for instrument in self._instruments:
             yield from instrument.describe()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the families as they are now."""
+        """Current values."""
         for instrument in self._instruments:
             for metric in instrument.collect():
                 metric.samples = [
@@ -476,21 +454,3 @@ class _Tidied(Collector):
                     if not sample.name.endswith("_created") and not math.isnan(sample.value)
                 ]
                 yield metric
-
-
-def _names(family: Family[None]) -> list[str]:
-    return [label.name for label in family.labels]
-
-
-def _counter(family: Family[None]) -> Counter:
-    return Counter(family.name, family.help, _names(family), registry=None)
-
-
-def _gauge(family: Family[None]) -> Gauge:
-    return Gauge(family.name, family.help, _names(family), unit=family.unit, registry=None)
-
-
-def _histogram(family: Family[None]) -> Histogram:
-    return Histogram(
-        family.name, family.help, _names(family), unit=family.unit, buckets=family.buckets, registry=None
-    )

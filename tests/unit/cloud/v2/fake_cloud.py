@@ -1,4 +1,4 @@
-"""A model of the v2 API that answers in memory, quirks included, and remembers what it was asked."""
+"""An in-memory fake of the v2 API, with its quirks, that records every request."""
 
 import asyncio
 import json
@@ -15,12 +15,12 @@ from exporter.cloud.v2.endpoints import DETAIL, METRICS, SEARCH
 Answer = TypeVar("Answer")
 
 T0 = 1_700_000_000
-"""Submission of job 0, in seconds; job n was submitted n seconds later."""
+"""Submission time of job 0, in seconds; job n was submitted n seconds later."""
 
 
 @dataclass(kw_only=True)
-class Ask:
-    """One call."""
+class Request:
+    """One request."""
 
     name: str
     body: dict[str, Any] = field(default_factory=dict)
@@ -28,11 +28,11 @@ class Ask:
 
     @property
     def filtered(self) -> bool:
-        """Whether a search had a filter."""
+        """Whether a search has a filter."""
         return "filters" in self.body
 
 
-class Cloud:
+class FakeV2:
     """Jobs by number. `offset` is "page", "record" or "ignored"."""
 
     def __init__(self, *, offset: str = "page", filters: bool = True) -> None:
@@ -40,12 +40,12 @@ class Cloud:
         self.filters = filters
         self.names_workspaces = True
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.asks: list[Ask] = []
-        self.fail: Callable[[Ask], Exception | None] = lambda _: None
-        self.before: Callable[[Ask], None] = lambda _: None
-        """Called with each search before it is answered: the place to change the world between pages."""
-        self.most_at_once = 0
-        self._at_once = 0
+        self.requests: list[Request] = []
+        self.fail: Callable[[Request], Exception | None] = lambda _: None
+        self.before_answer: Callable[[Request], None] = lambda _: None
+        """Called with each search before it is answered, to change the jobs between two pages."""
+        self.max_concurrent = 0
+        self._concurrent = 0
 
     def submit(self, *numbers: int, phase: str = "Running", workspace_id: str = "0") -> list[str]:
         """Add jobs; their ids are in the order of the numbers."""
@@ -60,29 +60,29 @@ class Cloud:
             ids.append(job_id)
         return ids
 
-    def turn(self, phase: str, *job_ids: str) -> None:
+    def set_phase(self, phase: str, *job_ids: str) -> None:
         """Change the phase of jobs."""
         for job_id in job_ids:
             self.jobs[job_id]["status"]["phase"] = phase
 
     def delete(self, *job_ids: str) -> None:
-        """Make jobs disappear."""
+        """Delete jobs."""
         for job_id in job_ids:
             del self.jobs[job_id]
 
-    def asked(self, name: str) -> list[Ask]:
-        """The calls of one endpoint."""
-        return [ask for ask in self.asks if ask.name == name]
+    def requests_to(self, name: str) -> list[Request]:
+        """The requests to one endpoint."""
+        return [request for request in self.requests if request.name == name]
 
     @property
-    def searches(self) -> list[Ask]:
+    def searches(self) -> list[Request]:
         """The searches, in order."""
-        return self.asked(SEARCH.name)
+        return self.requests_to(SEARCH.name)
 
     @property
     def details(self) -> list[str]:
-        """The ids of the jobs whose detail was asked for, in order."""
-        return [ask.path["job_id"] for ask in self.asked(DETAIL.name)]
+        """The ids of the jobs whose detail was requested, in order."""
+        return [request.path["job_id"] for request in self.requests_to(DETAIL.name)]
 
     async def call(
         self,
@@ -92,38 +92,38 @@ class Cloud:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Answer | None:
-        """Answer one call in the endpoint's type, as a transport would."""
+        """Answer one call in the endpoint's type, as the client does."""
         assert not query
-        ask = Ask(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
-        self.asks.append(ask)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        request = Request(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
+        self.requests.append(request)
+        self._concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
-            await asyncio.sleep(0)  # as any real call, this one lets others run
-            error = self.fail(ask)
+            await asyncio.sleep(0)  # lets other tasks run, as a real call does
+            error = self.fail(request)
             if error is not None:
                 raise error
-            self.before(ask)
-            answer = self._answer(ask)
+            self.before_answer(request)
+            answer = self._answer(request)
         finally:
-            self._at_once -= 1
+            self._concurrent -= 1
         if answer is None:
             return None
         return msgspec.json.decode(json.dumps(answer), type=endpoint.answer)
 
-    def _answer(self, ask: Ask) -> object:
-        if ask.name == SEARCH.name:
-            return self._search(ask.body)
-        if ask.name == DETAIL.name:
-            job = self.jobs.get(ask.path["job_id"])
+    def _answer(self, request: Request) -> object:
+        if request.name == SEARCH.name:
+            return self._search(request.body)
+        if request.name == DETAIL.name:
+            job = self.jobs.get(request.path["job_id"])
             if job is None:
                 raise Gone(DETAIL.name, "no such job", status=400, code="ModelArts.2775")
             return job
-        assert ask.name == METRICS.name
-        return self.jobs[ask.path["job_id"]].get("metrics")
+        assert request.name == METRICS.name
+        return self.jobs[request.path["job_id"]].get("metrics")
 
     def _search(self, body: dict[str, Any]) -> object:
-        assert 1 <= body["limit"] <= 50, "trap 2: a search may ask for 50 at the most"
+        assert 1 <= body["limit"] <= 50, "trap 2: a search may request at most 50"
         assert body["sort_by"] == "create_time"
         rows = [job for job in self.jobs.values() if job["metadata"]["workspace_id"] == body["workspace_id"]]
         rows.sort(key=lambda job: job["metadata"]["create_time"], reverse=body["order"] == "desc")
@@ -134,4 +134,4 @@ class Cloud:
         page = rows[begin : begin + body["limit"]]
         if not self.names_workspaces:
             page = [{**job, "metadata": {**job["metadata"], "workspace_id": None}} for job in page]
-        return {"total": 5059, "count": 1, "limit": 1, "offset": 0, "items": page or None}  # trap 3: hearsay
+        return {"total": 5059, "count": 1, "limit": 1, "offset": 0, "items": page or None}  # trap 3: unreliable
