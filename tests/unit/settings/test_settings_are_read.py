@@ -10,8 +10,14 @@ import exporter
 from exporter.settings import Settings, model
 
 ROOT = Path(exporter.__file__).parent
-READERS = sorted((*(ROOT / "app").glob("*.py"), *(ROOT / "commands").glob("*.py")))
-"""All code that may hold settings: the layers below the app get plain values."""
+READERS = [
+    tree
+    for path in sorted(ROOT.rglob("*.py"))
+    if ROOT / "settings" not in path.parents
+    for tree in [ast.parse(path.read_text())]
+    if any(isinstance(node, ast.ImportFrom) and node.module == "exporter.settings" for node in ast.walk(tree))
+]
+"""Modules that use the classes of the settings: the others get plain values."""
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     name: section
@@ -43,9 +49,7 @@ def reads(tree: ast.AST) -> set[tuple[str, str]]:
 def unread(section: type[msgspec.Struct]) -> list[str]:
     """Fields of a section that no code reads."""
     names = {*names_of(section), section.__name__}
-    read = {
-        attribute for path in READERS for owner, attribute in reads(ast.parse(path.read_text())) if owner in names
-    }
+    read = {attribute for tree in READERS for owner, attribute in reads(tree) if owner in names}
     for node in ast.parse(Path(model.__file__).read_text()).body:  # methods of the section
         if isinstance(node, ast.ClassDef) and node.name == section.__name__:
             read |= {attribute for owner, attribute in reads(node) if owner == "self"}
@@ -59,7 +63,8 @@ def test_every_setting_is_read(section: type[msgspec.Struct]) -> None:
     for field in unread(section):
         pytest.fail(
             f"no code reads the setting {section.__name__}.{field}: read it as `{name}.{field}` in exporter/app/ "
-            f"(values of a target: exporter/app/project.py), or delete it from exporter/settings/model.py"
+            f"(values of a target: exporter/app/project.py or exporter/cloud/connect.py), "
+            f"or delete it from exporter/settings/model.py"
         )
 
 
