@@ -45,7 +45,7 @@ def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
     """From 100 up to, but not including, 300: at the timestamps 100 and 200."""
     level = Gauge(GRID)
     level.add(T0 + 100, T0 + 300)
-    level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
+    level.add(T0 + 101, T0 + 199)  # between two timestamps: in no sample
 
     assert level.values() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 

@@ -44,7 +44,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
         ),
-        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="nobody knows"),
+        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="unknown"),
         pytest.param(job(status=S.COMPLETED, submitted_at=T0, started_at=T0), [], id="a run without an end"),
         pytest.param(job(status=S.RUNNING, started_at=T0), [], id="no submission"),
     ],
