@@ -18,7 +18,7 @@ from exporter.cloud.http.errors import (
 )
 from exporter.cloud.probe import PROBE_S, RECHECK_S, FixedSources, ProbedSources
 from exporter.domain.job import Api, Job
-from exporter.domain.source import JobSource, PollResult, Sources, TrackedState
+from exporter.domain.source import JobSource, PollResult, TrackedState
 from exporter.domain.usage import TaskSeries
 from tests.clock import ManualClock
 
@@ -76,7 +76,7 @@ class Cloud:
             raise error
 
 
-def probed(cloud: Cloud, clock: ManualClock) -> Sources:
+def probed(cloud: Cloud, clock: ManualClock) -> ProbedSources:
     return ProbedSources(cloud, make_v1=lambda: Source(Api.V1), make_v2=lambda: Source(Api.V2), clock=clock)
 
 
@@ -87,7 +87,7 @@ def apis(sources: tuple[JobSource, ...]) -> list[str]:
 async def test_fixed_sources_are_returned_unchanged() -> None:
     """`api: v1`, `v2` and `both` send no probe."""
     v1, v2 = Source(Api.V1), Source(Api.V2)
-    sources: Sources = FixedSources((v1, v2))
+    sources = FixedSources((v1, v2))
 
     assert await sources.current() == (v1, v2)
 
