@@ -8,11 +8,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.events import Observed
-from exporter.app.output import Output
-from exporter.app.project import Host, identity, watching
+from exporter.app.project import Host, initial_snapshot, open_poller
+from exporter.app.publisher import Publisher
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.poller import ProjectPoller
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, load
 from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, PROJECT_ID, PROJECT_NAME, SECRET_KEY, USER, Simulator
 from tests.clock import ManualClock
@@ -59,17 +58,16 @@ HERE = Host(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
 
 
 class Rig:
-    """One project's poller, its store and its exposition."""
+    """One project's poller, and its publisher."""
 
     def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings = settings
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.self_metrics = Observed(self.registry)
-        self.store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-        self.output = Output(
-            settings.metrics,
-            initial=self.store.current,
+        self.self_metrics = SelfMetrics(self.registry)
+        self.publisher = Publisher(
+            map(initial_snapshot, settings.targets),
+            metrics=settings.metrics,
             registry=self.registry,
             self_metrics=self.self_metrics,
             clock=clock,
@@ -90,9 +88,9 @@ class Rig:
     def text(self, *, openmetrics: bool = False) -> str:
         """What a scrape would get now."""
         self.clock.turn(1)  # past the quarter of a second for which the live part is used again
-        error = self.output.publish(self.store.current)
+        error = self.publisher.serve(self.publisher.newest)
         assert error is None, error
-        return b"".join(self.output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        return b"".join(self.publisher.body(openmetrics=openmetrics, gzip=False).chunks).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Samples of one name with these labels: the other labels, sorted, to the value."""
@@ -123,8 +121,13 @@ async def rig_for(settings: Settings, clock: ManualClock, *, place: Host = HERE)
     rig = Rig(settings, clock)
     async with AsyncExitStack() as up:
         for target in settings.targets:
-            poller = watching(
-                target, settings, clock=clock, self_metrics=rig.self_metrics, on_change=rig.store.update, place=place
+            poller = open_poller(
+                target,
+                settings,
+                clock=clock,
+                self_metrics=rig.self_metrics,
+                on_change=rig.publisher.update,
+                host=place,
             )
             rig.pollers.append(await up.enter_async_context(poller))
         yield rig

@@ -66,7 +66,7 @@ async def inside(config: Path, *, lifecycle: bool = True) -> AsyncIterator[Insid
                 enable_lifecycle=lifecycle,
                 on_listening=listening.set_result,
             ),
-            wishes=wishes,
+            signals=wishes,
             clock=RealClock(),
         )
     )

@@ -234,7 +234,7 @@ async def test_the_last_minutes_cost_one_call_a_task(clock: ManualClock, api: Ap
 @pytest.mark.parametrize(
     "fault, up_then, up_later, total",
     [
-        pytest.param("echo:", 1, 1, 0, id="refused: its last minutes are not to be had"),
+        pytest.param("echo:", 1, 1, 0, id="refused: final samples unavailable"),
         pytest.param("500:", 0, 1, 29 * 60 * 8, id="broken: asked again"),
         pytest.param("html-502:status=200,", 0, 1, 0, id="unintelligible: told once"),
     ],

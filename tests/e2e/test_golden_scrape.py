@@ -65,7 +65,7 @@ async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
         }
 
     plain = rig.text()
-    openmetrics = b"".join(rig.output.body(openmetrics=True, gzip=False).chunks).decode()
+    openmetrics = b"".join(rig.publisher.body(openmetrics=True, gzip=False).chunks).decode()
     assert samples(plain, parse_text) == samples(openmetrics, parse_openmetrics)
     assert openmetrics.endswith("# EOF\n")
 
