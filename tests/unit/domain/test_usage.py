@@ -1,4 +1,4 @@
-"""From minutes to "now": what one task's series boil down to, and a job as the sum of its tasks."""
+"""Usage: the summary of one task's samples, and the combination of tasks to a job."""
 
 from collections.abc import Sequence
 

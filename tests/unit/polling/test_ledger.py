@@ -16,7 +16,7 @@ DAY_S = 86400.0
 
 
 def a_job(job_id: str = "a", status: JobStatus = JobStatus.RUNNING, **fields: object) -> Job:
-    """Make a job that was submitted a minute before T0 and started at T0, unless told otherwise."""
+    """Make a job that was submitted a minute before T0 and started at T0; `fields` override this."""
     job = Job(job_id=job_id, api=Api.V2, status=status, submitted_at=T0 - 60, started_at=T0)
     return replace(job, **fields)  # type: ignore[arg-type]  # test cases name the fields they need
 
@@ -242,7 +242,7 @@ def test_a_failed_poll_removes_no_job(bench: Bench) -> None:
     assert bench.tracked == {"a": JobStatus.RUNNING}
 
 
-def test_a_deleted_running_job_vanishes_and_counts_as_unknown(bench: Bench) -> None:
+def test_a_deleted_running_job_is_removed_and_counts_as_unknown(bench: Bench) -> None:
     """No poll saw how it ended, so it counts as finished with the status `unknown`."""
     bench.update(a_job())
     bench.update(gone=["a"], at=T0 + 30)
