@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from exporter import log
-from exporter.commands.allocator import settle
+from exporter.commands.allocator import configure_malloc
 from tests.soak.cloud import Churn
 from tests.soak.measure import machine, mean
 from tests.soak.week import DAY_S, Course, Report, Week
@@ -29,7 +29,7 @@ GROWTH = 0.02
 def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
     log.configure("error")
-    settle()  # as the program itself does
+    configure_malloc()  # as the program itself does
     warnings.simplefilter("error")
     forgotten: list[str] = []
     sys.unraisablehook = lambda told: forgotten.append(f"{told.err_msg or ''} {told.exc_value!r}")
