@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -34,6 +35,8 @@ from exporter.polling.visibility import Visibility
 from exporter.settings import Metrics
 from tests.clock import ManualClock
 from tests.fuzz.mutation import mutated
+
+pytestmark = pytest.mark.endurance
 
 Answer = TypeVar("Answer")
 
@@ -75,7 +78,7 @@ class Fickle:
         {endpoint.name: st.lists(mutated(endpoint), min_size=1, max_size=4) for endpoint in ENDPOINTS}
     )
 )
-@settings(deadline=None, max_examples=FEW)
+@settings(max_examples=FEW)
 def test_any_answer_is_survived(bodies: Bodies) -> None:
     """Jobs twice, usage, a sweep, pools twice over bent answers: no defect, both formats parse, all is possible."""
     clock = ManualClock(now=1_763_700_000.0)

@@ -5,7 +5,8 @@ import json
 import math
 
 import msgspec
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -27,6 +28,8 @@ from tests.unit.cloud.account import (
     options,
 )
 from tests.unit.cloud.scripted_server import ScriptedServer, written
+
+pytestmark = pytest.mark.endurance
 
 NOW = 1_700_000_000.0
 
@@ -98,7 +101,6 @@ def credentials(kind: str, url: str) -> Credentials:
 
 
 @given(body=answers(), kind=st.sampled_from(CREDENTIALS), then=st.sampled_from(["close", "close", "reset"]))
-@settings(deadline=None)
 def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
     """One call, answered with these bytes wherever it asks: a page or a CloudError in one line without a secret."""
 
@@ -130,7 +132,6 @@ def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
 
 
 @given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())
-@settings(deadline=None)
 def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band: bool) -> None:
     """Any status with any error body is a success or one CloudError, whose text is one line of bounded length."""
     reply = Response(status=status, headers={}, body=msgspec.json.encode(told))

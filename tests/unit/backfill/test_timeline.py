@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.backfill.timeline import Stretch, course, states
 from exporter.domain.accounting import accelerator_seconds
@@ -54,7 +54,6 @@ def test_moments_become_stretches(past: Job, expected: list[tuple[float, float, 
     assert told(past) == expected
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
     """Whatever the cloud says, a job that is told of at all has one status at each moment from its submission on."""

@@ -182,7 +182,7 @@ def test_breaking_off_leaves_what_was_there(tmp_path: Path) -> None:
     assert not (tmp_path / ".history.om.draft").exists()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     many=jobs,
     samples=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=90),

@@ -110,7 +110,7 @@ snapshots = st.lists(tracked_jobs, max_size=5).map(lambda jobs: snapshot(*jobs))
 
 
 @given(snapshots)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
     """Whatever names strangers chose, both parsers accept the text, read the same series, and none is told twice."""
     rendered = Renderer(
@@ -125,7 +125,7 @@ def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
 
 
 @given(names, names)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_labels_read_back(user: str, name: str) -> None:
     """The labels of a job's info come back exactly as the cloud gave them, but for what has no UTF-8."""
     rendered = Renderer(JOB_FAMILIES, ()).render(snapshot(job(user=user, name=name)))
@@ -181,7 +181,7 @@ def polls(taken: Sequence[Step]) -> Iterator[Snapshot]:
 
 
 @given(steps, st.sampled_from([10**6, 150, 90, 70, 40]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rendering_forgets(taken: Sequence[Step], limit: int) -> None:
     """After any history of jobs coming, changing, moving and going, limit or not, the result is a new renderer's."""
 
@@ -314,7 +314,7 @@ def test_impossible_sample_is_refused(sample: Any) -> None:
 
 
 @given(snapshots)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_asking_all_at_once_tells_what_asking_one_by_one_tells(newest: Snapshot) -> None:
     """A family told in parts is written as if its function were called for each job by itself."""
 

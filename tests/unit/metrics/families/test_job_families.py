@@ -243,7 +243,7 @@ TRACKED = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TRACKED)
 def test_whatever_the_job_its_samples_keep_the_declaration(tracked: TrackedJob) -> None:
     """Label names and order, bounded vocabularies, finite values, ratios in 0-1, and no sample twice: for any job."""
@@ -261,7 +261,7 @@ def test_whatever_the_job_its_samples_keep_the_declaration(tracked: TrackedJob) 
         assert len({tuple(labels.items()) for labels, _ in samples}) == len(samples)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TRACKED)
 def test_a_family_is_pure(tracked: TrackedJob) -> None:
     """Asked twice about the same job, a family says the same, so that kept text stays true."""

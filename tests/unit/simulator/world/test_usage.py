@@ -25,7 +25,7 @@ def usage(made: Job, metric: str = "acc", *, task: int = 0, hours: float = 2.0) 
 
 
 @given(duration_s=st.floats(0, 400_000), seed=st.integers(0, 2**30 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_value_is_a_percentage(duration_s: float, seed: int) -> None:
     """Whatever the seed and however long it runs: as many values as slots, each 0 to 100, idle only if it idles."""
     made = job("")
