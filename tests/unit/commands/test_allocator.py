@@ -9,7 +9,7 @@ import pytest
 MAPPED = """
 import sys
 from exporter.commands.allocator import settle
-from tests.soak.measure import mapped_bytes
+from tests.soak.resources import mapped_bytes
 if sys.argv[1] == "settled":
     settle()
 large = bytes(20 * 2**20)
