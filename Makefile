@@ -30,7 +30,8 @@ test: $(READY) ## every test but those of endurance; five minutes on two cores
 	$(BIN)/pytest $(SERIAL)
 
 endurance: $(READY) ## the long tests (kills, days of accounting, fuzzing, two hours of the soak)
-	$(BIN)/pytest $(PARALLEL) -m endurance
+	$(BIN)/pytest $(PARALLEL) -m "endurance and not serial"
+	$(BIN)/pytest --quiet -m "endurance and serial"
 
 check: lint types contracts drift coverage endurance ## what CI runs
 
@@ -73,7 +74,7 @@ soak: $(READY) ## a simulated week of churn, faults and restarts in a quarter of
 	$(BIN)/python -m tests.soak
 
 image-test: $(READY) ## build the image and run it without privileges
-	$(BIN)/pytest tests/image/test_image.py --quiet
+	$(BIN)/pytest tests/image/test_image.py --quiet -m endurance
 
 audit: $(READY) ## known vulnerabilities of the dependencies; needs the network, never fails
 	@{ $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3' \

@@ -20,8 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers a core: tests that start real programs spend half their time waiting for them."""
-    return 2 * (os.cpu_count() or 1)
+    """One worker more than cores: tests that start real programs wait for them much of the time."""
+    return 1 + (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

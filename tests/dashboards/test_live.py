@@ -35,6 +35,8 @@ from tests.dashboards.reading import (
     variables,
 )
 
+pytestmark = pytest.mark.serial
+
 PATIENCE_S = 45.0
 """How long the world may take until there is something to see in every panel; it is waited for, not slept."""
 CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95", "objective": "60"}

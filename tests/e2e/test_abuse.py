@@ -111,6 +111,7 @@ async def scrape(exporter: ServeProcess) -> None:
         assert "modelarts_up" in await answer.text()
 
 
+@pytest.mark.serial
 async def test_scrapes_go_on_under_a_crowd(exporter: ServeProcess) -> None:
     """With any number of useless connections each scrape is answered, and memory and open files stay bounded."""
     await scrape(exporter)

@@ -167,6 +167,7 @@ def sums_of_job_series(harness: Harness) -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.endurance
 async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> None:
     """Totals equal the ground truth to the second: held, idle and lost time, waits, runs and recoveries."""
     clock = ManualClock()

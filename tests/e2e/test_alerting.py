@@ -39,7 +39,7 @@ SILENT = (
     "running",
 )
 
-pytestmark = pytest.mark.timeout(400)  # the first test runs the scenario
+pytestmark = [pytest.mark.endurance, pytest.mark.serial, pytest.mark.timeout(400)]  # the first test runs the scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

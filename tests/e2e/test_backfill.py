@@ -185,6 +185,7 @@ def true_samples(job: Job) -> dict[float, float]:
     }
 
 
+@pytest.mark.endurance
 async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulator, tmp_path: Path) -> None:
     """SIGKILL at five points: the sixth run continues, repeats few calls, and writes the same bytes."""
     flags = (*period(), "--step=30m")

@@ -6,6 +6,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from exporter.metrics.exposition.exposition import Exposition
 from exporter.polling.poller import ProjectPoller
 from exporter.simulator import Options, Simulator
@@ -15,6 +17,7 @@ from tests.soak.run import Soak, SoakOptions
 from tests.soak.simulator_server import HOUR_S, Churn
 
 
+@pytest.mark.endurance
 async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
     """Totals equal the ground truth, no counter decreases, no file, socket or task is left, no error is unhandled."""
     options = SoakOptions(

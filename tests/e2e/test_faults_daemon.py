@@ -118,6 +118,7 @@ def secrets(cloud: Simulator) -> tuple[str, ...]:
     return (ACCESS_KEY, SECRET_KEY, PASSWORD, SECRET_MARKER, POD_IDENTITY_TOKEN, *issued, *temporary)
 
 
+@pytest.mark.endurance
 async def test_every_fault_at_once(faulty_cloud: Simulator, closed_port: int, tmp_path: Path) -> None:
     """The daemon keeps serving, only the healthy target is up, and at debug level no output contains a secret."""
     config = tmp_path / "config.yaml"

@@ -56,6 +56,7 @@ async def watch_and_kill(
 
 
 @pytest.mark.timeout(600)  # sixteen starts of a process, on a machine that may be busy
+@pytest.mark.endurance
 async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     """After 16 kills, half of them during a write of the state, the totals equal the ground truth.
 

@@ -7,9 +7,12 @@ import socket
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.e2e.endurance import ServeProcess, document, exported_totals, serve_process, write
+
+pytestmark = pytest.mark.serial
 
 CLIENTS = 8
 JOBS = 1_500

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
 from exporter.backfill.gather import Period, Reader
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
@@ -62,6 +64,7 @@ async def peak_of(jobs: int, root: Path) -> int:
     return peak
 
 
+@pytest.mark.endurance
 async def test_five_times_the_history_needs_the_same_memory(tmp_path: Path) -> None:
     """What 2000 jobs need at most above 400, over a backfill's whole work, is under 300 bytes a job."""
     await peak_of(100, tmp_path)  # what is made once: decoders, label memories
