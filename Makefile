@@ -9,6 +9,9 @@ PARALLEL := --quiet --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 MOST := $(PARALLEL) -m "not endurance and not serial"
 SERIAL := --quiet -m "serial and not endurance"
 
+# The tests start hundreds of processes. Without cached bytecode each of them compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test endurance check lint types contracts drift coverage generate bench fuzz soak image-test audit lock wheel clean
 

@@ -22,7 +22,7 @@ from exporter.domain.usage import JobUsage
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
 from exporter.metrics.exposition.exposition import Exposition
 from exporter.metrics.exposition.family import Family, Type
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from exporter.metrics.exposition.renderer import Renderer
 
 PROJECT = "vision"
@@ -100,7 +100,7 @@ class Reference:
             Type.COUNTER: CounterMetricFamily,
             Type.INFO: InfoMetricFamily,
         }
-        identity = [label.name for label in IDENTITY[family.subject]]
+        identity = [label.name for label in IDENTITY_LABELS[family.subject]]
         self_metrics = [label.name for label in family.labels]
         metric = kinds[family.type](
             family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else self_metrics)]

@@ -3,7 +3,6 @@ import os
 import hypothesis
 import pytest
 
-from exporter.cloud.http.retry import silence_instrumentation
 from tests.clock import ManualClock
 
 # A busy machine pauses a test for longer than any deadline that is worth having, so no example has one.
@@ -27,12 +26,6 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run unit tests last: their modules are short, so that all workers end at about the same time."""
     items.sort(key=lambda item: item.path.is_relative_to(item.config.rootpath / "tests/unit"))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def quiet_stamina() -> None:
-    """Silence stamina before any test retries, as each command does: it would count in everybody's registry."""
-    silence_instrumentation()
 
 
 @pytest.fixture

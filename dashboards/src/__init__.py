@@ -1,1 +1,1 @@
-"""Dashboards as Python: one module a board, the rest is the frame they share. See `docs/dashboards.md`."""
+"""Dashboards as Python: one module for each board, and the modules they share. See `docs/dashboards.md`."""

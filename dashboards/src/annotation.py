@@ -1,4 +1,4 @@
-"""Marks on the time axis."""
+"""Annotations on the time axis."""
 
 from grafana_foundation_sdk.models import dashboard as model
 
@@ -7,8 +7,8 @@ from .promql import FAILED, JOB, STATUS, Scope
 from .variable import DATASOURCE
 
 
-class Mark(model.AnnotationQuery):
-    """A mark whose value is its time in milliseconds; Grafana knows more of it than the SDK's model does."""
+class Annotation(model.AnnotationQuery):
+    """An annotation at a time in milliseconds, which is the value of its query."""
 
     def __init__(self, *, name: str, expr: str, colour: str, title: str, text: str) -> None:
         super().__init__(name=name, datasource=DATASOURCE, enable=True, icon_color=colour, expr=expr)
@@ -16,7 +16,7 @@ class Mark(model.AnnotationQuery):
         self._text = text
 
     def to_json(self) -> dict[str, object]:
-        """Add what the Prometheus data source reads beside the model's own fields."""
+        """Add the keys that the Prometheus data source reads and the SDK's model does not have."""
         return super().to_json() | {
             "step": "60s",
             "useValueForTime": True,
@@ -25,11 +25,11 @@ class Mark(model.AnnotationQuery):
         }
 
 
-def failures(scope: Scope) -> Mark:
-    """Mark each job that failed or was lost, at its end."""
-    ended = scope.one("modelarts_training_job_end_timestamp_seconds")
-    failed = scope.told(scope.one(STATUS, "status", status=FAILED), "job_name", "user")
-    return Mark(
+def failures(scope: Scope) -> Annotation:
+    """Annotate each job that failed or was lost, at its end."""
+    ended = scope.dedup("modelarts_training_job_end_timestamp_seconds")
+    failed = scope.join_info(scope.dedup(STATUS, "status", status=FAILED), "job_name", "user")
+    return Annotation(
         name="Failures",
         expr=f"{failed}\n* on ({JOB}) group_left ()\n(1000 * {ended})",
         colour=RED,
@@ -38,11 +38,11 @@ def failures(scope: Scope) -> Mark:
     )
 
 
-def restarts(scope: Scope) -> Mark:
-    """Mark each start of an exporter."""
-    return Mark(
+def restarts(scope: Scope) -> Annotation:
+    """Annotate each start of an exporter."""
+    return Annotation(
         name="Exporter starts",
-        expr=f"1000 * ({scope.ours('process_start_time_seconds')})",
+        expr=f"1000 * ({scope.of_exporters('process_start_time_seconds')})",
         colour=BLUE,
         title="Exporter started",
         text="{{instance}}",

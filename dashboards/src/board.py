@@ -1,15 +1,15 @@
-"""A board: its panels laid out in rows, its variables, marks and links; and how it becomes a file."""
+"""A board: its panels in rows, its variables, annotations and links, and its JSON."""
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
 from . import link
-from .annotation import Mark
+from .annotation import Annotation
 from .variable import Variable
 
 _WIDTH = 24
@@ -17,7 +17,7 @@ _WIDTH = 24
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading, from left to right and then down; those side by side should be of one height."""
+    """Panels under a heading, from left to right and then down. Panels in one line should have the same height."""
 
     title: str
     panels: Sequence[model.Panel]
@@ -26,28 +26,29 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """One dashboard. The uid is its address and the name of its file."""
+    """One dashboard. Its uid is also its address in Grafana and the name of its file."""
 
     uid: str
     title: str
-    about: str
+    description: str
     variables: Sequence[Variable]
     rows: Sequence[Row]
-    marks: Sequence[Mark] = ()
+    annotations: Sequence[Annotation] = ()
     time_from: str = "now-6h"
-    keywords: Sequence[str] = field(default_factory=tuple)
 
     def build(self) -> model.Dashboard:
-        """Put it together. Raises ValueError when two panels have one title: their ids come from it."""
-        panels = _laid_out(self.rows)
-        ids = [panel.id_val for panel in _every(panels)]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"{self.uid}: two panels would have one id; give them other titles")
+        """Build the model. Raises ValueError when panels have the same title: panel ids are hashes of titles."""
+        panels = _layout(self.rows)
+        titles = [panel.title for panel in _flatten(panels)]
+        ids = [panel.id_val for panel in _flatten(panels)]
+        same = sorted({str(title) for title, id_val in zip(titles, ids, strict=True) if ids.count(id_val) > 1})
+        if same:
+            raise ValueError(f"board {self.uid}: panels have the same title or id; give them other titles: {same}")
         return model.Dashboard(
             uid=self.uid,
             title=self.title,
-            description=self.about,
-            tags=[link.TAG, *self.keywords],
+            description=self.description,
+            tags=[link.TAG],
             timezone="browser",
             editable=False,
             graph_tooltip=model.DashboardCursorSync.CROSSHAIR,
@@ -56,16 +57,16 @@ class Board:
             refresh="1m",
             panels=panels,
             templating=model.DashboardDashboardTemplating(list_val=[each.build() for each in self.variables]),
-            annotations=model.AnnotationContainer(list_val=[*self.marks]),
-            links=[link.between_boards().build()],
+            annotations=model.AnnotationContainer(list_val=[*self.annotations]),
+            links=[link.to_all_boards().build()],
         )
 
     def render(self) -> str:
-        """Make the text of its file; the same board always makes the same text."""
+        """Return the text of its JSON file; the same board always gives the same text."""
         return json.dumps(self.build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _laid_out(rows: Iterable[Row]) -> list[model.Panel | model.RowPanel]:
+def _layout(rows: Iterable[Row]) -> list[model.Panel | model.RowPanel]:
     found: list[model.Panel | model.RowPanel] = []
     y = 0
     for row in rows:
@@ -77,7 +78,7 @@ def _laid_out(rows: Iterable[Row]) -> list[model.Panel | model.RowPanel]:
             panels=[],
         )
         found.append(heading)
-        y = _flow(row.panels, y=y + 1)
+        y = _place(row.panels, y=y + 1)
         if row.collapsed:
             heading.panels = list(row.panels)
         else:
@@ -85,8 +86,8 @@ def _laid_out(rows: Iterable[Row]) -> list[model.Panel | model.RowPanel]:
     return found
 
 
-def _flow(panels: Iterable[model.Panel], *, y: int) -> int:
-    """Give each panel its place; return where the next row may begin."""
+def _place(panels: Iterable[model.Panel], *, y: int) -> int:
+    """Set position and id of each panel; return the y of the next row."""
     x = height = 0
     for panel in panels:
         at = panel.grid_pos or model.GridPos()
@@ -100,11 +101,11 @@ def _flow(panels: Iterable[model.Panel], *, y: int) -> int:
 
 
 def _id(kind: str, title: str) -> int:
-    """Number that a panel keeps whatever is added around it, because links and alerts name panels by it."""
+    """Return an id that does not depend on other panels, because links and alerts refer to panels by id."""
     return zlib.crc32(f"{kind} {title}".encode()) % 1_000_000 + 1
 
 
-def _every(panels: Iterable[model.Panel | model.RowPanel]) -> Iterable[model.Panel | model.RowPanel]:
+def _flatten(panels: Iterable[model.Panel | model.RowPanel]) -> Iterator[model.Panel | model.RowPanel]:
     for panel in panels:
         yield panel
         if isinstance(panel, model.RowPanel) and panel.collapsed:

@@ -1,4 +1,4 @@
-"""Every board once, in the order an operator meets them."""
+"""All boards, in the order of `docs/dashboards.md`. `dashboards/generate.py` writes one file for each."""
 
 from . import exporter_health, fleet, job, jobs, pools, queue, users, waste
 from .board import Board

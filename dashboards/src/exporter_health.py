@@ -1,29 +1,30 @@
-"""Exporter: is data coming, how old is it, how much is asked of the cloud, what refused, what does it cost."""
+"""Exporter: age of the data, API calls and their outcomes, and resource usage of the exporter."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
+from .accelerator_hours import HELD
 from .board import Board, Row
-from .card_hours import HELD
-from .palette import AGE_S, NONE_IS_GOOD, PLAIN, Thresholds
-from .panel import SCREENFUL, Column, Head, Query, graph, number, rows
+from .palette import AGE_S, NEUTRAL, ZERO_IS_GOOD, Thresholds
+from .panel import MAX_SERIES, Column, PanelOptions, Query, stat_panel, table_panel, time_series_panel
 from .promql import BUILD_INFO, SCRAPE_LABELS, Scope, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project"}))
 
 REQUESTS = "modelarts_exporter_api_requests_total"
-ANSWERS = ("ok", "gone", "unsupported")
-"""Outcomes that are answers; all others are trouble."""
-TROUBLE = vocabulary(REQUESTS, "outcome", without=ANSWERS)
+SUCCESSFUL = ("ok", "gone", "unsupported")
+"""Outcomes with a successful response; all others are failures."""
+FAILED_OUTCOMES = vocabulary(REQUESTS, "outcome", without=SUCCESSFUL)
 
 _EXPORTER = ", ".join(SCRAPE_LABELS)
 
 
 def _rate(name: str, *, by: str = "", outcome: tuple[str, ...] = ()) -> str:
-    """Events each second over all replicas: each spends quota, so here they add up."""
+    """Return a rate, summed over all replicas, because the calls of each replica use quota."""
     grouped = f" by ({by})" if by else ""
     ranged = (
-        SCOPE.series(name, over="$__rate_interval", outcome=outcome)
+        SCOPE.selector(name, over="$__rate_interval", outcome=outcome)
         if outcome
-        else SCOPE.series(name, over="$__rate_interval")
+        else SCOPE.selector(name, over="$__rate_interval")
     )
     return f"sum{grouped} (rate({ranged}))"
 
@@ -35,37 +36,38 @@ def _quantile(quantile: float, name: str, *, by: str = "") -> str:
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Exporters down",
-                about="Scrape targets that were exporters of ours within a day and do not answer Prometheus now.",
+                description="Scrape targets that were exporters within the last day and that Prometheus cannot "
+                "scrape now.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="no exporter",
             ),
-            Query(f"count(({SCOPE.ours('up')}) == 0)\nor\n0 * count({SCOPE.ours('up')})"),
+            Query(f"count(({SCOPE.of_exporters('up')}) == 0)\nor\n0 * count({SCOPE.of_exporters('up')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Projects failing",
-                about="Projects for which the newest jobs poll of at least one exporter failed.",
+                description="Projects for which the newest jobs poll of at least one exporter failed.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
             Query(
-                f"count(min by (cluster, project) ({SCOPE.series('modelarts_up')}) == 0)\nor\n"
-                f"0 * count({SCOPE.series('modelarts_up')})"
+                f"count(min by (cluster, project) ({SCOPE.selector('modelarts_up')}) == 0)\nor\n"
+                f"0 * count({SCOPE.selector('modelarts_up')})"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Oldest data",
-                about="Age of the newest complete look at the jobs, for the project that is worst off. Red from five "
-                "minutes, when job series are withdrawn by default.",
+                description="Time since the last successful jobs poll, for the project with the oldest data. Red "
+                "from five minutes, when job series are withdrawn by default.",
                 unit="s",
                 width=3,
                 height=4,
@@ -75,88 +77,90 @@ NOW = Row(
             ),
             Query(
                 "max(time() - "
-                + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs")
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", collector="jobs")
                 + ")"
             ),
         ),
-        number(
-            Head(
-                title="Circuits open",
-                about="Projects of which calls are held back: after refused credentials, so that the key is not "
-                "locked, or after failures in a row. The outcomes of the calls say why.",
+        stat_panel(
+            PanelOptions(
+                title="Open circuits",
+                description="Projects with an open circuit: no calls are sent except trial calls, after rejected "
+                "credentials (so that the key is not locked) or after repeated failures. The outcomes of the calls "
+                "give the cause.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
-            Query(f"sum({SCOPE.one('modelarts_exporter_circuit_open', 'project')})"),
+            Query(f"sum({SCOPE.dedup('modelarts_exporter_circuit_open', 'project')})"),
         ),
-        number(
-            Head(
-                title="Throttled in the hour",
-                about="How often the cloud told the exporters to slow down within the last hour. When it keeps "
-                "growing, lower rate_limit of the target or lengthen its intervals.",
+        stat_panel(
+            PanelOptions(
+                title="Throttled calls (1 h)",
+                description="How often the API throttled the exporters in the last hour. If it keeps growing, lower "
+                "rate_limit of the target or lengthen its intervals.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (100, palette.RED))),
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_throttled_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_throttled_total', over='1h')}))"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Settings",
-                about="Whether the newest reload of the settings worked with every exporter, and the newest look at "
-                "the web configuration where there is one. Refused: the old ones are still in force.",
+                description="Whether the last reload of the settings succeeded on every exporter, and the last "
+                "reload of the web configuration where there is one. If it was rejected, the old settings are still "
+                "active.",
                 unit="none",
                 width=3,
                 height=4,
             ),
             Query(
-                f"min({SCOPE.series('modelarts_exporter_config_last_reload_successful')})\n"
-                f"* (min({SCOPE.series('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
+                f"min({SCOPE.selector('modelarts_exporter_config_last_reload_successful')})\n"
+                f"* (min({SCOPE.selector('modelarts_exporter_web_config_last_reload_successful')}) or vector(1))"
             ),
-            words=palette.words({1: ("in force", palette.GREEN), 0: ("REFUSED", palette.RED)}),
+            mappings=palette.value_mappings({1: ("loaded", palette.GREEN), 0: ("REJECTED", palette.RED)}),
         ),
-        number(
-            Head(
-                title="Series left out",
-                about="Series that were left out within the last hour because metrics.max_series_per_project was "
-                "reached. Anything but zero: jobs are missing from every other board.",
+        stat_panel(
+            PanelOptions(
+                title="Dropped series (1 h)",
+                description="Series dropped in the last hour because metrics.max_series_per_project was reached. If "
+                "this is not zero, jobs are missing from all other boards.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_series_dropped_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_series_dropped_total', over='1h')}))"),
         ),
-        number(
-            Head(
-                title="Publish failures",
-                about="What could not be rendered within the last hour. Anything but zero is a bug: please report "
-                "it.",
+        stat_panel(
+            PanelOptions(
+                title="Publish failures (1 h)",
+                description="Snapshots that could not be rendered in the last hour. If this is not zero, it is a "
+                "bug: please report it.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
             ),
-            Query(f"sum(increase({SCOPE.series('modelarts_exporter_publish_failures_total', over='1h')}))"),
+            Query(f"sum(increase({SCOPE.selector('modelarts_exporter_publish_failures_total', over='1h')}))"),
         ),
     ),
 )
 
 DATA = Row(
-    "Is data coming?",
+    "Age of data",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Age of data",
-                about="Time since the last complete success, by project and collector. A saw-tooth as high as the "
-                "interval is healthy; a slope is a collector that fails. A sweep is rare, so its age is long: it is "
-                "not drawn.",
+                description="Time since the last successful poll, by project and collector. A saw-tooth as high as "
+                "the polling interval is healthy; a rising line is a collector that fails. The sweep is not shown, "
+                "because it is rare.",
                 unit="s",
                 width=12,
                 height=8,
@@ -164,8 +168,8 @@ DATA = Row(
                 decimals=0,
             ),
             Query(
-                f"topk({SCREENFUL}, time() - "
-                + SCOPE.one(
+                f"topk({MAX_SERIES}, time() - "
+                + SCOPE.dedup(
                     "modelarts_collector_last_success_timestamp_seconds",
                     "collector",
                     collector=("jobs", "usage", "pools"),
@@ -174,40 +178,41 @@ DATA = Row(
                 "{{project}} {{collector}}",
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Poll duration",
-                about="How long the newest poll of each collector took, good or bad. Near its interval data comes "
-                "late; near collection.timeout (30 s by default) it is being cut off.",
+                description="Duration of the newest poll of each collector, whether it succeeded or failed. Near "
+                "the polling interval, data is late; at collection.timeout (30 s by default) polls are cancelled.",
                 unit="s",
                 width=12,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((30, palette.RED),)),
             ),
             Query(
-                f"topk({SCREENFUL}, {SCOPE.one('modelarts_collector_duration_seconds', 'collector')})",
+                f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_collector_duration_seconds', 'collector')})",
                 "{{project}} {{collector}}",
             ),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Collectors",
-                about="The newest poll of each collector of each project, by exporter. Off: the API refuses what the "
-                "collector of pools asks for, which is no failure; it asks again every hour.",
+                description="The newest poll of each collector of each project, by exporter. Disabled: the API "
+                "rejects the calls of the pools collector, which is not a failure; the exporter tries again every "
+                "hour.",
                 unit="none",
                 width=24,
                 height=8,
             ),
             {
                 "D": f"max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_enabled")
+                + SCOPE.selector("modelarts_collector_enabled")
                 + ")",
-                "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.series("modelarts_collector_up") + ")",
+                "A": f"max by ({_EXPORTER}, project, collector) (" + SCOPE.selector("modelarts_collector_up") + ")",
                 "B": f"time() - max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_last_success_timestamp_seconds")
+                + SCOPE.selector("modelarts_collector_last_success_timestamp_seconds")
                 + ")",
                 "C": f"max by ({_EXPORTER}, project, collector) ("
-                + SCOPE.series("modelarts_collector_duration_seconds")
+                + SCOPE.selector("modelarts_collector_duration_seconds")
                 + ")",
             },
             (
@@ -216,17 +221,17 @@ DATA = Row(
                 Column(title="Exporter", label="instance"),
                 Column(title="Scrape job", label="job"),
                 Column(
-                    title="Asked",
+                    title="Enabled",
                     value="D",
-                    words=palette.words({1: ("yes", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("DISABLED", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="A",
-                    words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("ok", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Last success", value="B", unit="s", decimals=0),
-                Column(title="Took", value="C", unit="s"),
+                Column(title="Since last success", value="B", unit="s", decimals=0),
+                Column(title="Duration", value="C", unit="s"),
             ),
             sort_by="Newest poll",
             descending=False,
@@ -235,70 +240,72 @@ DATA = Row(
 )
 
 MISSING = Row(
-    "What the sums miss",
+    "Missing in totals",
     (
-        number(
-            Head(
-                title="Jobs of unknown size",
-                about="Active jobs of which no answer of the cloud tells how many accelerators they have: sums, "
-                "card-hours and costs are short by theirs. Pools of CPUs in which the cloud masks what a job asks "
-                "for count here too.",
+        stat_panel(
+            PanelOptions(
+                title="Jobs with unknown accelerators",
+                description="Active jobs whose number of accelerators is in no API response: totals, "
+                "accelerator-hours and costs exclude them. Jobs in CPU pools count too if the API does not return "
+                "what they request.",
                 unit="none",
                 width=6,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum({SCOPE.one('modelarts_training_accelerators_unknown_jobs', 'pool_id')})"),
+            Query(f"sum({SCOPE.dedup('modelarts_training_accelerators_unknown_jobs', 'pool_id')})"),
         ),
-        number(
-            Head(
-                title="Collectors off",
-                about="Collectors that are off because the API refuses what they ask for; only that of pools can be. "
-                "What they would tell is missing, and the board of pools empty, for those projects.",
+        stat_panel(
+            PanelOptions(
+                title="Disabled collectors",
+                description="Collectors that are disabled because the API rejects their calls. Only the pools "
+                "collector can be disabled. For these projects its metrics are missing, and the board Pools is "
+                "empty.",
                 unit="none",
                 width=6,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
-            Query(f"sum(1 - {SCOPE.one('modelarts_collector_enabled', 'collector')})"),
+            Query(f"sum(1 - {SCOPE.dedup('modelarts_collector_enabled', 'collector')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Prices",
-                about="Entries of the price list in the settings of the exporters. None is fine: then boards show "
-                "card-hours and no costs.",
+                description="Entries of the price list in the settings of the exporters. Without a price list, "
+                "boards show accelerator-hours and no costs.",
                 unit="none",
                 width=6,
                 height=4,
                 no_value="no price list",
             ),
-            Query(f"count({SCOPE.one('modelarts_accelerator_price', 'flavor', 'accelerator_model', 'currency')})"),
+            Query(f"count({SCOPE.dedup('modelarts_accelerator_price', 'flavor', 'accelerator_model', 'currency')})"),
         ),
-        number(
-            Head(
-                title="Users counted together",
-                about="Projects in which, within the chosen time, more users held accelerators than the setting "
-                "metrics.max_users_per_project: the card-hours of those beyond it are counted as `_other`.",
+        stat_panel(
+            PanelOptions(
+                title="Projects with users under _other",
+                description="Projects in which more users than metrics.max_users_per_project held accelerators in "
+                "the selected time range. The accelerator-hours of the other users are counted as `_other`.",
                 unit="none",
                 width=6,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
             ),
             Query(
-                f"count({SCOPE.grown(HELD, over='$__range', user='_other')} > 0)\nor\n"
-                f"0 * count({SCOPE.series('modelarts_up')})"
+                f"count({SCOPE.increase(HELD, over='$__range', user='_other')} > 0)\nor\n"
+                f"0 * count({SCOPE.selector('modelarts_up')})"
             ),
         ),
     ),
 )
 
-CLOUD = Row(
-    "What is asked of the cloud",
+API_CALLS = Row(
+    "API calls",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Calls by operation",
-                about="HTTP calls each second, over all exporters: each spends quota. The ten busiest operations.",
+                description="API calls per second, summed over all exporters, because each call uses quota. The ten "
+                "operations with the most calls.",
                 unit="reqps",
                 width=8,
                 height=8,
@@ -306,11 +313,11 @@ CLOUD = Row(
             Query(f"topk(10, {_rate(REQUESTS, by='operation')} > 0)", "{{operation}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Calls by outcome",
-                about="HTTP calls each second by how they ended. `gone` and `unsupported` are answers; every other "
-                "colour than green is trouble.",
+                description="API calls per second by outcome. `gone` and `unsupported` are successful responses; "
+                "every colour other than green is a failure.",
                 unit="reqps",
                 width=8,
                 height=8,
@@ -323,45 +330,46 @@ CLOUD = Row(
                 "unsupported": "light-green",
                 "unreachable": palette.RED,
                 "throttled": palette.YELLOW,
-                "broken": "dark-red",
+                "server_error": "dark-red",
                 "denied": "purple",
                 "refused": palette.ORANGE,
-                "unintelligible": "dark-orange",
-                "paused": palette.GREY,
+                "invalid_response": "dark-orange",
+                "circuit_open": palette.GREY,
             },
         ),
-        graph(
-            Head(
-                title="Share of calls in trouble",
-                about="Calls that ended in trouble, calls that were repeated, and calls that were throttled, over "
-                "all calls. Repeats rise long before a poll fails.",
+        time_series_panel(
+            PanelOptions(
+                title="Share of failed calls",
+                description="Failed calls, retries, and throttled calls, each divided by all calls. Retries rise "
+                "long before a poll fails.",
                 unit="percentunit",
                 width=8,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED))),
             ),
-            Query(f"{_rate(REQUESTS, outcome=TROUBLE)}\n/\n{_rate(REQUESTS)}", "trouble"),
-            Query(f"{_rate('modelarts_exporter_api_retries_total')}\n/\n{_rate(REQUESTS)}", "repeated"),
+            Query(f"{_rate(REQUESTS, outcome=FAILED_OUTCOMES)}\n/\n{_rate(REQUESTS)}", "failed"),
+            Query(f"{_rate('modelarts_exporter_api_retries_total')}\n/\n{_rate(REQUESTS)}", "retried"),
             Query(f"{_rate('modelarts_exporter_throttled_total')}\n/\n{_rate(REQUESTS)}", "throttled"),
-            colours={"trouble": palette.RED, "repeated": palette.BLUE, "throttled": palette.YELLOW},
+            colours={"failed": palette.RED, "retried": palette.BLUE, "throttled": palette.YELLOW},
         ),
-        graph(
-            Head(
-                title="Latency of the cloud",
-                about="How long calls took, from connecting to the last byte: median, 95 % and 99 %, all outcomes.",
+        time_series_panel(
+            PanelOptions(
+                title="API latency",
+                description="Duration of API calls from the connection to the last byte: p50, p95 and p99, all "
+                "outcomes.",
                 unit="s",
                 width=8,
                 height=8,
             ),
             *(
                 Query(_quantile(quantile, "modelarts_exporter_api_request_duration_seconds_bucket"), legend)
-                for quantile, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
+                for quantile, legend in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
             ),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Slowest operations",
-                about="The 95th percentile of the ten slowest operations.",
+                description="Latency p95 of the ten slowest operations.",
                 unit="s",
                 width=8,
                 height=8,
@@ -373,21 +381,22 @@ CLOUD = Row(
                 "{{operation}}",
             ),
         ),
-        graph(
-            Head(
-                title="Not understood",
-                about="Values of the cloud that the exporter does not know or that are impossible, within an hour, "
-                "by field: the ten most frequent. Growth after an update of the cloud calls for one of the exporter.",
+        time_series_panel(
+            PanelOptions(
+                title="Unknown values (1 h)",
+                description="Values in API responses that the exporter does not know or that are impossible, in the "
+                "hour before each point, by field: the ten most frequent. If they increase after a change of the "
+                "API, update the exporter.",
                 unit="none",
                 width=8,
                 height=8,
-                thresholds=PLAIN,
+                thresholds=NEUTRAL,
                 decimals=0,
-                no_value="everything is understood",
+                no_value="no unknown values",
             ),
             Query(
                 "topk(10, sum by (field) (increase("
-                + SCOPE.series("modelarts_exporter_unknown_values_total", over="1h")
+                + SCOPE.selector("modelarts_exporter_unknown_values_total", over="1h")
                 + ")))",
                 "{{field}}",
             ),
@@ -395,72 +404,75 @@ CLOUD = Row(
     ),
 )
 
-COST = Row(
-    "What it costs",
+RESOURCES = Row(
+    "Resource usage",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Series served",
-                about="Series of each project's jobs, tasks and counts, the twenty largest projects. Compare with "
-                "metrics.max_series_per_project (100 000 by default) before the limit bites.",
+                description="Series of jobs, tasks and totals by project, the twenty largest projects. Above "
+                "metrics.max_series_per_project (100 000 by default) series are dropped.",
                 unit="short",
                 width=8,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((80_000, palette.YELLOW), (100_000, palette.RED))),
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_series', 'project')})", "{{project}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_exporter_series', 'project')})", "{{project}}"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Tracked jobs",
-                about="Jobs held in memory: active ones, finished ones for the retention, and hidden ones.",
+                description="Jobs in memory: active jobs, finished jobs within the retention, and jobs hidden by a "
+                "filter.",
                 unit="short",
                 width=8,
                 height=8,
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.one('modelarts_exporter_tracked_jobs')})", "{{project}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.dedup('modelarts_exporter_tracked_jobs')})", "{{project}}"),
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Memory",
-                about="Resident memory of each exporter. Expect 70 MB and 3 kB for each tracked job; a slope that "
-                "does not follow the tracked jobs is a leak.",
+                description="Resident memory of each exporter. About 70 MB plus 3 kB for each tracked job is "
+                "normal; growth without more tracked jobs is a leak.",
                 unit="bytes",
                 width=8,
                 height=8,
             ),
-            Query(f"topk({SCREENFUL}, {SCOPE.ours('process_resident_memory_bytes')})", "{{instance}}"),
+            Query(f"topk({MAX_SERIES}, {SCOPE.of_exporters('process_resident_memory_bytes')})", "{{instance}}"),
         ),
-        graph(
-            Head(
-                title="CPU of the process",
-                about="CPUs each exporter uses; a poll costs about a millisecond for each job that changed.",
+        time_series_panel(
+            PanelOptions(
+                title="CPU of the exporter",
+                description="CPUs that each exporter uses. A poll needs about a millisecond for each changed job.",
                 unit="short",
                 width=8,
                 height=8,
             ),
             Query(
-                f"topk({SCREENFUL}, " + SCOPE.ours("process_cpu_seconds_total", rate_over="$__rate_interval") + ")",
+                f"topk({MAX_SERIES}, "
+                + SCOPE.of_exporters("process_cpu_seconds_total", rate_over="$__rate_interval")
+                + ")",
                 "{{instance}}",
             ),
         ),
-        graph(
-            Head(
-                title="Rendering",
-                about="How long it took to render, join and compress a snapshot: median and 99 %. Scrapes never wait "
-                "for it.",
+        time_series_panel(
+            PanelOptions(
+                title="Render duration",
+                description="Time to render, join and compress a snapshot: p50 and p99. Scrapes do not wait for it.",
                 unit="s",
                 width=8,
                 height=8,
             ),
-            Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "median"),
-            Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "99 %"),
+            Query(_quantile(0.5, "modelarts_exporter_render_duration_seconds_bucket"), "p50"),
+            Query(_quantile(0.99, "modelarts_exporter_render_duration_seconds_bucket"), "p99"),
         ),
-        graph(
-            Head(
-                title="Age of the snapshot",
-                about="How long ago what is served was put together. It is renewed after every poll, good or bad: an "
-                "age well above the shortest interval means that the exporter itself stands still.",
+        time_series_panel(
+            PanelOptions(
+                title="Snapshot age",
+                description="Time since the served snapshot was made. Every poll makes a new one, whether it "
+                "succeeds or fails: an age well above the shortest polling interval means that the exporter is "
+                "stuck.",
                 unit="s",
                 width=8,
                 height=8,
@@ -468,31 +480,31 @@ COST = Row(
                 decimals=0,
             ),
             Query(
-                f"topk({SCREENFUL}, time() - {SCOPE.series('modelarts_exporter_snapshot_timestamp_seconds')})",
+                f"topk({MAX_SERIES}, time() - {SCOPE.selector('modelarts_exporter_snapshot_timestamp_seconds')})",
                 "{{instance}}",
             ),
         ),
     ),
 )
 
-WHICH = Row(
-    "Which exporters, which credentials",
+EXPORTERS = Row(
+    "Exporters and credentials",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Exporters",
-                about="Each exporter process that has answered, with its version, and whether and how long ago the "
-                "state file was written that carries its counters over a restart; without state.file there is none.",
+                description="Each exporter process that was scraped, with its version, and when it last wrote its "
+                "state file, which keeps its counters over a restart. Without state.file the last columns are empty.",
                 unit="none",
                 width=12,
                 height=6,
             ),
             {
-                "A": f"max by ({_EXPORTER}, version, python) ({SCOPE.series(BUILD_INFO)})",
-                "B": f"max by ({_EXPORTER}) (time() - ({SCOPE.ours('process_start_time_seconds')}))",
-                "C": f"min by ({_EXPORTER}) ({SCOPE.series('modelarts_exporter_state_last_write_successful')})",
+                "A": f"max by ({_EXPORTER}, version, python) ({SCOPE.selector(BUILD_INFO)})",
+                "B": f"max by ({_EXPORTER}) (time() - ({SCOPE.of_exporters('process_start_time_seconds')}))",
+                "C": f"min by ({_EXPORTER}) ({SCOPE.selector('modelarts_exporter_state_last_write_successful')})",
                 "D": f"max by ({_EXPORTER}) (time() - "
-                + SCOPE.series("modelarts_exporter_state_last_write_timestamp_seconds")
+                + SCOPE.selector("modelarts_exporter_state_last_write_timestamp_seconds")
                 + ")",
             },
             (
@@ -504,25 +516,25 @@ WHICH = Row(
                 Column(
                     title="State file",
                     value="C",
-                    words=palette.words({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("written", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Written", value="D", unit="s", decimals=0),
+                Column(title="Since last write", value="D", unit="s", decimals=0),
             ),
             sort_by="Exporter",
             descending=False,
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Credentials",
-                about="When the credential in use expires, for those that do. It is renewed before; a time that "
-                "comes near without moving says that renewing fails.",
+                description="Time until the credential in use expires, for credentials that expire. It is renewed "
+                "before: if the time falls towards zero, renewal fails.",
                 unit="none",
                 width=12,
                 height=6,
             ),
             {
                 "A": "min by (cluster, job, instance, project) ("
-                + SCOPE.series("modelarts_exporter_credentials_expiry_timestamp_seconds")
+                + SCOPE.selector("modelarts_exporter_credentials_expiry_timestamp_seconds")
                 + " - time())",
             },
             (
@@ -546,9 +558,10 @@ WHICH = Row(
 BOARD = Board(
     uid=link.EXPORTER,
     title="ModelArts / Exporter",
-    about="Whether the data of the other boards can be trusted, and what the exporter asks, costs and misses.",
-    variables=frame.variables(SCOPE, scrape_shown=True),
-    rows=(NOW, DATA, MISSING, CLOUD, COST, WHICH),
-    marks=(annotation.restarts(SCOPE),),
+    description="Whether the data of the other boards is complete and current, API calls, and resource usage of "
+    "the exporter.",
+    variables=variables(SCOPE, scrape_shown=True),
+    rows=(NOW, DATA, MISSING, API_CALLS, RESOURCES, EXPORTERS),
+    annotations=(annotation.restarts(SCOPE),),
     time_from="now-3h",
 )

@@ -1,112 +1,113 @@
-"""Fleet: what runs, what waits, who holds what, what failed: all projects at a glance."""
+"""Fleet: running, queued and failed jobs and held accelerators of all projects."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import AGE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
-from .panel import Column, Head, Query, bars, graph, number, rows
-from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, named, vocabulary
+from .palette import AGE_S, NEUTRAL, UTILISATION, WAIT_S, ZERO_IS_GOOD, Thresholds
+from .panel import Column, PanelOptions, Query, bar_gauge_panel, stat_panel, table_panel, time_series_panel
+from .promql import ACTIVE, FAILED, JOB, PROJECT, Scope, name_public_pool, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
-HELD = SCOPE.chosen(SCOPE.one("modelarts_training_job_status_accelerators", "accelerator"))
-IN_POOLS = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
-"""Held by all jobs of a pool: also by those that a filter hides, unlike HELD, which tells it of each job."""
-QUEUED = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
-OLDEST = SCOPE.one("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
-ACTIVE_JOBS = SCOPE.one("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
-READING = SCOPE.one("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
-WAITED = f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"
-FAILED_OF_DAY = SCOPE.while_in(
-    SCOPE.chosen(
-        f"({SCOPE.one('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
+HELD = SCOPE.select_jobs(SCOPE.dedup("modelarts_training_job_status_accelerators", "accelerator"))
+POOL_HELD = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
+"""Accelerators held by all jobs of a pool, including jobs hidden by a filter, which HELD does not include."""
+QUEUED = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+OLDEST_QUEUED = SCOPE.dedup("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
+ACTIVE_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
+UTILISATION_RATIO = SCOPE.dedup("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
+QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+FAILED_1D = SCOPE.in_status(
+    SCOPE.select_jobs(
+        f"({SCOPE.dedup('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"
     ),
     *FAILED,
     over="1d",
 )
 
 
-def busy(by: str = "") -> str:
-    """Tell the utilisation, each job weighed with the accelerators it holds, over the jobs that have a reading."""
-    work = f"sum{by} (\n({HELD})\n* on ({JOB}, accelerator)\n{READING}\n)"
-    return f"{work}\n/\nsum{by} (\n{HELD}\nand on ({JOB}, accelerator)\n{READING}\n)"
+def utilisation(by: str = "") -> str:
+    """Return the utilisation of jobs with samples, each job weighted by its held accelerators."""
+    busy = f"sum{by} (\n({HELD})\n* on ({JOB}, accelerator)\n{UTILISATION_RATIO}\n)"
+    return f"{busy}\n/\nsum{by} (\n{HELD}\nand on ({JOB}, accelerator)\n{UTILISATION_RATIO}\n)"
 
 
-def counted(*statuses: str) -> str:
-    """Count jobs by the families of the project: also those that a filter hides."""
-    return f"sum({SCOPE.one('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
+def job_count(*statuses: str) -> str:
+    """Count jobs, including jobs hidden by a filter."""
+    return f"sum({SCOPE.dedup('modelarts_training_jobs', 'pool_id', 'status', status=statuses)})"
 
 
-def _in_hour(counter: str, *labels: str, by: str = "") -> str:
-    """Tell by how much a counter grew within the hour before each moment."""
-    return f"sum{f' by ({by})' if by else ''} ({SCOPE.grown(counter, *labels, over='1h')})"
+def _increase_1h(counter: str, *labels: str, by: str = "") -> str:
+    """Return the increase of a counter in the hour before each point."""
+    return f"sum{f' by ({by})' if by else ''} ({SCOPE.increase(counter, *labels, over='1h')})"
 
 
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
-                title="Projects out of sight",
-                about="Projects whose newest poll failed with every exporter that watches them. While this is not "
-                "zero, the other numbers miss something or are about to vanish; Target health below says which.",
+        stat_panel(
+            PanelOptions(
+                title="Projects not monitored",
+                description="Projects whose newest poll failed on every exporter that watches them. While this is "
+                "not zero, the other numbers are incomplete; Target health below shows the projects.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
             ),
-            Query(f"count({SCOPE.one('modelarts_up')} == 0)\nor\n0 * count({SCOPE.series('modelarts_up')})"),
+            Query(f"count({SCOPE.dedup('modelarts_up')} == 0)\nor\n0 * count({SCOPE.selector('modelarts_up')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Running",
-                about="Jobs that hold nodes: running, scaling or terminating.",
+                description="Jobs that hold nodes: running, scaling or terminating.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN),
             ),
-            Query(counted("running", "scaling", "terminating")),
+            Query(job_count("running", "scaling", "terminating")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Waiting",
-                about="Jobs that wait: queued for resources, or being initialised.",
+                description="Jobs that wait: queued or initializing.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.BLUE, ((50, palette.YELLOW), (200, palette.ORANGE))),
             ),
-            Query(counted("initializing", "queued")),
+            Query(job_count("initializing", "queued")),
         ),
-        number(
-            Head(
-                title="Oldest waiting",
-                about="How long the job that is queued longest has waited since its submission. Yellow from half an "
-                "hour, orange from two hours, red from a day.",
+        stat_panel(
+            PanelOptions(
+                title="Oldest queued",
+                description="Queue time of the job that has been queued longest. Yellow from half an hour, orange "
+                "from two hours, red from a day.",
                 unit="s",
                 width=3,
                 height=4,
                 thresholds=WAIT_S,
                 decimals=1,
-                no_value="none waits",
+                no_value="no queued jobs",
             ),
-            Query(f"max(time() - {OLDEST})"),
+            Query(f"max(time() - {OLDEST_QUEUED})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators held",
-                about="GPUs and NPUs allocated to jobs now, over all their nodes. CPU jobs have none.",
+                description="GPUs and NPUs allocated to jobs now, on all their nodes. CPU jobs have none.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN),
             ),
-            Query(f"sum({IN_POOLS})"),
+            Query(f"sum({POOL_HELD})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators queued",
-                about="GPUs and NPUs that queued jobs ask for: the demand that is not served.",
+                description="GPUs and NPUs that queued jobs request.",
                 unit="none",
                 width=3,
                 height=4,
@@ -114,31 +115,31 @@ NOW = Row(
             ),
             Query(SCOPE.or_zero(f"sum({QUEUED})")),
         ),
-        number(
-            Head(
-                title="Utilisation while held",
-                about="How busy the held accelerators are now, each job weighed with how many it holds. Jobs without "
-                "a fresh reading are left out on both sides of the division.",
+        stat_panel(
+            PanelOptions(
+                title="Utilisation",
+                description="Current utilisation of held accelerators, each job weighted by its number of "
+                "accelerators. Jobs without a current sample are excluded.",
                 unit="percentunit",
                 width=3,
                 height=4,
                 thresholds=UTILISATION,
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
-            Query(busy()),
+            Query(utilisation()),
         ),
-        number(
-            Head(
-                title="Failures of the day",
-                about="Jobs that ended as failed or lost within 24 hours, those included that have been deleted "
-                "since.",
+        stat_panel(
+            PanelOptions(
+                title="Failures (24 h)",
+                description="Jobs that ended as failed or lost in the last 24 hours, including jobs that have been "
+                "deleted since.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
             ),
-            Query(SCOPE.or_zero(f"count({FAILED_OF_DAY})")),
+            Query(SCOPE.or_zero(f"count({FAILED_1D})")),
         ),
     ),
 )
@@ -146,10 +147,10 @@ NOW = Row(
 TIME = Row(
     "Over time",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Active jobs by status",
-                about="How many jobs stand where. A growing yellow band is a queue that is not served.",
+                description="Active jobs by status. A growing yellow area is a queue in which jobs do not start.",
                 unit="none",
                 width=8,
                 height=8,
@@ -159,49 +160,52 @@ TIME = Row(
             stacked=True,
             colours={status: palette.STATUSES[status].colour for status in ACTIVE},
         ),
-        graph(
-            Head(
-                title="Coming and going, in the hour before",
-                about="How many jobs were submitted, started and ended within the hour before each moment. Submitted "
-                "above started: the queue grows. Counted from the exporter's counters, so it begins with the "
+        time_series_panel(
+            PanelOptions(
+                title="Submitted / started / finished (1 h)",
+                description="Jobs submitted, started and finished in the hour before each point. More submitted "
+                "than started: the queue grows. From the exporter's counters, so it begins with the start of the "
                 "exporter.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(_in_hour("modelarts_training_jobs_submitted_total", "pool_id"), "submitted"),
-            Query(_in_hour("modelarts_training_jobs_started_total", "pool_id"), "started"),
-            Query(_in_hour("modelarts_training_jobs_finished_total", "pool_id", "status"), "ended"),
-            colours={"submitted": palette.YELLOW, "started": palette.GREEN, "ended": palette.BLUE},
+            Query(_increase_1h("modelarts_training_jobs_submitted_total", "pool_id"), "submitted"),
+            Query(_increase_1h("modelarts_training_jobs_started_total", "pool_id"), "started"),
+            Query(_increase_1h("modelarts_training_jobs_finished_total", "pool_id", "status"), "finished"),
+            colours={"submitted": palette.YELLOW, "started": palette.GREEN, "finished": palette.BLUE},
         ),
-        graph(
-            Head(
-                title="Jobs ended in the hour before",
-                about="How many jobs ended within the hour before each moment, by how. Failed and lost are failures.",
+        time_series_panel(
+            PanelOptions(
+                title="Finished jobs by status (1 h)",
+                description="Jobs that finished in the hour before each point, by status. Failed and lost are "
+                "failures.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(_in_hour("modelarts_training_jobs_finished_total", "pool_id", "status", by="status"), "{{status}}"),
+            Query(
+                _increase_1h("modelarts_training_jobs_finished_total", "pool_id", "status", by="status"), "{{status}}"
+            ),
             stacked=True,
             colours={
                 status: palette.STATUSES[status].colour
                 for status in vocabulary("modelarts_training_jobs_finished_total", "status")
             },
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerators held and queued",
-                about="Held: allocated to jobs, by kind, stacked. Queued: what waiting jobs ask for, dashed and not "
-                "stacked. Held flat while queued grows: the pools are full, or something blocks the queue.",
+                description="Held: allocated to jobs, by kind, stacked. Queued: requested by queued jobs, dashed "
+                "and not stacked. Held is constant while queued grows: the pools are full, or the queue is blocked.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(f"sum by (accelerator) ({IN_POOLS})", "{{accelerator}} held"),
+            Query(f"sum by (accelerator) ({POOL_HELD})", "{{accelerator}} held"),
             Query(f"sum by (accelerator) ({QUEUED})", "{{accelerator}} queued"),
             stacked=True,
             dashed="/queued$/",
@@ -211,89 +215,93 @@ TIME = Row(
                 for what in ("held", "queued")
             },
         ),
-        graph(
-            Head(
-                title="Utilisation while held over time",
-                about="How busy the held accelerators are, by kind, each job weighed with how many it holds. The "
-                "dashed lines are the thresholds: below a fifth is waste, above 70 % is good work.",
+        time_series_panel(
+            PanelOptions(
+                title="Utilisation over time",
+                description="Utilisation of held accelerators by kind, each job weighted by its number of "
+                "accelerators. The dashed lines are the thresholds: below 20 % is waste, above 70 % is good.",
                 unit="percentunit",
                 width=8,
                 height=8,
                 thresholds=UTILISATION,
                 decimals=0,
             ),
-            Query(busy(" by (accelerator)"), "{{accelerator}}"),
+            Query(utilisation(" by (accelerator)"), "{{accelerator}}"),
             colours=palette.ACCELERATORS,
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="Recoveries in the hour before",
-                about="How often the cloud recovered a job from a fault within the hour before each moment, by how. "
-                "Restarts of a process are cheap; new schedulings cost minutes of the whole job. Many at once: look "
-                "at the nodes. Only the new generation of the API tells.",
+        time_series_panel(
+            PanelOptions(
+                title="Recoveries (1 h)",
+                description="How often the cloud recovered jobs from faults in the hour before each point, by "
+                "policy. Restarting a process takes seconds; scheduling the job again takes minutes. Many "
+                "recoveries at once point to nodes. Only the v2 API reports them.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
-                no_value="none was recovered",
+                no_value="no recoveries",
             ),
-            Query(_in_hour("modelarts_training_recoveries_total", "policy", by="policy"), "{{policy}}"),
+            Query(_increase_1h("modelarts_training_recoveries_total", "policy", by="policy"), "{{policy}}"),
             stacked=True,
         ),
     ),
 )
 
-WHO = Row(
-    "Who holds, who waits",
+USERS = Row(
+    "Users and pools",
     (
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held by user",
-                about="The ten users who hold most. Click a bar for the user's jobs.",
+                description="The ten users who hold most accelerators. Click a bar for the jobs of the user.",
                 unit="none",
                 width=8,
                 height=9,
                 links=(link.to_jobs_of_user(),),
-                no_value="nobody holds any",
+                no_value="none held",
             ),
             Query(
                 "sort_desc(topk(10, sum by (user) ("
-                + SCOPE.told(f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "user")
+                + SCOPE.join_info(
+                    f"{SCOPE.dedup('modelarts_training_job_status_accelerators', 'accelerator')} > 0", "user"
+                )
                 + ")))",
                 "{{user}}",
             ),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held by pool",
-                about="The ten pools of which most is held by training; `public` is the shared pool. Click a bar for "
-                "the dedicated pools of its project: what they have, and what is free.",
+                description="The ten pools in which training jobs hold most accelerators; `public` is the public "
+                "pool. Click a bar for the dedicated pools of its project.",
                 unit="none",
                 width=8,
                 height=9,
                 links=(link.to_pools_of_series(),),
-                no_value="nothing is held",
+                no_value="none held",
             ),
             Query(
-                f"sort_desc(topk(10, sum by (project, pool_id) ({named(IN_POOLS)}) > 0))",
+                f"sort_desc(topk(10, sum by (project, pool_id) ({name_public_pool(POOL_HELD)}) > 0))",
                 "{{project}} {{pool_id}}",
             ),
         ),
-        bars(
-            Head(
-                title="Longest waits",
-                about="The ten queued jobs that have waited longest since their submission. Click a bar for the job.",
+        bar_gauge_panel(
+            PanelOptions(
+                title="Longest queue times",
+                description="The ten jobs that have been queued longest. Click a bar for the job.",
                 unit="s",
                 width=8,
                 height=9,
                 thresholds=WAIT_S,
                 decimals=1,
                 links=(link.to_job_of_series(),),
-                no_value="none waits",
+                no_value="no queued jobs",
             ),
             Query(
-                "sort_desc(topk(10, " + SCOPE.told(SCOPE.while_in(WAITED, "queued"), "job_name", "user") + "))",
+                "sort_desc(topk(10, "
+                + SCOPE.join_info(SCOPE.in_status(QUEUE_TIME, "queued"), "job_name", "user")
+                + "))",
                 "{{job_name}} ({{user}})",
             ),
         ),
@@ -301,25 +309,25 @@ WHO = Row(
 )
 
 HEALTH = Row(
-    "Can this be trusted?",
+    "Data quality",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Target health",
-                about="Each project the exporters watch: whether the newest poll of any exporter succeeded, how old "
-                "the newest complete look at its jobs is, and how many jobs are tracked. Details are on the board of "
-                "the exporter.",
+                description="Each project: whether the newest poll of any exporter succeeded, the time since the "
+                "last successful jobs poll, and the number of tracked jobs. Details are on the board Exporter.",
                 unit="none",
                 width=24,
                 height=5,
-                thresholds=PLAIN,
+                thresholds=NEUTRAL,
             ),
             {
-                "A": SCOPE.one("modelarts_up"),
-                "B": "time() - " + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", collector="jobs"),
-                "C": SCOPE.one("modelarts_exporter_tracked_jobs"),
+                "A": SCOPE.dedup("modelarts_up"),
+                "B": "time() - "
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", collector="jobs"),
+                "C": SCOPE.dedup("modelarts_exporter_tracked_jobs"),
                 "D": f"sum by ({PROJECT}) ({ACTIVE_JOBS})",
-                "E": SCOPE.one("modelarts_project_info", "project_id", "region", "cloud"),
+                "E": SCOPE.dedup("modelarts_project_info", "project_id", "region", "cloud"),
             },
             (
                 Column(
@@ -330,17 +338,17 @@ HEALTH = Row(
                 Column(title="Cluster", label="cluster"),
                 Column(title="Cloud", label="cloud"),
                 Column(title="Region", label="region"),
-                Column(title="Project id", label="project_id"),
+                Column(title="Project ID", label="project_id"),
                 Column(
-                    title="Seen",
+                    title="Newest poll",
                     value="A",
-                    words=palette.words({1: ("yes", palette.GREEN), 0: ("NO", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("ok", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
                 Column(title="Age of data", value="B", unit="s", decimals=0, thresholds=AGE_S),
                 Column(title="Active jobs", value="D", unit="none"),
                 Column(title="Tracked jobs", value="C", unit="none"),
             ),
-            sort_by="Seen",
+            sort_by="Newest poll",
             descending=False,
         ),
     ),
@@ -349,8 +357,8 @@ HEALTH = Row(
 BOARD = Board(
     uid=link.FLEET,
     title="ModelArts / Fleet",
-    about="What runs, what waits, who holds what and what failed, over all projects of all exporters.",
-    variables=frame.variables(SCOPE),
-    rows=(NOW, TIME, WHO, HEALTH),
-    marks=(annotation.failures(SCOPE),),
+    description="Running, queued and failed jobs and held accelerators of all projects of all exporters.",
+    variables=variables(SCOPE),
+    rows=(NOW, TIME, USERS, HEALTH),
+    annotations=(annotation.failures(SCOPE),),
 )

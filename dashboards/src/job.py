@@ -1,19 +1,20 @@
-"""Job: one training job from submission to end: phases, utilisation, memory, disk, network, recoveries."""
+"""Job: one training job from submission to end: status, utilisation, throughput, faults and recoveries."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import IDLE_S, PLAIN, UTILISATION, WAIT_S, Thresholds
-from .panel import Column, Head, Query, graph, number, rows, timeline
+from .palette import IDLE_S, NEUTRAL, UTILISATION, WAIT_S, Thresholds
+from .panel import Column, PanelOptions, Query, stat_panel, state_timeline_panel, table_panel, time_series_panel
 from .promql import INFO, JOB, Scope, status_code
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool", "user", "training_job"}))
-"""Pool and user only shorten the list of jobs: one job is chosen by its id, so no query here needs its info."""
+"""Variables of the board. Pool and user only shorten the list of jobs: the job is selected by its id."""
 
-ONE = Scope(frozenset({"project", "training_job"}))
+JOB_SCOPE = Scope(frozenset({"project", "training_job"}))
 
-_SAME = ("cluster", "project", "job_id")
-"""Labels that every row has in common: there is one job."""
-THE_INFO = ONE.one(
+_COMMON_LABELS = ("cluster", "project", "job_id")
+"""Labels that are equal in all rows, because there is one job."""
+JOB_INFO = JOB_SCOPE.dedup(
     INFO,
     "job_name",
     "version",
@@ -30,28 +31,29 @@ THE_INFO = ONE.one(
 
 
 def _by_kind(metric: str) -> str:
-    """One line: a job has one kind of accelerator."""
-    return ONE.one(metric, "accelerator")
+    """Return one series: a job has one kind of accelerator."""
+    return JOB_SCOPE.dedup(metric, "accelerator")
 
 
 def _of_tasks(metric: str) -> str:
-    """One line for each task."""
-    return ONE.one(metric, "task", "accelerator")
+    """Return one series for each task."""
+    return JOB_SCOPE.dedup(metric, "task", "accelerator")
 
 
-WHAT = Row(
-    "What it is",
+OVERVIEW = Row(
+    "Overview",
     (
-        rows(
-            Head(
-                title="The job",
-                about="What the cloud says of the job. An empty field: it does not say, or not before the start.",
+        table_panel(
+            PanelOptions(
+                title="Job details",
+                description="What the API reports about the job. An empty field is not reported, or not before the "
+                "start.",
                 unit="none",
                 width=24,
                 height=3,
             ),
             {
-                "A": f'label_replace(topk by ({JOB}) (1, {THE_INFO}), "pool_id", "public", "pool_id", "")',
+                "A": f'label_replace(topk by ({JOB}) (1, {JOB_INFO}), "pool_id", "public", "pool_id", "")',
             },
             (
                 Column(title="Name", label="job_name"),
@@ -70,27 +72,27 @@ WHAT = Row(
                 Column(title="Engine", label="engine"),
                 Column(title="Kind", label="kind"),
                 Column(title="API", label="api"),
-                Column(title="Id", label="job_id"),
+                Column(title="ID", label="job_id"),
             ),
             sort_by="Name",
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Status",
-                about="Where the job stands now; normalised over both generations of the API.",
+                description="Current status, with the same values for both API generations.",
                 unit="none",
                 width=4,
                 height=4,
-                no_value="gone",
+                no_value="no data",
             ),
-            Query(status_code(ONE, palette.CODES)),
-            words=palette.status_mapping(),
+            Query(status_code(JOB_SCOPE, palette.CODES)),
+            mappings=palette.status_mapping(),
         ),
-        number(
-            Head(
-                title="Waited",
-                about="From submission to the first start; for a job that has not started, until now. Yellow from "
-                "half an hour, orange from two hours, red from a day.",
+        stat_panel(
+            PanelOptions(
+                title="Queue time",
+                description="Time from submission to the first start; until now for a job that has not started. "
+                "Yellow from half an hour, orange from two hours, red from a day.",
                 unit="s",
                 width=4,
                 height=4,
@@ -99,230 +101,235 @@ WHAT = Row(
                 no_value="unknown",
             ),
             Query(
-                f"{ONE.one('modelarts_training_job_queue_duration_seconds')}\nor\n"
-                + ONE.while_in(
-                    f"(time() - {ONE.one('modelarts_training_job_submitted_timestamp_seconds')})",
+                f"{JOB_SCOPE.dedup('modelarts_training_job_queue_duration_seconds')}\nor\n"
+                + JOB_SCOPE.in_status(
+                    f"(time() - {JOB_SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})",
                     "initializing",
                     "queued",
                 )
             ),
         ),
-        number(
-            Head(
-                title="Ran",
-                about="As the cloud reports it: until now, or from start to end.",
+        stat_panel(
+            PanelOptions(
+                title="Run time",
+                description="Run time as the API reports it: until now, or from start to end.",
                 unit="s",
                 width=4,
                 height=4,
                 decimals=1,
                 no_value="not started",
             ),
-            Query(ONE.one("modelarts_training_job_run_duration_seconds")),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_run_duration_seconds")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Utilisation of the run",
-                about="How busy its accelerators have been over the whole run, mean over its tasks and over the "
-                "minutes for which the cloud still has readings.",
+                description="Accelerator utilisation over the whole run: the mean over its tasks and over the "
+                "minutes for which the API still has samples.",
                 unit="percentunit",
                 width=4,
                 height=4,
                 thresholds=UTILISATION,
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
-            Query(ONE.one("modelarts_training_job_accelerator_utilization_mean_ratio")),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_accelerator_utilization_mean_ratio")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Idle for",
-                about="How long the accelerators of every task have been below the exporter's idle threshold. Yellow "
-                "from ten minutes, red from an hour. Only while it runs.",
+                description="Time for which the accelerators of all tasks have been below the exporter's idle "
+                "threshold. Yellow from ten minutes, red from an hour. Only while the job runs.",
                 unit="s",
                 width=4,
                 height=4,
                 thresholds=IDLE_S,
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
-            Query(ONE.one("modelarts_training_job_idle_seconds")),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_idle_seconds")),
         ),
-        number(
-            Head(
-                title="Recovered",
-                about="How often the cloud has recovered the job from a fault so far, by any policy. Only the new "
-                "generation of the API tells.",
-                unit="none",
-                width=4,
-                height=4,
-                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (5, palette.RED))),
-                no_value="never",
-            ),
-            Query(f"sum({ONE.one('modelarts_training_job_recoveries', 'policy')})"),
-        ),
-        number(
-            Head(
-                title="Hang",
-                about="Whether the job is suspected to hang: its accelerators were busy once, and nothing the cloud "
-                "samples of any task has moved for the exporter's setting metrics.hang_after. Only while it runs.",
-                unit="none",
-                width=4,
-                height=4,
-                no_value="no reading",
-            ),
-            Query(ONE.one("modelarts_training_job_suspected_hang")),
-            words=palette.words({0: ("no", palette.GREEN), 1: ("SUSPECTED", palette.RED)}),
-        ),
-        number(
-            Head(
-                title="Flat for",
-                about="For how long nothing the cloud samples of any task has moved by more than half a percentage "
-                "point: CPU, memory, accelerators and their memory. The evidence for a hang. Yellow from ten "
-                "minutes, red from an hour.",
-                unit="s",
-                width=4,
-                height=4,
-                thresholds=IDLE_S,
-                decimals=0,
-                no_value="no reading",
-            ),
-            Query(ONE.one("modelarts_training_job_flat_seconds")),
-        ),
-        number(
-            Head(
-                title="Faults",
-                about="How many faults the cloud has found in the job so far, of any kind; by kind below. Only the "
-                "new generation of the API tells.",
+        stat_panel(
+            PanelOptions(
+                title="Recoveries so far",
+                description="How often the cloud has recovered the job from a fault so far, by any policy. Only the "
+                "v2 API reports it.",
                 unit="none",
                 width=4,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (5, palette.RED))),
                 no_value="none",
             ),
-            Query(f"sum({ONE.one('modelarts_training_job_faults', 'scenario')})"),
+            Query(f"sum({JOB_SCOPE.dedup('modelarts_training_job_recoveries', 'policy')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
+                title="Suspected hang",
+                description="Whether the job is suspected to hang: its accelerators were busy before, and no "
+                "sampled value of its tasks has changed for the exporter's setting metrics.hang_after. Only while "
+                "the job runs.",
+                unit="none",
+                width=4,
+                height=4,
+                no_value="no samples",
+            ),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_suspected_hang")),
+            mappings=palette.value_mappings({0: ("no", palette.GREEN), 1: ("SUSPECTED", palette.RED)}),
+        ),
+        stat_panel(
+            PanelOptions(
+                title="No change for",
+                description="Time for which no sampled value of any task (CPU, memory, accelerators and their "
+                "memory) has changed by more than half a percentage point. A long time points to a hang. Yellow "
+                "from ten minutes, red from an hour.",
+                unit="s",
+                width=4,
+                height=4,
+                thresholds=IDLE_S,
+                decimals=0,
+                no_value="no samples",
+            ),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_flat_seconds")),
+        ),
+        stat_panel(
+            PanelOptions(
+                title="Faults so far",
+                description="Faults that the cloud has found in the job so far, of any kind; by kind below. Only "
+                "the v2 API reports them.",
+                unit="none",
+                width=4,
+                height=4,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW), (5, palette.RED))),
+                no_value="none",
+            ),
+            Query(f"sum({JOB_SCOPE.dedup('modelarts_training_job_faults', 'scenario')})"),
+        ),
+        stat_panel(
+            PanelOptions(
                 title="Degraded recoveries",
-                about="Recoveries for which what was tried first did not suffice: a restart in place that became a "
-                "new scheduling takes minutes where it should take seconds.",
+                description="Recoveries in which the first policy was not sufficient: for example, a restart in "
+                "place takes seconds, but scheduling the job again takes minutes.",
                 unit="none",
                 width=4,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
                 no_value="none",
             ),
-            Query(f"sum({ONE.one('modelarts_training_job_degraded_recoveries', 'policy')})"),
+            Query(f"sum({JOB_SCOPE.dedup('modelarts_training_job_degraded_recoveries', 'policy')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Crash loop",
-                about="How many of the newest runs in a row each broke within ten minutes of their start and were "
-                "recovered. From two on it gets nothing done; 0 once a run has lasted longer.",
+                description="Number of the newest runs in a row that each failed within ten minutes of their start "
+                "and were recovered. From two on the job makes no progress; 0 after a run that lasted longer.",
                 unit="none",
                 width=4,
                 height=4,
-                thresholds=palette.LOOP,
-                no_value="not told",
+                thresholds=palette.CRASH_LOOP,
+                no_value="not reported",
             ),
-            Query(ONE.one("modelarts_training_job_crash_loop_runs")),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_crash_loop_runs")),
         ),
-        number(
-            Head(
-                title="Since the last recovery",
-                about="How long ago the job began to run again after a fault. Below zero: it is being recovered now.",
+        stat_panel(
+            PanelOptions(
+                title="Time since last recovery",
+                description="Time since the job started to run again after a fault. Negative: a recovery is in "
+                "progress.",
                 unit="s",
                 width=4,
                 height=4,
                 decimals=1,
-                no_value="never",
+                no_value="none",
             ),
-            Query(f"time() - {ONE.one('modelarts_training_job_last_recovery_timestamp_seconds')}"),
+            Query(f"time() - {JOB_SCOPE.dedup('modelarts_training_job_last_recovery_timestamp_seconds')}"),
         ),
     ),
 )
 
-PHASES = Row(
-    "Phases",
+LIFECYCLE = Row(
+    "Lifecycle",
     (
-        timeline(
-            Head(
+        state_timeline_panel(
+            PanelOptions(
                 title="Status over time",
-                about="The phases the job went through within the chosen time, as the exporter saw them.",
+                description="Status of the job in the selected time range, as seen by the exporter.",
                 unit="none",
                 width=16,
                 height=5,
             ),
-            Query(status_code(ONE, palette.CODES), "status"),
+            Query(status_code(JOB_SCOPE, palette.CODES), "status"),
         ),
-        rows(
-            Head(
-                title="Milestones",
-                about="When it was submitted, first started and ended. A line is missing until it is known.",
+        table_panel(
+            PanelOptions(
+                title="Lifecycle times",
+                description="Times of submission, first start and end. A row is missing while its time is unknown.",
                 unit="none",
                 width=8,
                 height=5,
             ),
             {
                 "A": "\nor\n".join(
-                    f"label_replace(1000 * {ONE.one(f'modelarts_training_job_{when}_timestamp_seconds')}, "
+                    f"label_replace(1000 * {JOB_SCOPE.dedup(f'modelarts_training_job_{when}_timestamp_seconds')}, "
                     f'"event", "{word}", "", "")'
                     for when, word in (("submitted", "submitted"), ("start", "started"), ("end", "ended"))
                 ),
             },
             (
                 Column(title="Event", label="event", width=110),
-                Column(title="At", value="A", unit="dateTimeAsIso"),
+                Column(title="Time", value="A", unit="dateTimeAsIso"),
             ),
-            sort_by="At",
+            sort_by="Time",
             descending=False,
-            drop=_SAME,
+            drop=_COMMON_LABELS,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Nodes and accelerators",
-                about="Held now against asked for (dashed). Held below asked for: it waits, or runs degraded.",
+                description="Held now and requested (dashed). Held below requested: the job waits, or runs with "
+                "fewer nodes.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(ONE.one("modelarts_training_job_status_nodes"), "nodes held"),
-            Query(ONE.one("modelarts_training_job_spec_nodes"), "nodes asked for"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_status_nodes"), "nodes held"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_spec_nodes"), "nodes requested"),
             Query(_by_kind("modelarts_training_job_status_accelerators"), "{{accelerator}}s held"),
-            Query(_by_kind("modelarts_training_job_spec_accelerators"), "{{accelerator}}s asked for"),
-            dashed="/asked for$/",
+            Query(_by_kind("modelarts_training_job_spec_accelerators"), "{{accelerator}}s requested"),
+            dashed="/requested$/",
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Recoveries",
-                about="Recoveries from faults so far, by the policy that was used. A step up is a fault; several in "
-                "a row are a bad node or a bug. Dashed: tried first and not sufficient, by that policy. Jobs that "
-                "were never recovered have no line.",
+                description="Recoveries from faults so far, by the policy that was used. A step is a fault; several "
+                "in a row point to a faulty node or a bug. Dashed: recoveries in which this policy was tried first "
+                "and was not sufficient.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
-                thresholds=PLAIN,
-                no_value="never recovered",
+                thresholds=NEUTRAL,
+                no_value="no recoveries",
             ),
-            Query(ONE.one("modelarts_training_job_recoveries", "policy"), "{{policy}}"),
-            Query(ONE.one("modelarts_training_job_degraded_recoveries", "policy"), "{{policy}} not sufficient"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_recoveries", "policy"), "{{policy}}"),
+            Query(
+                JOB_SCOPE.dedup("modelarts_training_job_degraded_recoveries", "policy"), "{{policy}} not sufficient"
+            ),
             dashed="/ not sufficient$/",
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Faults by kind",
-                about="Faults the cloud has found in the job so far, by what broke. A fault of a chip or a node is "
-                "the hardware's; a failed or hung job is most often its own.",
+                description="Faults that the cloud has found in the job so far, by kind. Faults of a chip or a node "
+                "are hardware faults; a failed or hung job usually has its cause in the job.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
-                thresholds=PLAIN,
-                no_value="no fault was found",
+                thresholds=NEUTRAL,
+                no_value="no faults",
             ),
-            Query(ONE.one("modelarts_training_job_faults", "scenario"), "{{scenario}}"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_faults", "scenario"), "{{scenario}}"),
         ),
     ),
 )
@@ -330,134 +337,133 @@ PHASES = Row(
 USAGE = Row(
     "Usage",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerator utilisation",
-                about="How busy its accelerators are: the mean over its tasks, and the slowest task. A slowest task "
-                "far below the mean holds the others up. A comb that falls to zero at even steps is often a "
-                "checkpoint or data loading.",
+                description="Accelerator utilisation: the mean over the tasks, and the slowest task. A slowest task "
+                "far below the mean slows down the others. Regular drops to zero are often checkpoints or data "
+                "loading.",
                 unit="percentunit",
                 width=12,
                 height=8,
                 thresholds=UTILISATION,
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
             Query(_by_kind("modelarts_training_job_accelerator_utilization_ratio"), "mean"),
             Query(_by_kind("modelarts_training_job_accelerator_utilization_min_ratio"), "slowest task"),
             colours={"mean": palette.GREEN, "slowest task": palette.ORANGE},
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Memory",
-                about="Share of the accelerators' own memory and of main memory in use, mean over its tasks. Near "
-                "the top before an exit code 137: it ran out of memory.",
+                description="Used share of accelerator memory and of main memory, mean over the tasks. Close to 100 "
+                "% before an exit code 137: the job ran out of memory.",
                 unit="percentunit",
                 width=12,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((0.9, palette.RED),)),
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
             Query(_by_kind("modelarts_training_job_accelerator_memory_utilization_ratio"), "accelerator memory"),
-            Query(ONE.one("modelarts_training_job_memory_utilization_ratio"), "main memory"),
-            whole=True,
+            Query(JOB_SCOPE.dedup("modelarts_training_job_memory_utilization_ratio"), "main memory"),
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="CPU",
-                about="Share of its CPUs the job uses, mean over its tasks. At the top while the accelerators are "
-                "not: data loading is the bottleneck.",
+        time_series_panel(
+            PanelOptions(
+                title="CPU utilisation",
+                description="CPU utilisation, mean over the tasks. High while accelerator utilisation is low: data "
+                "loading is the bottleneck.",
                 unit="percentunit",
                 width=8,
                 height=8,
                 thresholds=Thresholds(palette.GREEN, ((0.9, palette.RED),)),
                 decimals=0,
-                no_value="no reading",
+                no_value="no samples",
             ),
-            Query(ONE.one("modelarts_training_job_cpu_utilization_ratio"), "CPU"),
-            whole=True,
+            Query(JOB_SCOPE.dedup("modelarts_training_job_cpu_utilization_ratio"), "CPU"),
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="Disk",
-                about="Bytes read and written each second, over all tasks. Only the old generation of the API (v1) "
-                "tells.",
+        time_series_panel(
+            PanelOptions(
+                title="Disk throughput",
+                description="Bytes read and written per second, sum over the tasks. Only the v1 API reports it.",
                 unit="Bps",
                 width=8,
                 height=8,
-                no_value="told for v1 jobs only",
+                no_value="v1 jobs only",
             ),
-            Query(ONE.one("modelarts_training_job_disk_read_bytes_per_second"), "read"),
-            Query(ONE.one("modelarts_training_job_disk_written_bytes_per_second"), "written"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_disk_read_bytes_per_second"), "read"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_disk_written_bytes_per_second"), "written"),
         ),
-        graph(
-            Head(
-                title="Network",
-                about="Bytes received and sent each second, over all tasks. Only the old generation of the API (v1) "
-                "tells.",
+        time_series_panel(
+            PanelOptions(
+                title="Network throughput",
+                description="Bytes received and sent per second, sum over the tasks. Only the v1 API reports it.",
                 unit="Bps",
                 width=8,
                 height=8,
-                no_value="told for v1 jobs only",
+                no_value="v1 jobs only",
             ),
-            Query(ONE.one("modelarts_training_job_network_received_bytes_per_second"), "received"),
-            Query(ONE.one("modelarts_training_job_network_transmitted_bytes_per_second"), "sent"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_network_received_bytes_per_second"), "received"),
+            Query(JOB_SCOPE.dedup("modelarts_training_job_network_transmitted_bytes_per_second"), "sent"),
         ),
     ),
 )
 
-END = Row(
-    "How it ended",
+RESULT = Row(
+    "Result",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Exit codes",
-                about="Exit code of each task that failed, the first eight by name. 137 often means out of memory, "
-                "139 a crash in native code. None for jobs that did not fail and for v1.",
+                description="Exit code of each failed task, the first eight by name. 137 often means out of memory, "
+                "139 a crash in native code. Absent for jobs that did not fail, and for v1.",
                 unit="none",
                 width=8,
                 height=6,
             ),
-            {"A": ONE.one("modelarts_training_job_task_exit_code", "task")},
+            {"A": JOB_SCOPE.dedup("modelarts_training_job_task_exit_code", "task")},
             (
                 Column(title="Task", label="task"),
                 Column(title="Exit code", value="A", unit="none", thresholds=Thresholds(palette.ORANGE)),
             ),
             sort_by="Task",
             descending=False,
-            drop=_SAME,
+            drop=_COMMON_LABELS,
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Reason",
-                about="The cloud's own word that refines the status, such as the step at which the job failed.",
+                description="The reason that the API reports for the status, such as the step at which the job "
+                "failed.",
                 unit="none",
                 width=8,
                 height=6,
             ),
-            {"A": ONE.one("modelarts_training_job_status_reason", "reason")},
-            (Column(title="In the cloud's words", label="reason"),),
-            sort_by="In the cloud's words",
-            drop=_SAME,
+            {"A": JOB_SCOPE.dedup("modelarts_training_job_status_reason", "reason")},
+            (Column(title="Reported reason", label="reason"),),
+            sort_by="Reported reason",
+            drop=_COMMON_LABELS,
         ),
-        rows(
-            Head(
-                title="Quality of the model",
-                about="The model's own evaluation. Only v1 jobs of built-in algorithms tell.",
+        table_panel(
+            PanelOptions(
+                title="Model evaluation",
+                description="Results of the model's evaluation. Only v1 jobs with built-in algorithms have them.",
                 unit="none",
                 width=8,
                 height=6,
             ),
-            {"A": ONE.one("modelarts_training_job_quality_ratio", "measure")},
+            {"A": JOB_SCOPE.dedup("modelarts_training_job_quality_ratio", "measure")},
             (
                 Column(title="Measure", label="measure"),
-                Column(title="Value", value="A", unit="percentunit", decimals=1, thresholds=PLAIN),
+                Column(title="Value", value="A", unit="percentunit", decimals=1, thresholds=NEUTRAL),
             ),
             sort_by="Measure",
             descending=False,
-            drop=_SAME,
+            drop=_COMMON_LABELS,
         ),
     ),
 )
@@ -465,11 +471,11 @@ END = Row(
 TASKS = Row(
     "Tasks (only with metrics.per_task)",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Utilisation of the slowest tasks",
-                about="The ten least busy tasks at each moment, by their accelerators. Only where the exporter's "
-                "setting metrics.per_task is on, and only for the new generation of the API.",
+                description="Accelerator utilisation of the ten least busy tasks at each point. Only with the "
+                "exporter's setting metrics.per_task, and only for the v2 API.",
                 unit="percentunit",
                 width=12,
                 height=8,
@@ -481,13 +487,13 @@ TASKS = Row(
                 f"bottomk(10, {_of_tasks('modelarts_training_job_task_accelerator_utilization_ratio')})",
                 "{{task}}",
             ),
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="Accelerator memory of the fullest tasks",
-                about="The ten tasks at each moment whose accelerators' memory is fullest. Only with "
-                "metrics.per_task.",
+        time_series_panel(
+            PanelOptions(
+                title="Highest accelerator memory by task",
+                description="The ten tasks at each point with the highest share of accelerator memory in use. Only "
+                "with metrics.per_task.",
                 unit="percentunit",
                 width=12,
                 height=8,
@@ -499,12 +505,13 @@ TASKS = Row(
                 f"topk(10, {_of_tasks('modelarts_training_job_task_accelerator_memory_utilization_ratio')})",
                 "{{task}}",
             ),
-            whole=True,
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="CPU of the busiest tasks",
-                about="The ten tasks at each moment that use most of their CPUs. Only with metrics.per_task.",
+        time_series_panel(
+            PanelOptions(
+                title="Highest CPU utilisation by task",
+                description="The ten tasks at each point with the highest CPU utilisation. Only with "
+                "metrics.per_task.",
                 unit="percentunit",
                 width=12,
                 height=8,
@@ -512,13 +519,17 @@ TASKS = Row(
                 decimals=0,
                 no_value="metrics.per_task is off",
             ),
-            Query(f"topk(10, {ONE.one('modelarts_training_job_task_cpu_utilization_ratio', 'task')})", "{{task}}"),
-            whole=True,
+            Query(
+                f"topk(10, {JOB_SCOPE.dedup('modelarts_training_job_task_cpu_utilization_ratio', 'task')})",
+                "{{task}}",
+            ),
+            zero_to_one=True,
         ),
-        graph(
-            Head(
-                title="Main memory of the fullest tasks",
-                about="The ten tasks at each moment that use most of their main memory. Only with metrics.per_task.",
+        time_series_panel(
+            PanelOptions(
+                title="Highest main memory by task",
+                description="The ten tasks at each point with the highest share of main memory in use. Only with "
+                "metrics.per_task.",
                 unit="percentunit",
                 width=12,
                 height=8,
@@ -526,8 +537,11 @@ TASKS = Row(
                 decimals=0,
                 no_value="metrics.per_task is off",
             ),
-            Query(f"topk(10, {ONE.one('modelarts_training_job_task_memory_utilization_ratio', 'task')})", "{{task}}"),
-            whole=True,
+            Query(
+                f"topk(10, {JOB_SCOPE.dedup('modelarts_training_job_task_memory_utilization_ratio', 'task')})",
+                "{{task}}",
+            ),
+            zero_to_one=True,
         ),
     ),
     collapsed=True,
@@ -536,8 +550,8 @@ TASKS = Row(
 BOARD = Board(
     uid=link.JOB,
     title="ModelArts / Job",
-    about="One training job from submission to end. Come here from a name on another board, or choose above.",
-    variables=frame.variables(SCOPE, one_job=True),
-    rows=(WHAT, PHASES, USAGE, END, TASKS),
-    marks=(annotation.failures(ONE),),
+    description="One training job from submission to end. Click a job on another board, or select it above.",
+    variables=variables(SCOPE, one_job=True),
+    rows=(OVERVIEW, LIFECYCLE, USAGE, RESULT, TASKS),
+    annotations=(annotation.failures(JOB_SCOPE),),
 )

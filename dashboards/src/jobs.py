@@ -1,99 +1,100 @@
-"""Jobs: each job that runs or waits, what each did over time, and the recent failures with their reasons."""
+"""Jobs: running and waiting jobs, their status over time, and recent failures with their reasons."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import IDLE_S, NONE_IS_GOOD, PLAIN, UTILISATION, WAIT_S, Thresholds
-from .panel import SCREENFUL, Column, Head, Query, number, rows, timeline
+from .palette import IDLE_S, NEUTRAL, UTILISATION, WAIT_S, ZERO_IS_GOOD, Thresholds
+from .panel import JOB_COLUMNS, MAX_SERIES, Column, PanelOptions, Query, stat_panel, state_timeline_panel, table_panel
 from .promql import FAILED, HOLDING, INFO, JOB, STATUS, WAITING, Scope, status_code
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool", "user", "training_job"}))
 
 
-def _while(statuses: tuple[str, ...], expr: str) -> str:
-    """Only chosen jobs in one of the statuses: what the rows of one table have in common."""
-    return SCOPE.while_in(SCOPE.chosen(expr), *statuses)
+def _in_status(statuses: tuple[str, ...], expr: str) -> str:
+    """Keep only selected jobs in one of the statuses, for the rows of one table."""
+    return SCOPE.in_status(SCOPE.select_jobs(expr), *statuses)
 
 
 def _of_job(name: str) -> str:
-    """One value for each job, whatever its further labels."""
-    return f"sum by ({JOB}) ({SCOPE.one(name, 'accelerator')})"
+    """Return one value for each job, summed over other labels."""
+    return f"sum by ({JOB}) ({SCOPE.dedup(name, 'accelerator')})"
 
 
-HUNG = SCOPE.one("modelarts_training_job_suspected_hang")
-LOOPING = SCOPE.while_in(f"({SCOPE.one('modelarts_training_job_crash_loop_runs')} > 1)", *HOLDING)
-STUCK = f"{SCOPE.one(STATUS, 'status', status=HOLDING)}\nand on ({JOB})\n({HUNG} == 1 or {LOOPING})"
-"""Jobs that hang or run in a loop."""
+SUSPECTED_HANG = SCOPE.dedup("modelarts_training_job_suspected_hang")
+CRASH_LOOPING = SCOPE.in_status(f"({SCOPE.dedup('modelarts_training_job_crash_loop_runs')} > 1)", *HOLDING)
+STUCK = f"{SCOPE.dedup(STATUS, 'status', status=HOLDING)}\nand on ({JOB})\n({SUSPECTED_HANG} == 1 or {CRASH_LOOPING})"
+"""Jobs that are suspected to hang or are in a crash loop."""
 
 
 def _stuck(expr: str) -> str:
-    """Only stuck jobs: what the rows of their table have in common."""
-    return SCOPE.chosen(f"{expr}\nand on ({JOB})\n{STUCK}")
+    """Keep only stuck jobs, for the rows of their table."""
+    return SCOPE.select_jobs(f"{expr}\nand on ({JOB})\n{STUCK}")
 
 
-STATUS_WORD = Column(title="Status", label="status")
-REASON = Column(title="Reason", label="reason")
+STATUS_COLUMN = Column(title="Status", label="status")
+REASON_COLUMN = Column(title="Reason", label="reason")
 
 
 def _reason(statuses: tuple[str, ...]) -> str:
-    """The cloud's word for each job, as a label."""
-    return _while(statuses, SCOPE.one("modelarts_training_job_status_reason", "reason"))
+    """Return the reason that the API reports for each job, as a label."""
+    return _in_status(statuses, SCOPE.dedup("modelarts_training_job_status_reason", "reason"))
 
 
 NOW = Row(
     "Now",
     tuple(
-        number(
-            Head(title=title, about=about, unit="none", width=3, height=4, thresholds=thresholds),
-            Query(SCOPE.or_zero(f"count({SCOPE.chosen(one)})")),
+        stat_panel(
+            PanelOptions(title=title, description=description, unit="none", width=3, height=4, thresholds=thresholds),
+            Query(SCOPE.or_zero(f"count({SCOPE.select_jobs(jobs)})")),
         )
-        for title, about, one, thresholds in (
+        for title, description, jobs, thresholds in (
             (
-                "Initialising",
-                "Chosen jobs that are being created, before they queue or start.",
-                SCOPE.one(STATUS, status="initializing"),
+                "Initializing",
+                "Selected jobs that are being created, before they are queued or start.",
+                SCOPE.dedup(STATUS, status="initializing"),
                 Thresholds(palette.BLUE),
             ),
             (
                 "Queued",
-                "Chosen jobs that wait for resources.",
-                SCOPE.one(STATUS, status="queued"),
+                "Selected jobs that wait for resources.",
+                SCOPE.dedup(STATUS, status="queued"),
                 Thresholds(palette.YELLOW),
             ),
             (
-                "Running now",
-                "Chosen jobs that run or change their size.",
-                SCOPE.one(STATUS, status=("running", "scaling")),
+                "Running",
+                "Selected jobs that run or are being scaled.",
+                SCOPE.dedup(STATUS, status=("running", "scaling")),
                 Thresholds(palette.GREEN),
             ),
             (
                 "Terminating",
-                "Chosen jobs that are being stopped and still hold their nodes.",
-                SCOPE.one(STATUS, status="terminating"),
+                "Selected jobs that are being terminated and still hold their nodes.",
+                SCOPE.dedup(STATUS, status="terminating"),
                 Thresholds(palette.BLUE, ((1, palette.ORANGE),)),
             ),
             (
                 "Completed",
-                "Chosen jobs that completed, as far back as the exporter keeps finished jobs (collection.retention).",
-                SCOPE.one(STATUS, status="completed"),
+                "Selected jobs that completed, until their retention ends (collection.retention).",
+                SCOPE.dedup(STATUS, status="completed"),
                 Thresholds(palette.GREEN),
             ),
             (
                 "Failed or lost",
-                "Chosen jobs that failed or were lost, as far back as the exporter keeps finished jobs.",
-                SCOPE.one(STATUS, status=FAILED),
+                "Selected jobs that failed or were lost, until their retention ends.",
+                SCOPE.dedup(STATUS, status=FAILED),
                 Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
             ),
             (
                 "Suspected hangs",
-                "Chosen jobs that were alive once and of which nothing has moved for the setting metrics.hang_after.",
-                f"{HUNG} == 1",
-                NONE_IS_GOOD,
+                "Selected jobs that were busy before and whose samples have not changed for metrics.hang_after.",
+                f"{SUSPECTED_HANG} == 1",
+                ZERO_IS_GOOD,
             ),
             (
                 "Crash loops",
-                "Chosen jobs whose newest runs, two or more, each broke within ten minutes and were recovered.",
-                LOOPING,
-                NONE_IS_GOOD,
+                "Selected jobs whose newest runs, two or more, each failed within ten minutes and were recovered.",
+                CRASH_LOOPING,
+                ZERO_IS_GOOD,
             ),
         )
     ),
@@ -102,40 +103,40 @@ NOW = Row(
 STUCK_ROW = Row(
     "Stuck",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Stuck jobs",
-                about="Each job that is suspected to hang (nothing the cloud samples has moved for "
-                "metrics.hang_after, though it was alive once) or runs in a crash loop (two or more runs in a row "
-                "that broke within ten minutes). Both hold nodes for nothing, the most accelerators first.",
+                description="Jobs that are suspected to hang (no sampled value has changed for metrics.hang_after) "
+                "or are in a crash loop (two or more runs in a row failed within ten minutes of their start). Both "
+                "hold nodes without progress. Sorted by accelerators.",
                 unit="none",
                 width=24,
                 height=6,
             ),
             {
-                "A": SCOPE.told(STUCK, "job_name", "user", "pool_id"),
-                "B": _stuck(HUNG),
-                "C": _stuck(SCOPE.one("modelarts_training_job_flat_seconds")),
-                "D": _stuck(SCOPE.one("modelarts_training_job_crash_loop_runs")),
-                "E": _stuck(f"sum by ({JOB}) ({SCOPE.one('modelarts_training_job_recoveries', 'policy')})"),
-                "F": _stuck(f"(time() - {SCOPE.one('modelarts_training_job_last_recovery_timestamp_seconds')})"),
+                "A": SCOPE.join_info(STUCK, "job_name", "user", "pool_id"),
+                "B": _stuck(SUSPECTED_HANG),
+                "C": _stuck(SCOPE.dedup("modelarts_training_job_flat_seconds")),
+                "D": _stuck(SCOPE.dedup("modelarts_training_job_crash_loop_runs")),
+                "E": _stuck(f"sum by ({JOB}) ({SCOPE.dedup('modelarts_training_job_recoveries', 'policy')})"),
+                "F": _stuck(f"(time() - {SCOPE.dedup('modelarts_training_job_last_recovery_timestamp_seconds')})"),
                 "G": _stuck(_of_job("modelarts_training_job_accelerator_utilization_ratio")),
                 "H": _stuck(_of_job("modelarts_training_job_status_accelerators")),
             },
             (
-                *frame.WHO,
-                STATUS_WORD,
-                Column(title="Accelerators", value="H", unit="none", thresholds=PLAIN),
+                *JOB_COLUMNS,
+                STATUS_COLUMN,
+                Column(title="Accelerators", value="H", unit="none", thresholds=NEUTRAL),
                 Column(
                     title="Hang",
                     value="B",
-                    words=palette.words({1: ("suspected", palette.RED), 0: ("no", palette.GREEN)}),
+                    mappings=palette.value_mappings({1: ("suspected", palette.RED), 0: ("no", palette.GREEN)}),
                 ),
-                Column(title="Flat for", value="C", unit="s", decimals=0, thresholds=IDLE_S),
+                Column(title="No change for", value="C", unit="s", decimals=0, thresholds=IDLE_S),
                 Column(title="Utilisation", value="G", unit="percentunit", decimals=0, thresholds=UTILISATION),
-                Column(title="Runs in a loop", value="D", unit="none", thresholds=palette.LOOP),
-                Column(title="Recovered", value="E", unit="none"),
-                Column(title="Last recovery", value="F", unit="s", decimals=0),
+                Column(title="Failed runs in a row", value="D", unit="none", thresholds=palette.CRASH_LOOP),
+                Column(title="Recoveries", value="E", unit="none"),
+                Column(title="Since last recovery", value="F", unit="s", decimals=0),
             ),
             sort_by="Accelerators",
         ),
@@ -145,37 +146,39 @@ STUCK_ROW = Row(
 RUNNING = Row(
     "Running",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Running jobs",
-                about="Each job that holds nodes. Click a name for its details. Low utilisation with many "
-                "accelerators is what to ask about first; a slowest task far below the mean is a straggler; nodes "
-                "below what was asked for: it runs degraded.",
+                description="Jobs that hold nodes. Click a name for its details. Check jobs with low utilisation "
+                "and many accelerators first. A slowest task far below the mean is a straggler. Fewer nodes than "
+                "requested: the job runs degraded.",
                 unit="none",
                 width=24,
                 height=11,
             ),
             {
-                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=HOLDING), "job_name", "user", "pool_id"),
-                "B": _while(HOLDING, f"(time() - {SCOPE.one('modelarts_training_job_start_timestamp_seconds')})"),
-                "C": _while(HOLDING, _of_job("modelarts_training_job_status_accelerators")),
-                "D": _while(HOLDING, SCOPE.one("modelarts_training_job_status_nodes")),
-                "E": _while(HOLDING, SCOPE.one("modelarts_training_job_spec_nodes")),
-                "F": _while(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_ratio")),
-                "G": _while(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_min_ratio")),
-                "H": _while(HOLDING, _of_job("modelarts_training_job_accelerator_memory_utilization_ratio")),
-                "I": _while(HOLDING, SCOPE.one("modelarts_training_job_idle_seconds")),
+                "A": SCOPE.join_info(SCOPE.dedup(STATUS, "status", status=HOLDING), "job_name", "user", "pool_id"),
+                "B": _in_status(
+                    HOLDING, f"(time() - {SCOPE.dedup('modelarts_training_job_start_timestamp_seconds')})"
+                ),
+                "C": _in_status(HOLDING, _of_job("modelarts_training_job_status_accelerators")),
+                "D": _in_status(HOLDING, SCOPE.dedup("modelarts_training_job_status_nodes")),
+                "E": _in_status(HOLDING, SCOPE.dedup("modelarts_training_job_spec_nodes")),
+                "F": _in_status(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_ratio")),
+                "G": _in_status(HOLDING, _of_job("modelarts_training_job_accelerator_utilization_min_ratio")),
+                "H": _in_status(HOLDING, _of_job("modelarts_training_job_accelerator_memory_utilization_ratio")),
+                "I": _in_status(HOLDING, SCOPE.dedup("modelarts_training_job_idle_seconds")),
             },
             (
-                *frame.WHO,
-                STATUS_WORD,
-                Column(title="Running for", value="B", unit="s", decimals=1),
-                Column(title="Accelerators", value="C", unit="none", thresholds=PLAIN),
+                *JOB_COLUMNS,
+                STATUS_COLUMN,
+                Column(title="Run time", value="B", unit="s", decimals=1),
+                Column(title="Accelerators", value="C", unit="none", thresholds=NEUTRAL),
                 Column(title="Nodes", value="D", unit="none"),
-                Column(title="Asked nodes", value="E", unit="none"),
+                Column(title="Requested nodes", value="E", unit="none"),
                 Column(title="Utilisation", value="F", unit="percentunit", decimals=0, thresholds=UTILISATION),
                 Column(title="Slowest task", value="G", unit="percentunit", decimals=0, thresholds=UTILISATION),
-                Column(title="Memory", value="H", unit="percentunit", decimals=0, thresholds=PLAIN),
+                Column(title="Memory", value="H", unit="percentunit", decimals=0, thresholds=NEUTRAL),
                 Column(title="Idle for", value="I", unit="s", decimals=0, thresholds=IDLE_S),
             ),
             sort_by="Accelerators",
@@ -186,55 +189,60 @@ RUNNING = Row(
 QUEUE = Row(
     "Waiting",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Waiting jobs",
-                about="Each job that is initialising or queued, the longest wait first, with what it asks for and "
-                "the cloud's word for why it waits.",
+                description="Jobs that are initializing or queued, the longest queue time first, with what they "
+                "request and the reason that the API reports.",
                 unit="none",
                 width=24,
                 height=8,
             ),
             {
-                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=WAITING), "job_name", "user", "pool_id", "flavor"),
-                "B": _while(WAITING, f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"),
+                "A": SCOPE.join_info(
+                    SCOPE.dedup(STATUS, "status", status=WAITING), "job_name", "user", "pool_id", "flavor"
+                ),
+                "B": _in_status(
+                    WAITING, f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+                ),
                 "C": _reason(WAITING),
-                "D": _while(WAITING, _of_job("modelarts_training_job_spec_accelerators")),
-                "E": _while(WAITING, SCOPE.one("modelarts_training_job_spec_nodes")),
+                "D": _in_status(WAITING, _of_job("modelarts_training_job_spec_accelerators")),
+                "E": _in_status(WAITING, SCOPE.dedup("modelarts_training_job_spec_nodes")),
             },
             (
-                *frame.WHO,
-                STATUS_WORD,
-                REASON,
-                Column(title="Waiting for", value="B", unit="s", decimals=1, thresholds=WAIT_S),
-                Column(title="Asked accelerators", value="D", unit="none", thresholds=PLAIN),
-                Column(title="Asked nodes", value="E", unit="none"),
+                *JOB_COLUMNS,
+                STATUS_COLUMN,
+                REASON_COLUMN,
+                Column(title="Queue time", value="B", unit="s", decimals=1, thresholds=WAIT_S),
+                Column(title="Requested accelerators", value="D", unit="none", thresholds=NEUTRAL),
+                Column(title="Requested nodes", value="E", unit="none"),
                 Column(title="Flavor", label="flavor"),
             ),
-            sort_by="Waiting for",
+            sort_by="Queue time",
         ),
     ),
 )
 
-COURSE = Row(
-    "Course",
+STATUS_HISTORY = Row(
+    "Status history",
     (
-        timeline(
-            Head(
+        state_timeline_panel(
+            PanelOptions(
                 title="Status of the newest jobs",
-                about=f"The course of the {SCREENFUL} chosen jobs that were submitted last; choose jobs above to see "
-                "others. Long yellow: they queue; red at the end: they failed. Click a strip for the job's details.",
+                description=f"Status over time of the {MAX_SERIES} selected jobs that were submitted last; select "
+                "jobs above to "
+                "see others. Yellow: queued. Red at the end: failed. Click a row for the details of the job.",
                 unit="none",
                 width=24,
                 height=15,
                 links=(link.to_job_of_series(),),
             ),
             Query(
-                SCOPE.told(
+                SCOPE.join_info(
                     f"{status_code(SCOPE, palette.CODES)}\nand on ({JOB})\n"
-                    f"topk({SCREENFUL}, "
-                    f"{SCOPE.one('modelarts_training_job_submitted_timestamp_seconds', at_end=True)}\n"
-                    f"and on ({JOB})\n{SCOPE.series(INFO, at_end=True)})",
+                    f"topk({MAX_SERIES}, "
+                    f"{SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds', at_end=True)}\n"
+                    f"and on ({JOB})\n{SCOPE.selector(INFO, at_end=True)})",
                     "job_name",
                     "user",
                 ),
@@ -247,37 +255,37 @@ COURSE = Row(
 FAILURES = Row(
     "Failures",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Recent failures",
-                about="Each job that failed or was lost, the newest first, as far back as the exporter keeps "
-                "finished jobs. Reason: the step at which it failed, in the cloud's words. Exit code: the largest of "
-                "the tasks that failed; 137 often means out of memory. The old generation of the API tells none.",
+                description="Jobs that failed or were lost, the newest first, until their retention ends. Reason: "
+                "the step at which the job failed, as the API reports it. Exit code: the largest of the failed "
+                "tasks; 137 often means out of memory. The v1 API reports no exit codes.",
                 unit="none",
                 width=24,
                 height=10,
             ),
             {
-                "A": SCOPE.told(SCOPE.one(STATUS, "status", status=FAILED), "job_name", "user", "pool_id"),
-                "B": _while(FAILED, f"(1000 * {SCOPE.one('modelarts_training_job_end_timestamp_seconds')})"),
+                "A": SCOPE.join_info(SCOPE.dedup(STATUS, "status", status=FAILED), "job_name", "user", "pool_id"),
+                "B": _in_status(FAILED, f"(1000 * {SCOPE.dedup('modelarts_training_job_end_timestamp_seconds')})"),
                 "C": _reason(FAILED),
-                "D": _while(FAILED, SCOPE.one("modelarts_training_job_task_exit_code")),
-                "E": _while(FAILED, SCOPE.one("modelarts_training_job_run_duration_seconds")),
-                "F": _while(FAILED, _of_job("modelarts_training_job_spec_accelerators")),
+                "D": _in_status(FAILED, SCOPE.dedup("modelarts_training_job_task_exit_code")),
+                "E": _in_status(FAILED, SCOPE.dedup("modelarts_training_job_run_duration_seconds")),
+                "F": _in_status(FAILED, _of_job("modelarts_training_job_spec_accelerators")),
             },
             (
                 Column(title="Ended", value="B", unit="dateTimeAsIso", width=170),
-                *frame.WHO,
-                STATUS_WORD,
-                REASON,
+                *JOB_COLUMNS,
+                STATUS_COLUMN,
+                REASON_COLUMN,
                 Column(
                     title="Exit code",
                     value="D",
                     unit="none",
                     thresholds=Thresholds(palette.ORANGE, ((137, palette.RED), (138, palette.ORANGE))),
                 ),
-                Column(title="Ran for", value="E", unit="s", decimals=1),
-                Column(title="Asked accelerators", value="F", unit="none", thresholds=PLAIN),
+                Column(title="Run time", value="E", unit="s", decimals=1),
+                Column(title="Requested accelerators", value="F", unit="none", thresholds=NEUTRAL),
             ),
             sort_by="Ended",
         ),
@@ -287,8 +295,9 @@ FAILURES = Row(
 BOARD = Board(
     uid=link.JOBS,
     title="ModelArts / Jobs",
-    about="Each job that runs or waits, the course of the newest, and the recent failures with reason and exit code.",
-    variables=frame.variables(SCOPE),
-    rows=(NOW, RUNNING, STUCK_ROW, QUEUE, COURSE, FAILURES),
-    marks=(annotation.failures(SCOPE),),
+    description="Running and waiting jobs, the status history of the newest, and recent failures with reason and "
+    "exit code.",
+    variables=variables(SCOPE),
+    rows=(NOW, RUNNING, STUCK_ROW, QUEUE, STATUS_HISTORY, FAILURES),
+    annotations=(annotation.failures(SCOPE),),
 )

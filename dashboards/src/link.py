@@ -1,10 +1,10 @@
-"""Links between boards, and from a row or a line to what stands behind it."""
+"""Links between boards, and from a table row or a series to its details."""
 
 from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.models import dashboard as model
 
 TAG = "modelarts"
-"""Every board of ours carries it; whatever carries it appears in the links at the top of each."""
+"""Tag of every board; the links at the top of a board list all boards with this tag."""
 
 FLEET, QUEUE, JOBS, JOB, USERS, WASTE, POOLS, EXPORTER = (
     "modelarts-fleet",
@@ -16,13 +16,13 @@ FLEET, QUEUE, JOBS, JOB, USERS, WASTE, POOLS, EXPORTER = (
     "modelarts-pools",
     "modelarts-exporter",
 )
-"""Board uids, which are their addresses."""
+"""Uids of the boards, which are part of their addresses."""
 
 _KEEP = "${datasource:queryparam}&${cluster:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
 
 
-def between_boards() -> builder.DashboardLink:
-    """Lead to every other board, with the time and the variables chosen here."""
+def to_all_boards() -> builder.DashboardLink:
+    """Link to all boards, with the selected time range and variables."""
     return (
         builder.DashboardLink("ModelArts")
         .type(model.DashboardLinkType.DASHBOARDS)
@@ -33,37 +33,37 @@ def between_boards() -> builder.DashboardLink:
 
 
 def to_board(title: str, uid: str, **variables: str) -> model.DashboardLink:
-    """Lead from a cell to a board; the values of `variables` may use Grafana's `${__data.fields…}`."""
-    chosen = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    """Link from a cell to a board; the values of `variables` may use Grafana's `${__data.fields…}`."""
+    values = "".join(f"&var-{name}={value}" for name, value in variables.items())
     return model.DashboardLink(
-        title=title, type_val=model.DashboardLinkType.LINK, tags=[], url=f"/d/{uid}?{_KEEP}{chosen}"
+        title=title, type_val=model.DashboardLinkType.LINK, tags=[], url=f"/d/{uid}?{_KEEP}{values}"
     )
 
 
 def to_job_of_row() -> model.DashboardLink:
-    """Lead from a table's row to the detail of its job."""
+    """Link from a table row to the board of its job."""
     return to_board(
         "Details of this job", JOB, project="${__data.fields.Project}", training_job="${__data.fields.job_id}"
     )
 
 
 def to_job_of_series() -> model.DashboardLink:
-    """Lead from a line or bar to the detail of its job."""
+    """Link from a series to the board of its job."""
     return to_board(
         "Details of this job", JOB, project="${__field.labels.project}", training_job="${__field.labels.job_id}"
     )
 
 
 def to_jobs_of_user() -> model.DashboardLink:
-    """Lead from a bar to the jobs of its user."""
+    """Link from a series to the jobs of its user."""
     return to_board("Jobs of this user", JOBS, user="${__field.labels.user}")
 
 
 def to_jobs_of_row() -> model.DashboardLink:
-    """Lead from a table's row to the jobs of its user."""
+    """Link from a table row to the jobs of its user."""
     return to_board("Jobs of this user", JOBS, user="${__data.fields.User}")
 
 
 def to_pools_of_series() -> model.DashboardLink:
-    """Lead from a line or bar to the dedicated pools of its project."""
+    """Link from a series to the dedicated pools of its project."""
     return to_board("Pools of this project", POOLS, project="${__field.labels.project}")

@@ -1,4 +1,4 @@
-"""Colours that mean the same on every board: thresholds, and the statuses of a job."""
+"""Colours with one meaning on every board: thresholds, and the statuses of a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ Steps = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """A colour to begin with, and from which value on another one holds, in the panel's unit."""
+    """A base colour, and the values in the panel's unit from which another colour applies."""
 
     base: str
     steps: Steps = ()
 
     def build(self) -> model.ThresholdsConfig:
-        """Make the setting of a panel or a column."""
+        """Build the setting of a panel or a column."""
         steps = [model.Threshold(value=None, color=self.base)]
         steps += [model.Threshold(value=value, color=colour) for value, colour in self.steps]
         return builder.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps).build()
 
 
-PLAIN = Thresholds(BLUE)
+NEUTRAL = Thresholds(BLUE)
 """For a number that is neither good nor bad."""
-NONE_IS_GOOD = Thresholds(GREEN, ((1, RED),))
-ALL_IS_GOOD = Thresholds(RED, ((1, GREEN),))
+ZERO_IS_GOOD = Thresholds(GREEN, ((1, RED),))
+
 UTILISATION = Thresholds(RED, ((0.2, ORANGE), (0.5, YELLOW), (0.7, GREEN)))
-"""A ratio of which more is better."""
+"""For a ratio where higher is better."""
 WAIT_S = Thresholds(GREEN, ((1800, YELLOW), (7200, ORANGE), (86_400, RED)))
 """Seconds in a queue: half an hour, two hours, a day."""
 IDLE_S = Thresholds(GREEN, ((600, YELLOW), (1800, ORANGE), (3600, RED)))
-"""Seconds of idleness: ten minutes, half an hour, an hour (where the alert begins)."""
+"""Idle seconds: ten minutes, half an hour, an hour (the threshold of the alert)."""
 ACCELERATORS: Mapping[str, str] = {"gpu": BLUE, "npu": "purple", "unknown": GREY}
-"""Kinds of accelerator, in lines."""
+"""Colours of series by kind of accelerator."""
 POOL_STATES: Mapping[str, str] = {
     "allocated": BLUE,
     "free": GREEN,
@@ -49,69 +49,71 @@ POOL_STATES: Mapping[str, str] = {
     "deleting": ORANGE,
     "queued": YELLOW,
 }
-"""States of what a pool is made of, accelerators and nodes, in lines; `queued` is what waits for them."""
-LOOP = Thresholds(GREEN, ((1, YELLOW), (2, RED)))
-"""Runs in a row that broke at once: one happens, two are a loop."""
-SHARE_IDLE = Thresholds(GREEN, ((0.05, ORANGE), (0.15, RED)))
-"""Which part of what is held is wasted."""
+"""Colours of series by state of a pool's accelerators and nodes; `queued` is the demand of queued jobs."""
+CRASH_LOOP = Thresholds(GREEN, ((1, YELLOW), (2, RED)))
+"""Runs in a row that failed soon after their start: one can happen, two are a crash loop."""
+WASTED_SHARE = Thresholds(GREEN, ((0.05, ORANGE), (0.15, RED)))
+"""Share of held accelerators that is idle or lost."""
 AGE_S = Thresholds(GREEN, ((120, YELLOW), (300, RED)))
-"""Age of data: two minutes are a few missed polls; at five the job series are withdrawn by default."""
+"""Age of data: two minutes are a few missed polls; after five, job series are withdrawn by default."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a status is drawn."""
+class StatusStyle:
+    """Numeric code and colour of a status."""
 
     code: int
     colour: str
 
 
-STATUSES: Mapping[str, Look] = {
-    "unknown": Look(0, GREY),
-    "initializing": Look(1, "light-blue"),
-    "queued": Look(2, YELLOW),
-    "running": Look(3, GREEN),
-    "scaling": Look(4, "blue"),
-    "terminating": Look(5, ORANGE),
-    "completed": Look(6, "super-light-green"),
-    "terminated": Look(7, "purple"),
-    "failed": Look(8, RED),
-    "lost": Look(9, "dark-red"),
+STATUSES: Mapping[str, StatusStyle] = {
+    "unknown": StatusStyle(0, GREY),
+    "initializing": StatusStyle(1, "light-blue"),
+    "queued": StatusStyle(2, YELLOW),
+    "running": StatusStyle(3, GREEN),
+    "scaling": StatusStyle(4, "blue"),
+    "terminating": StatusStyle(5, ORANGE),
+    "completed": StatusStyle(6, "super-light-green"),
+    "terminated": StatusStyle(7, "purple"),
+    "failed": StatusStyle(8, RED),
+    "lost": StatusStyle(9, "dark-red"),
 }
-"""By the order of a life: where two replicas differ for a moment, the larger code is the newer truth."""
+"""In the order of a job's lifecycle: where two replicas differ, the larger code is the newer status."""
 
-if set(STATUSES) != set(vocabulary(STATUS, "status")):
-    raise ValueError("each status of the catalogue needs a look, and no other")
+if unmatched := sorted(set(STATUSES) ^ set(vocabulary(STATUS, "status"))):
+    raise ValueError(
+        f"dashboards/src/palette.py: STATUSES must have exactly the statuses of {STATUS}; differing: {unmatched}"
+    )
 
-CODES: Mapping[str, int] = {status: look.code for status, look in STATUSES.items()}
+CODES: Mapping[str, int] = {status: style.code for status, style in STATUSES.items()}
 
 
 def status_mapping() -> list[model.ValueMapping]:
-    """Turn status codes back into words and colours."""
+    """Map status codes to names and colours."""
     return [
         model.ValueMap(
             options={
-                str(look.code): model.ValueMappingResult(text=status, color=look.colour, index=look.code)
-                for status, look in STATUSES.items()
+                str(style.code): model.ValueMappingResult(text=status, color=style.colour, index=style.code)
+                for status, style in STATUSES.items()
             }
         )
     ]
 
 
-def words(meaning: Mapping[int, tuple[str, str]]) -> list[model.ValueMapping]:
-    """Show numbers as words: number to (word, colour)."""
+def value_mappings(words: Mapping[int, tuple[str, str]]) -> list[model.ValueMapping]:
+    """Map numbers to words and colours: number to (word, colour)."""
     return [
         model.ValueMap(
             options={
                 str(number): model.ValueMappingResult(text=word, color=colour, index=index)
-                for index, (number, (word, colour)) in enumerate(meaning.items())
+                for index, (number, (word, colour)) in enumerate(words.items())
             }
         )
     ]
 
 
-def nothing_as(word: str) -> list[model.ValueMapping]:
-    """Show the absence of a number as a grey word, not in the colour of the lowest threshold."""
+def null_mapping(word: str) -> list[model.ValueMapping]:
+    """Show an absent number as a grey word, not in the colour of the lowest threshold."""
     return [
         model.SpecialValueMap(
             options=model.DashboardSpecialValueMapOptions(

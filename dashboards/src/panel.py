@@ -1,60 +1,60 @@
-"""Panels as an operator knows them, each with what every panel must have: a question answered, a unit, thresholds."""
+"""The types of panels. Each panel has a title, a description, a unit and thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders import heatmap as heat
-from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus
 
-from . import palette
-from .palette import PLAIN, Thresholds
+from . import link, palette
+from .palette import NEUTRAL, Thresholds
 from .variable import DATASOURCE
 
-SCREENFUL = 20
-"""Lines, bars or strips that one panel may show at most."""
+MAX_SERIES = 20
+"""Maximum number of series that a panel shows."""
 
-ABSENT = "-"
-"""What a cell shows for which there is no reading."""
+NO_VALUE = "-"
+"""Text of a table cell without a value."""
 
 _REF_IDS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel and what its lines are called."""
+    """One query of a panel, and the legend of its series."""
 
     expr: str
     legend: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
-    """What stands above and around any panel."""
+class PanelOptions:
+    """Options that every type of panel has."""
 
     title: str
-    about: str
-    """The question it answers and how to read the answer: Grafana shows it behind the (i)."""
+    description: str
+    """What the panel shows and how to read it. Grafana shows it behind the (i)."""
     unit: str
     width: int
-    """In 24ths of the board."""
+    """In grid columns; a board has 24."""
     height: int
-    """In rows of 30 pixels."""
-    thresholds: Thresholds = PLAIN
+    """In grid rows of 30 pixels."""
+    thresholds: Thresholds = NEUTRAL
     no_value: str = ""
-    """Shown in place of "No data", where having none is an answer. Tables show ABSENT in each empty cell instead."""
+    """Text instead of "No data", for queries that can be empty. Tables show NO_VALUE in each empty cell."""
     decimals: int | None = None
     links: tuple[model.DashboardLink, ...] = ()
-    steps: int | None = None
-    """Into about how many `$__interval` the chosen time is cut, none below a minute; for what is added up over it."""
+    max_data_points: int | None = None
+    """Approximate number of `$__interval` in the time range, each at least a minute; for sums over the time range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table: a label, or the value of the query with that letter."""
+    """One column of a table: a label, or the value of the query with this letter."""
 
     title: str
     label: str = ""
@@ -62,69 +62,83 @@ class Column:
     unit: str = "string"
     decimals: int | None = None
     thresholds: Thresholds | None = None
-    """Colours the text; a ratio with thresholds is drawn as a bar."""
-    words: Sequence[model.ValueMapping] = ()
+    """Colours of the text; a ratio with thresholds is shown as a bar."""
+    mappings: Sequence[model.ValueMapping] = ()
     link: model.DashboardLink | None = None
     width: int | None = None
     hidden: bool = False
-    """There for links only."""
+    """The column exists only for links."""
 
 
-def number(
-    head: Head, query: Query, *, words: Sequence[model.ValueMapping] = (), titled: bool = False
+JOB_COLUMNS = (
+    Column(title="Job", label="job_name", link=link.to_job_of_row(), width=190),
+    Column(title="User", label="user"),
+    Column(title="Project", label="project"),
+    Column(title="Pool", label="pool_id"),
+    Column(title="job_id", label="job_id", hidden=True),
+)
+"""The columns that identify the job of a table row. The column of the id is named job_id, because links read it."""
+
+
+def stat_panel(
+    options: PanelOptions,
+    query: Query,
+    *,
+    mappings: Sequence[model.ValueMapping] = (),
+    show_legend: bool = False,
 ) -> model.Panel:
-    """One big number, as it is now; `titled` with its legend, where there can be several."""
+    """Show the current value as a number; with `show_legend`, for queries with several series."""
     panel = (
         stat.Panel()
-        .color_mode(options.BigValueColorMode.VALUE)
-        .graph_mode(options.BigValueGraphMode.NONE)
-        .text_mode(options.BigValueTextMode.VALUE_AND_NAME if titled else options.BigValueTextMode.VALUE)
-        .justify_mode(options.BigValueJustifyMode.CENTER)
+        .color_mode(models.BigValueColorMode.VALUE)
+        .graph_mode(models.BigValueGraphMode.NONE)
+        .text_mode(models.BigValueTextMode.VALUE_AND_NAME if show_legend else models.BigValueTextMode.VALUE)
+        .justify_mode(models.BigValueJustifyMode.CENTER)
         .reduce_options(_last())
-        .mappings(list(words))
+        .mappings(list(mappings))
         .build()
     )
-    return _finished(panel, head, _targets([query], instant=True))
+    return _apply(options, panel, _targets([query], instant=True))
 
 
-def graph(
-    head: Head,
-    *lines: Query,
+def time_series_panel(
+    options: PanelOptions,
+    *queries: Query,
     stacked: bool = False,
-    whole: bool = False,
+    zero_to_one: bool = False,
     colours: Mapping[str, str] | None = None,
     dashed: str = "",
 ) -> model.Panel:
-    """Lines over time. Thresholds other than PLAIN are drawn as lines.
+    """Show series over time. Thresholds other than NEUTRAL are drawn as lines.
 
-    `colours` fixes the colour of a legend; what matches the pattern `dashed` stands out and does not stack; `whole`
-    draws a ratio between nothing and all.
+    `colours` maps legends to colours. Series whose legend matches the pattern `dashed` are dashed and not stacked.
+    `zero_to_one` fixes the y axis to 0..1.
     """
     panel = (
         timeseries.Panel()
         .line_width(1)
         .fill_opacity(40 if stacked else 8)
-        .show_points(options.VisibilityMode.NEVER)
+        .show_points(models.VisibilityMode.NEVER)
         .span_nulls(span_nulls=False)
         .axis_soft_min(0)
-        .stacking(common.StackingConfig().mode(options.StackingMode.NORMAL if stacked else options.StackingMode.NONE))
+        .stacking(common.StackingConfig().mode(models.StackingMode.NORMAL if stacked else models.StackingMode.NONE))
         .legend(
             common.VizLegendOptions()
-            .display_mode(options.LegendDisplayMode.LIST)
-            .placement(options.LegendPlacement.BOTTOM)
+            .display_mode(models.LegendDisplayMode.LIST)
+            .placement(models.LegendPlacement.BOTTOM)
             .show_legend(show_legend=True)
             .calcs([])
         )
-        .tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI).sort(options.SortOrder.DESCENDING))
+        .tooltip(common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING))
         .thresholds_style(
             common.GraphThresholdsStyleConfig().mode(
-                options.GraphThresholdsStyleMode.OFF
-                if head.thresholds is PLAIN
-                else options.GraphThresholdsStyleMode.DASHED
+                models.GraphThresholdsStyleMode.OFF
+                if options.thresholds is NEUTRAL
+                else models.GraphThresholdsStyleMode.DASHED
             )
         )
     )
-    if whole:
+    if zero_to_one:
         panel.min(0).max(1)
     for legend, colour in (colours or {}).items():
         panel.override_by_name(legend, [model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})])
@@ -138,36 +152,36 @@ def graph(
                 model.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
             ],
         )
-    return _finished(panel.build(), head, _targets(lines, instant=False))
+    return _apply(options, panel.build(), _targets(queries, instant=False))
 
 
-def heatmap(head: Head, query: Query) -> model.Panel:
-    """How a histogram's observations spread over time; the query gives its buckets by `le`."""
+def heatmap_panel(options: PanelOptions, query: Query) -> model.Panel:
+    """Show the distribution of a histogram over time; the query returns its buckets by `le`."""
     panel = (
         heat.Panel()
         .calculate(calculate=False)
         .color(heat.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
-        .y_axis(heat.YAxisConfig().unit(head.unit))
+        .y_axis(heat.YAxisConfig().unit(options.unit))
         .cell_gap(1)
-        .show_value(options.VisibilityMode.NEVER)
+        .show_value(models.VisibilityMode.NEVER)
         .hide_legend()
         .build()
     )
     (target,) = _targets([query], instant=False)
     target.format_val = prometheus.PromQueryFormat.HEATMAP
-    return _finished(panel, head, [target])
+    return _apply(options, panel, [target])
 
 
-def bars(head: Head, *queries: Query) -> model.Panel:
-    """Compare a few now, the longest bar first where the query sorts."""
+def bar_gauge_panel(options: PanelOptions, *queries: Query) -> model.Panel:
+    """Show current values as bars, in the order of the query."""
     panel = (
         bargauge.Panel()
-        .orientation(options.VizOrientation.HORIZONTAL)
-        .display_mode(options.BarGaugeDisplayMode.BASIC)
-        .value_mode(options.BarGaugeValueMode.COLOR)
-        .name_placement(options.BarGaugeNamePlacement.AUTO)
+        .orientation(models.VizOrientation.HORIZONTAL)
+        .display_mode(models.BarGaugeDisplayMode.BASIC)
+        .value_mode(models.BarGaugeValueMode.COLOR)
+        .name_placement(models.BarGaugeNamePlacement.AUTO)
         .show_unfilled(show_unfilled=True)
-        .sizing(options.BarGaugeSizing.AUTO)
+        .sizing(models.BarGaugeSizing.AUTO)
         .text(common.VizTextDisplayOptions().title_size(13).value_size(16))
         .min_viz_height(16)
         .min_viz_width(8)
@@ -176,34 +190,34 @@ def bars(head: Head, *queries: Query) -> model.Panel:
         .min(0)
         .build()
     )
-    return _finished(panel, head, _targets(queries, instant=True))
+    return _apply(options, panel, _targets(queries, instant=True))
 
 
-def timeline(head: Head, query: Query) -> model.Panel:
-    """A strip for each job, coloured by its status over time; the query gives status codes."""
+def state_timeline_panel(options: PanelOptions, query: Query) -> model.Panel:
+    """Show the status of each job over time; the query returns status codes."""
     panel = (
         statetimeline.Panel()
         .mappings(palette.status_mapping())
-        .show_value(options.VisibilityMode.AUTO)
+        .show_value(models.VisibilityMode.AUTO)
         .merge_values(merge_values=True)
         .row_height(0.85)
         .line_width(0)
         .fill_opacity(85)
         .legend(
             common.VizLegendOptions()
-            .display_mode(options.LegendDisplayMode.LIST)
-            .placement(options.LegendPlacement.BOTTOM)
+            .display_mode(models.LegendDisplayMode.LIST)
+            .placement(models.LegendPlacement.BOTTOM)
             .show_legend(show_legend=True)
             .calcs([])
         )
-        .tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.SINGLE).sort(options.SortOrder.NONE))
+        .tooltip(common.VizTooltipOptions().mode(models.TooltipDisplayMode.SINGLE).sort(models.SortOrder.NONE))
         .build()
     )
-    return _finished(panel, head, _targets([query], instant=False))
+    return _apply(options, panel, _targets([query], instant=False))
 
 
-def rows(
-    head: Head,
+def table_panel(
+    options: PanelOptions,
     queries: Mapping[str, str],
     columns: Sequence[Column],
     *,
@@ -211,16 +225,16 @@ def rows(
     descending: bool = True,
     drop: Sequence[str] = (),
 ) -> model.Panel:
-    """A table: each query is a letter with an expression, and rows that agree in the labels they share become one.
+    """Show a table. `queries` maps letters to expressions; rows with equal labels are merged into one.
 
-    The first query makes the rows; its labels must include those of all others, bar what they bring in themselves.
-    Labels that are neither in `columns` nor in `drop` come last.
+    The first query defines the rows: its labels must include the labels that the other queries share with it. Labels
+    that are neither in `columns` nor in `drop` are the last columns.
     """
     panel = (
         table.Panel()
         .show_header(show_header=True)
-        .cell_height(options.TableCellHeight.SM)
-        .align(options.FieldTextAlignment.AUTO)
+        .cell_height(models.TableCellHeight.SM)
+        .align(models.FieldTextAlignment.AUTO)
         .filterable(filterable=len(columns) > 1)
         .footer(
             common.TableFooterOptions()
@@ -231,20 +245,20 @@ def rows(
         )
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(desc=descending)])
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
-        .with_transformation(_arranged(queries, columns, drop))
+        .with_transformation(_organize(queries, columns, drop))
     )
     for column in columns:
         panel.override_by_name(column.title, _cell(column))
     targets = _targets(
         [Query(expr) for expr in queries.values()], instant=True, as_table=True, letters=tuple(queries)
     )
-    return _finished(panel.no_value(ABSENT).build(), head, targets)
+    return _apply(options, panel.no_value(NO_VALUE).build(), targets)
 
 
-def _arranged(
+def _organize(
     queries: Mapping[str, str], columns: Sequence[Column], drop: Sequence[str]
 ) -> model.DataTransformerConfig:
-    """Name and order the columns and leave out the rest.
+    """Rename and order the columns, and exclude all other fields.
 
     Grafana calls the value of the only query "Value", that of one among several "Value #A".
     """
@@ -272,20 +286,20 @@ def _arranged(
 
 
 def _cell(column: Column) -> list[model.DynamicConfigValue]:
-    """What a table is told about one column."""
+    """Overrides for one column of a table."""
     found: dict[str, object] = {"unit": column.unit}
     if column.decimals is not None:
         found["decimals"] = column.decimals
     if column.thresholds is not None:
         found["thresholds"] = column.thresholds.build()
         found["color"] = {"mode": "thresholds"}
-        found["mappings"] = palette.nothing_as(ABSENT)
+        found["mappings"] = palette.null_mapping(NO_VALUE)
         if column.unit == "percentunit":
             found |= {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0, "max": 1}
         else:
             found["custom.cellOptions"] = {"type": "color-text"}
-    if column.words:
-        found |= {"mappings": list(column.words), "custom.cellOptions": {"type": "color-text"}}
+    if column.mappings:
+        found |= {"mappings": list(column.mappings), "custom.cellOptions": {"type": "color-text"}}
     if column.link is not None:
         found["links"] = [column.link]
     if column.width is not None:
@@ -317,27 +331,27 @@ def _targets(
     ]
 
 
-def _finished(panel: model.Panel, head: Head, targets: Sequence[prometheus.Dataquery]) -> model.Panel:
-    panel.title = head.title
-    panel.description = head.about
+def _apply(options: PanelOptions, panel: model.Panel, targets: Sequence[prometheus.Dataquery]) -> model.Panel:
+    panel.title = options.title
+    panel.description = options.description
     panel.datasource = DATASOURCE
-    panel.grid_pos = model.GridPos(w=head.width, h=head.height)
+    panel.grid_pos = model.GridPos(w=options.width, h=options.height)
     panel.targets = list(targets)
-    if head.steps is not None:
-        panel.max_data_points = float(head.steps)
+    if options.max_data_points is not None:
+        panel.max_data_points = float(options.max_data_points)
         panel.interval = "1m"
     source = panel.field_config = panel.field_config or model.FieldConfigSource()
     defaults = source.defaults
-    defaults.unit = head.unit
-    defaults.decimals = head.decimals
-    defaults.thresholds = head.thresholds.build()
+    defaults.unit = options.unit
+    defaults.decimals = options.decimals
+    defaults.thresholds = options.thresholds.build()
     defaults.color = defaults.color or model.FieldColor(
         mode=model.FieldColorModeId.PALETTE_CLASSIC
         if panel.type_val == "timeseries"
         else model.FieldColorModeId.THRESHOLDS
     )
-    if head.no_value:
-        defaults.no_value = head.no_value
-    if head.links:
-        defaults.links = [*head.links]
+    if options.no_value:
+        defaults.no_value = options.no_value
+    if options.links:
+        defaults.links = [*options.links]
     return panel

@@ -1,10 +1,11 @@
-"""Pools: what dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas."""
+"""Pools: accelerators and nodes of dedicated pools by state, their workloads, and quotas."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import NONE_IS_GOOD, PLAIN, Thresholds
-from .panel import Column, Head, Query, graph, number, rows
+from .palette import NEUTRAL, ZERO_IS_GOOD, Thresholds
+from .panel import Column, PanelOptions, Query, stat_panel, table_panel, time_series_panel
 from .promql import PROJECT, Scope, vocabulary
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
@@ -12,105 +13,105 @@ POOL = "cluster, project, pool_id"
 ACCELERATORS = "modelarts_pool_accelerators"
 STATUS = "modelarts_pool_status"
 
-INFO = SCOPE.one("modelarts_pool_info", "pool_name")
-CAPACITY = SCOPE.one("modelarts_pool_accelerator_capacity", "accelerator", "resource")
+INFO = SCOPE.dedup("modelarts_pool_info", "pool_name")
+CAPACITY = SCOPE.dedup("modelarts_pool_accelerator_capacity", "accelerator", "resource")
 QUEUED = (
-    SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
-    + f"\nand on ({POOL})\n{SCOPE.series('modelarts_pool_info')}"
+    SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+    + f"\nand on ({POOL})\n{SCOPE.selector('modelarts_pool_info')}"
 )
-"""Accelerators that queued training jobs ask for in front of dedicated pools, not the public one."""
-NODES = SCOPE.one("modelarts_pool_nodes", "flavor", "state")
-WORKLOADS = SCOPE.one("modelarts_pool_workloads", "kind", "status")
-PRESENT = ("queued", "pending", "creating", "running", "terminating", "abnormal")
-"""Statuses of workloads that are not over."""
-FULL = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
-"""Which part of what there is is taken."""
+"""Accelerators that queued training jobs request in dedicated pools, without the public pool."""
+NODES = SCOPE.dedup("modelarts_pool_nodes", "flavor", "state")
+WORKLOADS = SCOPE.dedup("modelarts_pool_workloads", "kind", "status")
+ACTIVE = ("queued", "pending", "creating", "running", "terminating", "abnormal")
+"""Statuses of workloads that have not finished."""
+ALLOCATED_SHARE = Thresholds(palette.GREEN, ((0.8, palette.YELLOW), (0.95, palette.RED)))
+"""Thresholds for the allocated share of a resource."""
 
 
-def _cards(state: str) -> str:
-    return SCOPE.one(ACCELERATORS, "accelerator", "resource", "state", state=state)
+def _accelerators(state: str) -> str:
+    return SCOPE.dedup(ACCELERATORS, "accelerator", "resource", "state", state=state)
 
 
 def _allocated(what: str, unit: str) -> str:
-    """Which part of a pool's cores or memory is reserved, by pool."""
+    """Return the reserved share of the cores or memory of each pool."""
     return (
-        f"{SCOPE.one(f'modelarts_pool_{what}_allocated_{unit}')}\n/\n"
-        f"({SCOPE.one(f'modelarts_pool_{what}_capacity_{unit}')} > 0)"
+        f"{SCOPE.dedup(f'modelarts_pool_{what}_allocated_{unit}')}\n/\n"
+        f"({SCOPE.dedup(f'modelarts_pool_{what}_capacity_{unit}')} > 0)"
     )
 
 
-def _told(expr: str) -> str:
-    """Add the name of the pool, for legends."""
+def _join_pool_name(expr: str) -> str:
+    """Add the label pool_name, for legends."""
     return f"({expr})\n* on ({POOL}) group_left (pool_name)\n{INFO}"
 
 
-CARDS_SHARE = f"sum by ({POOL}) ({_cards('allocated')})\n/\n(sum by ({POOL}) ({CAPACITY}) > 0)"
+ACCELERATOR_SHARE = f"sum by ({POOL}) ({_accelerators('allocated')})\n/\n(sum by ({POOL}) ({CAPACITY}) > 0)"
 LEGEND = "{{project}} {{pool_name}}"
 
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
-                title="Pools seen",
-                about="Dedicated pools of which there is fresh data. None, and the collector is on: the project has "
-                "none. The public pool belongs to nobody and is on no panel of this board.",
+        stat_panel(
+            PanelOptions(
+                title="Dedicated pools",
+                description="Dedicated pools with current data. If there are none although the collector is "
+                "enabled, the project has none. The public pool is not on this board.",
                 unit="none",
                 width=3,
                 height=4,
                 no_value="none",
             ),
-            Query(f"count({SCOPE.one('modelarts_pool_info')})"),
+            Query(f"count({SCOPE.dedup('modelarts_pool_info')})"),
         ),
-        number(
-            Head(
-                title="Collectors off",
-                about="Projects of which the API refuses to list pools: no such call there, or no permission for the "
-                "exporter's user. Their pools are missing here, which is no failure; the exporter asks again every "
-                "hour. The table at the end says which projects.",
+        stat_panel(
+            PanelOptions(
+                title="Disabled collectors",
+                description="Projects for which the API rejects the listing of pools: the operation does not exist, "
+                "or the exporter's user lacks a permission. Their pools are missing here. This is not a failure; "
+                "the exporter tries again every hour. The table at the end shows the projects.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
-                no_value="not asked yet",
+                no_value="no poll yet",
             ),
-            Query(f"sum(1 - {SCOPE.one('modelarts_collector_enabled', 'collector', collector='pools')})"),
+            Query(f"sum(1 - {SCOPE.dedup('modelarts_collector_enabled', 'collector', collector='pools')})"),
         ),
-        number(
-            Head(
-                title="Pools in trouble",
-                about="Pools in any other status than running.",
+        stat_panel(
+            PanelOptions(
+                title="Pools not running",
+                description="Pools with a status other than running.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="none",
             ),
             Query(
                 "count("
-                + SCOPE.one(STATUS, "status", status=vocabulary(STATUS, "status", without=("running",)))
-                + f")\nor\n0 * count({SCOPE.one('modelarts_pool_info')})"
+                + SCOPE.dedup(STATUS, "status", status=vocabulary(STATUS, "status", without=("running",)))
+                + f")\nor\n0 * count({SCOPE.dedup('modelarts_pool_info')})"
             ),
         ),
-        number(
-            Head(
-                title="Nodes abnormal",
-                about="Nodes that take no new workload, in all pools. What runs on them goes on, or has gone.",
+        stat_panel(
+            PanelOptions(
+                title="Abnormal nodes",
+                description="Nodes that accept no new workload, in all pools.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 no_value="none",
             ),
             Query(
-                f"sum({SCOPE.one('modelarts_pool_nodes', 'flavor', 'state', state='abnormal')})\nor\n"
-                f"0 * count({SCOPE.one('modelarts_pool_info')})"
+                f"sum({SCOPE.dedup('modelarts_pool_nodes', 'flavor', 'state', state='abnormal')})\nor\n"
+                f"0 * count({SCOPE.dedup('modelarts_pool_info')})"
             ),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators",
-                about="GPUs and NPUs on all nodes that are there, those of abnormal nodes included.",
+                description="GPUs and NPUs on all existing nodes, including abnormal nodes.",
                 unit="none",
                 width=3,
                 height=4,
@@ -119,26 +120,25 @@ NOW = Row(
             ),
             Query(f"sum({CAPACITY})"),
         ),
-        number(
-            Head(
-                title="Allocated",
-                about="Which part of the accelerators is allocated to workloads of any kind. Yellow from 80 %, red "
-                "from 95 %: what comes now waits.",
+        stat_panel(
+            PanelOptions(
+                title="Allocated share",
+                description="Share of the accelerators that is allocated to workloads of any kind. Yellow from 80 "
+                "%, red from 95 %: new workloads have to wait.",
                 unit="percentunit",
                 width=3,
                 height=4,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('allocated')})\n/\n(sum({CAPACITY}) > 0)"),
+            Query(f"sum({_accelerators('allocated')})\n/\n(sum({CAPACITY}) > 0)"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Free",
-                about="Accelerators that a workload could take now, over all pools: a job still needs them in one "
-                "pool, and enough on each node. Pools of which nothing tells how many an abnormal node has are left "
-                "out.",
+                description="Free accelerators over all pools. A job needs all its accelerators in one pool, and "
+                "enough on each node. Pools with an unknown number of accelerators on an abnormal node are excluded.",
                 unit="none",
                 width=3,
                 height=4,
@@ -146,32 +146,33 @@ NOW = Row(
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('free')})"),
+            Query(f"sum({_accelerators('free')})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Unavailable",
-                about="Accelerators on abnormal nodes that are not allocated: paid for, and of no use.",
+                description="Accelerators on abnormal nodes that are not allocated. They are paid for and cannot be "
+                "used.",
                 unit="none",
                 width=3,
                 height=4,
-                thresholds=NONE_IS_GOOD,
+                thresholds=ZERO_IS_GOOD,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"sum({_cards('unavailable')})"),
+            Query(f"sum({_accelerators('unavailable')})"),
         ),
     ),
 )
 
 TIME = Row(
-    "Allocation against capacity",
+    "Allocation and capacity",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerators by state",
-                about="All accelerators of the chosen pools by what can be done with them, stacked; the dashed line "
-                "is their capacity. A gap below it: nothing tells what is free in some pool.",
+                description="Accelerators of the selected pools by state, stacked; the dashed line is the capacity. "
+                "A gap below the line: the free accelerators of a pool are unknown.",
                 unit="none",
                 width=8,
                 height=8,
@@ -179,50 +180,51 @@ TIME = Row(
                 no_value="no accelerators",
             ),
             Query(
-                "sum by (state) (" + SCOPE.one(ACCELERATORS, "accelerator", "resource", "state") + ")", "{{state}}"
+                "sum by (state) (" + SCOPE.dedup(ACCELERATORS, "accelerator", "resource", "state") + ")", "{{state}}"
             ),
             Query(f"sum({CAPACITY})", "capacity"),
             stacked=True,
             dashed="/^capacity$/",
             colours={**palette.POOL_STATES, "capacity": palette.GREY},
         ),
-        graph(
-            Head(
-                title="Queued demand against free",
-                about="Accelerators that queued training jobs ask for in front of the chosen pools (dashed), and "
-                "what is free in them. Both high for long: what is free does not fit what waits, or something "
-                "blocks the queue; queued without free: the pools are full.",
+        time_series_panel(
+            PanelOptions(
+                title="Queued and free accelerators",
+                description="Accelerators that queued training jobs request in the selected pools (dashed), and "
+                "free accelerators. Both high for a long time: the free accelerators do not fit the jobs, or the "
+                "queue is blocked. Queued high, free low: the pools are full.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
                 no_value="no accelerators",
             ),
-            Query(f"sum({_cards('free')})", "free"),
+            Query(f"sum({_accelerators('free')})", "free"),
             Query(f"sum({QUEUED})", "queued"),
             dashed="/^queued$/",
             colours=palette.POOL_STATES,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Allocated share by pool",
-                about="Which part of each pool's accelerators is allocated, the ten fullest at each moment. A pool "
-                "that is never full is larger than it need be; one that always is makes people wait.",
+                description="Share of the accelerators of each pool that is allocated, the ten highest at each "
+                "point. A pool that is never full is larger than necessary; in a pool that is always full, jobs "
+                "wait.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(CARDS_SHARE)})", LEGEND),
-            whole=True,
+            Query(f"topk(10, {_join_pool_name(ACCELERATOR_SHARE)})", LEGEND),
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Nodes by state",
-                about="Nodes of the chosen pools by state, stacked; the dashed line is how many there should be. "
-                "Below it: nodes are missing, or still to come.",
+                description="Nodes of the selected pools by state, stacked; the dashed line is the requested "
+                "number. A gap below the line: nodes are missing or not created yet.",
                 unit="none",
                 width=8,
                 height=8,
@@ -230,51 +232,51 @@ TIME = Row(
                 no_value="no nodes",
             ),
             Query(f"sum by (state) ({NODES})", "{{state}}"),
-            Query(f"sum({SCOPE.one('modelarts_pool_spec_nodes', 'flavor')})", "asked for"),
+            Query(f"sum({SCOPE.dedup('modelarts_pool_spec_nodes', 'flavor')})", "requested"),
             stacked=True,
-            dashed="/^asked for$/",
-            colours={**palette.POOL_STATES, "asked for": palette.GREY},
+            dashed="/^requested$/",
+            colours={**palette.POOL_STATES, "requested": palette.GREY},
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="CPU allocated by pool",
-                about="Which part of each pool's cores is reserved by workloads, used or not, the ten fullest. Full "
-                "while accelerators are free: notebooks or data work keep training out.",
+                description="Share of the CPU cores of each pool that workloads reserve, the ten highest. If it is "
+                "full while accelerators are free, notebooks or data processing block training jobs.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(_allocated('cpu', 'cores'))})", LEGEND),
-            whole=True,
+            Query(f"topk(10, {_join_pool_name(_allocated('cpu', 'cores'))})", LEGEND),
+            zero_to_one=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Memory allocated by pool",
-                about="Which part of each pool's main memory is reserved by workloads, used or not, the ten fullest.",
+                description="Share of the main memory of each pool that workloads reserve, the ten highest.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=FULL,
+                thresholds=ALLOCATED_SHARE,
                 decimals=0,
                 no_value="unknown",
             ),
-            Query(f"topk(10, {_told(_allocated('memory', 'bytes'))})", LEGEND),
-            whole=True,
+            Query(f"topk(10, {_join_pool_name(_allocated('memory', 'bytes'))})", LEGEND),
+            zero_to_one=True,
         ),
     ),
 )
 
-WORK = Row(
+WORKLOAD_ROW = Row(
     "Workloads",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Workloads by kind",
-                about="Workloads in the chosen pools that are not over, by kind: training is not alone there. What "
-                "everybody runs, also of other projects that share the pool.",
+                description="Active workloads in the selected pools by kind, training and others, including those "
+                "of other projects that share the pool.",
                 unit="none",
                 width=12,
                 height=8,
@@ -282,16 +284,17 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (kind) ({SCOPE.one('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (kind) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=ACTIVE)})",
                 "{{kind}}",
             ),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Workloads by status",
-                about="Workloads in the chosen pools that are not over, by the pool's own word. Queued ones wait, "
-                "pending ones are being scheduled: many pending ones for long do not find a node.",
+                description="Active workloads in the selected pools by the status that the pool reports. Queued "
+                "workloads wait; pending workloads are being scheduled. Many pending workloads for a long time: no "
+                "node fits them.",
                 unit="none",
                 width=12,
                 height=8,
@@ -299,7 +302,7 @@ WORK = Row(
                 no_value="no workloads",
             ),
             Query(
-                f"sum by (status) ({SCOPE.one('modelarts_pool_workloads', 'kind', 'status', status=PRESENT)})",
+                f"sum by (status) ({SCOPE.dedup('modelarts_pool_workloads', 'kind', 'status', status=ACTIVE)})",
                 "{{status}}",
             ),
             stacked=True,
@@ -320,70 +323,70 @@ def _by_pool(expr: str) -> str:
     return f"sum by ({POOL}) ({expr})"
 
 
-EACH = Row(
-    "Each pool",
+POOL_TABLES = Row(
+    "By pool",
     (
-        rows(
-            Head(
-                title="Dedicated pools",
-                about="Each pool: its nodes, its accelerators by what can be done with them, the queue in front of "
-                "it, and what else fills it. Queued above free: what waits cannot start; queued below free: it does "
-                "not fit on the nodes.",
+        table_panel(
+            PanelOptions(
+                title="Pools",
+                description="Each pool: its nodes, its accelerators by state, and the accelerators that queued jobs "
+                "request. Queued above free: the jobs cannot start. Queued below free: the jobs do not fit on the "
+                "nodes.",
                 unit="none",
                 width=24,
                 height=9,
             ),
             {
-                "A": SCOPE.one("modelarts_pool_info", "pool_name", "type", "scope"),
-                "B": _by_pool(SCOPE.one("modelarts_pool_spec_nodes", "flavor")),
-                "C": _by_pool(SCOPE.one("modelarts_pool_nodes", "flavor", "state", state="available")),
-                "D": _by_pool(SCOPE.one("modelarts_pool_nodes", "flavor", "state", state="abnormal")),
+                "A": SCOPE.dedup("modelarts_pool_info", "pool_name", "type", "scope"),
+                "B": _by_pool(SCOPE.dedup("modelarts_pool_spec_nodes", "flavor")),
+                "C": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="available")),
+                "D": _by_pool(SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state="abnormal")),
                 "E": _by_pool(CAPACITY),
-                "F": _by_pool(_cards("allocated")),
-                "G": _by_pool(_cards("free")),
-                "H": _by_pool(_cards("unavailable")),
+                "F": _by_pool(_accelerators("allocated")),
+                "G": _by_pool(_accelerators("free")),
+                "H": _by_pool(_accelerators("unavailable")),
                 "I": _by_pool(QUEUED),
-                "J": CARDS_SHARE,
+                "J": ACCELERATOR_SHARE,
                 "K": _allocated("cpu", "cores"),
                 "L": _allocated("memory", "bytes"),
-                "M": SCOPE.one(STATUS, "status"),
+                "M": SCOPE.dedup(STATUS, "status"),
             },
             (
                 Column(title="Pool", label="pool_name"),
-                Column(title="Id", label="pool_id"),
+                Column(title="ID", label="pool_id"),
                 Column(title="Project", label="project"),
                 Column(title="Status", label="status"),
                 Column(title="Type", label="type"),
-                Column(title="Takes", label="scope"),
-                Column(title="Nodes asked", value="B", unit="none"),
+                Column(title="Scope", label="scope"),
+                Column(title="Requested nodes", value="B", unit="none"),
                 Column(title="Available", value="C", unit="none"),
-                Column(title="Abnormal", value="D", unit="none", thresholds=NONE_IS_GOOD),
+                Column(title="Abnormal", value="D", unit="none", thresholds=ZERO_IS_GOOD),
                 Column(title="Accelerators", value="E", unit="none", decimals=0),
                 Column(title="Allocated", value="F", unit="none", decimals=0),
-                Column(title="Free", value="G", unit="none", decimals=0, thresholds=PLAIN),
-                Column(title="Unavailable", value="H", unit="none", decimals=0, thresholds=NONE_IS_GOOD),
+                Column(title="Free", value="G", unit="none", decimals=0, thresholds=NEUTRAL),
+                Column(title="Unavailable", value="H", unit="none", decimals=0, thresholds=ZERO_IS_GOOD),
                 Column(title="Queued", value="I", unit="none", decimals=0),
-                Column(title="Share", value="J", unit="percentunit", decimals=0, thresholds=FULL),
-                Column(title="CPU", value="K", unit="percentunit", decimals=0, thresholds=FULL),
-                Column(title="Memory", value="L", unit="percentunit", decimals=0, thresholds=FULL),
+                Column(title="Share", value="J", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
+                Column(title="CPU", value="K", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
+                Column(title="Memory", value="L", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
             ),
             sort_by="Share",
             drop=("cluster",),
         ),
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Nodes by flavor",
-                about="Nodes of each pool by flavor and state. Available below asked for: they are being created, "
-                "repaired or missing.",
+                description="Nodes of each pool by flavor and state. Fewer available than requested: nodes are "
+                "being created, being repaired, or missing.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_pool_spec_nodes", "flavor"),
+                "A": SCOPE.dedup("modelarts_pool_spec_nodes", "flavor"),
                 **{
                     letter: f"sum by ({POOL}, flavor) ("
-                    + SCOPE.one("modelarts_pool_nodes", "flavor", "state", state=state)
+                    + SCOPE.dedup("modelarts_pool_nodes", "flavor", "state", state=state)
                     + ")"
                     for letter, state in zip("BCDE", vocabulary("modelarts_pool_nodes", "state"), strict=True)
                 },
@@ -392,25 +395,25 @@ EACH = Row(
                 Column(title="Project", label="project"),
                 Column(title="Pool", label="pool_id"),
                 Column(title="Flavor", label="flavor"),
-                Column(title="Asked", value="A", unit="none"),
+                Column(title="Requested", value="A", unit="none"),
                 *(
                     Column(
                         title=state.capitalize(),
                         value=letter,
                         unit="none",
-                        thresholds=NONE_IS_GOOD if state == "abnormal" else None,
+                        thresholds=ZERO_IS_GOOD if state == "abnormal" else None,
                     )
                     for letter, state in zip("BCDE", vocabulary("modelarts_pool_nodes", "state"), strict=True)
                 ),
             ),
-            sort_by="Asked",
+            sort_by="Requested",
             drop=("cluster",),
         ),
-        rows(
-            Head(
-                title="Workloads in each pool",
-                about="How many workloads each pool has by kind and status, in the pool's own words; those that are "
-                "over included, as far as the cloud still counts them.",
+        table_panel(
+            PanelOptions(
+                title="Workloads by pool",
+                description="Workloads of each pool by kind and status, as the pool reports them. Finished "
+                "workloads are included while the API still counts them.",
                 unit="none",
                 width=12,
                 height=8,
@@ -421,7 +424,7 @@ EACH = Row(
                 Column(title="Pool", label="pool_id"),
                 Column(title="Kind", label="kind"),
                 Column(title="Status", label="status"),
-                Column(title="Workloads", value="A", unit="none", thresholds=PLAIN),
+                Column(title="Workloads", value="A", unit="none", thresholds=NEUTRAL),
             ),
             sort_by="Workloads",
             drop=("cluster",),
@@ -429,65 +432,65 @@ EACH = Row(
     ),
 )
 
-LIMITS = Row(
-    "Quotas, and whether pools are seen",
+QUOTAS = Row(
+    "Quotas and collector",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Quotas",
-                about="What each project may have and has, by the cloud's own count. At the quota, what is new is "
-                "refused. No quota: the cloud sets no limit, or does not say.",
+                description="Quota and usage of each project, as the API reports them. At the quota, new requests "
+                "are rejected. No quota: there is no limit, or the API does not report it.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_quota_used", "resource"),
-                "B": SCOPE.one("modelarts_quota", "resource"),
-                "C": f"{SCOPE.one('modelarts_quota_used', 'resource')}\n/\n"
-                f"({SCOPE.one('modelarts_quota', 'resource')} > 0)",
+                "A": SCOPE.dedup("modelarts_quota_used", "resource"),
+                "B": SCOPE.dedup("modelarts_quota", "resource"),
+                "C": f"{SCOPE.dedup('modelarts_quota_used', 'resource')}\n/\n"
+                f"({SCOPE.dedup('modelarts_quota', 'resource')} > 0)",
             },
             (
                 Column(title="Project", label="project"),
                 Column(title="Resource", label="resource"),
                 Column(title="Used", value="A", unit="none"),
                 Column(title="Quota", value="B", unit="none"),
-                Column(title="Share", value="C", unit="percentunit", decimals=0, thresholds=FULL),
+                Column(title="Share", value="C", unit="percentunit", decimals=0, thresholds=ALLOCATED_SHARE),
             ),
             sort_by="Share",
             drop=("cluster",),
         ),
-        rows(
-            Head(
-                title="Are pools seen?",
-                about="Each project: whether its pools are asked for, whether the newest poll of them succeeded, and "
-                "when one last did. Off: the API refuses the calls, so pools and quotas have no series; asked again "
-                "every hour.",
+        table_panel(
+            PanelOptions(
+                title="Pools collector",
+                description="Each project: whether the pools collector is enabled, whether its newest poll "
+                "succeeded, and the time since the last successful poll. Disabled: the API rejects the calls, so "
+                "pools and quotas have no series; the exporter tries again every hour.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": SCOPE.one("modelarts_collector_enabled", "collector", collector="pools"),
-                "B": SCOPE.one("modelarts_collector_up", "collector", collector="pools"),
+                "A": SCOPE.dedup("modelarts_collector_enabled", "collector", collector="pools"),
+                "B": SCOPE.dedup("modelarts_collector_up", "collector", collector="pools"),
                 "C": "time() - "
-                + SCOPE.one("modelarts_collector_last_success_timestamp_seconds", "collector", collector="pools"),
-                "D": f"count by ({PROJECT}) ({SCOPE.one('modelarts_pool_info')})",
+                + SCOPE.dedup("modelarts_collector_last_success_timestamp_seconds", "collector", collector="pools"),
+                "D": f"count by ({PROJECT}) ({SCOPE.dedup('modelarts_pool_info')})",
             },
             (
                 Column(title="Project", label="project"),
                 Column(
                     title="Collector",
                     value="A",
-                    words=palette.words({1: ("on", palette.GREEN), 0: ("OFF: refused", palette.YELLOW)}),
+                    mappings=palette.value_mappings({1: ("enabled", palette.GREEN), 0: ("DISABLED", palette.YELLOW)}),
                 ),
                 Column(
                     title="Newest poll",
                     value="B",
-                    words=palette.words({1: ("good", palette.GREEN), 0: ("FAILED", palette.RED)}),
+                    mappings=palette.value_mappings({1: ("ok", palette.GREEN), 0: ("FAILED", palette.RED)}),
                 ),
-                Column(title="Last success", value="C", unit="s", decimals=0, thresholds=palette.AGE_S),
-                Column(title="Pools seen", value="D", unit="none"),
+                Column(title="Since last success", value="C", unit="s", decimals=0, thresholds=palette.AGE_S),
+                Column(title="Pools", value="D", unit="none"),
             ),
             sort_by="Project",
             descending=False,
@@ -499,8 +502,8 @@ LIMITS = Row(
 BOARD = Board(
     uid=link.POOLS,
     title="ModelArts / Pools",
-    about="What dedicated pools have, what of it is allocated, free and broken, what runs in them, and the quotas.",
-    variables=frame.variables(SCOPE, dedicated=True),
-    rows=(NOW, TIME, WORK, EACH, LIMITS),
-    marks=(annotation.failures(SCOPE),),
+    description="Accelerators and nodes of dedicated pools by state, their workloads, and quotas.",
+    variables=variables(SCOPE, dedicated=True),
+    rows=(NOW, TIME, WORKLOAD_ROW, POOL_TABLES, QUOTAS),
+    annotations=(annotation.failures(SCOPE),),
 )

@@ -1,63 +1,63 @@
-"""Queue: what waits in front of which pool, for how long, whether it is served in time, and how long runs take."""
+"""Queue: queued jobs by pool, queue times against an objective, and run times."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
 from .board import Board, Row
-from .palette import PLAIN, WAIT_S, Thresholds
-from .panel import Column, Head, Query, graph, heatmap, number, rows
-from .promql import JOB, Scope, named, vocabulary
-from .variable import choice
+from .palette import NEUTRAL, WAIT_S, Thresholds
+from .panel import JOB_COLUMNS, Column, PanelOptions, Query, heatmap_panel, stat_panel, table_panel, time_series_panel
+from .promql import JOB, Scope, name_public_pool, vocabulary
+from .variable import custom_variable, variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
-WAITS = "modelarts_training_queue_seconds"
-RUNS = "modelarts_training_run_seconds"
+QUEUE_S = "modelarts_training_queue_seconds"
+RUN_S = "modelarts_training_run_seconds"
 POOL = "cluster, project, pool_id"
 
-QUEUED_JOBS = SCOPE.one("modelarts_training_jobs", "pool_id", "status", status="queued")
-QUEUED = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
-HELD = SCOPE.one("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
-HEAD_WAITS = f"(time() - {SCOPE.one('modelarts_training_oldest_queued_timestamp_seconds', 'pool_id')})"
-WAITED = f"(time() - {SCOPE.one('modelarts_training_job_submitted_timestamp_seconds')})"
-WAITING = SCOPE.while_in(WAITED, "queued")
-LATE = f"({WAITED} > $objective)"
-SHARE_LATE = Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED)))
+QUEUED_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status="queued")
+QUEUED = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
+HELD = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
+OLDEST_QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_oldest_queued_timestamp_seconds', 'pool_id')})"
+QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+QUEUED_TIME = SCOPE.in_status(QUEUE_TIME, "queued")
+LATE = f"({QUEUE_TIME} > $objective)"
+LATE_SHARE = Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED)))
 
 
 def _quantile(quantile: float, histogram: str, *by: str, over: str) -> str:
-    """Tell a quantile of what was observed within a time; absent where nothing was."""
-    labels = ("pool_id", "status") if histogram == RUNS else ("pool_id",)
-    grown = SCOPE.grown(f"{histogram}_bucket", *labels, "le", over=over)
+    """Return a quantile of the observations within a time; absent without observations."""
+    labels = ("pool_id", "status") if histogram == RUN_S else ("pool_id",)
+    grown = SCOPE.increase(f"{histogram}_bucket", *labels, "le", over=over)
     return f"histogram_quantile({quantile}, sum by ({', '.join(('le', *by))}) ({grown})) > 0"
 
 
 def _started(over: str, *, by: str = "") -> str:
-    """Count the first starts within a time."""
-    return f"sum{by} ({SCOPE.grown(f'{WAITS}_count', 'pool_id', over=over)})"
+    """Count the jobs that started for the first time within a time."""
+    return f"sum{by} ({SCOPE.increase(f'{QUEUE_S}_count', 'pool_id', over=over)})"
 
 
 def _late_share(over: str, *, by: str = "") -> str:
-    """Which part of the first starts within a time came later than the objective allows."""
-    in_time = SCOPE.grown(f"{WAITS}_bucket", "pool_id", "le", over=over, le=("$objective", "$objective.0"))
+    """Return the share of started jobs whose queue time exceeded the objective."""
+    in_time = SCOPE.increase(f"{QUEUE_S}_bucket", "pool_id", "le", over=over, le=("$objective", "$objective.0"))
     return f"clamp_min(1 -\nsum{by} ({in_time})\n/\n({_started(over, by=by)} > 0), 0)"
 
 
-def _in_hour(counter: str) -> str:
-    """Tell by how much a counter grew within the hour before each moment."""
-    return f"sum({SCOPE.grown(counter, 'pool_id', over='1h')})"
+def _increase_1h(counter: str) -> str:
+    """Return the increase of a counter in the hour before each point."""
+    return f"sum({SCOPE.increase(counter, 'pool_id', over='1h')})"
 
 
 def _by_pool(expr: str) -> str:
-    """Add up by pool, each project's by itself; the public pool gets its name last, so that nothing merges."""
-    return named(f"sum by ({POOL}) ({expr})")
+    """Sum by project and pool. The public pool is renamed after the sum, so that no series are merged."""
+    return name_public_pool(f"sum by ({POOL}) ({expr})")
 
 
 NOW = Row(
     "Now",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Queued jobs",
-                about="Jobs that wait for resources now, those hidden by a filter of the exporter included.",
+                description="Jobs that are queued now, including jobs hidden by a filter of the exporter.",
                 unit="none",
                 width=3,
                 height=4,
@@ -65,10 +65,10 @@ NOW = Row(
             ),
             Query(f"sum({QUEUED_JOBS})"),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators queued",
-                about="GPUs and NPUs that queued jobs ask for: the demand that is not served.",
+                description="GPUs and NPUs that queued jobs request.",
                 unit="none",
                 width=3,
                 height=4,
@@ -76,36 +76,37 @@ NOW = Row(
             ),
             Query(SCOPE.or_zero(f"sum({QUEUED})")),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Oldest queued",
-                about="How long the job that is queued longest has waited since its submission. Yellow from half an "
-                "hour, orange from two hours, red from a day.",
+                description="Queue time of the job that has been queued longest. Yellow from half an hour, orange "
+                "from two hours, red from a day.",
                 unit="s",
                 width=3,
                 height=4,
                 thresholds=WAIT_S,
                 decimals=1,
-                no_value="none waits",
+                no_value="no queued jobs",
             ),
-            Query(f"max({HEAD_WAITS})"),
+            Query(f"max({OLDEST_QUEUE_TIME})"),
         ),
-        number(
-            Head(
-                title="Waiting too long",
-                about="Queued jobs that have already waited longer than the objective chosen above. They will count "
-                "as late starts; the list below says which they are.",
+        stat_panel(
+            PanelOptions(
+                title="Beyond objective",
+                description="Queued jobs whose queue time already exceeds the objective selected above. They will "
+                "count as late starts; the table below lists them.",
                 unit="none",
                 width=3,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE), (20, palette.RED))),
             ),
-            Query(SCOPE.or_zero(f"count({SCOPE.while_in(SCOPE.chosen(LATE), 'queued')})")),
+            Query(SCOPE.or_zero(f"count({SCOPE.in_status(SCOPE.select_jobs(LATE), 'queued')})")),
         ),
-        number(
-            Head(
-                title="Started",
-                about="Jobs that started for the first time within the chosen time, as far as the exporter ran.",
+        stat_panel(
+            PanelOptions(
+                title="Started jobs",
+                description="Jobs that started for the first time in the selected time range, while the exporter "
+                "was running.",
                 unit="none",
                 width=3,
                 height=4,
@@ -114,11 +115,11 @@ NOW = Row(
             ),
             Query(_started("$__range")),
         ),
-        number(
-            Head(
-                title="Median wait",
-                about="Half of the jobs that started within the chosen time had waited less. Jobs that still wait "
-                "are not in it. Read off the histogram's buckets, so it is an estimate.",
+        stat_panel(
+            PanelOptions(
+                title="Queue time p50",
+                description="Half of the jobs that started in the selected time range had a shorter queue time. "
+                "Jobs that are still queued do not count. An estimate from the buckets of the histogram.",
                 unit="s",
                 width=3,
                 height=4,
@@ -126,13 +127,13 @@ NOW = Row(
                 decimals=1,
                 no_value="none started",
             ),
-            Query(_quantile(0.5, WAITS, over="$__range")),
+            Query(_quantile(0.5, QUEUE_S, over="$__range")),
         ),
-        number(
-            Head(
-                title="Wait of 90 %",
-                about="Nine in ten of the jobs that started within the chosen time had waited less. Far above the "
-                "median: some pool or some size of job is served much worse than the rest.",
+        stat_panel(
+            PanelOptions(
+                title="Queue time p90",
+                description="90 % of the jobs that started in the selected time range had a shorter queue time. If "
+                "it is far above p50, some pool or some size of job waits much longer than the rest.",
                 unit="s",
                 width=3,
                 height=4,
@@ -140,17 +141,17 @@ NOW = Row(
                 decimals=1,
                 no_value="none started",
             ),
-            Query(_quantile(0.9, WAITS, over="$__range")),
+            Query(_quantile(0.9, QUEUE_S, over="$__range")),
         ),
-        number(
-            Head(
-                title="Started late",
-                about="Which part of the jobs that started within the chosen time had waited longer than the "
-                "objective chosen above.",
+        stat_panel(
+            PanelOptions(
+                title="Late starts",
+                description="Share of the jobs that started in the selected time range whose queue time exceeded "
+                "the objective selected above.",
                 unit="percentunit",
                 width=3,
                 height=4,
-                thresholds=SHARE_LATE,
+                thresholds=LATE_SHARE,
                 decimals=0,
                 no_value="none started",
             ),
@@ -162,67 +163,66 @@ NOW = Row(
 TIME = Row(
     "Over time",
     (
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Queued jobs by pool",
-                about="How many jobs wait in front of which pool, the ten longest queues at each moment; `public` is "
-                "the shared pool.",
+                description="Queued jobs by pool, the ten longest queues at each point; `public` is the public pool.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
-                no_value="no jobs are seen",
+                no_value="no queued jobs",
             ),
             Query(f"topk(10, {_by_pool(QUEUED_JOBS)} > 0)", "{{project}} {{pool_id}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Accelerators queued by pool",
-                about="How many GPUs and NPUs the queued jobs ask for, the ten pools with most at each moment. Few "
-                "jobs and many accelerators: large jobs wait for room.",
+                description="GPUs and NPUs that queued jobs request, the ten highest pools at each point. Few jobs "
+                "and many accelerators: large jobs wait for free nodes.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
-                no_value="none is asked for",
+                no_value="none requested",
             ),
             Query(f"topk(10, {_by_pool(QUEUED)} > 0)", "{{project}} {{pool_id}}"),
             stacked=True,
         ),
-        graph(
-            Head(
+        time_series_panel(
+            PanelOptions(
                 title="Oldest queued by pool",
-                about="How long the head of each queue has waited, the ten oldest at each moment. A line that rises "
-                "by the clock: this job does not fit, or nothing is served; a saw-tooth is a queue that moves.",
+                description="Queue time of the oldest job of each pool, the ten oldest at each point. A line that "
+                "rises steadily: this job does not fit, or no job starts. A saw-tooth is a queue that moves.",
                 unit="s",
                 width=8,
                 height=8,
                 thresholds=WAIT_S,
                 decimals=1,
-                no_value="none waits",
+                no_value="no queued jobs",
             ),
-            Query(f"topk(10, {named(HEAD_WAITS)})", "{{project}} {{pool_id}}"),
+            Query(f"topk(10, {name_public_pool(OLDEST_QUEUE_TIME)})", "{{project}} {{pool_id}}"),
         ),
-        graph(
-            Head(
-                title="Submitted and started, in the hour before",
-                about="How many jobs were submitted and how many started within the hour before each moment. "
-                "Submitted above started: the queue grows.",
+        time_series_panel(
+            PanelOptions(
+                title="Submitted / started (1 h)",
+                description="Jobs submitted and jobs started in the hour before each point. More submitted than "
+                "started: the queue grows.",
                 unit="none",
                 width=8,
                 height=8,
                 decimals=0,
             ),
-            Query(_in_hour("modelarts_training_jobs_submitted_total"), "submitted"),
-            Query(_in_hour("modelarts_training_jobs_started_total"), "started"),
+            Query(_increase_1h("modelarts_training_jobs_submitted_total"), "submitted"),
+            Query(_increase_1h("modelarts_training_jobs_started_total"), "started"),
             colours={"submitted": palette.YELLOW, "started": palette.GREEN},
         ),
-        graph(
-            Head(
-                title="Waits of jobs started in the hour before",
-                about="Median and 90 % of the waits of those jobs that started within the hour before each moment. "
-                "Nothing is drawn where none started.",
+        time_series_panel(
+            PanelOptions(
+                title="Queue time p50 / p90 (1 h)",
+                description="Queue time p50 and p90 of the jobs that started in the hour before each point. Empty "
+                "where no job started.",
                 unit="s",
                 width=8,
                 height=8,
@@ -230,38 +230,38 @@ TIME = Row(
                 decimals=1,
                 no_value="none started",
             ),
-            Query(_quantile(0.5, WAITS, over="1h"), "median"),
-            Query(_quantile(0.9, WAITS, over="1h"), "90 %"),
-            colours={"median": palette.BLUE, "90 %": palette.ORANGE},
+            Query(_quantile(0.5, QUEUE_S, over="1h"), "p50"),
+            Query(_quantile(0.9, QUEUE_S, over="1h"), "p90"),
+            colours={"p50": palette.BLUE, "p90": palette.ORANGE},
         ),
-        graph(
-            Head(
-                title="Started late, in the hour before",
-                about="Which part of the jobs that started within the hour before each moment had waited longer than "
-                "the objective chosen above.",
+        time_series_panel(
+            PanelOptions(
+                title="Late starts (1 h)",
+                description="Share of the jobs that started in the hour before each point whose queue time exceeded "
+                "the objective selected above.",
                 unit="percentunit",
                 width=8,
                 height=8,
-                thresholds=SHARE_LATE,
+                thresholds=LATE_SHARE,
                 decimals=0,
                 no_value="none started",
             ),
             Query(_late_share("1h"), "late"),
             colours={"late": palette.RED},
-            whole=True,
+            zero_to_one=True,
         ),
-        heatmap(
-            Head(
-                title="Waits over time",
-                about="How long the jobs had waited that started at each moment: a column is a moment, a cell a span "
-                "of waits, and the darker it is the more jobs. Two bands are two kinds of jobs or pools.",
+        heatmap_panel(
+            PanelOptions(
+                title="Queue time distribution",
+                description="Queue times of the jobs by the time of their start: the darker a cell, the more jobs. "
+                "Two bands point to two kinds of jobs or pools.",
                 unit="s",
                 width=24,
                 height=8,
                 no_value="none started",
             ),
             Query(
-                "sum by (le) (" + SCOPE.grown(f"{WAITS}_bucket", "pool_id", "le", over="$__rate_interval") + ")",
+                "sum by (le) (" + SCOPE.increase(f"{QUEUE_S}_bucket", "pool_id", "le", over="$__rate_interval") + ")",
                 "{{le}}",
             ),
         ),
@@ -271,11 +271,11 @@ TIME = Row(
 POOLS = Row(
     "By pool",
     (
-        rows(
-            Head(
-                title="Pools by queue",
-                about="Each pool that has had jobs: what waits in front of it now, what is held in it, and how those "
-                "jobs fared that started within the chosen time. `public` is the shared pool.",
+        table_panel(
+            PanelOptions(
+                title="Queue by pool",
+                description="Each pool with jobs: queued jobs and accelerators, held accelerators, and the queue "
+                "times of the jobs that started in the selected time range. `public` is the public pool.",
                 unit="none",
                 width=24,
                 height=8,
@@ -284,24 +284,24 @@ POOLS = Row(
                 "A": _by_pool(QUEUED_JOBS),
                 "B": _by_pool(QUEUED),
                 "C": _by_pool(HELD),
-                "D": named(f"max by ({POOL}) ({HEAD_WAITS})"),
-                "E": named(_started("$__range", by=f" by ({POOL})")),
-                "F": named(_quantile(0.5, WAITS, "cluster", "project", "pool_id", over="$__range")),
-                "G": named(_quantile(0.9, WAITS, "cluster", "project", "pool_id", over="$__range")),
-                "H": named(_late_share("$__range", by=f" by ({POOL})")),
+                "D": name_public_pool(f"max by ({POOL}) ({OLDEST_QUEUE_TIME})"),
+                "E": name_public_pool(_started("$__range", by=f" by ({POOL})")),
+                "F": name_public_pool(_quantile(0.5, QUEUE_S, "cluster", "project", "pool_id", over="$__range")),
+                "G": name_public_pool(_quantile(0.9, QUEUE_S, "cluster", "project", "pool_id", over="$__range")),
+                "H": name_public_pool(_late_share("$__range", by=f" by ({POOL})")),
             },
             (
                 Column(title="Project", label="project"),
                 Column(title="Pool", label="pool_id"),
                 Column(title="Cluster", label="cluster"),
                 Column(title="Queued jobs", value="A", unit="none"),
-                Column(title="Accelerators queued", value="B", unit="none", thresholds=PLAIN),
-                Column(title="Accelerators held", value="C", unit="none", thresholds=PLAIN),
+                Column(title="Accelerators queued", value="B", unit="none", thresholds=NEUTRAL),
+                Column(title="Accelerators held", value="C", unit="none", thresholds=NEUTRAL),
                 Column(title="Oldest queued", value="D", unit="s", decimals=1, thresholds=WAIT_S),
-                Column(title="Started", value="E", unit="none", decimals=0),
-                Column(title="Median wait", value="F", unit="s", decimals=1, thresholds=WAIT_S),
-                Column(title="90 % waited less", value="G", unit="s", decimals=1, thresholds=WAIT_S),
-                Column(title="Started late", value="H", unit="percentunit", decimals=0, thresholds=SHARE_LATE),
+                Column(title="Started jobs", value="E", unit="none", decimals=0),
+                Column(title="Queue time p50", value="F", unit="s", decimals=1, thresholds=WAIT_S),
+                Column(title="Queue time p90", value="G", unit="s", decimals=1, thresholds=WAIT_S),
+                Column(title="Late starts", value="H", unit="percentunit", decimals=0, thresholds=LATE_SHARE),
             ),
             sort_by="Queued jobs",
         ),
@@ -309,80 +309,80 @@ POOLS = Row(
 )
 
 
-def _of_waiting(expr: str) -> str:
-    return SCOPE.while_in(SCOPE.chosen(expr), "queued")
+def _of_queued(expr: str) -> str:
+    return SCOPE.in_status(SCOPE.select_jobs(expr), "queued")
 
 
-WHO = Row(
-    "Who waits",
+JOBS = Row(
+    "Queued jobs",
     (
-        rows(
-            Head(
-                title="Longest-waiting jobs",
-                about="The 50 queued jobs that have waited longest since their submission. Click a name for the "
-                "job's details. One old job that asks for many accelerators, while younger ones start: it does not "
-                "fit into what is left free.",
+        table_panel(
+            PanelOptions(
+                title="Longest queue times",
+                description="The 50 jobs that have been queued longest. Click a name for its details. If one old "
+                "job requests many accelerators while newer jobs start, it does not fit into the free accelerators.",
                 unit="none",
                 width=24,
                 height=10,
             ),
             {
-                "A": f"topk(50, {SCOPE.told(WAITING, 'job_name', 'user', 'pool_id', 'flavor')})",
-                "B": _of_waiting(
-                    f"sum by ({JOB}) ({SCOPE.one('modelarts_training_job_spec_accelerators', 'accelerator')})"
+                "A": f"topk(50, {SCOPE.join_info(QUEUED_TIME, 'job_name', 'user', 'pool_id', 'flavor')})",
+                "B": _of_queued(
+                    f"sum by ({JOB}) ({SCOPE.dedup('modelarts_training_job_spec_accelerators', 'accelerator')})"
                 ),
-                "C": _of_waiting(SCOPE.one("modelarts_training_job_spec_nodes")),
+                "C": _of_queued(SCOPE.dedup("modelarts_training_job_spec_nodes")),
             },
             (
-                *frame.WHO,
-                Column(title="Waiting for", value="A", unit="s", decimals=1, thresholds=WAIT_S),
-                Column(title="Asked accelerators", value="B", unit="none", thresholds=PLAIN),
-                Column(title="Asked nodes", value="C", unit="none"),
+                *JOB_COLUMNS,
+                Column(title="Queue time", value="A", unit="s", decimals=1, thresholds=WAIT_S),
+                Column(title="Requested accelerators", value="B", unit="none", thresholds=NEUTRAL),
+                Column(title="Requested nodes", value="C", unit="none"),
                 Column(title="Flavor", label="flavor"),
             ),
-            sort_by="Waiting for",
+            sort_by="Queue time",
         ),
     ),
 )
 
-RUN_ROW = Row(
-    "How long runs take",
+RUN_TIMES = Row(
+    "Run times",
     (
-        graph(
-            Head(
-                title="Median run by how it ended, in the hour before",
-                about="Half of the jobs that ended so within the hour before each moment had run less. Failures that "
-                "come late cost most; completed runs that grow longer are a slow pool or slow data.",
+        time_series_panel(
+            PanelOptions(
+                title="Run time p50 by final status (1 h)",
+                description="Half of the jobs that finished with this status in the hour before each point had a "
+                "shorter run time. Late failures cost most. Growing run times of completed jobs point to a slow "
+                "pool or slow data.",
                 unit="s",
                 width=12,
                 height=8,
                 decimals=1,
-                no_value="none ended",
+                no_value="none finished",
             ),
-            Query(_quantile(0.5, RUNS, "status", over="1h"), "{{status}}"),
-            colours={status: palette.STATUSES[status].colour for status in vocabulary(f"{RUNS}_bucket", "status")},
+            Query(_quantile(0.5, RUN_S, "status", over="1h"), "{{status}}"),
+            colours={status: palette.STATUSES[status].colour for status in vocabulary(f"{RUN_S}_bucket", "status")},
         ),
-        rows(
-            Head(
-                title="Run lengths by how they ended",
-                about="Jobs that ended within the chosen time, by how, and how long they had run from their first "
-                "start: a tenth, half and nine tenths had run less. Jobs that never started are not in it.",
+        table_panel(
+            PanelOptions(
+                title="Run time by final status",
+                description="Jobs that finished in the selected time range by final status, and p10, p50 and p90 of "
+                "their run time since the first start. Jobs that never started do not count.",
                 unit="none",
                 width=12,
                 height=8,
             ),
             {
-                "A": f"sum by (status) ({SCOPE.grown(f'{RUNS}_count', 'pool_id', 'status', over='$__range')})",
-                "B": _quantile(0.1, RUNS, "status", over="$__range"),
-                "C": _quantile(0.5, RUNS, "status", over="$__range"),
-                "D": _quantile(0.9, RUNS, "status", over="$__range"),
+                "A": f"sum by (status) ({SCOPE.increase(f'{RUN_S}_count', 'pool_id', 'status', over='$__range')})",
+                "B": _quantile(0.1, RUN_S, "status", over="$__range"),
+                "C": _quantile(0.5, RUN_S, "status", over="$__range"),
+                "D": _quantile(0.9, RUN_S, "status", over="$__range"),
             },
             (
-                Column(title="Ended as", label="status"),
+                Column(title="Final status", label="status"),
                 Column(title="Jobs", value="A", unit="none", decimals=0),
-                Column(title="10 % ran less", value="B", unit="s", decimals=1),
-                Column(title="Median", value="C", unit="s", decimals=1),
-                Column(title="90 % ran less", value="D", unit="s", decimals=1),
+                Column(title="p10", value="B", unit="s", decimals=1),
+                Column(title="p50", value="C", unit="s", decimals=1),
+                Column(title="p90", value="D", unit="s", decimals=1),
             ),
             sort_by="Jobs",
         ),
@@ -392,13 +392,14 @@ RUN_ROW = Row(
 BOARD = Board(
     uid=link.QUEUE,
     title="ModelArts / Queue",
-    about="What waits in front of which pool and for how long, whether it is served in time, and how long runs take.",
+    description="What waits in front of which pool and for how long, whether it is served in time, and how long "
+    "runs take.",
     variables=[
-        *frame.variables(SCOPE),
-        choice(
+        *variables(SCOPE),
+        custom_variable(
             "objective",
             label="Objective",
-            description="How long a job may wait before it counts as late; bounds of the histogram's buckets.",
+            description="Queue time above which a start is late; the options are bucket bounds of the histogram.",
             options={
                 "1 min": "60",
                 "5 min": "300",
@@ -412,6 +413,6 @@ BOARD = Board(
             default="30 min",
         ),
     ],
-    rows=(NOW, TIME, POOLS, WHO, RUN_ROW),
-    marks=(annotation.failures(SCOPE),),
+    rows=(NOW, TIME, POOLS, JOBS, RUN_TIMES),
+    annotations=(annotation.failures(SCOPE),),
 )

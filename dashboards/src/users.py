@@ -1,72 +1,74 @@
-"""Users and cost: who holds and held how many accelerators, which part of it idled or was lost, and what it costs."""
+"""Users and cost: accelerator-hours by user and pool with their idle and lost share, and their cost."""
 
-from . import annotation, frame, link, palette
+from . import annotation, link, palette
+from .accelerator_hours import HELD, IDLE, LOST, hours, share_of_held
 from .board import Board, Row
-from .card_hours import HELD, IDLE, LOST, hours, share
-from .palette import PLAIN, SHARE_IDLE, Thresholds
-from .panel import Column, Head, Query, bars, graph, number, rows
-from .promql import INFO, JOB, SCRAPE_LABELS, Scope, named
+from .palette import NEUTRAL, WASTED_SHARE, Thresholds
+from .panel import Column, PanelOptions, Query, bar_gauge_panel, stat_panel, table_panel, time_series_panel
+from .promql import INFO, JOB, SCRAPE_LABELS, Scope, name_public_pool
+from .variable import variables
 
 SCOPE = Scope(frozenset({"project", "pool", "user"}))
 
-HELD_BY_JOB = f"{SCOPE.one('modelarts_training_job_status_accelerators', 'accelerator')} > 0"
-HELD_NOW = SCOPE.chosen(f"({HELD_BY_JOB})")
-BY_USER = SCOPE.told(HELD_BY_JOB, "user")
+HELD_BY_JOB = f"{SCOPE.dedup('modelarts_training_job_status_accelerators', 'accelerator')} > 0"
+HELD_NOW = SCOPE.select_jobs(f"({HELD_BY_JOB})")
+BY_USER = SCOPE.join_info(HELD_BY_JOB, "user")
 
 _SCRAPE = ", ".join(SCRAPE_LABELS)
 _PRICE = "modelarts_accelerator_price"
 
-OF_OTHERS = (
-    "`_other` are the users beyond the exporter's setting metrics.max_users_per_project, together; they are seen "
-    "with All users only."
+OTHER_USERS = (
+    "`_other` is the sum of the users above the exporter's setting metrics.max_users_per_project; it is included "
+    "only "
+    "if All users are selected."
 )
 NO_PRICES = "no price list"
-_POINTS = 120
-"""How often a cost rate is looked at within the chosen time, to add it up: each look joins every job that holds."""
+_COST_SAMPLES = 120
+"""Number of evaluations of the cost per hour in the time range; each one joins all jobs that hold accelerators."""
 
 
-def _priced() -> str:
-    """Tell what each job costs an hour, by user and currency: accelerators held times their price.
+def _cost_per_hour_by_job() -> str:
+    """Return the cost per hour of each job, by user and currency: held accelerators times their price.
 
-    The price of the flavor, else that of the accelerator's model. Each exporter's jobs have the prices of its own
-    list, so the join comes before replicas are folded.
+    The price is that of the flavor, else that of the accelerator model. The jobs of each exporter have the prices of
+    its own price list, so the join comes before the deduplication of replicas.
     """
-    held = f"({SCOPE.series('modelarts_training_job_status_accelerators')} > 0)"
-    told = (
+    held = f"({SCOPE.selector('modelarts_training_job_status_accelerators')} > 0)"
+    with_info = (
         f"{held}\n* on ({_SCRAPE}, project, job_id) group_left (user, pool_id, flavor, accelerator_model)\n"
-        f"{SCOPE.series(INFO)}"
+        f"{SCOPE.selector(INFO)}"
     )
-    flavors = SCOPE.series(_PRICE, accelerator_model="")
-    models = SCOPE.series(_PRICE, flavor="")
+    flavors = SCOPE.selector(_PRICE, accelerator_model="")
+    models = SCOPE.selector(_PRICE, flavor="")
     return (
         f"max by ({JOB}, user, pool_id, currency) (\n"
-        f"{told}\n* on ({_SCRAPE}, flavor) group_left (currency)\n{flavors}\n"
+        f"{with_info}\n* on ({_SCRAPE}, flavor) group_left (currency)\n{flavors}\n"
         f"or on ({_SCRAPE}, project, job_id)\n"
-        f"{told}\n* on ({_SCRAPE}, accelerator_model) group_left (currency)\n{models}\n)"
+        f"{with_info}\n* on ({_SCRAPE}, accelerator_model) group_left (currency)\n{models}\n)"
     )
 
 
-COST_BY_JOB = _priced()
+COST_BY_JOB = _cost_per_hour_by_job()
 UNPRICED = f"({HELD_BY_JOB})\nunless on ({JOB})\n{COST_BY_JOB}"
 
 
-def _rate(by: str) -> str:
-    """What is held costs an hour now."""
+def _cost_per_hour(by: str) -> str:
+    """Return the cost per hour of the accelerators held now."""
     return f"sum by ({by}) ({COST_BY_JOB})"
 
 
 def _cost(by: str) -> str:
-    """What was held within the chosen time cost: its cost an hour, looked at in even steps and added up."""
-    return f"sum_over_time(({_rate(by)})[$__range:$__interval]) * $__interval_ms / 3600000"
+    """Return the cost in the time range: the cost per hour, evaluated at even steps and summed."""
+    return f"sum_over_time(({_cost_per_hour(by)})[$__range:$__interval]) * $__interval_ms / 3600000"
 
 
 NOW = Row(
-    "In short",
+    "Summary",
     (
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Accelerators held",
-                about="GPUs and NPUs that the chosen users' jobs hold now, over all their nodes.",
+                description="GPUs and NPUs that the jobs of the selected users hold now, on all their nodes.",
                 unit="none",
                 width=4,
                 height=4,
@@ -74,197 +76,204 @@ NOW = Row(
             ),
             Query(SCOPE.or_zero(f"sum({HELD_NOW})")),
         ),
-        number(
-            Head(
-                title="Card-hours",
-                about="Accelerators times the hours for which they were held within the chosen time, from the "
-                "cloud's own times: neither a restart of the exporter nor a missed poll makes it short. What was "
-                "before the exporter's first look is not in it.",
+        stat_panel(
+            PanelOptions(
+                title="Accelerator-hours",
+                description="Accelerators times the hours for which they were held in the selected time range. The "
+                "times come from the API, so restarts and missed polls lose nothing. Time before the exporter's "
+                "first poll does not count.",
                 unit="none",
                 width=4,
                 height=4,
                 decimals=0,
-                no_value="none counted",
+                no_value="none",
             ),
             Query(hours(SCOPE, HELD)),
         ),
-        number(
-            Head(
-                title="Idle card-hours",
-                about="Card-hours within the chosen time in which every task of the job was below the exporter's "
-                "idle threshold, in stretches longer than metrics.idle_grace.",
+        stat_panel(
+            PanelOptions(
+                title="Idle accelerator-hours",
+                description="Accelerator-hours in the selected time range in which every task of the job was below "
+                "the exporter's idle threshold, for longer than metrics.idle_grace.",
                 unit="none",
                 width=4,
                 height=4,
                 decimals=0,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
-                no_value="none counted",
+                no_value="none",
             ),
             Query(hours(SCOPE, IDLE)),
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Idle share",
-                about="Which part of the card-hours idled. Orange from a twentieth, red from 15 %.",
+                description="Idle accelerator-hours divided by accelerator-hours. Orange from 5 %, red from 15 %.",
                 unit="percentunit",
                 width=4,
                 height=4,
                 decimals=0,
-                thresholds=SHARE_IDLE,
-                no_value="nothing was held",
+                thresholds=WASTED_SHARE,
+                no_value="none held",
             ),
-            Query(share(SCOPE, IDLE)),
+            Query(share_of_held(SCOPE, IDLE)),
         ),
-        number(
-            Head(
-                title="Lost card-hours",
-                about="Card-hours of runs that ended as failed or lost within the chosen time, counted at their end: "
-                "a long run that failed just now counts with all its hours.",
+        stat_panel(
+            PanelOptions(
+                title="Lost accelerator-hours",
+                description="Accelerator-hours of runs that ended as failed or lost in the selected time range. A "
+                "run counts at its end with all its hours.",
                 unit="none",
                 width=4,
                 height=4,
                 decimals=0,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
-                no_value="none counted",
+                no_value="none",
             ),
             Query(hours(SCOPE, LOST)),
         ),
-        number(
-            Head(
-                title="Lost to held",
-                about="Lost card-hours over the card-hours of the chosen time. Above 100 % where runs failed that "
-                "had begun long before; over a week or a month it is the share of work that came to nothing.",
+        stat_panel(
+            PanelOptions(
+                title="Lost share of held",
+                description="Lost accelerator-hours divided by the accelerator-hours in the selected time range. "
+                "Above 100 % if failed runs started long before. Over a week or a month it is the share of work "
+                "without a result.",
                 unit="percentunit",
                 width=4,
                 height=4,
                 decimals=0,
-                thresholds=SHARE_IDLE,
-                no_value="nothing was held",
+                thresholds=WASTED_SHARE,
+                no_value="none held",
             ),
-            Query(share(SCOPE, LOST)),
+            Query(share_of_held(SCOPE, LOST)),
         ),
-        number(
-            Head(
-                title="Cost an hour",
-                about="What is held now costs an hour, by the price list in the exporter's settings (`prices`), in "
-                "its currency: by the flavor of the nodes, else by the accelerator's model. Held accelerators "
-                "without a price cost nothing here: see beside.",
+        stat_panel(
+            PanelOptions(
+                title="Cost per hour",
+                description="Cost per hour of the accelerators held now, by the price list in the exporter's "
+                "settings (`prices`) and in its currency: by flavor, else by accelerator model. Accelerators "
+                "without a price are excluded; see Held without a price.",
                 unit="none",
                 width=8,
                 height=4,
                 decimals=2,
                 no_value=NO_PRICES,
             ),
-            Query(_rate("currency"), "{{currency}}"),
-            titled=True,
+            Query(_cost_per_hour("currency"), "{{currency}}"),
+            show_legend=True,
         ),
-        number(
-            Head(
-                title="Cost of the chosen time",
-                about="The cost an hour added up over the chosen time, looked at in about "
-                f"{_POINTS} even steps: a job much shorter than a step counts by luck, and nothing counts while "
-                "nothing was scraped. Card-hours are exact; this is for comparing.",
+        stat_panel(
+            PanelOptions(
+                title="Cost in the time range",
+                description="Sum of the cost per hour over the selected time range, evaluated about "
+                f"{_COST_SAMPLES} times. An "
+                "estimate for comparisons: jobs much shorter than the step may be missed, and gaps in the scrapes "
+                "do not "
+                "count. Accelerator-hours are exact.",
                 unit="none",
                 width=8,
                 height=4,
                 decimals=2,
                 no_value=NO_PRICES,
-                steps=_POINTS,
+                max_data_points=_COST_SAMPLES,
             ),
             Query(_cost("currency"), "{{currency}}"),
-            titled=True,
+            show_legend=True,
         ),
-        number(
-            Head(
+        stat_panel(
+            PanelOptions(
                 title="Held without a price",
-                about="Accelerators held now for which the price list has neither their flavor nor their model: the "
-                "costs are short by theirs. All of them where there is no price list; the table at the end says what "
-                "to add.",
+                description="Accelerators held now whose flavor and model are not in the price list. Costs exclude "
+                "them. Without a price list these are all accelerators; the table at the end shows the missing "
+                "entries.",
                 unit="none",
                 width=8,
                 height=4,
                 thresholds=Thresholds(palette.GREEN, ((1, palette.ORANGE),)),
             ),
-            Query(SCOPE.or_zero(f"sum({SCOPE.chosen(f'({UNPRICED})')})")),
+            Query(SCOPE.or_zero(f"sum({SCOPE.select_jobs(f'({UNPRICED})')})")),
         ),
     ),
 )
 
-WHO = Row(
+USERS = Row(
     "By user",
     (
-        rows(
-            Head(
+        table_panel(
+            PanelOptions(
                 title="Users",
-                about="Everybody who held accelerators within the chosen time: card-hours, which part idled, and "
-                "which was held by runs that failed or were lost; what they hold now and what it costs. Click a name "
-                f"for the user's jobs. {OF_OTHERS}",
+                description="Users who held accelerators in the selected time range: accelerator-hours with their "
+                "idle and "
+                "lost part, accelerators held now, and cost. Click a name for the jobs of the user. "
+                f"{OTHER_USERS}",
                 unit="none",
                 width=24,
                 height=10,
-                steps=_POINTS,
+                max_data_points=_COST_SAMPLES,
             ),
             {
                 "A": hours(SCOPE, HELD, by="user"),
                 "B": hours(SCOPE, IDLE, by="user"),
-                "C": share(SCOPE, IDLE, by="user"),
+                "C": share_of_held(SCOPE, IDLE, by="user"),
                 "D": hours(SCOPE, LOST, by="user"),
-                "E": share(SCOPE, LOST, by="user"),
+                "E": share_of_held(SCOPE, LOST, by="user"),
                 "F": f"sum by (user) ({BY_USER})",
-                "G": f"sum by (user) ({_rate('user, currency')})",
+                "G": f"sum by (user) ({_cost_per_hour('user, currency')})",
                 "H": _cost("user"),
             },
             (
                 Column(title="User", label="user", link=link.to_jobs_of_row(), width=190),
-                Column(title="Held now", value="F", unit="none", thresholds=PLAIN),
-                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=PLAIN),
+                Column(title="Held now", value="F", unit="none", thresholds=NEUTRAL),
+                Column(title="Accelerator-hours", value="A", unit="none", decimals=1, thresholds=NEUTRAL),
                 Column(title="Idle (h)", value="B", unit="none", decimals=1),
-                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
                 Column(title="Lost (h)", value="D", unit="none", decimals=1),
-                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
-                Column(title="Cost an hour", value="G", unit="none", decimals=2),
-                Column(title="Cost of the time", value="H", unit="none", decimals=2, thresholds=PLAIN),
+                Column(
+                    title="Lost share of held", value="E", unit="percentunit", decimals=0, thresholds=WASTED_SHARE
+                ),
+                Column(title="Cost per hour", value="G", unit="none", decimals=2),
+                Column(title="Cost in range", value="H", unit="none", decimals=2, thresholds=NEUTRAL),
             ),
-            sort_by="Card-hours",
+            sort_by="Accelerator-hours",
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Accelerators held now by user",
-                about="The ten users who hold most now. Click a bar for the user's jobs.",
+                description="The ten users who hold most accelerators now. Click a bar for the jobs of the user.",
                 unit="none",
                 width=8,
                 height=9,
                 links=(link.to_jobs_of_user(),),
-                no_value="nobody holds any",
+                no_value="none held",
             ),
             Query(f"sort_desc(topk(10, sum by (user) ({BY_USER})))", "{{user}}"),
         ),
-        bars(
-            Head(
-                title="Card-hours by user",
-                about=f"The ten users with most card-hours within the chosen time. Click a bar for their jobs. "
-                f"{OF_OTHERS}",
+        bar_gauge_panel(
+            PanelOptions(
+                title="Accelerator-hours by user",
+                description="The ten users with the most accelerator-hours in the selected time range. Click a bar "
+                "for the jobs "
+                f"of the user. {OTHER_USERS}",
                 unit="none",
                 width=8,
                 height=9,
                 decimals=1,
                 links=(link.to_jobs_of_user(),),
-                no_value="nothing was held",
+                no_value="none held",
             ),
             Query(f"sort_desc(topk(10, {hours(SCOPE, HELD, by='user')} > 0))", "{{user}}"),
         ),
-        bars(
-            Head(
+        bar_gauge_panel(
+            PanelOptions(
                 title="Cost by user",
-                about="The ten users whose held accelerators cost most within the chosen time, each with the "
-                "currency of the price list. Added up as the cost of the chosen time above.",
+                description="The ten users with the highest cost in the selected time range, each with the currency "
+                "of the price list. Computed like Cost in the time range above.",
                 unit="none",
                 width=8,
                 height=9,
                 decimals=2,
                 links=(link.to_jobs_of_user(),),
                 no_value=NO_PRICES,
-                steps=_POINTS,
+                max_data_points=_COST_SAMPLES,
             ),
             Query(f"sort_desc(topk(10, {_cost('user, currency')}))", "{{user}} ({{currency}})"),
         ),
@@ -274,24 +283,25 @@ WHO = Row(
 TIME = Row(
     "Over time",
     (
-        graph(
-            Head(
-                title="Card-hours by user, in the hour before",
-                about="Card-hours of the hour before each moment, which is how many accelerators were held on the "
-                f"mean; the eight users with most at each moment. {OF_OTHERS}",
+        time_series_panel(
+            PanelOptions(
+                title="Accelerator-hours by user (1 h)",
+                description="Accelerator-hours in the hour before each point, equal to the mean number of held "
+                "accelerators; "
+                f"the eight highest users. {OTHER_USERS}",
                 unit="none",
                 width=12,
                 height=8,
                 decimals=0,
-                no_value="nothing was held",
+                no_value="none held",
             ),
             Query(f"topk(8, {hours(SCOPE, HELD, by='user', over='1h')} > 0)", "{{user}}"),
             stacked=True,
         ),
-        graph(
-            Head(
-                title="Cost an hour by user",
-                about="What the held accelerators cost an hour, the eight users with most at each moment; in the "
+        time_series_panel(
+            PanelOptions(
+                title="Cost per hour by user",
+                description="Cost per hour of the held accelerators, the eight highest users at each point, in the "
                 "currency of the price list.",
                 unit="none",
                 width=12,
@@ -299,32 +309,31 @@ TIME = Row(
                 decimals=0,
                 no_value=NO_PRICES,
             ),
-            Query(f"topk(8, {_rate('user, currency')})", "{{user}} ({{currency}})"),
+            Query(f"topk(8, {_cost_per_hour('user, currency')})", "{{user}} ({{currency}})"),
             stacked=True,
         ),
-        graph(
-            Head(
-                title="Idle card-hours by user, in the hour before",
-                about="Card-hours that idled within the hour before each moment, the eight users with most. A "
-                "stretch of idleness counts at once, from its first minute, when it becomes longer than "
-                "metrics.idle_grace.",
+        time_series_panel(
+            PanelOptions(
+                title="Idle accelerator-hours by user (1 h)",
+                description="Idle accelerator-hours in the hour before each point, the eight highest users. An idle "
+                "period counts as a whole as soon as it is longer than metrics.idle_grace.",
                 unit="none",
                 width=12,
                 height=8,
-                no_value="none idled",
+                no_value="none idle",
             ),
             Query(f"topk(8, {hours(SCOPE, IDLE, by='user', over='1h')} > 0)", "{{user}}"),
             stacked=True,
         ),
-        graph(
-            Head(
-                title="Lost card-hours by user, in the hour before",
-                about="Card-hours of the runs that failed or were lost within the hour before each moment, the eight "
-                "users with most. A step up is one large or long run that came to nothing.",
+        time_series_panel(
+            PanelOptions(
+                title="Lost accelerator-hours by user (1 h)",
+                description="Accelerator-hours of the runs that failed or were lost in the hour before each point, "
+                "the eight highest users. A high spike is one large or long run.",
                 unit="none",
                 width=12,
                 height=8,
-                no_value="none was lost",
+                no_value="none lost",
             ),
             Query(f"topk(8, {hours(SCOPE, LOST, by='user', over='1h')} > 0)", "{{user}}"),
             stacked=True,
@@ -334,21 +343,21 @@ TIME = Row(
 
 
 def _of_pool(counter: str) -> str:
-    return named(hours(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
+    return name_public_pool(hours(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
 
 
 def _share_of_pool(counter: str) -> str:
-    return named(share(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
+    return name_public_pool(share_of_held(SCOPE, counter, by="cluster, project, pool_id, accelerator"))
 
 
 POOLS = Row(
     "By pool",
     (
-        rows(
-            Head(
-                title="Card-hours by pool",
-                about="Card-hours of the chosen users within the chosen time by pool and kind of accelerator, and "
-                "which part idled or was lost. `public` is the shared pool.",
+        table_panel(
+            PanelOptions(
+                title="Accelerator-hours by pool",
+                description="Accelerator-hours of the selected users in the selected time range by pool and kind of "
+                "accelerator, with the idle and the lost share. `public` is the public pool.",
                 unit="none",
                 width=14,
                 height=8,
@@ -364,34 +373,36 @@ POOLS = Row(
                 Column(title="Project", label="project"),
                 Column(title="Pool", label="pool_id"),
                 Column(title="Accelerator", label="accelerator"),
-                Column(title="Card-hours", value="A", unit="none", decimals=1, thresholds=PLAIN),
+                Column(title="Accelerator-hours", value="A", unit="none", decimals=1, thresholds=NEUTRAL),
                 Column(title="Idle (h)", value="B", unit="none", decimals=1),
-                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(title="Idle share", value="C", unit="percentunit", decimals=0, thresholds=WASTED_SHARE),
                 Column(title="Lost (h)", value="D", unit="none", decimals=1),
-                Column(title="Lost to held", value="E", unit="percentunit", decimals=0, thresholds=SHARE_IDLE),
+                Column(
+                    title="Lost share of held", value="E", unit="percentunit", decimals=0, thresholds=WASTED_SHARE
+                ),
             ),
-            sort_by="Card-hours",
+            sort_by="Accelerator-hours",
             drop=("cluster",),
         ),
-        rows(
-            Head(
-                title="Held without a price, by flavor",
-                about="What the price list lacks: accelerators held now by flavor and model, for which it has "
-                "neither. An empty model: the cloud does not tell it, so only a price by flavor helps.",
+        table_panel(
+            PanelOptions(
+                title="Missing prices",
+                description="Accelerators held now whose flavor and model are not in the price list. An empty model "
+                "is not reported by the API: add a price by flavor.",
                 unit="none",
                 width=10,
                 height=8,
             ),
             {
                 "A": "sum by (flavor, accelerator, accelerator_model) ("
-                + SCOPE.told(UNPRICED, "flavor", "accelerator_model")
+                + SCOPE.join_info(UNPRICED, "flavor", "accelerator_model")
                 + ")",
             },
             (
                 Column(title="Flavor", label="flavor"),
                 Column(title="Accelerator", label="accelerator"),
                 Column(title="Model", label="accelerator_model"),
-                Column(title="Held", value="A", unit="none", thresholds=PLAIN),
+                Column(title="Held", value="A", unit="none", thresholds=NEUTRAL),
             ),
             sort_by="Held",
         ),
@@ -401,9 +412,9 @@ POOLS = Row(
 BOARD = Board(
     uid=link.USERS,
     title="ModelArts / Users and cost",
-    about="Who holds and held how many accelerators, which part of it idled or was lost, and what it costs.",
-    variables=frame.variables(SCOPE),
-    rows=(NOW, WHO, TIME, POOLS),
-    marks=(annotation.failures(SCOPE),),
+    description="Accelerator-hours by user and pool with their idle and lost share, and their cost.",
+    variables=variables(SCOPE),
+    rows=(NOW, USERS, TIME, POOLS),
+    annotations=(annotation.failures(SCOPE),),
     time_from="now-24h",
 )

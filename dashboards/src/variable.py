@@ -1,4 +1,4 @@
-"""The choices at the top of a board, each narrowed by those before it."""
+"""The variables at the top of a board. Each offers only values that match the variables before it."""
 
 from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.cog.builder import Builder
@@ -10,65 +10,83 @@ Variable = Builder[model.VariableModel]
 
 DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-_EVERYTHING = model.VariableOption(selected=True, text=["All"], value=["$__all"])
-_SCRAPE = Scope()
+_ALL = model.VariableOption(selected=True, text=["All"], value=["$__all"])
+_ALL_PROJECTS = Scope()
+
+
+def variables(
+    scope: Scope, *, scrape_shown: bool = False, one_job: bool = False, dedicated: bool = False
+) -> list[Variable]:
+    """List the variables of a scope in their order; with `dedicated`, the public pool is not offered."""
+    found = [datasource(), *scrape(shown=scrape_shown)]
+    if "project" in scope.variables:
+        found.append(project())
+    if "pool" in scope.variables:
+        found.append(dedicated_pool() if dedicated else pool())
+    if "user" in scope.variables:
+        found.append(user(scope))
+    if "training_job" in scope.variables:
+        found.append(training_job(scope, single=one_job))
+    return found
 
 
 def datasource() -> Variable:
-    """Choose the Prometheus."""
+    """Select the Prometheus data source."""
     return builder.DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
 def scrape(*, shown: bool) -> list[Variable]:
-    """Choose the cluster, and the scrape job and instance of the exporter.
+    """Select the cluster, and the scrape job and instance of the exporter.
 
-    The last two are hidden where replicas are folded anyway; a link can still set them.
+    Job and instance are hidden on boards whose queries deduplicate replicas; a link can still set them.
     """
-    cluster = _many("cluster", f"label_values({BUILD_INFO}, cluster)", all_value=".*").label("Cluster")
-    job = _many("job", f'label_values({BUILD_INFO}{{cluster=~"$cluster"}}, job)', all_value=".+").label("Job")
-    instance = _many(
+    cluster = _multi_select("cluster", f"label_values({BUILD_INFO}, cluster)", all_value=".*").label("Cluster")
+    job = _multi_select("job", f'label_values({BUILD_INFO}{{cluster=~"$cluster"}}, job)', all_value=".+").label("Job")
+    instance = _multi_select(
         "instance", f'label_values({BUILD_INFO}{{cluster=~"$cluster", job=~"$job"}}, instance)', all_value=".+"
     ).label("Instance")
     if not shown:
         job.hide(model.VariableHide.HIDE_VARIABLE)
         instance.hide(model.VariableHide.HIDE_VARIABLE)
     return [
-        cluster.description("External label `cluster` of your Prometheus; without one there is nothing to choose."),
-        job.description("Prometheus' own label `job` of the exporter, not a training job."),
-        instance.description("Exporter; several that watch one project count once."),
+        cluster.description("External label `cluster` of your Prometheus, if it has one."),
+        job.description("The label `job` of the exporter's scrape, not a training job."),
+        instance.description("Exporter. Several exporters that watch the same project count once."),
     ]
 
 
 def project() -> Variable:
-    """Choose among the targets of the exporters."""
-    query = f"label_values({_SCRAPE.series('modelarts_up')}, project)"
-    return _many("project", query, all_value=".+").label("Project").description("Target of the exporter.")
+    """Select targets of the exporters."""
+    query = f"label_values({_ALL_PROJECTS.selector('modelarts_up')}, project)"
+    return _multi_select("project", query, all_value=".+").label("Project").description("Target of the exporter.")
 
 
 def pool() -> Variable:
-    """Choose among pools.
+    """Select pools.
 
-    The public pool has an empty label, which no list of label values contains. So the list is computed: its choice
-    reads `public` and stands for a pattern that only the empty value matches.
+    The public pool has an empty label, which `label_values` does not return. So the list is a query result: its
+    option `public` has a pattern as its value that only the empty label matches.
     """
-    jobs = Scope(frozenset({"project"})).series("modelarts_training_jobs")
-    named = f'label_replace(label_replace({jobs}, "text", "public", "pool_id", ""), "value", "^", "pool_id", "")'
-    rest = f'label_replace(label_replace({named}, "text", "$1", "pool_id", "(.+)"), "value", "$1", "pool_id", "(.+)")'
+    jobs = Scope(frozenset({"project"})).selector("modelarts_training_jobs")
+    public = f'label_replace(label_replace({jobs}, "text", "public", "pool_id", ""), "value", "^", "pool_id", "")'
+    rest = (
+        f'label_replace(label_replace({public}, "text", "$1", "pool_id", "(.+)"), "value", "$1", "pool_id", "(.+)")'
+    )
     return (
-        _many("pool", f"query_result(count by (text, value) ({rest}))", all_value=".*")
+        _multi_select("pool", f"query_result(count by (text, value) ({rest}))", all_value=".*")
         .regex('/text="(?<text>[^"]+)".*value="(?<value>[^"]+)"/')
         .label("Pool")
-        .description("Dedicated pools by id, and the public one.")
+        .description("Dedicated pools by id, and the public pool.")
     )
 
 
 def dedicated_pool() -> Variable:
-    """Choose among dedicated pools, by name and id: also those in which no job runs."""
-    info = Scope(frozenset({"project"})).series("modelarts_pool_info")
+    """Select dedicated pools by name and id, including pools without jobs."""
+    info = Scope(frozenset({"project"})).selector("modelarts_pool_info")
     text = f'label_join({info}, "text", " ", "pool_name", "pool_id")'
     value = f'label_replace({text}, "value", "$1", "pool_id", "(.*)")'
     return (
-        _many("pool", f"query_result(max by (text, value) ({value}))", all_value=".*")
+        _multi_select("pool", f"query_result(max by (text, value) ({value}))", all_value=".*")
         .regex('/text="(?<text>[^"]+)".*value="(?<value>[^"]+)"/')
         .label("Pool")
         .description("Dedicated pools by name and id.")
@@ -76,30 +94,30 @@ def dedicated_pool() -> Variable:
 
 
 def user(scope: Scope) -> Variable:
-    """Choose among those who created jobs."""
+    """Select users who created jobs."""
     narrowed = Scope(scope.variables & {"project", "pool"})
-    query = f"label_values({narrowed.series(INFO)}, user)"
-    return _many("user", query, all_value=".*").label("User").description("Who created the job.")
+    query = f"label_values({narrowed.selector(INFO)}, user)"
+    return _multi_select("user", query, all_value=".*").label("User").description("User who created the job.")
 
 
 def training_job(scope: Scope, *, single: bool) -> Variable:
-    """Choose among jobs by name; the value is the id, because names are not unique.
+    """Select jobs by name; the value is the id, because names are not unique.
 
-    Jobs that have vanished within the chosen time are offered too.
+    Jobs whose series ended within the selected time range are offered too.
     """
     narrowed = Scope(scope.variables & {"project", "pool", "user"})
-    info = f"last_over_time({narrowed.series(INFO, over='$__range')})"
+    info = f"last_over_time({narrowed.selector(INFO, over='$__range')})"
     query = f'query_result(max by (job_id, text) (label_join({info}, "text", " ", "job_name", "version")))'
     variable = (
-        (_query("training_job", query) if single else _many("training_job", query, all_value=".+"))
+        (_query("training_job", query) if single else _multi_select("training_job", query, all_value=".+"))
         .regex('/job_id="(?<value>[^"]+)".*text="(?<text>[^"]+)"/')
         .label("Training job")
     )
-    return variable.description("By name, and by version for the old generation of the API.")
+    return variable.description("Name of the job, with the version for the v1 API.")
 
 
-def choice(name: str, *, label: str, description: str, options: dict[str, str], default: str) -> Variable:
-    """Choose among fixed values: text to value."""
+def custom_variable(name: str, *, label: str, description: str, options: dict[str, str], default: str) -> Variable:
+    """Select one of fixed values: text to value."""
     return (
         builder.CustomVariable(name)
         .label(label)
@@ -120,8 +138,6 @@ def _query(name: str, query: str) -> builder.QueryVariable:
     )
 
 
-def _many(name: str, query: str, *, all_value: str) -> builder.QueryVariable:
-    """Several at once, or all: what matches `all_value`, which for labels that can be empty is anything."""
-    return (
-        _query(name, query).multi(multi=True).include_all(include_all=True).all_value(all_value).current(_EVERYTHING)
-    )
+def _multi_select(name: str, query: str, *, all_value: str) -> builder.QueryVariable:
+    """Select several values or All. All is the pattern `all_value`; for labels that can be empty it matches all."""
+    return _query(name, query).multi(multi=True).include_all(include_all=True).all_value(all_value).current(_ALL)

@@ -17,7 +17,6 @@ from exporter.backfill.journal import VERSION, Journal, Occupied
 from exporter.backfill.sums import SUMS
 from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
 from exporter.cloud.http.errors import CircuitOpen, CloudError
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.v1.history import V1History
 from exporter.cloud.v2.history import V2History
 from exporter.domain.history import JobHistory
@@ -26,7 +25,7 @@ from exporter.domain.snapshot import TrackedJob
 from exporter.domain.source import Clock, SourceError
 from exporter.metrics.catalog import TASK_FAMILIES
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.labels import IDENTITY
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
 from exporter.polling.call_count import tally
 from exporter.settings import Settings, Target
 
@@ -102,7 +101,6 @@ async def backfill(settings: Settings, asked: Backfill, around: Environment) -> 
 
     Raises Unusable, and Broken when the cloud does not answer or `stop` was set; OSError from the disk.
     """
-    silence_instrumentation()
     _check_labels(asked)
     folder = _folder(asked)
     if asked.restart:
@@ -300,7 +298,7 @@ def _check_output(asked: Backfill, period: Period, *, ours: bool = False) -> Non
 
 def _check_labels(asked: Backfill) -> None:
     families = (*STATE_FAMILIES, *USAGE_FAMILIES, *TASK_FAMILIES, *SUMS)
-    taken = {label.name for family in families for label in (*family.labels, *IDENTITY[family.subject])}
+    taken = {label.name for family in families for label in (*family.labels, *IDENTITY_LABELS[family.subject])}
     names = [name for name, _ in asked.labels]
     for name in names:
         if name in taken or names.count(name) > 1:

@@ -4,6 +4,7 @@ import traceback
 
 import structlog
 
+from exporter.domain.outcome import Outcome
 from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport
@@ -19,7 +20,7 @@ _LONGEST_VALUE = 80
 class Observed(SelfMetrics):
     """The self-metrics, which also count each call towards the poll that made it."""
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange, for the metrics and for its poll."""
         count_call()
         super().call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from exporter.app.events import Observed, priced
 from exporter.app.output import Output
 from exporter.app.project import identity, watching
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
-from exporter.metrics.forecast import growth
+from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
+from exporter.metrics.exposition.growth import growth
 from exporter.polling.call_count import tally
 from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings
@@ -35,7 +35,6 @@ class Once:
 
 async def scrape(settings: Settings, *, clock: Clock) -> Once:
     """Poll jobs, usage and pools of every target once and render the result."""
-    silence_instrumentation()
     registry = CollectorRegistry()
     self_metrics = Observed(registry)
     priced(settings.prices, self_metrics)
@@ -65,7 +64,7 @@ async def scrape(settings: Settings, *, clock: Clock) -> Once:
         + sum(
             growth(
                 (project.jobs or {}).values(),
-                per_task=settings.metrics.per_task,
+                families=(*JOB_FAMILIES, *TASK_FAMILIES) if settings.metrics.per_task else JOB_FAMILIES,
                 retention_s=settings.collection.retention_s,
             )
             for project in store.current.projects

@@ -5,20 +5,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import structlog
 
 from exporter.app.events import Observed, Unknowns, polled
-from exporter.cloud.connect import (
-    AccessKeyCredentials,
-    Credentials,
-    MetadataCredentials,
-    PasswordCredentials,
-    PodIdentityCredentials,
-    TargetOptions,
-    connect,
-)
+from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.retry import RetryPolicy
@@ -32,18 +23,7 @@ from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource, Sources
 from exporter.polling.poller import PollSettings, ProjectPoller
 from exporter.polling.visibility import Visibility
-from exporter.settings import (
-    POD_TOKEN_FILE,
-    POD_URL,
-    AkSk,
-    Metadata,
-    Password,
-    PodIdentity,
-    Secret,
-    SecretFile,
-    Settings,
-    Target,
-)
+from exporter.settings import Settings, Target
 
 _log = structlog.get_logger()
 
@@ -121,8 +101,16 @@ async def reaching(
 ) -> AsyncIterator[ApiClient]:
     """Give the transport of one target, with its credentials and limits; its connections close at the end."""
     place = place or Host()
-    reach = _reach(target, settings, place)
-    async with connect(reach, clock=clock, observer=self_metrics, jitter=place.jitter) as transport:
+    async with connect(
+        target,
+        timeout_s=settings.collection.timeout_s / _CALLS_A_DEADLINE,
+        retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
+        environ=place.environ,
+        metadata_url=place.metadata_url,
+        clock=clock,
+        observer=self_metrics,
+        jitter=place.jitter,
+    ) as transport:
         yield transport
 
 
@@ -211,40 +199,3 @@ def sources_of(
             return FixedSources((v1(), v2()))
         case "auto":
             return ProbedSources(transport, make_v1=v1, make_v2=v2, clock=clock)
-
-
-def _reach(target: Target, settings: Settings, place: Host) -> TargetOptions:
-    return TargetOptions(
-        project=target.project,
-        endpoint=target.endpoint,
-        iam_endpoint=target.iam_endpoint,
-        project_id=target.project_id,
-        project_name=target.project_name,
-        credentials=_credentials(target, place),
-        requests_per_second=target.rate_limit.requests_per_second,
-        burst=target.rate_limit.burst,
-        concurrency=target.rate_limit.concurrency,
-        timeout_s=settings.collection.timeout_s / _CALLS_A_DEADLINE,
-        retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
-        ca_file=target.tls.ca_file,
-        insecure_skip_verify=target.tls.insecure_skip_verify,
-        proxy=target.proxy.reveal if target.proxy else None,
-    )
-
-
-def _credentials(target: Target, place: Host) -> Credentials:
-    match target.credentials:
-        case AkSk(access_key=access, secret_key=secret, security_token=token):
-            return AccessKeyCredentials(
-                access_key=access.reveal, secret_key=secret.reveal, security_token=token.reveal if token else None
-            )
-        case Password(username=username, password=password, domain_name=domain_name):
-            return PasswordCredentials(
-                username=username.reveal, password=password.reveal, domain_name=domain_name.reveal
-            )
-        case Metadata():
-            return MetadataCredentials(base_url=place.metadata_url)
-        case PodIdentity():
-            # The settings saw to it that both are there.
-            token = Secret(SecretFile(Path(place.environ[POD_TOKEN_FILE])), key=POD_TOKEN_FILE)
-            return PodIdentityCredentials(url=place.environ[POD_URL], token=token.reveal)

@@ -15,7 +15,6 @@ from exporter.app.events import Observed, defect, priced
 from exporter.app.output import Output
 from exporter.app.project import identity
 from exporter.app.publication import Publication, StatePersistence
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.domain.source import Clock
 from exporter.polling.schedule import Schedule
 from exporter.polling.store import SnapshotStore
@@ -76,7 +75,6 @@ async def serve(
     `load` reads the settings again. Raises OSError when an address cannot be listened on, or a CA file or the state
     file cannot be read, before anything is asked of the cloud.
     """
-    silence_instrumentation()
     registry = CollectorRegistry()
     self_metrics = Observed(registry)
     priced(settings.prices, self_metrics)

@@ -22,9 +22,9 @@ from exporter.backfill.timeline import states
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.renderer import job_columns, project_identity
+from exporter.metrics.exposition.renderer import job_columns, project_identity_labels
 from exporter.metrics.exposition.table import Column
-from exporter.metrics.exposition.text import EOF, head_openmetrics, label_writer, labels, numbers
+from exporter.metrics.exposition.text import EOF, header_openmetrics, label_writer, labels, numbers
 from exporter.metrics.families import job as of_job
 from exporter.metrics.families import usage as of_usage
 
@@ -177,7 +177,7 @@ class Writer:
             if self._form.per_job and subject.shows(told.job):
                 self._write_job(told, subject)
         self._written.untold += sums.untold
-        identity = project_identity(ProjectSnapshot(project=subject.project))
+        identity = project_identity_labels(ProjectSnapshot(project=subject.project))
         times = array("d", self._form.grid)
         for family in SUMS:
             tell = self._label_writers[family.name]
@@ -222,7 +222,7 @@ class Writer:
     ) -> None:
         family = column.family
         for own, value in family.samples(tracked) if family.samples is not None else ():
-            text = column.identity(tracked) + self._label_writers[family.name](own)
+            text = column.identity_labels(tracked) + self._label_writers[family.name](own)
             times, values = found.setdefault(text, (array("d"), array("d")))
             times.extend(moments)
             values.extend([value] * len(moments))
@@ -264,7 +264,7 @@ class Writer:
         try:
             with draft.open("wb") as file:
                 for place, family in enumerate(self._families):
-                    self._spool.move(window, place, to=file, head=head_openmetrics(family).encode())
+                    self._spool.move(window, place, to=file, head=header_openmetrics(family).encode())
                 file.write(EOF)
                 file.flush()
                 os.fsync(file.fileno())

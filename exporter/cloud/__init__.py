@@ -1,1 +1,1 @@
-"""What the cloud says: one function that speaks HTTP, credentials, and an adapter for each API generation."""
+"""Reads from the cloud: one HTTP transport, credentials, and an adapter for each generation of the API."""

@@ -1,67 +1,75 @@
-"""What one call last answered: for how long it is believed, and when it is worth asking again."""
+"""Time-to-live caches for answers of the API: what a call returned, and which calls were refused."""
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 from exporter.cloud.http.errors import Denied, Unsupported
 from exporter.cloud.http.response import refused_credential
-from exporter.domain.source import SourceError
+from exporter.domain.source import Clock, SourceError
 
 Value = TypeVar("Value")
 
-REFUSED_S = 3600.0
-"""How long a refusal holds: permissions and releases of the cloud change by hand."""
+REFUSED_TTL_S = 3600.0
+"""How long a refused request is not sent again: permissions and API releases change by hand."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Cached(Generic[Value]):
-    """The newest answer of one call; all times are monotonic.
+    """The newest value of one kind. It is due for a new request after `refresh_s`, and expires after `ttl_s`."""
 
-    An answer is asked for again after `refresh_s`, and believed for `keep_s` when nothing newer comes.
-    """
+    def __init__(self, clock: Clock, *, ttl_s: float, refresh_s: float = 0.0) -> None:
+        self.ttl_s = ttl_s
+        self.stored_at: float | None = None
+        """Monotonic time of the newest value; None: there is none."""
+        self._clock = clock
+        self._refresh_s = refresh_s
+        self._value: Value | None = None
 
-    keep_s: float
-    refresh_s: float = 0.0
-    answered_at: float | None = None
-    _value: Value | None = None
+    @property
+    def is_due(self) -> bool:
+        """Whether the value is missing or older than `refresh_s`."""
+        return self._is_older_than(self._refresh_s)
 
-    def is_due(self, now: float) -> bool:
-        """Whether what is known is old enough to be asked for again."""
-        return self.answered_at is None or now - self.answered_at >= self.refresh_s
+    def get(self) -> Value | None:
+        """Return the value; None when there is none or it has expired."""
+        return None if self._is_older_than(self.ttl_s) else self._value
 
-    def answered(self, value: Value, *, now: float) -> None:
-        """Take an answer."""
-        self._value, self.answered_at = value, now
+    def set(self, value: Value, *, ttl_s: float | None = None) -> None:
+        """Store a value; `ttl_s` replaces the expiry from now on."""
+        self._value, self.stored_at = value, self._clock.monotonic()
+        if ttl_s is not None:
+            self.ttl_s = ttl_s
 
-    def forget(self) -> None:
-        """What it told is not to be believed any more."""
-        self._value, self.answered_at = None, None
+    def clear(self) -> None:
+        """Drop the value."""
+        self._value, self.stored_at = None, None
 
-    def value(self, now: float) -> Value | None:
-        """What is known; None when nothing is, or nothing that is recent enough."""
-        if self.answered_at is None or now - self.answered_at >= self.keep_s:
-            return None
-        return self._value
+    def _is_older_than(self, age_s: float) -> bool:
+        return self.stored_at is None or self._clock.monotonic() - self.stored_at >= age_s
 
 
-class RefusalCache:
-    """Which calls are not made for an hour, because the cloud refused them; a pool's name narrows it to that pool."""
+class NegativeCache:
+    """Keys of requests that were refused, or found nothing, and are not sent again before `ttl_s` is over."""
 
-    def __init__(self) -> None:
-        self._until: dict[tuple[str, str], float] = {}
+    def __init__(self, clock: Clock, *, ttl_s: float = REFUSED_TTL_S) -> None:
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._retry_after: dict[Hashable, float] = {}
 
-    def add(self, operation: str, pool_id: str = "", *, now: float) -> None:
-        """Note a refusal."""
-        self._until = {key: until for key, until in self._until.items() if until > now}
-        self._until[operation, pool_id] = now + REFUSED_S
+    def add(self, keys: Iterable[Hashable]) -> None:
+        """Hold back requests with these keys from now on; expired keys are dropped."""
+        now = self._clock.monotonic()
+        self._retry_after = {key: at for key, at in self._retry_after.items() if at > now}
+        self._retry_after.update(dict.fromkeys(keys, now + self._ttl_s))
 
-    def hold(self, operation: str, pool_id: str = "", *, now: float) -> bool:
-        """Whether the call is refused: for all pools, or for this one."""
-        return any(self._until.get((operation, of), now) > now for of in {"", pool_id})
+    def __contains__(self, key: Hashable) -> bool:
+        return self._retry_after.get(key, 0.0) > self._clock.monotonic()
 
 
 def is_refusal(error: SourceError, *, operation: str) -> bool:
-    """Whether the cloud knows who asks, and has no such call for them; a refused credential says nothing of calls."""
+    """Whether the cloud accepted the credential and refuses this call: no such API, or no permission for it.
+
+    A rejected credential says nothing about calls, so it is no refusal.
+    """
     if isinstance(error, Denied):
         return error.operation == operation and error.status is not None and not refused_credential(error)
     return isinstance(error, Unsupported)

@@ -1,11 +1,10 @@
-"""One project in one region: how it is reached and as whom, and the transport that does it."""
+"""Connects to one target of the settings: its session, its credentials, and the client that makes its calls."""
 
-import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import assert_never
 
 import aiohttp
@@ -13,9 +12,9 @@ from yarl import URL
 
 from exporter import __version__
 from exporter.cloud.auth.auth import Auth, SigningAuth
-from exporter.cloud.auth.credentials import KeyProvider, Secret, StaticKeys
+from exporter.cloud.auth.credentials import KeyProvider, StaticKeys
 from exporter.cloud.auth.metadata import NodeMetadata
-from exporter.cloud.auth.pod_identity import PodIdentity
+from exporter.cloud.auth.pod_identity import PodIdentityService
 from exporter.cloud.auth.temporary import LeasedKeys
 from exporter.cloud.auth.token import TokenAuth
 from exporter.cloud.http.circuit import CircuitPolicy
@@ -23,129 +22,94 @@ from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.limit import Limits
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.retry import RetryPolicy
-from exporter.cloud.http.transport import HttpTransport, sent_once
+from exporter.cloud.http.transport import HttpTransport, send_once
 from exporter.domain.source import Clock
+from exporter.settings import (
+    POD_TOKEN_FILE,
+    POD_URL,
+    AkSk,
+    Metadata,
+    Password,
+    PodIdentity,
+    Secret,
+    SecretFile,
+    Target,
+    Tls,
+)
 
-_LARGEST_HEADER_BYTES = 65_536  # a token is several kB, and comes as a header; aiohttp's default is 8190
-_LOCAL_TIMEOUT_S = 5.0  # the node's own services answer at once, or not at all
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessKeyCredentials:
-    """A key pair of the settings, read anew at each use; signs."""
-
-    access_key: Secret
-    secret_key: Secret
-    security_token: Secret | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordCredentials:
-    """A user of IAM; buys tokens."""
-
-    username: Secret
-    password: Secret
-    domain_name: Secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataCredentials:
-    """The agency of the node; signs."""
-
-    base_url: str = "http://169.254.169.254"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodIdentityCredentials:
-    """The identity CCE mounts into the pod; signs. `token` is read at each fetch."""
-
-    url: str
-    token: Secret
-
-
-Credentials = AccessKeyCredentials | PasswordCredentials | MetadataCredentials | PodIdentityCredentials
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetOptions:
-    """How to reach one project: plain values, with secrets as functions that give them."""
-
-    project: str
-    """Value of the label `project`."""
-    endpoint: str
-    """URL of the ModelArts API; a path in it is kept as a prefix."""
-    credentials: Credentials
-    iam_endpoint: str = ""
-    """URL of IAM; needed for a password, and to look up a project by name."""
-    project_id: str = ""
-    """Empty: found by `project_name`."""
-    project_name: str = ""
-    requests_per_second: float = 5.0
-    burst: int = 10
-    concurrency: int = 4
-    timeout_s: float = 10.0
-    """Of one request: connect, headers and body. Smaller than a poll's deadline, or no retry fits into it."""
-    ca_file: str = ""
-    """PEM file of the authorities to trust instead of the system's."""
-    insecure_skip_verify: bool = False
-    proxy: Secret | None = None
-    """URL of an HTTP proxy, perhaps with user and password. Not used for the node's own services."""
-    max_answer_bytes: int = 64 * 1024 * 1024
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
+_MAX_HEADER_BYTES = 65_536  # a token is several kB in a header; the default of aiohttp is 8190
+_LOCAL_TIMEOUT_S = 5.0  # the node's own services respond at once or not at all
+_CIRCUIT = CircuitPolicy()
 
 
 @asynccontextmanager
 async def connect(
-    options: TargetOptions, *, clock: Clock, observer: Observer, jitter: Callable[[], float] = random.random
+    target: Target,
+    *,
+    timeout_s: float,
+    retry: RetryPolicy,
+    environ: Mapping[str, str],
+    metadata_url: str,
+    clock: Clock,
+    observer: Observer,
+    jitter: Callable[[], float],
+    circuit: CircuitPolicy = _CIRCUIT,
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
 ) -> AsyncIterator[ApiClient]:
-    """Give the transport of one target; its connections are closed at the end. Sends nothing by itself.
+    """Yield the client of one target; its connections are closed at the end. Sends nothing by itself.
 
+    `timeout_s` limits one request: connect, headers and body. `environ` holds the variables of a pod identity,
+    `metadata_url` is the node's metadata service; both are used by these credentials only, and never through a proxy.
     Raises OSError when the CA file cannot be read or holds no certificate.
     """
     connector = aiohttp.TCPConnector(
-        ssl=_verification(options),
-        limit=options.concurrency + 2,  # room for IAM and the node's own services
+        ssl=_tls(target.tls),
+        limit=target.rate_limit.concurrency + 2,  # two for IAM and the node's own services
     )
     async with aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        middlewares=(sent_once,),
+        middlewares=(send_once,),
         headers={"Accept": "application/json", "User-Agent": f"modelarts-exporter/{__version__}"},
-        max_field_size=_LARGEST_HEADER_BYTES,
-        max_line_size=_LARGEST_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        max_line_size=_MAX_HEADER_BYTES,
     ) as session:
         limits = Limits(
-            requests_per_second=options.requests_per_second, burst=options.burst, concurrency=options.concurrency
+            requests_per_second=target.rate_limit.requests_per_second,
+            burst=target.rate_limit.burst,
+            concurrency=target.rate_limit.concurrency,
         )
         transport = partial(
             HttpTransport,
             session=session,
-            project=options.project,
+            project=target.project,
             clock=clock,
             observer=observer,
-            max_answer_bytes=options.max_answer_bytes,
+            max_response_bytes=max_response_bytes,
         )
-        remote = transport(timeout_s=options.timeout_s, proxy=options.proxy)
         auth = _auth(
-            options,
-            iam=transport(timeout_s=options.timeout_s, proxy=options.proxy, pace=limits.pace),
-            local=transport(timeout_s=min(_LOCAL_TIMEOUT_S, options.timeout_s)),
+            target,
+            iam=transport(timeout_s=timeout_s, proxy=target.proxy, pace=limits.pace),
+            local=transport(timeout_s=min(_LOCAL_TIMEOUT_S, timeout_s)),
+            environ=environ,
+            metadata_url=metadata_url,
             clock=clock,
-            changed=lambda expires_at: observer.credentials_changed(project=options.project, expires_at=expires_at),
+            on_change=lambda expires_at: observer.credentials_changed(project=target.project, expires_at=expires_at),
         )
         try:
             yield ApiClient(
-                project=options.project,
-                endpoint=_base(options.endpoint),
+                project=target.project,
+                endpoint=_base(target.endpoint),
                 auth=auth,
-                transport=remote,
+                transport=transport(timeout_s=timeout_s, proxy=target.proxy),
                 limits=limits,
                 clock=clock,
                 observer=observer,
-                retry=options.retry,
-                circuit=options.circuit,
+                retry_policy=retry,
+                circuit_policy=circuit,
                 jitter=jitter,
             )
         finally:
@@ -153,55 +117,58 @@ async def connect(
 
 
 def _auth(
-    options: TargetOptions,
+    target: Target,
     *,
     iam: HttpTransport,
     local: HttpTransport,
+    environ: Mapping[str, str],
+    metadata_url: str,
     clock: Clock,
-    changed: Callable[[float | None], None],
+    on_change: Callable[[float | None], None],
 ) -> Auth:
-    iam_endpoint = _base(options.iam_endpoint) if options.iam_endpoint else ""
+    iam_endpoint = _base(target.iam_endpoint) if target.iam_endpoint else ""
     provider: KeyProvider
-    match options.credentials:
-        case PasswordCredentials(username=username, password=password, domain_name=domain_name):
+    match target.credentials:
+        case Password(username=username, password=password, domain_name=domain_name):
             return TokenAuth(
                 username=username,
                 password=password,
                 domain_name=domain_name,
                 iam=iam,
                 iam_endpoint=iam_endpoint,
-                project_id=options.project_id,
-                project_name=options.project_name,
+                project_id=target.project_id,
+                project_name=target.project_name,
                 clock=clock,
-                changed=changed,
+                on_change=on_change,
             )
-        case AccessKeyCredentials(access_key=access, secret_key=secret, security_token=security_token):
+        case AkSk(access_key=access, secret_key=secret, security_token=security_token):
             provider = StaticKeys(access=access, secret=secret, security_token=security_token)
-        case MetadataCredentials(base_url=base_url):
-            node = NodeMetadata(base_url=_base(base_url), transport=local, clock=clock)
-            provider = LeasedKeys(node.key, clock=clock, changed=changed)
-        case PodIdentityCredentials(url=url, token=token):
-            pod = PodIdentity(url=url, token=token, transport=local, clock=clock)
-            provider = LeasedKeys(pod.key, clock=clock, changed=changed)
+        case Metadata():
+            node = NodeMetadata(base_url=_base(metadata_url), transport=local, clock=clock)
+            provider = LeasedKeys(node.key, clock=clock, on_change=on_change)
+        case PodIdentity():  # the settings require both variables
+            token = Secret(SecretFile(Path(environ[POD_TOKEN_FILE])), key=POD_TOKEN_FILE)
+            pod = PodIdentityService(url=environ[POD_URL], token=token, transport=local, clock=clock)
+            provider = LeasedKeys(pod.key, clock=clock, on_change=on_change)
         case _ as other:
             assert_never(other)
     return SigningAuth(
         provider=provider,
         iam=iam,
         iam_endpoint=iam_endpoint,
-        project_id=options.project_id,
-        project_name=options.project_name,
+        project_id=target.project_id,
+        project_name=target.project_name,
         clock=clock,
-        changed=changed,
+        on_change=on_change,
     )
 
 
 def _base(url: str) -> str:
-    """Normalise the address once (international names, default ports), without the slash at its end."""
+    """Normalise a URL (international names, default ports), without the slash at its end."""
     return str(URL(url)).rstrip("/")
 
 
-def _verification(options: TargetOptions) -> ssl.SSLContext | bool:
-    if options.insecure_skip_verify:
+def _tls(tls: Tls) -> ssl.SSLContext | bool:
+    if tls.insecure_skip_verify:
         return False
-    return ssl.create_default_context(cafile=options.ca_file) if options.ca_file else True
+    return ssl.create_default_context(cafile=tls.ca_file) if tls.ca_file else True

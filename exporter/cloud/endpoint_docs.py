@@ -1,4 +1,4 @@
-"""The calls we make, as a page for people: rendered from the tables of both generations and of the pools."""
+"""Renders `docs/endpoints.md` from the tables of endpoints of v1, v2 and pools."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ _HEAD = """\
 
 Generated from `endpoints.py` in `exporter/cloud/v1`, `exporter/cloud/v2` and `exporter/cloud/pools`; do not edit.
 
-Every call the exporter makes to ModelArts. All of them read. The name is the `operation` label of
-`modelarts_exporter_api_requests_total`. Sections (§) and traps are those of the API reference that the exporter was
-built by. Fixtures stand in `tests/fixtures/<generation>/`; each says what it pins.
+Every call that the exporter makes to ModelArts. All of them only read. The name is the value of the label `operation`
+of `modelarts_exporter_api_requests_total`. Sections (§) and traps are those of the API reference that the exporter is
+built on. Fixtures are in `tests/fixtures/<generation>/`; each has the reason why it exists.
 """
 
 _GENERATIONS = (
@@ -26,7 +26,7 @@ _GENERATIONS = (
 
 
 def endpoints_markdown() -> str:
-    """Render `docs/endpoints.md`: each call with its reason and the recorded answers that pin it."""
+    """Return the page: each call with its reason and its recorded responses."""
     parts = [_HEAD]
     for generation, title, endpoints in _GENERATIONS:
         parts += [f"## {title}\n", _summary(endpoints)]
@@ -42,7 +42,7 @@ def _summary(endpoints: Sequence[Endpoint[Any]]) -> str:
 def _section(endpoint: Endpoint[Any], *, generation: str) -> str:
     lines = [f"### {endpoint.name}", "", f"`{endpoint.method} {endpoint.path}`", "", endpoint.notes, ""]
     if endpoint.may_be_empty:
-        lines += ["An empty answer means that there is nothing yet.", ""]
+        lines += ["An empty response means that there is nothing yet.", ""]
     if endpoint.fixtures:
         lines += ["| fixture | why it exists |", "|---|---|"]
         lines += [f"| `{generation}/{fixture.file}` | {_cell(fixture.why)} |" for fixture in endpoint.fixtures]

@@ -1,13 +1,14 @@
-"""Which workspaces to list: a listing call covers one workspace, and its default is not all of them (trap 4)."""
+"""Selects the workspaces to list: a listing call covers one workspace, by default only one of them (trap 4)."""
 
 import asyncio
+import math
 
+from exporter.cloud.cached import Cached, is_refusal
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import Denied, Refused
-from exporter.cloud.http.response import refused_credential
+from exporter.cloud.http.errors import Refused
 from exporter.cloud.v1 import wire
-from exporter.cloud.v1.adapter import identity
+from exporter.cloud.v1.adapter import parse_id
 from exporter.cloud.v1.endpoints import WORKSPACES
 from exporter.domain.source import Clock, SourceError
 
@@ -15,14 +16,14 @@ DEFAULT = "0"
 """Id of the default workspace."""
 
 REFRESH_S = 3600.0
-"""How long a list of workspaces is believed; they come and go by hand."""
+"""How long a list of workspaces is used; people create and delete them by hand."""
 
 _PAGE_SIZE = 1000
 _MAX_PAGES = 100
 
 
 class FixedWorkspaces:
-    """The workspaces that the settings name."""
+    """The workspaces in the settings."""
 
     def __init__(self, ids: tuple[str, ...]) -> None:
         self._ids = ids
@@ -33,37 +34,37 @@ class FixedWorkspaces:
 
 
 class AllWorkspaces:
-    """Every workspace of the project, asked for once an hour.
+    """Every workspace of the project, listed once an hour.
 
-    Where the call does not exist or is not permitted, and never was, the default workspace stands alone. Any other
-    failure leaves the last answer standing, and is raised (SourceError) only when there is none.
+    If the call does not exist or is refused, the last answer is used, or the default workspace when there is none.
+    Any other failure also leaves the last answer; it is raised (SourceError) only when there is none.
     """
 
     def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
-        self._clock = clock
         self._note = note
-        self._ids: tuple[str, ...] = ()
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._ids: Cached[tuple[str, ...]] = Cached(clock, ttl_s=math.inf, refresh_s=REFRESH_S)
+        self._lock = asyncio.Lock()
 
     async def __call__(self) -> tuple[str, ...]:
-        """Return the ids, in the cloud's order; never empty."""
-        async with self._asking:  # both generations begin together: the second one takes what the first one learned
-            if self._clock.monotonic() - self._asked_at >= REFRESH_S:
-                try:
-                    self._ids = await self._ask() or (DEFAULT,)
-                except SourceError as error:
-                    if _is_no(error):
-                        self._ids = self._ids or (DEFAULT,)
-                    elif self._ids:
-                        return self._ids  # asked again next time: the hour runs from an answer
-                    else:
-                        raise
-                self._asked_at = self._clock.monotonic()
-            return self._ids
+        """Return the ids in the cloud's order; never empty."""
+        async with self._lock:  # both generations ask at the same time: the second one uses the first one's answer
+            ids = self._ids.get()
+            if ids is not None and not self._ids.is_due:
+                return ids
+            try:
+                ids = await self._list() or (DEFAULT,)
+            except SourceError as error:
+                if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
+                    ids = ids or (DEFAULT,)
+                elif ids is not None:
+                    return ids  # requested again at the next call: the hour begins with an answer
+                else:
+                    raise
+            self._ids.set(ids)
+            return ids
 
-    async def _ask(self) -> tuple[str, ...]:
+    async def _list(self) -> tuple[str, ...]:
         ids: dict[str, None] = {}
         for _ in range(_MAX_PAGES):
             query = {"limit": str(_PAGE_SIZE)}
@@ -76,7 +77,7 @@ class AllWorkspaces:
             total = count(page.total_count, field="v1.workspaces.total_count", note=self._note)
             raws = wire.listed(page.workspaces, total=total, operation=WORKSPACES.name)
             for _raw, row in wire.rows(raws, wire.WorkspaceRow, field="v1.workspaces", note=self._note):
-                workspace_id = identity(row.id)
+                workspace_id = parse_id(row.id)
                 if workspace_id:
                     ids[workspace_id] = None
                 else:
@@ -84,10 +85,3 @@ class AllWorkspaces:
             if len(ids) == known or len(ids) >= (total or 0):
                 break
         return tuple(ids)
-
-
-def _is_no(error: SourceError) -> bool:
-    """Whether the cloud knows who asks, and does not list workspaces to them; a refused credential says nothing."""
-    if isinstance(error, Denied):
-        return error.status is not None and not refused_credential(error)
-    return isinstance(error, Refused)

@@ -16,7 +16,7 @@ VISION = ProjectOptions(id="d3300000000000000000000000000001", name="eu-de_visio
 SPEECH = ProjectOptions(id="d3300000000000000000000000000002", name="eu-de_speech")
 
 _BREAKDOWNS = 2.0
-"""Nodes that break in each project in an hour of the world's time: mostly one is broken, and not always."""
+"""Random node failures per hour and project: most of the time one node is broken."""
 
 _PRICES = {
     "currency": "EUR",
@@ -26,7 +26,7 @@ _PRICES = {
         {"flavor": "modelarts.vm.gpu.8v100NV32", "price": 2.1},
     ],
 }
-"""Invented. What runs in the pool of A100s has none, so that this can be seen too."""
+"""Invented. Jobs in the pool of A100s have no price, to show missing prices too."""
 
 
 def settings_for(url: str) -> Settings:
@@ -52,7 +52,7 @@ def settings_for(url: str) -> Settings:
             "stale_after": "1m",
             "retention": "2h",
         },
-        "metrics": {"idle_grace": "2m", "hang_after": "5m"},  # a job lives for minutes here, not for hours
+        "metrics": {"idle_grace": "2m", "hang_after": "5m"},  # jobs run for minutes here, not for hours
         "prices": _PRICES,
     }
     return load(json.dumps(document), environ={})
@@ -62,7 +62,7 @@ def settings_for(url: str) -> Settings:
 @flag("web.listen-address", default="127.0.0.1:10310", type=AddressType(), help="Address of the exporter.")
 @cloud_address("Address of the simulated cloud.")
 @world(jobs=40, history=400)
-@click.option("--pace", default=10.0, show_default=True, help="How much shorter than in life everything takes.")
+@click.option("--pace", default=10.0, show_default=True, help="Divisor of all durations; timestamps stay real time.")
 @logging(default="console")
 def demo(
     web_listen_address: Address,
@@ -74,32 +74,32 @@ def demo(
     log_level: log.Level,
     log_format: log.Format,
 ) -> None:
-    """Run a simulated cloud and the exporter that watches it, in one go; no account, no settings file."""
+    """Run a simulated cloud and an exporter for it; needs no account and no settings file."""
     log.configure(log_level, format=log_format)
     options = Options(
         jobs=jobs, history=history, seed=seed, pace=pace, breakdowns=_BREAKDOWNS, projects=(VISION, SPEECH)
     )
 
     async def serve() -> None:
-        told = wishes()
+        signals = wishes()
         async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:
             web = app.WebOptions(
-                listen_addresses=(web_listen_address,), on_listening=lambda bound: _greet(bound, cloud.url)
+                listen_addresses=(web_listen_address,), on_listening=lambda bound: _print_addresses(bound, cloud.url)
             )
-            settings = settings_for(_reached(cloud.url))
-            await app.serve(settings, load=lambda: settings, web=web, wishes=told, clock=app.RealClock())
+            settings = settings_for(_local_url(cloud.url))
+            await app.serve(settings, load=lambda: settings, web=web, wishes=signals, clock=app.RealClock())
 
     run(serve)
 
 
-def _reached(url: str) -> str:
-    """Where a cloud that listens everywhere is reached from here: settings take plain HTTP to this machine only."""
+def _local_url(url: str) -> str:
+    """URL of a simulated cloud that listens on all interfaces; settings allow plain HTTP to loopback only."""
     return url.replace(f"//{EVERYWHERE}:", "//127.0.0.1:")
 
 
-def _greet(bound: tuple[Address, ...], cloud: str) -> None:
-    """Tell the visitor where to look."""
+def _print_addresses(bound: tuple[Address, ...], cloud: str) -> None:
+    """Print the addresses of exporter and simulated cloud."""
     where = Address(bound[0].host or "127.0.0.1", bound[0].port)
     click.echo(f"exporter         http://{where}/  (metrics at /metrics)", err=True)
-    click.echo(f"simulated cloud  {_reached(cloud)}/simulator/", err=True)
-    click.echo("Ctrl-C ends both.", err=True)
+    click.echo(f"simulated cloud  {_local_url(cloud)}/simulator/", err=True)
+    click.echo("Press Ctrl-C to stop both.", err=True)

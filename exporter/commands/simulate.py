@@ -37,12 +37,12 @@ Quirks and faults are described in docs/simulator.md.
 
 
 class _FaultType(click.ParamType[Fault]):
-    """A fault as `parse_fault` reads it."""
+    """A fault in the syntax of `parse_fault`."""
 
     name = "NAME[:KEY=VALUE,...]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
-        """Read one fault, or say what is wrong with it."""
+        """Parse one fault; a syntax error is a usage error."""
         if isinstance(value, Fault):
             return value
         try:
@@ -52,31 +52,31 @@ class _FaultType(click.ParamType[Fault]):
 
 
 def cloud_address(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option that says where the simulated cloud listens."""
+    """The option for the listen address of the simulated cloud."""
     return click.option(
         "--listen-address", default="127.0.0.1:10311", show_default=True, type=AddressType(), help=text
     )
 
 
 def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that describe the world, with these defaults."""
+    """The options of the simulated world, with these defaults."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
-            click.option("--seed", default=1, show_default=True, help="Seed of everything random."),
+            click.option("--seed", default=1, show_default=True, help="Seed of all random draws."),
             click.option(
                 "--history",
                 default=history,
                 show_default=True,
                 type=click.IntRange(0),
-                help="Finished jobs of each project at the start.",
+                help="Finished jobs in each project at the start.",
             ),
             click.option(
                 "--jobs",
                 default=jobs,
                 show_default=True,
                 type=click.IntRange(0),
-                help="About how many unfinished jobs each project has at any time.",
+                help="Approximate number of unfinished jobs in each project.",
             ),
         ):
             command = option(command)
@@ -88,13 +88,24 @@ def world(*, jobs: int, history: int) -> Callable[[Callable[..., Any]], Callable
 @click.command(epilog=_EXAMPLES)
 @cloud_address("Address to serve on.")
 @world(jobs=40, history=200)
-@click.option("--speed", default=1.0, show_default=True, help="How fast the world's time runs against the clock.")
-@click.option("--pace", default=1.0, show_default=True, help="How much shorter than in life everything takes.")
+@click.option("--speed", default=1.0, show_default=True, help="Speed of the simulated time relative to the clock.")
+@click.option("--pace", default=1.0, show_default=True, help="Divisor of all durations; timestamps stay real time.")
+@click.option("--breakdowns", default=0.0, show_default=True, help="Random node failures per hour and project.")
 @click.option(
-    "--breakdowns", default=0.0, show_default=True, help="Nodes that break by themselves, an hour and project."
+    "--quirk",
+    "quirks",
+    multiple=True,
+    type=click.Choice(sorted(QUIRKS)),
+    metavar="NAME",
+    help="A quirk (repeatable).",
 )
-@click.option("--quirk", "quirks", multiple=True, type=click.Choice(sorted(QUIRKS)), metavar="NAME", help="A quirk.")
-@click.option("--fault", "faults", multiple=True, type=_FaultType(), help=f"A fault: {', '.join(sorted(FAULTS))}.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=_FaultType(),
+    help=f"A fault (repeatable): {', '.join(sorted(FAULTS))}.",
+)
 def simulate(
     listen_address: Address,
     jobs: int,
@@ -106,7 +117,7 @@ def simulate(
     quirks: tuple[str, ...],
     faults: tuple[Fault, ...],
 ) -> None:
-    """Serve a fake ModelArts cloud, with IAM and both API generations, until SIGTERM."""
+    """Serve a simulated ModelArts cloud, with IAM and both API generations, until SIGTERM."""
     options = Options(
         jobs=jobs,
         history=history,

@@ -1,4 +1,4 @@
-"""The protocol by which a backfill reads what is long over, a page at a time."""
+"""The protocol by which a backfill reads finished jobs, a page at a time."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from exporter.domain.usage import TaskSeries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoricJob:
-    """One job as the archive tells it."""
+    """One job of the history."""
 
     job: Job
     series: tuple[TaskSeries, ...] | None = None
-    """The minutes of its tasks, where they came along; None: they have to be asked for, task by task."""
+    """The samples of its tasks, if the page contains them; None: to be requested per task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """One page of an archive. A job may stand on several, when the listing moved meanwhile; the last is newest."""
+    """One page of a history. A job may be on several pages if the listing moves meanwhile; the last one is newest."""
 
     jobs: tuple[HistoricJob, ...]
     cursor: str
-    """Where to go on after this page; only the archive that gave it can read it."""
+    """Position after this page. Only the history that returned it can read it."""
 
 
 class JobHistory(Protocol):
@@ -31,13 +31,13 @@ class JobHistory(Protocol):
 
     @property
     def api(self) -> Api:
-        """The generation it speaks."""
+        """Its API generation."""
         ...
 
     def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
-        """Walk every job submitted since then, and the active ones however old; begin after a bookmark.
+        """Read every job submitted since then, and every active job; start after `cursor`.
 
-        Holds a few pages at a time, however long the history. Raises SourceError at the first call that fails, after
-        which a new walk can begin at the last bookmark.
+        Holds a few pages in memory, whatever the length of the history. Raises SourceError at the first failed call;
+        a new iteration can start at the last cursor.
         """
         ...

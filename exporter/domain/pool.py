@@ -1,4 +1,4 @@
-"""Dedicated pools and quotas: what a project owns, how much of it is in use, and the protocol that tells of it."""
+"""Dedicated pools and quotas: capacity, usage, and the protocol that reads them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from exporter.domain.source import SourceError
 
 
 class PoolStatus(StrEnum):
-    """Where a pool stands, in the cloud's words."""
+    """Status of a pool, as the cloud names it."""
 
     CREATING = "creating"
     WAITING = "waiting"
@@ -24,7 +24,7 @@ class PoolStatus(StrEnum):
 
 
 class NodeState(StrEnum):
-    """Where a node of a pool stands."""
+    """State of a node of a pool."""
 
     AVAILABLE = "available"
     CREATING = "creating"
@@ -33,7 +33,7 @@ class NodeState(StrEnum):
 
 
 class WorkloadKind(StrEnum):
-    """What a workload in a pool is for."""
+    """Purpose of a workload in a pool."""
 
     TRAIN = "train"
     INFER = "infer"
@@ -42,7 +42,7 @@ class WorkloadKind(StrEnum):
 
 
 class WorkloadStatus(StrEnum):
-    """Where a workload stands, in the words of the pool: it also tells of workloads that are no training jobs."""
+    """Status of a workload, as the pool API names it: it also covers workloads that are no training jobs."""
 
     QUEUED = "queued"
     PENDING = "pending"
@@ -60,22 +60,22 @@ class WorkloadStatus(StrEnum):
 class PoolAccelerators:
     """The accelerators of one resource name in one pool; fractions where cards are shared.
 
-    `allocated` + `free` + `unavailable` is `capacity` wherever all are known (docs/adr/0007).
+    `allocated` + `free` + `unavailable` equals `capacity` if all are known (docs/adr/0007).
     """
 
     resource: str
-    """The name under which the cloud counts them, such as "nvidia.com/gpu" or a masked "tnt004"."""
+    """The cloud's resource name, such as "nvidia.com/gpu" or a masked "tnt004"."""
     accelerator: Accelerator | None
-    """None: certainly accelerators, but nothing tells which."""
+    """None: they are accelerators of an unknown kind."""
     capacity: float
-    """On all nodes that are there, abnormal ones included."""
+    """On all existing nodes, including abnormal ones."""
     allocated: float | None = None
     unavailable: float | None = None
-    """On abnormal nodes and not allocated. None: there are such nodes, and nothing tells what is in them."""
+    """On abnormal nodes and not allocated. None: there are abnormal nodes with an unknown number of cards."""
 
     @property
     def free(self) -> float | None:
-        """What a workload could take now; None when that cannot be told."""
+        """Available to a workload now; None when unknown."""
         if self.allocated is None or self.unavailable is None:
             return None
         return self.capacity - self.allocated - self.unavailable
@@ -83,36 +83,36 @@ class PoolAccelerators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """One dedicated pool. The public pool belongs to nobody and is never one of them."""
+    """One dedicated pool. The public pool is not included."""
 
     project: str
     pool_id: str
-    """The pool's metadata.name: the same text that jobs carry as their pool id."""
+    """The pool's metadata.name: equal to the pool id of its jobs."""
     name: str = ""
-    """What people call it."""
+    """Display name."""
     workspace_id: str = ""
     scope: str = ""
-    """Kinds of workload it takes, joined by commas in the order of the alphabet."""
+    """Supported kinds of workload, sorted and joined by commas."""
     type: str = ""
-    """The cloud's word, such as "Dedicate" or "Logical"."""
+    """The cloud's value, such as "Dedicate" or "Logical"."""
     status: PoolStatus | None = None
-    """None: the cloud does not say."""
+    """None: not in the answer."""
     spec_nodes: Mapping[str, int] = field(default_factory=dict)
-    """Nodes it should have, by flavor."""
+    """Requested nodes by flavor."""
     nodes: Mapping[tuple[str, NodeState], int] = field(default_factory=dict)
-    """Nodes it has, by flavor and state; what the cloud does not mention is not there."""
+    """Existing nodes by flavor and state; a missing entry means none."""
     accelerators: tuple[PoolAccelerators, ...] = ()
     cpu_allocated_cores: float | None = None
     cpu_capacity_cores: float | None = None
     memory_allocated_bytes: float | None = None
     memory_capacity_bytes: float | None = None
     workloads: Mapping[tuple[WorkloadKind, WorkloadStatus], int] | None = None
-    """None: not known. A status the cloud does not mention is not there."""
+    """None: unknown. A missing status means no workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """How much of something a project may have; each None when the cloud does not say, or sets no limit."""
+    """Limit and use of one resource of a project; None where the answer has no value, or where there is no limit."""
 
     limit: float | None = None
     used: float | None = None
@@ -120,23 +120,23 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPollResult:
-    """One look at a project's pools. A failed part is in `failures` and blanks nothing else."""
+    """Result of one poll of a project's pools. A failed part is in `failures` and does not affect the others."""
 
     pools: Mapping[str, Pool] | None = None
-    """By pool id; of a part that did not answer, what it told last, unless that is too old. None: not known."""
+    """By pool id. A part that failed keeps its last value until that is too old. None: unknown."""
     listed_at: float | None = None
-    """When the listing of `pools` was answered (monotonic)."""
+    """Monotonic time at which the listing of `pools` was answered."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
-    """By resource. What is too old is not in it."""
+    """By resource; outdated ones are left out."""
     failures: tuple[SourceError, ...] = ()
-    """What did not answer."""
+    """Requests that failed."""
     refused: SourceError | None = None
-    """The cloud refuses to list pools: there is no such call, or no permission for it. Then there is nothing else."""
+    """The cloud refuses to list pools: no such call, or no permission for it. All other fields are empty then."""
 
 
 class PoolSource(Protocol):
     """The pools of one project."""
 
     async def poll(self, *, answer_by: float) -> PoolPollResult:
-        """See every pool and how it is used. Nothing new is asked after `answer_by` (monotonic). Never raises."""
+        """Read every pool and its usage. No request is sent after `answer_by` (monotonic). Never raises."""
         ...

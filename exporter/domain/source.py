@@ -1,4 +1,4 @@
-"""The protocols by which polling meets the cloud, and the one failure a source may raise."""
+"""The protocols between polling and the cloud, and the one error that a source raises."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,65 +9,72 @@ from exporter.domain.usage import TaskSeries
 
 
 class SourceError(Exception):
-    """The source could not answer. Its text is one sentence that names the operation and holds no secret."""
+    """A source failed to answer. Its text is one sentence that names the operation and holds no secret."""
 
-    outcome = "failed"
-    """Bounded label value that says why."""
+    outcome: str = "failed"
+    """Bounded word for the reason: an `Outcome` when a call failed."""
 
     @property
     def is_final(self) -> bool:
-        """Whether asking this source anything else now would fare no better."""
+        """Whether every further request to this source would fail now, so that none is to be sent in this poll.
+
+        The one rule for giving up: bad credentials (five rejected signatures lock a key), an open circuit, and a
+        poll without time left. False for a failure of one job, page or workspace.
+        """
         return False
 
 
 class Clock(Protocol):
-    """Time, passed in so that tests can turn it."""
+    """The time, passed in so that tests can set it."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary point, never going back."""
+        """Seconds since an arbitrary moment; never decreases."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedState:
-    """What polling already knows of one source's jobs, so that the source asks for no more than it must."""
+    """What polling already knows about one source's jobs, so that the source sends only necessary requests."""
 
     unfinished: Mapping[str, Job] = field(default_factory=dict)
-    """Tracked jobs last seen active, by id: each must turn up again, or its detail be asked for."""
+    """Tracked jobs last seen active, by id. If a listing does not contain one, its detail is requested."""
     tracked: Mapping[str, Job] = field(default_factory=dict)
-    """Every tracked job by id, `unfinished` included."""
+    """Every tracked job by id, including `unfinished`."""
     is_new: Callable[[Job], bool] = lambda _: True
-    """Whether a listed job has never been accounted for. Listing newest first stops at a page without news, and so
-    that it does not stop too soon, jobs of `torn` are news to it although they were."""
+    """Whether a listed job was never accounted for. A listing, newest first, stops at a page without new jobs. The
+    jobs of `incomplete` count as new here, so that a listing does not stop at them.
+    """
     incomplete: frozenset[str] = frozenset()
-    """Tracked jobs that the last look reported as torn."""
+    """The `incomplete` jobs of the last poll."""
     bootstrapping: bool = True
-    """The first look of this process: one page of the newest jobs is enough, the sweep brings the rest."""
+    """The first poll of this process: one page of the newest jobs is enough, the sweep reads the rest."""
     answer_by: float | None = None
-    """Monotonic time after which a look asks nothing further and returns what it has, the rest as a failure: asked
-    for one by one, what became of many jobs can take longer than a poll, and must not be lost for it. None: no end.
+    """Monotonic deadline after which a poll sends no further request and returns what it has; requests not sent are a
+    failure. The details of many jobs can take longer than a poll, and the ones already read are kept. None: no
+    deadline.
     """
     oldest_at: float | None = None
-    """Submission time of the oldest tracked job; a later sweep need not look further back. None: sweep everything."""
+    """Submission time of the oldest tracked job: a later sweep stops there. None: sweep everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollResult:
-    """What one look at a source brought. A failed part is in `failures` and blanks nothing else."""
+    """Result of one poll of a source. A failed part is in `failures` and does not affect the others."""
 
     jobs: tuple[Job, ...] = ()
-    """Every job this look has word of, once each."""
+    """Every job in any answer of this poll, once each."""
     gone: frozenset[str] = frozenset()
-    """Tracked jobs of which the cloud says, asked one by one, that they no longer exist."""
+    """Tracked jobs that no longer exist, according to the answer to a request for each of them."""
     failures: tuple[SourceError, ...] = ()
-    """What did not answer. Empty: the look succeeded wholly, and "no jobs" really means none."""
+    """Requests that failed. Empty: the poll is complete, and "no jobs" means that there are none."""
     incomplete: frozenset[str] = frozenset()
-    """Jobs that are new, or were when they were torn, from a listing that broke off before it reached known ground:
-    between them and that there may be others, so no later listing may stop at them."""
+    """New jobs from a listing that failed before it reached tracked jobs; unlisted jobs may follow them, so the next
+    listing must not stop at them.
+    """
 
 
 class JobSource(Protocol):
@@ -75,35 +82,35 @@ class JobSource(Protocol):
 
     @property
     def api(self) -> Api:
-        """The generation it speaks."""
+        """Its API generation."""
         ...
 
     async def poll(self, known: TrackedState) -> PollResult:
-        """See every active job, whatever is new, and what became of those that are no longer active.
+        """List every active job and every new job, and request what became of those that are no longer active.
 
-        Raises SourceError only when nothing at all could be learned.
+        Raises SourceError only when no request succeeded.
         """
         ...
 
     async def sweep(self, known: TrackedState) -> PollResult:
-        """Walk the whole listing (back to `known.oldest_at`); report which tracked jobs were deleted.
+        """Read the whole listing (back to `known.oldest_at`), and report which tracked jobs were deleted.
 
-        Calls are made one at a time, so that it never crowds out a look. Raises as `look`.
+        Sends one request at a time, so that it does not delay a poll. Raises as `poll`.
         """
         ...
 
     def tasks(self, job: Job) -> tuple[str, ...]:
-        """Names of the tasks `usage` can be asked about; v1 answers ("",)."""
+        """Names of the tasks for `usage`; ("",) for v1."""
         ...
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
-        """The minutes of one task; None when the cloud has none yet. Raises SourceError."""
+        """The samples of one task; None when there is none yet. Raises SourceError."""
         ...
 
 
 class Sources(Protocol):
-    """Where a project's sources come from: fixed by the settings, or found by probing."""
+    """The sources of a project: fixed by the settings, or detected by probing."""
 
     async def current(self) -> tuple[JobSource, ...]:
-        """The sources to ask now; the same objects each time while the answer does not change. Raises SourceError."""
+        """The current sources; the same objects while they do not change. Raises SourceError."""
         ...

@@ -1,30 +1,28 @@
-"""Every family once, in reading order. Reference, tests, dashboards and alerts read this."""
+"""The catalogue: every family once, in the order of the documentation. Docs, tests, dashboards and alerts read it.
+
+A family belongs in the `FAMILIES` of its module; this module collects those and groups them for the documentation.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from exporter.domain.pool import Pool
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.labels import IDENTITY
-from exporter.metrics.families import job, usage
-from exporter.metrics.families.accounting import ACCOUNTING_FAMILIES
-from exporter.metrics.families.live import LIVE_FAMILIES
-from exporter.metrics.families.pool import POOL_FAMILIES, QUOTA_FAMILIES
-from exporter.metrics.families.project import COUNT_FAMILIES
-from exporter.metrics.families.self_metrics import OWN_FAMILIES
-from exporter.metrics.families.usage import TASK_FAMILIES
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
+from exporter.metrics.families import accounting, job, live, pool, project, self_metrics, usage
 
 __all__ = [
     "FAMILIES",
     "GROUPS",
     "JOB_FAMILIES",
     "LIVE_FAMILIES",
-    "OWN_FAMILIES",
     "POOL_FAMILIES",
     "PROJECT_FAMILIES",
     "QUOTA_FAMILIES",
+    "SELF_METRIC_FAMILIES",
     "TASK_FAMILIES",
     "Group",
     "by_exposed_name",
@@ -41,44 +39,16 @@ class Group:
     families: tuple[Family[Any], ...]
 
 
-JOB_FAMILIES: tuple[Family[TrackedJob], ...] = (
-    job.INFO,
-    job.STATUS,
-    job.STATUS_REASON,
-    job.SUBMITTED,
-    job.START,
-    job.END,
-    job.QUEUE_DURATION,
-    job.RUN_DURATION,
-    job.SPEC_NODES,
-    job.STATUS_NODES,
-    job.SPEC_ACCELERATORS,
-    job.STATUS_ACCELERATORS,
-    usage.CPU_UTILIZATION,
-    usage.MEMORY_UTILIZATION,
-    usage.ACCELERATOR_UTILIZATION,
-    usage.ACCELERATOR_UTILIZATION_MIN,
-    usage.ACCELERATOR_MEMORY_UTILIZATION,
-    usage.ACCELERATOR_UTILIZATION_MEAN,
-    usage.DISK_READ,
-    usage.DISK_WRITTEN,
-    usage.NETWORK_RECEIVED,
-    usage.NETWORK_TRANSMITTED,
-    usage.IDLE,
-    usage.FLAT,
-    usage.SUSPECTED_HANG,
-    job.QUALITY,
-    job.RECOVERIES,
-    job.DEGRADED_RECOVERIES,
-    job.FAULTS,
-    job.LAST_RECOVERY,
-    job.CRASH_LOOP_RUNS,
-    job.TASK_EXIT_CODE,
-)
-"""Rendered for each job that is shown, when it changed."""
-
-PROJECT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (*COUNT_FAMILIES, *ACCOUNTING_FAMILIES)
-"""Rendered for each project at publish."""
+JOB_FAMILIES: tuple[Family[TrackedJob], ...] = (*job.FAMILIES, *usage.FAMILIES)
+TASK_FAMILIES: tuple[Family[TrackedJob], ...] = usage.TASK_FAMILIES
+"""Rendered only with `metrics.per_task`."""
+PROJECT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (*project.FAMILIES, *accounting.FAMILIES)
+POOL_FAMILIES: tuple[Family[Pool], ...] = pool.FAMILIES
+QUOTA_FAMILIES: tuple[Family[ProjectSnapshot], ...] = pool.QUOTA_FAMILIES
+LIVE_FAMILIES: tuple[Family[ProjectSnapshot], ...] = live.FAMILIES
+"""Computed at each scrape."""
+SELF_METRIC_FAMILIES: tuple[Family[None], ...] = self_metrics.FAMILIES
+"""Instruments of `SelfMetrics`; nothing renders them from a snapshot."""
 
 GROUPS: tuple[Group, ...] = (
     Group(
@@ -100,7 +70,7 @@ GROUPS: tuple[Group, ...] = (
             "Counters start at zero with the exporter. They stay while the jobs' series are withdrawn, "
             "because what was counted has not become untrue."
         ),
-        families=COUNT_FAMILIES,
+        families=project.FAMILIES,
     ),
     Group(
         title="Projects: what waits, what is held, what was used",
@@ -109,7 +79,7 @@ GROUPS: tuple[Group, ...] = (
             "[accounting](accounting.md) explains each number and its error bounds. What happened before the "
             "exporter's first look never counts."
         ),
-        families=ACCOUNTING_FAMILIES,
+        families=accounting.FAMILIES,
     ),
     Group(
         title="Pools",
@@ -133,7 +103,7 @@ GROUPS: tuple[Group, ...] = (
     Group(
         title="The exporter itself",
         about="How much and how well it asks the cloud, what refused it, what it did not understand, what it serves.",
-        families=OWN_FAMILIES,
+        families=SELF_METRIC_FAMILIES,
     ),
 )
 
@@ -153,7 +123,7 @@ def index(families: Iterable[Family[Any]]) -> Mapping[str, Family[Any]]:
         if taken & names:
             raise ValueError(f"{family.name}: another family has the name {min(taken & names)}")
         taken |= names
-        if {label.name for label in family.labels} & {label.name for label in IDENTITY[family.subject]}:
+        if {label.name for label in family.labels} & {label.name for label in IDENTITY_LABELS[family.subject]}:
             raise ValueError(f"{family.name}: a label of its own is also an identity label of its subject")
         found.update(dict.fromkeys((family.exposed_name, *family.sample_names), family))
     return MappingProxyType(found)
@@ -165,6 +135,8 @@ _INDEX = index(FAMILIES)
 def by_exposed_name(name: str) -> Family[Any]:
     """Find the family by the name a query uses; of a histogram also by `_bucket`, `_count` and `_sum`.
 
-    Raises KeyError when the catalogue has no such name.
+    Raises KeyError when no family has that name.
     """
+    if name not in _INDEX:
+        raise KeyError(f"{name}: no family in exporter/metrics/families has this name")
     return _INDEX[name]

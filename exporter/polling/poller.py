@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.domain.job import Job, JobStatus
+from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
@@ -17,7 +18,7 @@ from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
 
 _ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
-_NEVER_MORE = frozenset({"gone", "refused", "unsupported", "invalid_response"})
+_NEVER_MORE = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
 """Answers after which asking for the minutes of a job that has ended would fare no better."""
 _LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
 
@@ -92,7 +93,7 @@ class _Asking:
 class DeadlineError(SourceError):
     """A poll did not end in time; the cloud answered too slowly for all of it."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
 
 
 class OverdueError(SourceError):
@@ -316,7 +317,7 @@ class ProjectPoller:
             if over:
                 asked.left.discard(turn.task)  # its last minutes are not to be had: as if it had none
             # What is gone the next jobs poll will find out; a refusal for a job that has ended is an answer.
-            if error.outcome != "gone" and (not over or error.outcome == "invalid_response"):
+            if error.outcome != Outcome.GONE and (not over or error.outcome == Outcome.INVALID_RESPONSE):
                 result.failures.append(error)
             return
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""A simulated ModelArts cloud, written from the API reference alone: to demonstrate, to test, to break on purpose.
+"""A simulated ModelArts cloud, written from the API reference alone, for demos, tests and fault injection.
 
 It shares no code with the exporter. See docs/simulator.md.
 """

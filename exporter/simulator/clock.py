@@ -1,11 +1,11 @@
-"""Time, and time that runs faster."""
+"""Clocks, among them one that runs faster."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the simulator asks for the time; tests pass one that they turn by hand."""
+    """Source of time of the simulator; tests pass one that they advance manually."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 class RealClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -29,10 +29,10 @@ class RealClock:
 
 
 class ScaledClock:
-    """Another clock, run `speed` times as fast from the moment this one is made.
+    """A clock that runs `speed` times as fast as another, from its creation on.
 
-    Pass one to the simulator and to its client when both shall live in fast time; `Options.speed` by contrast speeds
-    up the world alone, and leaves tokens and signatures in the client's time.
+    Pass the same one to the simulator and to its client to run both faster; `Options.speed` accelerates the simulated
+    time only, not that of tokens and signatures.
     """
 
     def __init__(self, *, base: Clock | None = None, speed: float = 1.0, start_at: float | None = None) -> None:
@@ -43,9 +43,9 @@ class ScaledClock:
         self._start_at = self._base_time if start_at is None else start_at
 
     def time(self) -> float:
-        """Seconds since the epoch: where it started, plus what has passed, times the speed."""
+        """Seconds since the epoch: the start plus the elapsed time multiplied by the speed."""
         return self._start_at + (self._base.time() - self._base_time) * self._speed
 
     def monotonic(self) -> float:
-        """Seconds since this clock was made, times the speed."""
+        """Seconds since the creation of this clock, multiplied by the speed."""
         return (self._base.monotonic() - self._base_monotonic) * self._speed

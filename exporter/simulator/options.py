@@ -1,9 +1,9 @@
-"""What kind of world to simulate, and the credentials that it takes."""
+"""Options of the simulation, and the credentials that it accepts."""
 
 from dataclasses import dataclass
 
 ACCESS_KEY = "SIMULATEDACCESSKEY01"
-"""Permanent access key that the simulator knows. All credentials here are invented and open no door anywhere."""
+"""Permanent access key. All credentials here are invented and are valid for the simulator only."""
 SECRET_KEY = "SimulatedSecretKeySimulatedSecretKey0001"  # noqa: S105 -- invented, and documented
 """Secret key that belongs to ACCESS_KEY."""
 DOMAIN = "OTC-EU-DE-SIMULATED"
@@ -13,20 +13,20 @@ USER = "exporter"
 PASSWORD = "simulated-password"  # noqa: S105 -- invented, and documented
 """Password that belongs to USER."""
 POD_IDENTITY_TOKEN = "simulated-pod-identity-token"  # noqa: S105 -- invented, and documented
-"""What the pod-identity route wants in its Authorization header."""
+"""Authorization header of the pod-identity route."""
 PROJECT_ID = "51a70000000000000000000000000001"
-"""Id of the project there is unless Options.projects says otherwise."""
+"""Id of the default project."""
 PROJECT_NAME = "eu-de_simulated"
-"""Its name."""
+"""Name of the default project."""
 SECOND_WORKSPACE = "5ec0d000000000000000000000000001"
-"""Id of the workspace there is beside the default one, "0"."""
+"""Id of the second workspace; the default one is "0"."""
 SECRET_MARKER = "DO-NOT-LEAK-5ec7e7"  # noqa: S105 -- the opposite of a secret
-"""Part of every secret that the answers carry (parameters, environments, commands, endpoint tokens)."""
+"""Part of every secret in the answers (parameters, environments, commands, endpoint tokens)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectOptions:
-    """One project (tenant) of the simulated cloud: its own jobs, pools and queues."""
+    """One project of the simulated cloud, with its own jobs, pools and queues."""
 
     id: str = PROJECT_ID
     """32 hexadecimal digits, the {project_id} of every path."""
@@ -37,36 +37,36 @@ class ProjectOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What kind of world to simulate. Same options and same clock, same world."""
+    """Options of the simulation. The same options and the same clock give the same world."""
 
     jobs: int = 40
-    """About how many unfinished jobs each project has at any time."""
+    """Approximate number of unfinished jobs in each project."""
     history: int = 200
-    """How many finished jobs each project has at the start, the oldest 90 days old."""
+    """Number of finished jobs in each project at the start, the oldest 90 days old."""
     seed: int = 1
-    """Seed of everything random."""
+    """Seed of all random draws."""
     speed: float = 1.0
-    """How fast the world's time runs against the clock. Authentication stays in the clock's own time."""
+    """Speed of the simulated time relative to the clock. Authentication uses the clock itself."""
     pace: float = 1.0
-    """How much shorter than in life everything takes: at 60 an hour's job runs a minute, by a clock that tells the
-    right time. Shorter jobs have fewer minutes of usage; `speed` keeps those, but its times run into the future."""
+    """Divisor of all durations: at 60 a job of one hour runs one minute, with real times and one minute of usage.
+    With `speed` it has 60 minutes of usage, but its times run into the future."""
     quirks: frozenset[str] = frozenset()
-    """Names from the QUIRKS registry; an unknown one is refused with ValueError."""
+    """Names from the QUIRKS registry; an unknown one raises ValueError."""
     start_at: float | None = None
-    """The world's time at the start, in seconds since the epoch. None: the clock's."""
+    """Simulated time at the start, in seconds since the epoch. None: the clock's time."""
     projects: tuple[ProjectOptions, ...] = (ProjectOptions(),)
     arrivals: float | None = None
-    """New jobs an hour and project. None: as many as keep `jobs` of them unfinished; 0: none ever."""
+    """New jobs per hour and project. None: as many as keep `jobs` of them unfinished; 0: none."""
     v1_share: float = 0.3
-    """Which part of the jobs is of the old generation, 0-1."""
+    """Fraction of v1 jobs, 0-1."""
     token_lifetime_s: float = 86_400.0
-    """How long an IAM token is valid."""
+    """Lifetime of an IAM token."""
     temporary_lifetime_s: float = 3_600.0
-    """How long the temporary keys of the metadata and pod-identity routes are valid."""
-    forget_after_s: float | None = None
-    """Finished jobs are deleted this long after their end, so that a long soak does not grow. None: never."""
+    """Lifetime of the temporary keys of the metadata and pod-identity routes."""
+    retention_s: float | None = None
+    """Finished jobs are deleted this long after their end, so that a long test does not grow. None: never."""
     breakdowns: float = 0.0
-    """How many nodes of dedicated pools break by themselves, an hour and project; each is mended within half an hour
-    or so. `pace` makes both quicker."""
+    """Random node failures in dedicated pools per hour and project; a node is repaired after half an hour on average.
+    `pace` shortens both intervals."""
     empty: bool = False
-    """No jobs, no history, no arrivals: a world to be filled by hand."""
+    """No jobs, no history, no arrivals: jobs are submitted manually."""

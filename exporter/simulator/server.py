@@ -1,4 +1,4 @@
-"""The simulated cloud behind a socket."""
+"""The HTTP server of the simulated state."""
 
 import asyncio
 import ssl
@@ -10,10 +10,11 @@ from typing import Self
 from aiohttp import web
 
 from exporter.simulator.api.call import Route
-from exporter.simulator.api.state import ROUTES, Cloud, encoded, named
+from exporter.simulator.api.dispatch import ROUTES, answer, encoded, path_parameters
+from exporter.simulator.api.state import CloudState
 from exporter.simulator.clock import Clock, RealClock
 from exporter.simulator.faults.faults import Fault, Faults
-from exporter.simulator.faults.inject import play
+from exporter.simulator.faults.inject import inject
 from exporter.simulator.faults.quirks import Quirks
 from exporter.simulator.options import Options
 from exporter.simulator.requestlog import Request, Requests
@@ -21,19 +22,20 @@ from exporter.simulator.world.ground_truth import Totals
 from exporter.simulator.world.world import World
 
 _MAX_BODY = 12 * 1024**2
-"""The gateway's limit for signed requests."""
-_KEPT_BODY = 4_096
-_CUT_AFTER_S = 0.01
-"""What is under way when it goes down has this long to end; aiohttp takes 0 for ever."""
+"""Limit of the API gateway for signed requests."""
+_MAX_LOGGED_BODY = 4_096
+_SHUTDOWN_TIMEOUT_S = 0.01
+"""How long `go_down` waits for requests in progress; aiohttp takes 0 as no limit."""
 
 
 class Simulator:
     """A simulated cloud that listens while the context is open.
 
-    IAM (/v3), ModelArts v1 and v2, metadata and pod-identity routes and the control API share one origin. `clock` is
-    the client's clock too: tokens and signatures go by it; the world's time runs `options.speed` times as fast. The
-    world has no task of its own: it catches up whenever it is asked. Raises ValueError for an unknown quirk, OSError
-    when the port is taken.
+    IAM (/v3), ModelArts v1 and v2, metadata, pod identity and the control API share one origin. Tokens and signatures
+    are checked by `clock`, which must be the client's; the simulated time runs `options.speed` times as fast. The
+    world has no task of its own: every request advances it to the present first.
+
+    Raises ValueError for an unknown quirk, OSError for a port in use.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Simulator:
         clock: Clock | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._cloud = Cloud(options or Options(), clock=clock or RealClock())
+        self._state = CloudState(options or Options(), clock=clock or RealClock())
         self._host = host
         self._port = port
         self._tls = tls
@@ -55,44 +57,44 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Origin of every route, such as "http://127.0.0.1:10311"; known once it listens."""
-        return self._cloud.url
+        """Origin of every route, such as "http://127.0.0.1:10311"; "" before it listens."""
+        return self._state.url
 
     @property
     def options(self) -> Options:
-        """What it was made with."""
-        return self._cloud.options
+        """The options it was created with."""
+        return self._state.options
 
     @property
     def world(self) -> World:
-        """The living world, caught up with its clock."""
-        self._cloud.catch_up()
-        return self._cloud.world
+        """The world, advanced to the present."""
+        self._state.catch_up()
+        return self._state.world
 
     @property
     def faults(self) -> Faults:
-        """Faults, to be switched on and off at any time."""
-        return self._cloud.faults
+        """The active faults."""
+        return self._state.faults
 
     @property
     def quirks(self) -> Quirks:
-        """Quirks, to be switched on and off at any time."""
-        return self._cloud.quirks
+        """The active quirks."""
+        return self._state.quirks
 
     @property
     def requests(self) -> Requests:
-        """What was asked so far."""
-        return self._cloud.requests
+        """The requests received so far."""
+        return self._state.requests
 
     @property
-    def books(self) -> Totals:
-        """The true totals, over all projects, up to this moment."""
-        return self._cloud.books()
+    def ground_truth(self) -> Totals:
+        """The true totals of all projects, up to the present."""
+        return self._state.ground_truth()
 
     @property
-    def cloud(self) -> Cloud:
-        """What is behind the socket: credentials (`cloud.keys`), books by project."""
-        return self._cloud
+    def state(self) -> CloudState:
+        """What the handlers read, among it the credentials (`keys`) and the ground truth of one project."""
+        return self._state
 
     async def __aenter__(self) -> Self:
         self._runner = web.AppRunner(
@@ -110,15 +112,15 @@ class Simulator:
             await self._runner.cleanup()
 
     async def go_down(self) -> None:
-        """Stop listening, so that connections are refused; the world lives on."""
+        """Stop listening, so that connections are refused; the simulated time goes on."""
         if self._site is not None:
             await self._site.stop()
             self._site = None
         if self._runner is not None and self._runner.server is not None:
-            await self._runner.server.shutdown(_CUT_AFTER_S)
+            await self._runner.server.shutdown(_SHUTDOWN_TIMEOUT_S)
 
     async def come_back(self) -> None:
-        """Listen (again), on the same port as before."""
+        """Listen, on the same port as before."""
         if self._runner is None or self._site is not None:
             return
         site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls)
@@ -126,82 +128,83 @@ class Simulator:
         self._site = site
         self._port = self._runner.addresses[-1][1]
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._cloud.url = f"{'https' if self._tls else 'http'}://{host}:{self._port}"
+        self._state.url = f"{'https' if self._tls else 'http'}://{host}:{self._port}"
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_MAX_BODY)
         for route in ROUTES:
-            application.router.add_route(route.method, route.path, self._serving(route))
-        application.router.add_route("*", "/{rest:.*}", self._serving(None))
+            application.router.add_route(route.method, route.path, self._handler(route))
+        application.router.add_route("*", "/{rest:.*}", self._handler(None))
         return application
 
-    def _serving(self, route: Route | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _handler(self, route: Route | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:
             return await self._serve(route, request)
 
         return serve
 
     async def _serve(self, route: Route | None, request: web.Request) -> web.StreamResponse:
-        cloud = self._cloud
+        state = self._state
         body = await request.read()
-        cloud.catch_up()
+        state.catch_up()
         operation = route.operation if route else "unknown"
         if operation.startswith("control."):
             return self._answer(route, request, body)
         entry = Request(
-            at=cloud.world.now,
+            at=state.world.now,
             operation=operation,
             method=request.method,
             path=request.path,
             query=request.query_string,
-            body=body[:_KEPT_BODY],
+            body=body[:_MAX_LOGGED_BODY],
         )
-        cloud.requests.add(entry)
-        fault = cloud.faults.strike(operation=operation, path=request.path)
-        cloud.skew_s = fault.skew or 0.0 if fault and fault.name == "clock-skew" else 0.0
+        state.requests.add(entry)
+        fault = state.faults.select(operation=operation, path=request.path)
+        state.skew_s = fault.skew or 0.0 if fault and fault.name == "clock-skew" else 0.0
         if fault is None:
             response: web.StreamResponse = self._answer(route, request, body)
         else:
             entry.fault = fault.name
-            response = await self._struck(fault, route, request, body)
+            response = await self._inject(fault, route, request, body)
         if not response.prepared:
-            response.headers["Date"] = formatdate(cloud.time(), usegmt=True)  # the cloud's clock, not this machine's
+            response.headers["Date"] = formatdate(state.time(), usegmt=True)  # the server's clock, not the machine's
         entry.status = response.status
         return response
 
-    async def _struck(
+    async def _inject(
         self, fault: Fault, route: Route | None, request: web.Request, body: bytes
     ) -> web.StreamResponse:
         if fault.name == "token-expired":
-            self._cloud.keys.expire_tokens()
+            self._state.keys.expire_tokens()
         elif fault.name == "keys-expired":
-            self._cloud.keys.expire_temporary()
+            self._state.keys.expire_temporary()
         elif fault.name != "clock-skew":
 
-            async def answer() -> web.Response:
-                self._cloud.catch_up()
+            async def normal() -> web.Response:
+                self._state.catch_up()
                 return self._answer(route, request, body)
 
-            return await play(fault, request, answer, closing=self._closing, now=self._cloud.time())
+            return await inject(fault, request, normal, closing=self._closing, now=self._state.time())
         return self._answer(route, request, body)
 
     def _answer(self, route: Route | None, request: web.Request, body: bytes) -> web.Response:
-        reply = self._cloud.answer(
+        response = answer(
+            self._state,
             route,
             method=request.method,
             raw_path=request.raw_path,
-            path=named(request.match_info),
+            path=path_parameters(request.match_info),
             query=request.query,
             headers=request.headers,
             body=body,
         )
-        number = f"{len(self._cloud.requests):032x}"
-        if isinstance(reply.body, dict) and reply.body.get("request_id") == "":
-            reply.body["request_id"] = number
-        content_type = "text/plain" if isinstance(reply.body, str) else "application/json"
+        number = f"{len(self._state.requests):032x}"
+        if isinstance(response.body, dict) and response.body.get("request_id") == "":
+            response.body["request_id"] = number
+        content_type = "text/plain" if isinstance(response.body, str) else "application/json"
         return web.Response(
-            status=reply.status,
-            body=encoded(reply),
-            content_type=None if reply.body is None else content_type,
-            headers={"X-Request-Id": number, **reply.headers},
+            status=response.status,
+            body=encoded(response),
+            content_type=None if response.body is None else content_type,
+            headers={"X-Request-Id": number, **response.headers},
         )

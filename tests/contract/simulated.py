@@ -5,21 +5,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.client import ApiClient
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.cloud.probe import ProbedSources
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.job import Job
 from exporter.domain.source import JobSource, PollResult, TrackedState
+from exporter.settings import AkSk, Secret
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator
 from tests.clock import ManualClock
+from tests.unit.cloud.account import connect
+from tests.unit.cloud.account import options as connect_options
 from tests.unit.cloud.recorded_unknowns import Notes
 
 
-class Deaf:
+class NullObserver:
     """Hears everything, remembers nothing."""
 
     def call_finished(self, **_: Any) -> None: ...
@@ -31,7 +32,7 @@ class Deaf:
     def unknown_value(self, **_: Any) -> None: ...
 
 
-class Watcher:
+class FakePoller:
     """Looks again and again, as polling does: what was seen before is known, and no news."""
 
     def __init__(self, source: JobSource, clock: ManualClock) -> None:
@@ -39,7 +40,7 @@ class Watcher:
         self.clock = clock
         self.tracked: dict[str, Job] = {}
         self.seen: set[str] = set()
-        self.looked = False
+        self.has_polled = False
 
     @property
     def known(self) -> TrackedState:
@@ -48,31 +49,31 @@ class Watcher:
             unfinished={job_id: job for job_id, job in self.tracked.items() if not job.status.finished},
             tracked=dict(self.tracked),
             is_new=lambda job: job.job_id not in self.seen,
-            bootstrapping=not self.looked,
+            bootstrapping=not self.has_polled,
         )
 
     async def poll(self) -> PollResult:
         """Look, and track what is unfinished or ended within a day."""
-        sighting = await self.source.poll(self.known)
-        self.looked = True
-        self.seen |= {job.job_id for job in sighting.jobs}
-        told = self.tracked | {job.job_id: job for job in sighting.jobs}
+        result = await self.source.poll(self.known)
+        self.has_polled = True
+        self.seen |= {job.job_id for job in result.jobs}
+        found = self.tracked | {job.job_id: job for job in result.jobs}
         day_ago = self.clock.time() - 86_400
         self.tracked = {
             job_id: job
-            for job_id, job in told.items()
-            if job_id not in sighting.gone
+            for job_id, job in found.items()
+            if job_id not in result.gone
             and (not job.status.finished or (job.ended_at or job.submitted_at or 0) > day_ago)
         }
-        return sighting
+        return result
 
     async def jobs(self) -> Mapping[str, Job]:
         """Look wholly, and return the jobs by id."""
-        sighting = await self.poll()
-        assert sighting.failures == ()
-        told = {job.job_id: job for job in sighting.jobs}
-        assert len(told) == len(sighting.jobs)
-        return told
+        result = await self.poll()
+        assert result.failures == ()
+        found = {job.job_id: job for job in result.jobs}
+        assert len(found) == len(result.jobs)
+        return found
 
 
 @dataclass
@@ -86,8 +87,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.workspaces = AllWorkspaces(self.transport, self.clock, self.notes)
-        self.v1 = Watcher(self.make_v1(), self.clock)
-        self.v2 = Watcher(self.make_v2(), self.clock)
+        self.v1 = FakePoller(self.make_v1(), self.clock)
+        self.v2 = FakePoller(self.make_v2(), self.clock)
 
     def make_v1(self) -> V1Source:
         """A v1 source that knows nothing yet."""
@@ -109,15 +110,10 @@ class Scene:
 @asynccontextmanager
 async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
     """Give a scene; everything is closed at the end."""
-    silence_instrumentation()
     async with Simulator(options, clock=clock) as cloud:
-        target = TargetOptions(
-            project="vision",
-            endpoint=cloud.url,
-            project_id=PROJECT_ID,
-            credentials=AccessKeyCredentials(access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY),
-            requests_per_second=10_000,
-            burst=10_000,
+        credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
+        given = connect_options(
+            cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(target, clock=clock, observer=Deaf()) as transport:
+        async with connect(given, clock=clock, observer=NullObserver()) as transport:
             yield Scene(cloud=cloud, clock=clock, transport=transport)

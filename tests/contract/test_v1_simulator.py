@@ -14,7 +14,7 @@ from exporter.domain.source import SourceError
 from exporter.simulator import SECOND_WORKSPACE, SECRET_MARKER, Options
 from exporter.simulator import Job as Simulated
 from tests.clock import ManualClock
-from tests.contract.simulated import Scene, Watcher, scene_of
+from tests.contract.simulated import FakePoller, Scene, scene_of
 
 HARMLESS = [
     "v1-overview-missing",
@@ -72,26 +72,26 @@ async def test_quirks_change_nothing(scene: Scene, quirks: tuple[str, ...]) -> N
     """Whatever the cloud's habits, every version is told with its status, times, nodes, cards, names and users."""
     crowd(scene)
     second = scene.cloud.world.submit("job-004", api="v1", version_of=scene.cloud.world.job("job-004"))
-    plain = Watcher(scene.make_v1(), scene.clock)
+    plain = FakePoller(scene.make_v1(), scene.clock)
     await plain.jobs()
     expected = dict(await plain.jobs())
     scene.cloud.quirks.on(*quirks)
 
     await scene.v1.jobs()
-    told = dict(await scene.v1.jobs())
+    found = dict(await scene.v1.jobs())
 
     assert len(expected) == 13
-    assert told == expected
-    assert told[second.id].version == "V0002"
-    assert {job.status for job in told.values()} == {
+    assert found == expected
+    assert found[second.id].version == "V0002"
+    assert {job.status for job in found.values()} == {
         JobStatus.INITIALIZING,
         JobStatus.QUEUED,
         JobStatus.RUNNING,
         JobStatus.COMPLETED,
     }
-    assert {job.spec_nodes for job in told.values()} == {1, 2, 3}
-    assert {job.workspace_id for job in told.values()} == {"0", SECOND_WORKSPACE}
-    assert SECRET_MARKER not in repr(told)
+    assert {job.spec_nodes for job in found.values()} == {1, 2, 3}
+    assert {job.workspace_id for job in found.values()} == {"0", SECOND_WORKSPACE}
+    assert SECRET_MARKER not in repr(found)
     assert {field for field in scene.notes.fields if field != "v1.overview.gpu_num"} == set()
 
 
@@ -111,11 +111,11 @@ async def test_several_pages_lose_nobody(scene: Scene, quirks: tuple[str, ...]) 
     jobs = crowd(scene, 280)
     scene.cloud.quirks.on(*quirks)
 
-    told = await scene.v1.jobs()
+    found = await scene.v1.jobs()
     again = await scene.v1.jobs()
 
-    assert {job.id for job in jobs} <= set(told)
-    unfinished = {job_id for job_id, job in told.items() if not job.status.finished}
+    assert {job.id for job in jobs} <= set(found)
+    unfinished = {job_id for job_id, job in found.items() if not job.status.finished}
     assert unfinished <= set(again)  # a newcomer may be the next version of a finished one, and hide it in the list
 
 
@@ -124,10 +124,10 @@ async def test_unknown_statuses_are_unknown(scene: Scene) -> None:
     jobs = crowd(scene, 20)
     scene.cloud.quirks.on("unknown-values")
 
-    told = await scene.v1.jobs()
+    found = await scene.v1.jobs()
 
-    assert set(told) == {job.id for job in jobs}
-    odd = [job for job in told.values() if job.status is JobStatus.UNKNOWN]
+    assert set(found) == {job.id for job in jobs}
+    odd = [job for job in found.values() if job.status is JobStatus.UNKNOWN]
     assert odd
     assert all(job.reason == "" for job in odd)
     assert set(scene.notes.fields) == {"v1.status"}
@@ -177,7 +177,7 @@ async def test_calls_do_not_grow_with_history(clock: ManualClock, history: int, 
             if scene.cloud.requests.count("v1.version*") == 0:
                 break
         quiet = scene.cloud.requests.counts()
-        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.tenant().lineages.values())
+        sizes = Counter(lineage.workspace for lineage in scene.cloud.world.project().v1_jobs.values())
         pages = sum(max(1, -(-sizes[workspace] // 1000)) for workspace in ("0", SECOND_WORKSPACE))
 
         scene.cloud.world.fail(running)
@@ -195,10 +195,10 @@ async def test_a_deleted_job_is_gone(scene: Scene) -> None:
     await scene.v1.jobs()
     scene.cloud.world.delete(jobs[1])
 
-    sighting = await scene.v1.poll()
+    result = await scene.v1.poll()
 
-    assert sighting.gone == {jobs[1].id}
-    assert sighting.failures == ()
+    assert result.gone == {jobs[1].id}
+    assert result.failures == ()
 
 
 async def test_deleted_history_is_gone_after_a_sweep(scene: Scene) -> None:
@@ -219,7 +219,7 @@ async def test_jobs_that_vanish_while_they_are_asked(scene: Scene) -> None:
     first = await scene.v1.poll()
     second = await scene.v1.poll()
 
-    assert [told.job_id for told in first.jobs] == [job.id]
+    assert [found.job_id for found in first.jobs] == [job.id]
     assert first.failures == second.failures == ()
     assert second.gone == {job.id}
 
@@ -229,9 +229,9 @@ async def test_one_bad_item_costs_itself(scene: Scene) -> None:
     crowd(scene)
     scene.cloud.faults.add("bad-item:operation=v1.overview")
 
-    told = (await scene.v1.poll()).jobs
+    found = (await scene.v1.poll()).jobs
 
-    assert len(told) == 10  # 12, less one in each of two workspaces
+    assert len(found) == 10  # 12, less one in each of two workspaces
     assert scene.notes.fields.count("v1.versions") == 2
 
 
@@ -241,11 +241,11 @@ async def test_a_workspace_that_fails_blanks_nothing(scene: Scene) -> None:
     await scene.v1.jobs()
     scene.cloud.faults.add("html-502:operation=v1.overview,after=1")
 
-    sighting = await scene.v1.poll()
+    result = await scene.v1.poll()
 
-    assert {job.workspace_id for job in sighting.jobs} == {"0"}
-    assert [failure.outcome for failure in sighting.failures] == ["server_error"]
-    assert sighting.gone == frozenset()
+    assert {job.workspace_id for job in result.jobs} == {"0"}
+    assert [failure.outcome for failure in result.failures] == ["server_error"]
+    assert result.gone == frozenset()
 
 
 async def test_a_cloud_that_refuses_the_credential_is_a_failed_look(scene: Scene) -> None:
@@ -282,7 +282,7 @@ async def test_usage_of_a_running_version(scene: Scene, quirk: str | None) -> No
     jobs = crowd(scene)
     if quirk:
         scene.cloud.quirks.on(quirk)
-    told = await scene.v1.jobs()
+    found = await scene.v1.jobs()
     jobs[6].series = {
         "": {
             "cpuUsage": [-1, 50, 60, -1],
@@ -293,7 +293,7 @@ async def test_usage_of_a_running_version(scene: Scene, quirk: str | None) -> No
         }
     }
 
-    series = await scene.v1.source.usage(told[jobs[6].id], "")
+    series = await scene.v1.source.usage(found[jobs[6].id], "")
 
     assert series is not None
     assert list(series.accelerator) == [None, 0.0, 0.7]
@@ -304,9 +304,9 @@ async def test_usage_of_a_running_version(scene: Scene, quirk: str | None) -> No
 async def test_usage_that_is_not_there(scene: Scene) -> None:
     """Trap 17: null is no data; a version that was deleted meanwhile is gone."""
     jobs = crowd(scene)
-    told = await scene.v1.jobs()
+    found = await scene.v1.jobs()
     scene.cloud.quirks.on("v1-metrics-null")
-    running = told[jobs[2].id]
+    running = found[jobs[2].id]
 
     assert await scene.v1.source.usage(running, "") is None
     scene.cloud.world.delete(jobs[2])

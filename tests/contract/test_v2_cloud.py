@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from exporter.cloud.connect import AccessKeyCredentials, TargetOptions, connect
 from exporter.cloud.http.endpoint import Caller
-from exporter.cloud.http.retry import silence_instrumentation
-from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS, METRICS, SEARCH
+from exporter.cloud.v2.endpoints import DETAIL, ENDPOINTS
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.domain.source import PollResult, TrackedState
 from exporter.domain.usage import summarise
+from exporter.settings import AkSk, Secret
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECOND_WORKSPACE, SECRET_KEY, SECRET_MARKER, Options, Simulator
 from exporter.simulator.world.job import Job as SimulatedJob
 from tests.clock import ManualClock
+from tests.unit.cloud.account import connect
+from tests.unit.cloud.account import options as connect_options
 
 WORKSPACES = ("0", SECOND_WORKSPACE)
 
@@ -37,7 +38,7 @@ class Observer:
 
 
 @dataclass
-class Bench:
+class Harness:
     """A source in front of a simulated cloud, and what it noted."""
 
     cloud: Simulator
@@ -46,21 +47,21 @@ class Bench:
     source: V2Source
     noted: list[tuple[str, object]] = field(default_factory=list)
     tracked: dict[str, Job] = field(default_factory=dict)
-    looked: bool = False
+    has_polled: bool = False
 
     async def poll(self) -> PollResult:
         """Look as polling does: what was seen before is known, and no news."""
-        sighting = await self.source.poll(
+        result = await self.source.poll(
             TrackedState(
                 unfinished={job_id: job for job_id, job in self.tracked.items() if job.status.active},
                 tracked=dict(self.tracked),
                 is_new=lambda job: job.job_id not in self.tracked,
-                bootstrapping=not self.looked,
+                bootstrapping=not self.has_polled,
             )
         )
-        self.looked = True
-        self.tracked |= {job.job_id: job for job in sighting.jobs}
-        return sighting
+        self.has_polled = True
+        self.tracked |= {job.job_id: job for job in result.jobs}
+        return result
 
     async def one(self) -> Job:
         """Look at a world of one job."""
@@ -69,21 +70,17 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Bench]:
+async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Harness]:
     async def workspaces() -> tuple[str, ...]:
         return WORKSPACES
 
     noted: list[tuple[str, object]] = []
     async with Simulator(options, clock=clock) as cloud:
-        target = TargetOptions(
-            project="vision",
-            endpoint=cloud.url,
-            project_id=PROJECT_ID,
-            credentials=AccessKeyCredentials(access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY),
-            requests_per_second=10_000,
-            burst=10_000,
+        credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
+        given = connect_options(
+            cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(target, clock=clock, observer=Observer()) as caller:
+        async with connect(given, clock=clock, observer=Observer()) as caller:
             source = V2Source(
                 caller,
                 project="vision",
@@ -91,34 +88,29 @@ async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Bench]
                 clock=clock,
                 note=lambda name, value: noted.append((name, value)),
             )
-            yield Bench(cloud=cloud, clock=clock, caller=caller, source=source, noted=noted)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    silence_instrumentation()
+            yield Harness(cloud=cloud, clock=clock, caller=caller, source=source, noted=noted)
 
 
 @pytest.fixture
-async def bench(clock: ManualClock) -> AsyncIterator[Bench]:
-    async with bench_of(Options(empty=True), clock) as bench:
-        yield bench
+async def harness(clock: ManualClock) -> AsyncIterator[Harness]:
+    async with bench_of(Options(empty=True), clock) as harness:
+        yield harness
 
 
 def _pattern(path: str) -> str:
     return re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))
 
 
-async def test_the_program_asks_what_the_table_says(bench: Bench) -> None:
+async def test_the_program_asks_what_the_table_says(harness: Harness) -> None:
     """A look, a confirmation and a usage reading send the method and path of each entry, and nothing else."""
-    job = bench.cloud.world.submit("bert", nodes=2)
-    bench.cloud.world.start(job)
-    known = await bench.one()
-    await bench.source.usage(known, known.tasks[0])
-    bench.cloud.world.delete(job)
-    assert (await bench.poll()).gone == {job.id}
+    job = harness.cloud.world.submit("bert", nodes=2)
+    harness.cloud.world.start(job)
+    known = await harness.one()
+    await harness.source.usage(known, known.tasks[0])
+    harness.cloud.world.delete(job)
+    assert (await harness.poll()).gone == {job.id}
 
-    sent = {(request.method, request.path) for request in bench.cloud.requests}
+    sent = {(request.method, request.path) for request in harness.cloud.requests}
     for endpoint in ENDPOINTS:
         matching = {(m, p) for m, p in sent if m == endpoint.method and re.fullmatch(_pattern(endpoint.path), p)}
         assert matching, f"{endpoint.name} is in the table and was not asked"
@@ -126,11 +118,11 @@ async def test_the_program_asks_what_the_table_says(bench: Bench) -> None:
     assert sent == set(), "asked, but not in the table"
 
 
-async def test_a_search_carries_its_parameters_in_the_body(bench: Bench) -> None:
+async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> None:
     """Every search is JSON with the documented keys alone, and no query string."""
-    await bench.poll()
+    await harness.poll()
 
-    searches = [request for request in bench.cloud.requests if request.path.endswith("training-job-searches")]
+    searches = [request for request in harness.cloud.requests if request.path.endswith("training-job-searches")]
     assert len(searches) == 4  # active and newest, of two workspaces
     for request in searches:
         assert request.query == ""
@@ -151,19 +143,19 @@ async def test_a_search_carries_its_parameters_in_the_body(bench: Bench) -> None
     ],
 )
 async def test_each_state_of_a_life(
-    bench: Bench, act: Callable[[Any, SimulatedJob], object], status: JobStatus, reason: str
+    harness: Harness, act: Callable[[Any, SimulatedJob], object], status: JobStatus, reason: str
 ) -> None:
     """What the cloud makes of a job is what the source says of it, by status and by reason."""
-    job = bench.cloud.world.submit("bert")
+    job = harness.cloud.world.submit("bert")
     if reason not in ("Creating", "Queuing", "Running", "CreateFailed"):
-        bench.cloud.world.start(job)
-        bench.clock.turn(60)
-    act(bench.cloud.world, job)
+        harness.cloud.world.start(job)
+        harness.clock.turn(60)
+    act(harness.cloud.world, job)
 
-    seen = await bench.one()
+    seen = await harness.one()
 
     assert (seen.job_id, seen.status, seen.reason) == (job.id, status, reason)
-    assert bench.noted == []
+    assert harness.noted == []
 
 
 @pytest.mark.parametrize(
@@ -178,15 +170,15 @@ async def test_each_state_of_a_life(
     ],
 )
 async def test_each_telling_of_accelerators(
-    bench: Bench, telling: str, expected: tuple[float | None, Accelerator | None]
+    harness: Harness, telling: str, expected: tuple[float | None, Accelerator | None]
 ) -> None:
     """Trap 25: 2 nodes of 8 NPUs, in each of the ways in which the cloud may tell it, or not."""
-    job = bench.cloud.world.submit(
-        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", telling=telling
+    job = harness.cloud.world.submit(
+        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=telling
     )
-    bench.cloud.world.start(job)
+    harness.cloud.world.start(job)
 
-    seen = await bench.one()
+    seen = await harness.one()
 
     assert (seen.spec_accelerators, seen.accelerator) == expected
 
@@ -197,61 +189,61 @@ async def test_each_telling_of_accelerators(
 async def test_a_large_world_is_seen_whole(clock: ManualClock, quirk: str | None) -> None:
     """Traps 1, 3 and 16: 130 active jobs on several pages are all seen, however offsets and numbers are written."""
     quirks = frozenset({quirk} if quirk else ())
-    async with bench_of(Options(empty=True, quirks=quirks), clock) as bench:
-        jobs = [bench.cloud.world.submit(f"job-{n}") for n in range(130)]
+    async with bench_of(Options(empty=True, quirks=quirks), clock) as harness:
+        jobs = [harness.cloud.world.submit(f"job-{n}") for n in range(130)]
         for job in jobs:
-            bench.cloud.world.start(job)
+            harness.cloud.world.start(job)
 
-        sighting = await bench.poll()
+        result = await harness.poll()
 
-        assert {job.id for job in jobs} <= {job.job_id for job in sighting.jobs}
-        assert sighting.failures == ()
-        assert bench.noted == []
+        assert {job.id for job in jobs} <= {job.job_id for job in result.jobs}
+        assert result.failures == ()
+        assert harness.noted == []
 
 
 async def test_an_ignored_offset_is_told_to_be_incomplete(clock: ManualClock) -> None:
     """Trap 1: of 130 running jobs 100 can be reached, and the look says that it is not whole."""
-    async with bench_of(Options(empty=True, quirks=frozenset({"v2-offset-ignored"})), clock) as bench:
+    async with bench_of(Options(empty=True, quirks=frozenset({"v2-offset-ignored"})), clock) as harness:
         for n in range(130):
-            bench.cloud.world.start(bench.cloud.world.submit(f"job-{n}"))
+            harness.cloud.world.start(harness.cloud.world.submit(f"job-{n}"))
             clock.turn(1)
 
-        sighting = await bench.poll()
+        result = await harness.poll()
 
-        assert len(sighting.jobs) == 100
-        assert [failure.outcome for failure in sighting.failures] == ["invalid_response"]
+        assert len(result.jobs) == 100
+        assert [failure.outcome for failure in result.failures] == ["invalid_response"]
 
 
 async def test_ignored_filters_are_noticed(clock: ManualClock) -> None:
     """A server that ignores filters is noticed by the ended jobs it lists, and what runs is found all the same."""
     options = Options(jobs=0, history=300, v1_share=0.0, arrivals=0, quirks=frozenset({"v2-filters-ignored"}))
-    async with bench_of(options, clock) as bench:
-        job = bench.cloud.world.submit("bert")
-        bench.cloud.world.start(job)
+    async with bench_of(options, clock) as harness:
+        job = harness.cloud.world.submit("bert")
+        harness.cloud.world.start(job)
 
-        sighting = await bench.poll()
+        result = await harness.poll()
 
-        assert job.id in {seen.job_id for seen in sighting.jobs if seen.status is JobStatus.RUNNING}
-        assert ("v2.filters", "ignored") in bench.noted
-        assert sighting.failures == ()
+        assert job.id in {seen.job_id for seen in result.jobs if seen.status is JobStatus.RUNNING}
+        assert ("v2.filters", "ignored") in harness.noted
+        assert result.failures == ()
 
 
-async def test_workspaces_are_searched_one_by_one(bench: Bench) -> None:
+async def test_workspaces_are_searched_one_by_one(harness: Harness) -> None:
     """Trap 4: a job in another than the default workspace is seen, with its workspace."""
-    job = bench.cloud.world.submit("bert", workspace=SECOND_WORKSPACE)
-    bench.cloud.world.start(job)
+    job = harness.cloud.world.submit("bert", workspace=SECOND_WORKSPACE)
+    harness.cloud.world.start(job)
 
-    assert (await bench.one()).workspace_id == SECOND_WORKSPACE
+    assert (await harness.one()).workspace_id == SECOND_WORKSPACE
 
 
-async def test_usage_of_a_task(bench: Bench) -> None:
+async def test_usage_of_a_task(harness: Harness) -> None:
     """Traps 19 and 20: the last valid minute counts, -1 never does, and the NPU series of a GPU job are none."""
-    job = bench.cloud.world.submit("bert", accelerator="gpu")
-    bench.cloud.world.start(job)
+    job = harness.cloud.world.submit("bert", accelerator="gpu")
+    harness.cloud.world.start(job)
     job.usage("worker-0", cpu=[-1, 40.0, 50.0, -1], mem=[-1, 20.0, 30.0, -1], gpu=[-1, 80, 90, -1], npu=[-1] * 4)
-    seen = await bench.one()
+    seen = await harness.one()
 
-    minutes = await bench.source.usage(seen, "worker-0")
+    minutes = await harness.source.usage(seen, "worker-0")
 
     assert minutes is not None
     usage = summarise(minutes, idle_threshold=0.05)
@@ -260,84 +252,79 @@ async def test_usage_of_a_task(bench: Bench) -> None:
 
 async def test_usage_that_is_not_ready(clock: ManualClock) -> None:
     """Trap 9: 204 without a body is no data and no error."""
-    async with bench_of(Options(empty=True, quirks=frozenset({"v2-metrics-204"})), clock) as bench:
-        bench.cloud.world.start(bench.cloud.world.submit("bert"))
-        seen = await bench.one()
+    async with bench_of(Options(empty=True, quirks=frozenset({"v2-metrics-204"})), clock) as harness:
+        harness.cloud.world.start(harness.cloud.world.submit("bert"))
+        seen = await harness.one()
 
-        assert await bench.source.usage(seen, "worker-0") is None
+        assert await harness.source.usage(seen, "worker-0") is None
 
 
 async def test_a_job_that_vanishes_under_our_eyes_is_gone(clock: ManualClock) -> None:
     """Trap 9: a job deleted between list and detail answers 400 with 2775: it is gone, and nothing failed."""
-    async with bench_of(Options(empty=True), clock) as bench:
-        job = bench.cloud.world.submit("bert")
-        bench.cloud.world.start(job)
-        await bench.poll()
+    async with bench_of(Options(empty=True), clock) as harness:
+        job = harness.cloud.world.submit("bert")
+        harness.cloud.world.start(job)
+        await harness.poll()
         for n in range(60):
-            bench.clock.turn(1)
-            bench.cloud.world.complete(bench.cloud.world.submit(f"short-{n}"))
-        await bench.poll()
-        bench.cloud.world.complete(job)
-        bench.cloud.quirks.on("vanishing")
+            harness.clock.turn(1)
+            harness.cloud.world.complete(harness.cloud.world.submit(f"short-{n}"))
+        await harness.poll()
+        harness.cloud.world.complete(job)
+        harness.cloud.quirks.on("vanishing")
 
-        sighting = await bench.poll()
+        result = await harness.poll()
 
-        assert sighting.gone == {job.id}
-        assert sighting.failures == ()
+        assert result.gone == {job.id}
+        assert result.failures == ()
 
 
 async def test_secrets_stay_in_the_answers(clock: ManualClock) -> None:
     """Trap 28: with secrets in every answer, none is in a job, in a note, or in usage."""
     options = Options(jobs=40, history=40, v1_share=0.0, arrivals=0, quirks=frozenset({"secrets-in-answers"}))
-    async with bench_of(options, clock) as bench:
-        sighting = await bench.poll()
-        swept = await bench.source.sweep(TrackedState())
+    async with bench_of(options, clock) as harness:
+        result = await harness.poll()
+        swept = await harness.source.sweep(TrackedState())
 
-        answer = await bench.caller.call(DETAIL, path={"job_id": swept.jobs[0].job_id})
+        answer = await harness.caller.call(DETAIL, path={"job_id": swept.jobs[0].job_id})
 
         assert answer is not None
         assert SECRET_MARKER.encode() in bytes(answer)
         assert len(swept.jobs) >= 40
-        assert SECRET_MARKER not in repr(sighting) + repr(swept) + repr(bench.noted)
+        assert SECRET_MARKER not in repr(result) + repr(swept) + repr(harness.noted)
 
 
 async def test_a_whole_world_is_understood(clock: ManualClock) -> None:
     """A living world of 80 jobs with a history of 300 is read without a failure and without one unknown value."""
-    async with bench_of(Options(jobs=80, history=300, v1_share=0.0), clock) as bench:
-        truth = {job.id: job for job in bench.cloud.world.jobs}
-        sighting = await bench.source.sweep(TrackedState())
+    async with bench_of(Options(jobs=80, history=300, v1_share=0.0), clock) as harness:
+        truth = {job.id: job for job in harness.cloud.world.jobs}
+        result = await harness.source.sweep(TrackedState())
 
-        assert {job.job_id for job in sighting.jobs} == set(truth)
-        assert sighting.failures == ()
-        assert bench.noted == []
-        for job in sighting.jobs:
+        assert {job.job_id for job in result.jobs} == set(truth)
+        assert result.failures == ()
+        assert harness.noted == []
+        for job in result.jobs:
             assert job.submitted_at == pytest.approx(truth[job.job_id].submitted_at, abs=0.002)
 
 
 async def test_unknown_words_cost_no_job(clock: ManualClock) -> None:
     """With phases, kinds and types that no document knows in every fifth job, all are told, and the words noted."""
     options = Options(jobs=60, history=60, v1_share=0.0, arrivals=0, quirks=frozenset({"unknown-values"}))
-    async with bench_of(options, clock) as bench:
-        sighting = await bench.source.sweep(TrackedState())
+    async with bench_of(options, clock) as harness:
+        result = await harness.source.sweep(TrackedState())
 
-        assert {job.job_id for job in sighting.jobs} == {job.id for job in bench.cloud.world.jobs}
-        assert {name for name, _ in bench.noted} >= {"v2.status.phase"}
+        assert {job.job_id for job in result.jobs} == {job.id for job in harness.cloud.world.jobs}
+        assert {name for name, _ in harness.noted} >= {"v2.status.phase"}
 
 
 @pytest.mark.parametrize("history", [10, 2_000])
 async def test_the_cost_over_sockets(clock: ManualClock, history: int) -> None:
     """Design §7: ⌈20/50⌉ + 2 calls for the workspace with 20 active jobs, 2 for the empty one, with any history."""
-    async with bench_of(Options(jobs=0, history=history, v1_share=0.0, arrivals=0), clock) as bench:
+    async with bench_of(Options(jobs=0, history=history, v1_share=0.0, arrivals=0), clock) as harness:
         for n in range(20):
-            bench.cloud.world.start(bench.cloud.world.submit(f"job-{n}"))
-        await bench.poll()
-        before = len(bench.cloud.requests)
+            harness.cloud.world.start(harness.cloud.world.submit(f"job-{n}"))
+        await harness.poll()
+        before = len(harness.cloud.requests)
 
-        await bench.poll()
+        await harness.poll()
 
-        assert len(bench.cloud.requests) - before <= (1 + 2) + 2
-
-
-def test_the_names_are_those_of_the_table() -> None:
-    """The three calls of the source are all there are."""
-    assert ENDPOINTS == (SEARCH, DETAIL, METRICS)
+        assert len(harness.cloud.requests) - before <= (1 + 2) + 2

@@ -1,128 +1,126 @@
-"""What the boards ask: parses, names only what is exported, and leaves nothing that is exported unseen."""
+"""The queries of the boards: each parses, uses only existing metrics, and every stable metric is on a board."""
 
 from collections.abc import Iterator, Mapping
 
 import promql_parser as promql
 import pytest
 
+from dashboards.src.promql import EXTERNAL
 from exporter.metrics.catalog import FAMILIES, by_exposed_name
 from exporter.metrics.exposition.family import Stability
-from exporter.metrics.exposition.labels import IDENTITY
-from tests.dashboards.reading import (
+from exporter.metrics.exposition.labels import IDENTITY_LABELS
+from tests.dashboards.rendered import (
     BOARDS,
     Json,
-    everything,
-    filled,
+    all_selected,
+    board_queries,
     matchers,
-    parts,
-    questions,
+    nodes,
+    placeholders,
     selectors,
-    standing,
+    substitute,
     variables,
 )
 
-FOREIGN = {
-    "up",
-    "process_cpu_seconds_total",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-}
-"""Metrics outside the catalogue that a board may name, of our own scrape targets only."""
-UNSEEN: Mapping[str, str] = {}
-"""Stable families that no board shows, and why not."""
-NARROWED_BY = {"project": "project", "pool": "pool_id", "user": "user", "training_job": "job_id"}
+NOT_SHOWN: Mapping[str, str] = {}
+"""Stable families that no board shows, and the reason."""
+LABEL_OF = {"project": "project", "pool": "pool_id", "user": "user", "training_job": "job_id"}
 
 each_board = pytest.mark.parametrize("of", BOARDS.values(), ids=BOARDS.keys())
 
 
-def named(of: Json) -> Iterator[str]:
-    """Every metric a board names."""
-    for question in questions(of):
-        yield from (selector.name or "" for selector in selectors(question.expr, of))
+def metrics(of: Json) -> Iterator[str]:
+    """Every metric that a board uses."""
+    for query in board_queries(of):
+        yield from (selector.name or "" for selector in selectors(query.expr, of))
 
 
 @each_board
 def test_every_expression_parses(of: Json) -> None:
-    """With All chosen everywhere, each is a query."""
-    for question in questions(of):
-        promql.parse(filled(question.expr, everything(of)))
+    """With All selected for every variable, each expression is valid PromQL."""
+    for query in board_queries(of):
+        promql.parse(substitute(query.expr, all_selected(of)))
 
 
 @each_board
-def test_only_the_catalogue_is_named(of: Json) -> None:
-    """Each metric is declared, or one of the few that Prometheus and its client library make."""
-    for name in named(of):
-        assert name in FOREIGN or name in {*by_exposed_name(name).sample_names}, name
+def test_metrics_are_in_the_catalog(of: Json) -> None:
+    """Each metric is in the catalog, or is made by Prometheus or its client library."""
+    known = {*EXTERNAL, *(name for family in FAMILIES for name in family.sample_names)}
+    unknown = sorted({*metrics(of)} - known)
+    assert not unknown, f"board {of['uid']}: {unknown} is not in the catalog; correct the query in dashboards/src/"
 
 
-def test_metrics_that_others_have_too_are_asked_of_our_targets_only() -> None:
-    """Whoever chooses All must not see the memory of every process in the Prometheus."""
+def test_external_metrics_are_of_exporters_only() -> None:
+    """With All selected, a board shows the processes of exporters, not every process in Prometheus."""
     for of in BOARDS.values():
-        for question in questions(of):
-            for part in parts(promql.parse(filled(question.expr, everything(of)))):
-                if isinstance(part, promql.VectorSelector) and part.name in FOREIGN:
-                    assert "modelarts_exporter_build_info" in question.expr, question.where
+        for query in board_queries(of):
+            for part in nodes(promql.parse(substitute(query.expr, all_selected(of)))):
+                if isinstance(part, promql.VectorSelector) and part.name in EXTERNAL:
+                    assert "modelarts_exporter_build_info" in query.expr, query.location
 
 
 def test_every_stable_metric_is_on_a_board() -> None:
-    """What is worth exporting is worth showing; exceptions say why."""
-    seen = {name for of in BOARDS.values() for name in named(of)}
-    unseen = {
+    """Every stable metric is on a board; exceptions have a reason."""
+    shown = {name for of in BOARDS.values() for name in metrics(of)}
+    missing = {
         family.exposed_name
         for family in FAMILIES
-        if family.stability is Stability.STABLE and not seen & {family.exposed_name, *family.sample_names}
+        if family.stability is Stability.STABLE and not shown & {family.exposed_name, *family.sample_names}
     }
 
-    assert unseen == set(UNSEEN)
+    assert missing == set(NOT_SHOWN), (
+        f"add a panel in dashboards/src/, or a reason in NOT_SHOWN of this file: {sorted(missing ^ set(NOT_SHOWN))}"
+    )
 
 
 @each_board
-def test_variables_and_expressions_need_each_other(of: Json) -> None:
-    """No expression reads a variable the board lacks, and no variable is without effect."""
+def test_variables_are_defined_and_used(of: Json) -> None:
+    """Expressions use only variables of the board, and every variable is used."""
     read: set[str] = set()
-    for question in questions(of):
-        for part in parts(promql.parse(filled(question.expr, standing(of)))):
+    for query in board_queries(of):
+        for part in nodes(promql.parse(substitute(query.expr, placeholders(of)))):
             if isinstance(part, promql.VectorSelector):
-                assert "$" not in str(part), question.where
-        read |= {name for name in variables(of) if f"${name}" in question.expr or f"${{{name}:" in question.expr}
+                assert "$" not in str(part), query.location
+        read |= {name for name in variables(of) if f"${name}" in query.expr or f"${{{name}:" in query.expr}
 
-    assert read == set(variables(of)) - {"datasource"}
+    unused = sorted(set(variables(of)) - {"datasource"} - read)
+    assert not unused, f"board {of['uid']}: no query uses the variables {unused}; remove them from its Scope"
 
 
 @each_board
-def test_every_choice_narrows_every_panel_it_can(of: Json) -> None:
+def test_every_variable_filters_every_panel(of: Json) -> None:
     """A selector whose metric has the label of a variable has a matcher for it.
 
-    The board of one job is an exception by design: pool and user only shorten the list of jobs to choose from.
+    The board Job is an exception: pool and user only shorten the list of jobs to select from.
     """
-    for question in questions(of):
-        if "/ variable " in question.where:
+    for query in board_queries(of):
+        if "/ variable " in query.location:
             continue
-        for selector in selectors(question.expr, of):
-            if selector.name in FOREIGN:
+        for selector in selectors(query.expr, of):
+            if selector.name in EXTERNAL:
                 continue
-            has = {label.name for label in IDENTITY[by_exposed_name(selector.name or "").subject]}
+            has = {label.name for label in IDENTITY_LABELS[by_exposed_name(selector.name or "").subject]}
             has |= {label.name for label in by_exposed_name(selector.name or "").labels}
             for name in variables(of):
-                label = NARROWED_BY.get(name)
+                label = LABEL_OF.get(name)
                 if label not in has or (of["uid"], name) in {("modelarts-job", "pool"), ("modelarts-job", "user")}:
                     continue
-                assert matchers(selector)[label or ""] == f"VAR_{name}", question.where
+                assert matchers(selector)[label or ""] == f"VAR_{name}", query.location
 
 
 @each_board
-def test_jobs_are_chosen_by_pool_and_user_through_their_info(of: Json) -> None:
-    """A query of job series on a board with a pool or user also reads the info, which alone carries them."""
+def test_jobs_are_filtered_by_their_info(of: Json) -> None:
+    """A query of job series reads the info, if the board has a variable for pool or user."""
     if of["uid"] == "modelarts-job" or not {"pool", "user"} & set(variables(of)):
         return
-    for question in questions(of):
-        names = {selector.name for selector in selectors(question.expr, of)}
-        if any(by_exposed_name(name or "").subject == "job" for name in names - FOREIGN):
-            assert "modelarts_training_job_info" in names, question.where
+    for query in board_queries(of):
+        names = {selector.name for selector in selectors(query.expr, of)}
+        if any(by_exposed_name(name or "").subject == "job" for name in names - EXTERNAL.keys()):
+            assert "modelarts_training_job_info" in names, query.location
 
 
-def test_every_objective_is_a_bound_of_the_histogram() -> None:
-    """Whatever is chosen, the share of late starts is counted in whole buckets; another number would find none."""
+def test_objectives_are_bucket_bounds() -> None:
+    """Each objective is a bucket bound; for another number the share of late starts has no series."""
     offered = {float(option["value"]) for option in variables(BOARDS["modelarts-queue"])["objective"]["options"]}
 
     assert offered <= {*(by_exposed_name("modelarts_training_queue_seconds_bucket").buckets or ())}

@@ -1,56 +1,56 @@
-"""The rules of Grafana's dashboard-linter, and of this project, on every board.
+"""The rules of Grafana's dashboard-linter and of this project, for every board.
 
-The linter itself is a Go program; what follows states its rules (as of its rule pages) in our words.
+The linter is a Go program; these tests implement its rules as its documentation describes them.
 """
 
 import promql_parser as promql
 import pytest
 
 from dashboards.src.link import TAG
-from tests.dashboards.reading import (
+from tests.dashboards.rendered import (
     BOARDS,
     Json,
-    everything,
-    filled,
+    all_selected,
+    board_queries,
     matchers,
+    nodes,
     panels,
-    parts,
-    questions,
-    selection,
+    parse_variable,
     selectors,
-    used,
+    substitute,
     variables,
+    variables_in,
 )
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"none", "string", "short", "percentunit", "s", "Bps", "bytes", "reqps", "dateTimeAsIso"}
-"""The units we use, all of which Grafana knows."""
-MOST_LINES = 20
-DRAWN = {"timeseries", "bargauge", "state-timeline"}
-"""Panels that draw something for each series: a hundred of those nobody can read."""
+"""The units in use; Grafana knows all of them."""
+MAX_SERIES = 20
+GRAPHICAL = {"timeseries", "bargauge", "state-timeline"}
+"""Types of panels that draw each series."""
 COUNTERS = ("_total", "_bucket", "_count")
 LIMITED = {"topk", "bottomk"}
-ALWAYS = {"job", "instance", "cluster"}
+SCRAPE_LABELS = {"job", "instance", "cluster"}
 
 each_board = pytest.mark.parametrize("of", BOARDS.values(), ids=BOARDS.keys())
 
 
 @each_board
-def test_the_data_source_is_a_choice(of: Json) -> None:
-    """template-datasource-rule, panel-datasource-rule: one variable, used by all panels, queries and marks."""
+def test_data_source_is_a_variable(of: Json) -> None:
+    """template-datasource-rule, panel-datasource-rule: one variable, used by all panels, queries and annotations."""
     chosen = variables(of)["datasource"]
     assert (chosen["type"], chosen["query"], chosen["label"]) == ("datasource", "prometheus", "Data source")
     for panel in panels(of):
         assert panel["datasource"] == DATASOURCE
         assert all(target["datasource"] == DATASOURCE for target in panel["targets"])
-    assert all(mark["datasource"] == DATASOURCE for mark in of["annotations"]["list"])
+    assert all(each["datasource"] == DATASOURCE for each in of["annotations"]["list"])
     assert all(each["datasource"] == DATASOURCE for each in variables(of).values() if each["type"] == "query")
 
 
 @each_board
 @pytest.mark.parametrize("name", ["job", "instance"])
-def test_the_scrape_is_a_choice(of: Json, name: str) -> None:
-    """template-job-rule, template-instance-rule: several or all of them, by a query."""
+def test_scrape_labels_are_variables(of: Json, name: str) -> None:
+    """template-job-rule, template-instance-rule: a query with multiple selection and All."""
     chosen = variables(of)[name]
 
     assert (chosen["type"], chosen["label"], chosen["multi"], chosen["allValue"]) == (
@@ -62,29 +62,29 @@ def test_the_scrape_is_a_choice(of: Json, name: str) -> None:
 
 
 @each_board
-def test_variables_are_asked_again_when_the_time_changes(of: Json) -> None:
+def test_variables_refresh_on_time_range_change(of: Json) -> None:
     """template-label-promql-rule, template-on-time-change-reload-rule: queries that parse, and refresh 2."""
     for name, variable in variables(of).items():
         if variable["type"] != "query":
             continue
         assert variable["refresh"] == 2, name
-        series, label, query = selection(variable["query"])
-        promql.parse(filled(query or series or label, everything(of)))
+        series, label, query = parse_variable(variable["query"])
+        promql.parse(substitute(query or series or label, all_selected(of)))
 
 
 @each_board
-def test_each_choice_is_narrowed_by_those_before_it(of: Json) -> None:
-    """Choosing a project leaves its pools, a pool its users, a user the jobs."""
+def test_variables_depend_on_those_before_them(of: Json) -> None:
+    """The options of a variable depend on all variables before it: pools on the project, users on the pool."""
     before: list[str] = []
     for name, variable in variables(of).items():
         if variable["type"] == "query":
-            assert used(variable["query"]) - {"__range"} == set(before), name
+            assert variables_in(variable["query"]) - {"__range"} == set(before), name
             before.append(name)
 
 
 @each_board
-def test_all_can_be_chosen_but_for_the_one_job(of: Json) -> None:
-    """Every variable is multiple and begins with All; labels that may be empty match empty under All."""
+def test_variables_offer_all(of: Json) -> None:
+    """Every variable has All, except the job of the board Job; for labels that can be empty, All matches empty."""
     for name, variable in variables(of).items():
         if variable["type"] != "query" or (of["uid"], name) == ("modelarts-job", "training_job"):
             continue
@@ -93,22 +93,24 @@ def test_all_can_be_chosen_but_for_the_one_job(of: Json) -> None:
 
 
 @each_board
-def test_every_panel_says_what_it_answers(of: Json) -> None:
-    """panel-title-description-rule, panel-no-targets-rule: title, a real description, and something asked."""
+def test_panels_have_title_description_and_query(of: Json) -> None:
+    """panel-title-description-rule, panel-no-targets-rule: a title, a description in sentences, and a query."""
     for panel in panels(of):
         assert panel["title"]
-        assert panel["description"].endswith("."), panel["title"]
-        assert len(panel["description"]) > len(panel["title"]), panel["title"]
-        assert panel["targets"], panel["title"]
+        where = f"board {of['uid']}, panel {panel['title']!r}"
+        described = panel["description"].endswith(".") and len(panel["description"]) > len(panel["title"])
+        assert described, f"{where}: write a description in sentences in dashboards/src/"
+        assert panel["targets"], f"{where}: add a query in dashboards/src/"
     assert of["description"].endswith(".")
 
 
 @each_board
 def test_every_panel_has_a_unit_and_thresholds(of: Json) -> None:
-    """panel-units-rule, and ours: a unit Grafana knows, here and in each column, and colours with a meaning."""
+    """panel-units-rule, and ours: a unit that Grafana knows, for the panel and for each column, and thresholds."""
     for panel in panels(of):
         defaults = panel["fieldConfig"]["defaults"]
-        assert defaults["unit"] in UNITS, panel["title"]
+        unit = defaults["unit"]
+        assert unit in UNITS, f"{panel['title']}: use a unit of Grafana, and add {unit} to UNITS of this file"
         assert defaults["thresholds"]["steps"][0]["value"] is None, panel["title"]
         for override in panel["fieldConfig"]["overrides"]:
             units = {each["value"] for each in override["properties"] if each["id"] == "unit"}
@@ -116,41 +118,41 @@ def test_every_panel_has_a_unit_and_thresholds(of: Json) -> None:
 
 
 @each_board
-def test_every_query_can_be_narrowed_to_one_scrape(of: Json) -> None:
+def test_queries_match_scrape_labels(of: Json) -> None:
     """target-job-rule, target-instance-rule, and the cluster: each selector has the three variables as matchers."""
-    for question in questions(of):
-        if "/ variable " in question.where:
+    for query in board_queries(of):
+        if "/ variable " in query.location:
             continue
-        for selector in selectors(question.expr, of):
-            found = {label: value for label, value in matchers(selector).items() if label in ALWAYS}
-            assert found == {label: f"VAR_{label}" for label in ALWAYS}, question.where
+        for selector in selectors(query.expr, of):
+            found = {label: value for label, value in matchers(selector).items() if label in SCRAPE_LABELS}
+            assert found == {label: f"VAR_{label}" for label in SCRAPE_LABELS}, query.location
 
 
 @each_board
 def test_rates_use_the_rate_interval(of: Json) -> None:
-    """target-rate-interval-rule, target-counter-agg-rule: rate over $__rate_interval, counters never bare."""
-    for question in questions(of):
-        whole = promql.parse(filled(question.expr, {**everything(of), "__rate_interval": "7s"}))
-        calls = [part for part in parts(whole) if isinstance(part, promql.Call)]
+    """target-rate-interval-rule, target-counter-agg-rule: rate over $__rate_interval, no bare counters."""
+    for query in board_queries(of):
+        whole = promql.parse(substitute(query.expr, {**all_selected(of), "__rate_interval": "7s"}))
+        calls = [part for part in nodes(whole) if isinstance(part, promql.Call)]
         rates = {call.args[0].range.total_seconds() for call in calls if call.func.name == "rate"}
-        assert rates <= {7.0}, question.where
+        assert rates <= {7.0}, query.location
         counted = {call.args[0].vector_selector for call in calls if call.func.name in {"rate", "increase"}}
-        names = [part.name or "" for part in parts(whole) if isinstance(part, promql.VectorSelector)]
-        assert len(counted) == sum(name.endswith(COUNTERS) for name in names), question.where
+        names = [part.name or "" for part in nodes(whole) if isinstance(part, promql.VectorSelector)]
+        assert len(counted) == sum(name.endswith(COUNTERS) for name in names), query.location
 
 
 @each_board
-def test_no_panel_draws_more_than_a_screenful(of: Json) -> None:
-    """What draws a line, bar or strip for each of something unbounded takes the first few of them only."""
+def test_panels_limit_their_series(of: Json) -> None:
+    """A panel that draws each series of an unbounded label limits their number with topk or bottomk."""
     bounded = {"status", "outcome", "accelerator", "policy", "state", "kind"}
     one_job = of["uid"] == "modelarts-job"
     for panel in panels(of):
-        if panel["type"] not in DRAWN:
+        if panel["type"] not in GRAPHICAL:
             assert len(panel["targets"]) == 1 or panel["type"] == "table"
             continue
         for target in panel["targets"]:
             legend = set(target["legendFormat"].replace("}}", "{{").split("{{")[1::2])
-            parsed = [*parts(promql.parse(filled(target["expr"], everything(of))))]
+            parsed = [*nodes(promql.parse(substitute(target["expr"], all_selected(of))))]
             limits = [
                 int(part.param.val)  # type: ignore[union-attr] # topk and bottomk always have a number
                 for part in parsed
@@ -159,12 +161,12 @@ def test_no_panel_draws_more_than_a_screenful(of: Json) -> None:
             if legend <= bounded or (one_job and not limits and "task" not in legend):
                 continue
             assert limits, (panel["title"], legend)
-            assert max(limits) <= MOST_LINES, panel["title"]
+            assert max(limits) <= MAX_SERIES, panel["title"]
 
 
 @each_board
-def test_boards_lead_to_each_other(of: Json) -> None:
-    """The link at the top lists every board by its tag, and carries time and choices along."""
+def test_boards_link_to_each_other(of: Json) -> None:
+    """The link at the top lists every board by its tag, and keeps time range and variables."""
     (between,) = of["links"]
 
     assert TAG in of["tags"]
@@ -173,8 +175,8 @@ def test_boards_lead_to_each_other(of: Json) -> None:
 
 
 @each_board
-def test_links_lead_to_boards_and_variables_that_exist(of: Json) -> None:
-    """A link names a board of ours, and sets nothing that board does not have."""
+def test_links_use_existing_boards_and_variables(of: Json) -> None:
+    """A link leads to one of the boards and sets only variables of that board."""
     for panel in panels(of):
         settings = panel["fieldConfig"]
         links = [
@@ -195,8 +197,8 @@ def test_links_lead_to_boards_and_variables_that_exist(of: Json) -> None:
 
 
 @each_board
-def test_links_read_columns_that_are_there(of: Json) -> None:
-    """What a link takes from its row is a column of the table, if a hidden one."""
+def test_links_use_existing_columns(of: Json) -> None:
+    """A link of a table uses only columns of the table; they may be hidden."""
     for panel in panels(of):
         shown = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
         read = {
@@ -211,8 +213,8 @@ def test_links_read_columns_that_are_there(of: Json) -> None:
 
 
 @each_board
-def test_failures_or_starts_are_marked(of: Json) -> None:
-    """Each board marks on its time axis what explains a change: failures of jobs, or starts of the exporter."""
-    assert [(mark["name"], mark["useValueForTime"]) for mark in of["annotations"]["list"]] == [
+def test_board_has_annotation(of: Json) -> None:
+    """Each board annotates failures of jobs on its time axis; the board Exporter annotates starts of the exporter."""
+    assert [(each["name"], each["useValueForTime"]) for each in of["annotations"]["list"]] == [
         ("Exporter starts" if of["uid"] == "modelarts-exporter" else "Failures", True)
     ]

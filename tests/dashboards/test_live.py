@@ -1,4 +1,4 @@
-"""Every question of every board put to a real Prometheus, which scrapes the real exporter before a simulated cloud.
+"""Every query of every board, run by a real Prometheus that scrapes the real exporter and a simulated cloud.
 
 The exporter is scraped under three names: as two replicas in one cluster and as the only exporter of another.
 """
@@ -23,39 +23,39 @@ import yaml
 
 from dashboards.src import users
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
-from tests.dashboards.reading import (
+from tests.dashboards.rendered import (
     BOARDS,
+    BoardQuery,
     Json,
-    Question,
-    everything,
-    filled,
+    all_selected,
+    board_queries,
     panels,
-    questions,
-    selection,
+    parse_variable,
+    substitute,
     variables,
 )
 
 pytestmark = pytest.mark.serial
 
-PATIENCE_S = 45.0
-"""How long the world may take until there is something to see in every panel; it is waited for, not slept."""
+TIMEOUT_S = 45.0
+"""Maximum time until every panel has data."""
 CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95", "objective": "60"}
-"""The least demanding choice where the default asks for rare jobs; both are offered on the board."""
-NEVER_SIMULATED = "the simulated cloud has no nodes in this state"
+"""Options of variables with the lowest limits, because few simulated jobs exceed the defaults."""
+NOT_SIMULATED = "the simulated cloud has no nodes in this state"
 MAY_BE_EMPTY: Mapping[str, str] = {
-    "modelarts-pools / Nodes by flavor / C": NEVER_SIMULATED,
-    "modelarts-pools / Nodes by flavor / E": NEVER_SIMULATED,
+    "modelarts-pools / Nodes by flavor / C": NOT_SIMULATED,
+    "modelarts-pools / Nodes by flavor / E": NOT_SIMULATED,
 }
 """Questions without an answer in this world, and why each."""
 
 GPU_MODEL, GPU_FLAVOR = "GP-Vnt1", "modelarts.vm.gpu.8v100NV32"
-"""What has a price; NPUs have none."""
+"""Model and flavor with a price; NPUs have none."""
 
 Sample = tuple[Mapping[str, str], float]
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -75,15 +75,15 @@ def running(*command: str, log: Path) -> Iterator[None]:
 
 
 def until(met: Callable[[], bool], *, what: str) -> None:
-    """Wait for a condition, or fail and name it."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait for a condition. Fails with its name after the timeout."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not met():
         assert time.monotonic() < deadline, f"still waiting for {what}"
         time.sleep(0.2)
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether a server says that it is ready."""
+def is_ready(port: int, path: str) -> bool:
+    """Return whether a server responds with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
@@ -100,26 +100,26 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def ask(self, question: Question, choices: Mapping[str, str]) -> int:
-        """Count the series of an answer. Raises AssertionError when Prometheus refuses the question."""
-        expr, now = filled(question.expr, choices), time.time()
-        if question.instant:
+    def count_series(self, query: BoardQuery, choices: Mapping[str, str]) -> int:
+        """Return the number of series in the result. Raises AssertionError when Prometheus rejects the query."""
+        expr, now = substitute(query.expr, choices), time.time()
+        if query.instant:
             return len(self.query(expr))
         found = self._get("query_range", {"query": expr, "start": now - 30, "end": now, "step": 5})
         return len(found["result"])
 
     def query(self, expr: str, *, at: float | None = None) -> list[Sample]:
-        """Ask for now, or for one moment where answers are to be compared."""
+        """Run an instant query, at a fixed time if results are compared."""
         found = self._get("query", {"query": expr, "time": at or time.time()})
         return [(series["metric"], float(series["value"][1])) for series in found["result"]]
 
     def value(self, expr: str, *, at: float | None = None) -> float:
-        """Ask for the one number that an expression gives."""
+        """Return the only value of an expression."""
         ((_, value),) = self.query(expr, at=at)
         return value
 
     def label_values(self, label: str, series: str) -> list[str]:
-        """Ask what values a label has, among some series."""
+        """Return the values of a label in some series."""
         found = self._get(f"label/{label}/values", {"match[]": series} if series else {})
         assert isinstance(found, list)
         return found
@@ -137,7 +137,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that sees a small living world through the exporter; missing it is an error in CI only."""
+    """A Prometheus that scrapes an exporter of a simulated cloud. Skipped without the program, except in CI."""
     program = shutil.which("prometheus")
     if program is None:
         assert os.environ.get("CI") != "true", "CI needs prometheus"
@@ -161,9 +161,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 log=folder / "cloud.log",
             )
         )
-        until(lambda: answers(cloud, "/simulator/"), what="the simulated cloud")
-        _submit(cloud, "lazy", nodes=1, usage={"worker-0": [80.0, 1.0, 2.0, 1.0, 0.0, 1.0]})
-        _submit(cloud, "limping", nodes=2, usage={"worker-0": [90.0] * 6, "worker-1": [30.0] * 6})
+        until(lambda: is_ready(cloud, "/simulator/"), what="the simulated cloud")
+        _submit(cloud, "idle-job", nodes=1, usage={"worker-0": [80.0, 1.0, 2.0, 1.0, 0.0, 1.0]})
+        _submit(cloud, "straggler", nodes=2, usage={"worker-0": [90.0] * 6, "worker-1": [30.0] * 6})
         _submit(cloud, "hung", nodes=1, usage={"worker-0": [80.0, *[50.0] * 6]})
         for _ in range(2):
             _post(cloud, "/simulator/jobs/hung/recover", {"gap_s": 0.0, "tried": "proc_restart"})
@@ -185,40 +185,40 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 log=folder / "prometheus.log",
             )
         )
-        until(lambda: answers(exporter, "/-/ready"), what="the exporter's first poll")
-        until(lambda: answers(own, "/-/ready"), what="Prometheus")
+        until(lambda: is_ready(exporter, "/-/ready"), what="the exporter's first poll")
+        until(lambda: is_ready(own, "/-/ready"), what="Prometheus")
         prometheus = Prometheus(own)
         until(lambda: prometheus.query("modelarts_exporter_unknown_values_total") != [], what="unknown values")
         _post(cloud, "/simulator/quirks", {"off": ["unknown-values"]})  # it may strike the two jobs put there by hand
         _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
-        _doze(cloud, prometheus)
-        until(lambda: _full(prometheus), what="usage of jobs under all three names")
+        _submit_idle_job(cloud, prometheus)
+        until(lambda: _usage_scraped(prometheus), what="usage of jobs under all three names")
         hung = 'modelarts_training_job_info{job_name="hung"}'
         hangs = f"modelarts_training_job_suspected_hang == 1 and on (job_id) {hung}"
         until(lambda: len(prometheus.query(hangs)) >= 3, what="the hang, under all three names")
         yield prometheus
 
 
-def _doze(cloud: int, prometheus: Prometheus) -> None:
-    """Let a job idle after it was first seen: only what idles from then on counts as idle card-hours."""
-    _submit(cloud, "dozing", nodes=1, usage={})
+def _submit_idle_job(cloud: int, prometheus: Prometheus) -> None:
+    """Make a job idle after it was first seen: only idle time from then on counts as idle accelerator-hours."""
+    _submit(cloud, "becomes-idle", nodes=1, usage={})
     running = 'modelarts_training_job_status{status="running"}'
-    named = 'modelarts_training_job_info{job_name="dozing"}'
+    named = 'modelarts_training_job_info{job_name="becomes-idle"}'
     until(lambda: prometheus.query(f"{running} and on (job_id) {named}") != [], what="the job that will idle")
     _post(cloud, "/simulator/jobs/dozing/usage", {"task": "worker-0", "gpu": [-1, *[1.0] * 6]})
 
 
-def _full(prometheus: Prometheus) -> bool:
-    """Whether each of the three scrapes has brought the usage of the jobs put there by hand, and more than once."""
+def _usage_scraped(prometheus: Prometheus) -> bool:
+    """Return whether each scrape target has the usage of the submitted jobs more than twice."""
     seen = prometheus.query(
         "count by (instance) (count_over_time(modelarts_training_job_accelerator_utilization_ratio[1m]) > 2"
-        ' and on (job_id) modelarts_training_job_info{job_name=~"lazy|limping"})'
+        ' and on (job_id) modelarts_training_job_info{job_name=~"idle-job|straggler"})'
     )
     return [value for _, value in seen] == [2.0, 2.0, 2.0]
 
 
 def _submit(cloud: int, name: str, *, nodes: int, usage: Mapping[str, Sequence[float]]) -> None:
-    """Put a running job into the world that is sure to be rare: the world's own jobs idle and limp by chance."""
+    """Submit a running job with fixed usage; the usage of other simulated jobs is random."""
     steps: list[tuple[str, Mapping[str, Any]]] = [("", {"name": name, "nodes": nodes, "user": "robotics"})]
     steps.append((f"/{name}/start", {}))
     steps += [
@@ -230,7 +230,7 @@ def _submit(cloud: int, name: str, *, nodes: int, usage: Mapping[str, Sequence[f
 
 
 def _post(cloud: int, path: str, body: Mapping[str, Any]) -> None:
-    """Ask something of the simulator's control API."""
+    """Call the control API of the simulator."""
     connection = http.client.HTTPConnection("127.0.0.1", cloud, timeout=5)
     try:
         connection.request("POST", path, json.dumps(body))
@@ -268,7 +268,7 @@ def _settings(cloud: int, folder: Path) -> dict[str, Any]:
 
 
 def _scraping(exporter: int) -> dict[str, Any]:
-    """Three names for one exporter. What it says is the same under each, so a number that doubles is a mistake."""
+    """Scrape one exporter under three instance names. All have the same values, so a doubled number is a bug."""
     target = f"127.0.0.1:{exporter}"
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
@@ -285,81 +285,82 @@ def _scraping(exporter: int) -> dict[str, Any]:
 
 
 def choices(of: Json, **chosen: str) -> Mapping[str, str]:
-    """Choose All everywhere but for what is given."""
-    return {**everything(of), **{name: CHOICES[name] for name in CHOICES if name in variables(of)}, **chosen}
+    """Return values of all variables: those given, else All."""
+    return {**all_selected(of), **{name: CHOICES[name] for name in CHOICES if name in variables(of)}, **chosen}
 
 
-def test_every_question_has_an_answer(prometheus: Prometheus) -> None:
-    """Each expression of each panel, mark and variable returns data; those that may not are named with a reason."""
-    open_questions = [
-        (question, choices(of))
+def test_every_query_returns_data(prometheus: Prometheus) -> None:
+    """Each query of panels, annotations and variables returns data; exceptions have a reason."""
+    pending = [
+        (query, choices(of))
         for of in BOARDS.values()
-        for question in questions(of)
-        if question.where not in MAY_BE_EMPTY
+        for query in board_queries(of)
+        if query.location not in MAY_BE_EMPTY
     ]
 
-    def all_answered() -> bool:
-        open_questions[:] = [(asked, chosen) for asked, chosen in open_questions if not prometheus.ask(asked, chosen)]
-        return not open_questions
+    def all_returned_data() -> bool:
+        pending[:] = [(query, values) for query, values in pending if not prometheus.count_series(query, values)]
+        return not pending
 
     try:
-        until(all_answered, what="answers")
+        until(all_returned_data, what="data")
     except AssertionError:
-        pytest.fail("without an answer: " + "; ".join(question.where for question, _ in open_questions))
+        pytest.fail("no data: " + "; ".join(query.location for query, _ in pending))
 
 
 @pytest.mark.parametrize(
     "board, title",
     [
-        ("fleet", "Projects out of sight"),
+        ("fleet", "Projects not monitored"),
         ("fleet", "Running"),
         ("fleet", "Waiting"),
         ("fleet", "Accelerators held"),
         ("fleet", "Accelerators queued"),
-        ("fleet", "Failures of the day"),
-        ("fleet", "Utilisation while held"),
+        ("fleet", "Failures (24 h)"),
+        ("fleet", "Utilisation"),
         ("queue", "Queued jobs"),
-        ("queue", "Waiting too long"),
+        ("queue", "Beyond objective"),
         ("users", "Accelerators held"),
-        ("users", "Cost an hour"),
+        ("users", "Cost per hour"),
         ("users", "Held without a price"),
         ("pools", "Accelerators"),
         ("pools", "Free"),
-        ("pools", "Nodes abnormal"),
+        ("pools", "Abnormal nodes"),
     ],
 )
 def test_replicas_count_once(prometheus: Prometheus, board: str, title: str) -> None:
-    """With both replicas of a cluster chosen a number is as with one, bar what changed between two scrapes."""
+    """With both replicas selected, a number is the same as with one, except for changes between two scrapes."""
     of = BOARDS[f"modelarts-{board}"]
     (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == title)
     now = time.time()
 
-    both = prometheus.value(filled(expr, choices(of, cluster="blue")), at=now)
-    one = prometheus.value(filled(expr, choices(of, cluster="blue", instance="blue-0")), at=now)
+    both = prometheus.value(substitute(expr, choices(of, cluster="blue")), at=now)
+    one = prometheus.value(substitute(expr, choices(of, cluster="blue", instance="blue-0")), at=now)
 
-    assert both == pytest.approx(one, rel=0.25)  # counted twice it would be 100 % more
+    assert both == pytest.approx(one, rel=0.25)  # counted twice, it would be 100 % more
 
 
 def test_clusters_add_up(prometheus: Prometheus) -> None:
-    """Projects of one name in two clusters are two projects, and choosing a cluster leaves one."""
+    """Projects with the same name in two clusters are two projects; selecting a cluster keeps one."""
     of = BOARDS["modelarts-fleet"]
     (expr,) = (panel["targets"][0]["expr"] for panel in panels(of) if panel["title"] == "Running")
     now = time.time()
 
     every, blue, green = (
-        prometheus.value(filled(expr, choices(of, cluster=cluster)), at=now) for cluster in (".*", "blue", "green")
+        prometheus.value(substitute(expr, choices(of, cluster=cluster)), at=now)
+        for cluster in (".*", "blue", "green")
     )
 
     assert every == blue + green
     assert blue > 0
 
 
-def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
-    """Its label is empty, so its choice is a pattern: it finds the jobs without a pool, and only those."""
+def test_public_pool_can_be_selected(prometheus: Prometheus) -> None:
+    """Its label is empty, so its value is a pattern that matches only jobs without a pool."""
     of = BOARDS["modelarts-jobs"]
     variable = variables(of)["pool"]
-    _, _, query = selection(variable["query"])
-    offered = {tuple(sorted(labels.items())) for labels, _ in prometheus.query(filled(query, choices(of)))}
+    _, _, query = parse_variable(variable["query"])
+    offered = {tuple(sorted(labels.items())) for labels, _ in prometheus.query(substitute(query, choices(of)))}
     assert (("text", "public"), ("value", "^")) in offered
     dedicated = next(dict(labels)["value"] for labels in offered if dict(labels)["text"] != "public")
 
@@ -372,14 +373,14 @@ def test_the_public_pool_can_be_chosen(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize("board, name", [("jobs", "pool"), ("jobs", "training_job"), ("pools", "pool")])
-def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus, board: str, name: str) -> None:
-    """Grafana writes each answer as text; the pattern finds what to show and what to put into queries."""
+def test_query_result_variables_are_parsed_as_by_grafana(prometheus: Prometheus, board: str, name: str) -> None:
+    """Grafana formats each series as text; the regex of the variable extracts the name and the value of an option."""
     of = BOARDS[f"modelarts-{board}"]
     variable = variables(of)[name]
-    _, _, query = selection(variable["query"])
+    _, _, query = parse_variable(variable["query"])
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
 
-    for labels, value in prometheus.query(filled(query, choices(of))):
+    for labels, value in prometheus.query(substitute(query, choices(of))):
         pairs = ",".join(f'{key}="{labels[key]}"' for key in sorted(labels))
         found = pattern.search(f"{{{pairs}}} {value:.0f} 1700000000000")
         assert found is not None, pairs
@@ -387,27 +388,27 @@ def test_computed_choices_are_read_as_grafana_reads_them(prometheus: Prometheus,
 
 
 @pytest.mark.parametrize("name", ["cluster", "job", "instance", "project", "user"])
-def test_listed_choices_exist(prometheus: Prometheus, name: str) -> None:
-    """A label offered for choosing has values."""
+def test_variables_have_options(prometheus: Prometheus, name: str) -> None:
+    """The label of each variable has values."""
     of = BOARDS["modelarts-jobs"]
-    series, label, _ = selection(variables(of)[name]["query"])
+    series, label, _ = parse_variable(variables(of)[name]["query"])
 
-    assert prometheus.label_values(label, filled(series, choices(of)) if series != label else "")
+    assert prometheus.label_values(label, substitute(series, choices(of)) if series != label else "")
 
 
-def test_one_user_leaves_the_jobs_of_one_user(prometheus: Prometheus) -> None:
-    """The tables of jobs obey the choice of a user."""
+def test_tables_are_filtered_by_user(prometheus: Prometheus) -> None:
+    """With a user selected, the tables have only jobs of that user."""
     of = BOARDS["modelarts-jobs"]
     user = prometheus.query("topk(1, count by (user) (modelarts_training_job_info{user!=''}))")[0][0]["user"]
     tables = [panel for panel in panels(of) if panel["type"] == "table"]
 
     for panel in tables:
-        rows = prometheus.query(filled(panel["targets"][0]["expr"], choices(of, user=user)))
+        rows = prometheus.query(substitute(panel["targets"][0]["expr"], choices(of, user=user)))
         assert {labels["user"] for labels, _ in rows} <= {user}, panel["title"]
 
 
 def test_queries_of_one_table_agree_about_its_rows(prometheus: Prometheus) -> None:
-    """Only the first query makes rows: the others know no job that it does not know, and name it alike."""
+    """The first query of a table defines its rows: the other queries return no other jobs."""
     now = time.time()
     for uid in ("modelarts-jobs", "modelarts-waste"):
         of = BOARDS[uid]
@@ -415,7 +416,7 @@ def test_queries_of_one_table_agree_about_its_rows(prometheus: Prometheus) -> No
             known, *others = (
                 {
                     (labels["cluster"], labels["project"], labels["job_id"])
-                    for labels, _ in prometheus.query(filled(target["expr"], choices(of)), at=now)
+                    for labels, _ in prometheus.query(substitute(target["expr"], choices(of)), at=now)
                 }
                 for target in panel["targets"]
             )
@@ -423,35 +424,35 @@ def test_queries_of_one_table_agree_about_its_rows(prometheus: Prometheus) -> No
                 assert other <= known, panel["title"]
 
 
-def test_waste_names_who_wastes(prometheus: Prometheus) -> None:
-    """A job of eight idle accelerators is idle for five minutes so far; one task at 30 % beside one at 90 % limps."""
+def test_waste_tables_have_the_values_of_jobs(prometheus: Prometheus) -> None:
+    """A job with eight accelerators is idle for five minutes; a task at 30 % beside one at 90 % is a straggler."""
     of = BOARDS["modelarts-waste"]
     table = {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in panels(of)}
 
     def row(title: str, column: int, job_name: str) -> float:
         of_job = f'and on (job_id) modelarts_training_job_info{{job_name="{job_name}"}}'
-        return prometheus.value(f"({filled(table[title][column], choices(of, cluster='green'))}) {of_job}")
+        return prometheus.value(f"({substitute(table[title][column], choices(of, cluster='green'))}) {of_job}")
 
-    assert row("Idle jobs", 1, "lazy") == 5 * 60
-    assert row("Idle jobs", 2, "lazy") == 8
-    assert row("Idle jobs", 0, "lazy") == pytest.approx(8 * 300 / 3600)
+    assert row("Idle jobs", 1, "idle-job") == 5 * 60
+    assert row("Idle jobs", 2, "idle-job") == 8
+    assert row("Idle jobs", 0, "idle-job") == pytest.approx(8 * 300 / 3600)
     # 30 over the mean of 90 and 30
-    assert row("Straggling now", 0, "limping") == pytest.approx(30 / 60)
+    assert row("Stragglers", 0, "straggler") == pytest.approx(30 / 60)
 
 
 @pytest.mark.parametrize("cluster", ["blue", "green"])
 def test_costs_follow_the_price_list(prometheus: Prometheus, cluster: str) -> None:
-    """Eight accelerators of a flavor with a price of 2.00 cost 16.00 an hour, told by one exporter or two.
+    """Eight accelerators of a flavor with a price of 2.00 cost 16.00 an hour, with one exporter or two.
 
-    That their model has a price too changes nothing, and NPUs, which have none, are held without a price.
+    The price of their model is not used. NPUs have no price and count as held without a price.
     """
     chosen, now = choices(BOARDS["modelarts-users"], cluster=cluster), time.time()
 
     def held(expr: str, info: str) -> list[Sample]:
         of_jobs = f"and on (cluster, job_id) modelarts_training_job_info{{{info}}}"
-        return prometheus.query(f"({filled(expr, chosen)}) {of_jobs}", at=now)
+        return prometheus.query(f"({substitute(expr, chosen)}) {of_jobs}", at=now)
 
-    ((labels, cost),) = held(users.COST_BY_JOB, 'job_name="lazy"')
+    ((labels, cost),) = held(users.COST_BY_JOB, 'job_name="idle-job"')
     assert (cost, labels["currency"], labels["user"]) == (16.0, "EUR", "robotics")
     npus = 'accelerator="npu"'
     assert held(users.COST_BY_JOB, npus) == []
@@ -459,27 +460,27 @@ def test_costs_follow_the_price_list(prometheus: Prometheus, cluster: str) -> No
     assert unpriced == every != set()
 
 
-def test_stuck_jobs_are_named(prometheus: Prometheus) -> None:
-    """A job that stood still for five minutes and was recovered twice at once hangs and runs in a loop."""
+def test_stuck_jobs_are_listed(prometheus: Prometheus) -> None:
+    """A job without a change for five minutes is a suspected hang; two immediate recoveries are a crash loop."""
     of = BOARDS["modelarts-jobs"]
     (table,) = (
         [target["expr"] for target in panel["targets"]] for panel in panels(of) if panel["title"] == "Stuck jobs"
     )
     named = 'and on (job_id) modelarts_training_job_info{job_name="hung"}'
     _, hang, flat_s, loop, *_ = (
-        prometheus.value(f"({filled(expr, choices(of, cluster='green'))}) {named}") for expr in table
+        prometheus.value(f"({substitute(expr, choices(of, cluster='green'))}) {named}") for expr in table
     )
 
     assert (hang, flat_s, loop) == (1, 5 * 60, 2)
 
 
-def test_demand_for_the_public_pool_is_not_held_against_dedicated_ones(prometheus: Prometheus) -> None:
-    """What is queued on the board of pools is what is queued in front of pools that have nodes of their own."""
+def test_pools_board_excludes_demand_for_the_public_pool(prometheus: Prometheus) -> None:
+    """The queued accelerators on the board Pools are those queued in dedicated pools."""
     of, now = BOARDS["modelarts-pools"], time.time()
-    (graph,) = (panel for panel in panels(of) if panel["title"] == "Queued demand against free")
+    (graph,) = (panel for panel in panels(of) if panel["title"] == "Queued and free accelerators")
     (queued,) = (target["expr"] for target in graph["targets"] if target["legendFormat"] == "queued")
     dedicated = 'sum(modelarts_training_accelerators{cluster="green", state="queued", pool_id!=""})'
 
-    shown = prometheus.value(filled(queued, choices(of, cluster="green")), at=now)
+    shown = prometheus.value(substitute(queued, choices(of, cluster="green")), at=now)
 
     assert shown == prometheus.value(dedicated, at=now)

@@ -1,57 +1,65 @@
-"""The frame: what cannot be said with it, because nothing exports it, and what it always says."""
+"""Queries: names that do not exist are rejected, and every selector has the matchers of its scope."""
+
+from collections.abc import Callable
 
 import pytest
 
-from dashboards.src.promql import Scope, vocabulary
+from dashboards.src.promql import Scope, UnknownNameError, vocabulary
 
-NARROW = Scope(frozenset({"project", "pool", "user"}))
+SCOPE = Scope(frozenset({"project", "pool", "user"}))
 JOB = "cluster, project, job_id"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        pytest.param(lambda: NARROW.series("modelarts_training_job_statuses"), id="metric"),
-        pytest.param(lambda: NARROW.series("modelarts_training_job_status", state="running"), id="label"),
-        pytest.param(lambda: NARROW.series("modelarts_training_job_status", status="sleeping"), id="value"),
-        pytest.param(lambda: NARROW.one("modelarts_training_job_status", "reason"), id="grouping"),
-        pytest.param(lambda: NARROW.told("x", "colour"), id="info-label"),
-        pytest.param(lambda: NARROW.ours("modelarts_up"), id="not-foreign"),
+        pytest.param(lambda: SCOPE.selector("modelarts_training_job_statuses"), id="metric"),
+        pytest.param(lambda: SCOPE.selector("modelarts_training_job_status", state="running"), id="label"),
+        pytest.param(lambda: SCOPE.selector("modelarts_training_job_status", status="sleeping"), id="value"),
+        pytest.param(lambda: SCOPE.dedup("modelarts_training_job_status", "reason"), id="grouping"),
+        pytest.param(lambda: SCOPE.join_info("x", "colour"), id="info-label"),
+        pytest.param(lambda: SCOPE.of_exporters("modelarts_up"), id="not-external"),
         pytest.param(lambda: vocabulary("modelarts_up", "project"), id="unbounded"),
         pytest.param(
             lambda: vocabulary("modelarts_training_job_status", "status", without=("sleeping",)), id="excluded-value"
         ),
     ],
 )
-def test_what_nothing_exports_cannot_be_asked(wrong: object) -> None:
-    """A name the catalogue does not have fails while the board is imported, not in front of an operator."""
-    with pytest.raises(KeyError):
-        wrong()  # type: ignore[operator] # a list of mixed lambdas
+def test_unknown_name_is_rejected(wrong: Callable[[], object]) -> None:
+    """A name that is not in the catalog fails on import of the board; the message names file and line."""
+    with pytest.raises(UnknownNameError, match=r"tests/dashboards/test_promql\.py:\d+: .* Correct the query there"):
+        wrong()
 
 
-def test_a_board_cannot_have_a_variable_nobody_narrows_by() -> None:
-    """Scopes are made of known variables."""
+def test_misspelt_name_gets_a_suggestion() -> None:
+    """The message has the nearest existing name."""
+    with pytest.raises(UnknownNameError, match=r"Did you mean modelarts_training_job_status\?"):
+        SCOPE.selector("modelarts_training_job_statuses")
+
+
+def test_scope_rejects_unknown_variables() -> None:
+    """A scope accepts only the variables that boards have."""
     with pytest.raises(ValueError, match="no such variables: \\['colour'\\]"):
         Scope(frozenset({"colour"}))
 
 
-def test_every_selector_is_narrowed_by_what_it_can_be() -> None:
-    """Scrape labels always; project, pool and user where the metric has the label, and nothing else."""
-    assert NARROW.series("modelarts_training_jobs", status=("failed", "lost")) == (
+def test_selector_has_matchers_of_its_scope() -> None:
+    """A selector has matchers for the scrape labels, and for project, pool and user if the metric has the label."""
+    assert SCOPE.selector("modelarts_training_jobs", status=("failed", "lost")) == (
         'modelarts_training_jobs{cluster=~"$cluster", job=~"$job", instance=~"$instance", project=~"$project", '
         'pool_id=~"${pool:pipe}", status=~"failed|lost"}'
     )
 
 
-def test_replicas_fold_before_anything_is_added_up() -> None:
-    """One series for each job, whatever the number of exporters that tell of it."""
-    assert Scope().one("modelarts_training_job_idle_seconds") == (
+def test_replicas_are_deduplicated() -> None:
+    """There is one series for each job, however many exporters export it."""
+    assert Scope().dedup("modelarts_training_job_idle_seconds") == (
         f"max by ({JOB}) "
         '(modelarts_training_job_idle_seconds{cluster=~"$cluster", job=~"$job", instance=~"$instance"})'
     )
 
 
-def test_jobs_are_not_looked_up_where_nothing_would_narrow_them() -> None:
-    """Without a variable for pool or user, choosing is free of charge."""
-    assert Scope(frozenset({"project"})).chosen("x") == "x"
-    assert NARROW.chosen("x").startswith(f"x\nand on ({JOB})\nmodelarts_training_job_info{{")
+def test_jobs_are_filtered_only_by_pool_or_user() -> None:
+    """Without a variable for pool or user, the query does not read the info series."""
+    assert Scope(frozenset({"project"})).select_jobs("x") == "x"
+    assert SCOPE.select_jobs("x").startswith(f"x\nand on ({JOB})\nmodelarts_training_job_info{{")

@@ -220,9 +220,9 @@ class WorldDriver:
         world = self._cloud.world
         self._due_s -= seconds
         while self._due_s <= 0:
-            job = world.arrive(world.tenant(), self._dice)
-            assert job.plan is not None
-            job.plan = replace(job.plan, delete_after_s=None)
+            job = world.submit_random(world.project(), self._dice)
+            assert job.script is not None
+            job.script = replace(job.script, delete_after_s=None)
             self._due_s += self._dice.expovariate(self._per_s)
         world.advance(seconds)
 
@@ -254,7 +254,7 @@ class JobTotals:
 
 def true_totals(cloud: Simulator) -> JobTotals:
     """Ground truth now."""
-    truth = cloud.books
+    truth = cloud.ground_truth
     return JobTotals(Counter(truth.submitted), Counter(truth.started), Counter(truth.finished))
 
 
@@ -288,7 +288,7 @@ def exported_totals(text: str) -> JobTotals:
 def true_accelerator_seconds(cloud: Simulator) -> Counter[tuple[str, str]]:
     """Ground truth of accelerator seconds now, by pool and kind."""
     held: Counter[tuple[str, str]] = Counter()
-    for (pool, _, accelerator), seconds in cloud.books.held_s.items():
+    for (pool, _, accelerator), seconds in cloud.ground_truth.held_s.items():
         held[pool, accelerator] += seconds  # type: ignore[assignment] # a Counter of seconds
     return held
 

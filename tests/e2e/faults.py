@@ -40,7 +40,7 @@ class FaultCase:
     def simulator_fault(self, cloud: Simulator, *, path: str = "*") -> Fault:
         """Fault of the simulator for paths with this pattern. Not for "down"."""
         if self.fault == "429-date":
-            date = formatdate(cloud.cloud.time() + 3600, usegmt=True)
+            date = formatdate(cloud.state.time() + 3600, usegmt=True)
             return Fault("429", path=path, retry_after=date)
         fault = parse_fault(self.fault)
         fault.path = path

@@ -82,7 +82,7 @@ class SimulatedDay:
                 self._next_arrival_s += self._random.expovariate(JOBS_A_DAY / DAY_S)
             self.clock.turn(step_s)
             seconds -= step_s
-        self.cloud.cloud.catch_up()
+        self.cloud.state.catch_up()
         if self._random.random() < 0.1:
             await self.cloud.go_down()
             self.outages += 1
@@ -91,9 +91,9 @@ class SimulatedDay:
 
     def _arrive(self) -> None:
         world = self.cloud.world
-        job = world.arrive(world.tenant(), self._random)
-        if job.plan is not None and job.plan.delete_after_s is not None:
-            job.plan = replace(job.plan, delete_after_s=max(job.plan.delete_after_s, MIN_KEPT_S))
+        job = world.submit_random(world.project(), self._random)
+        if job.script is not None and job.script.delete_after_s is not None:
+            job.script = replace(job.script, delete_after_s=max(job.script.delete_after_s, MIN_KEPT_S))
 
 
 def by_labels(harness: Harness, name: str, *labels: str, zeros: bool = False) -> Mapping[tuple[str, ...], float]:
@@ -175,7 +175,7 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
     async with Simulator(options, clock=clock) as cloud:
         day = SimulatedDay(cloud, clock, folder=tmp_path, seed=seed)
         async with day.run() as harness:
-            truth: Totals = cloud.books
+            truth: Totals = cloud.ground_truth
 
             assert harness.value("modelarts_up", project="vision") == 1
             assert (day.restarts > 3, day.outages > 5) == (True, True)

@@ -16,8 +16,7 @@ import yaml
 
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECRET_KEY, Options, Simulator, parse_fault
 from exporter.simulator.world.job import Job, JobState
-from exporter.simulator.world.usage import minutes as slots
-from exporter.simulator.world.usage import sampled, values
+from exporter.simulator.world.usage import sampled, slots, values
 from tests.programs import Prometheus, found, until
 
 COMMAND = (sys.executable, "-m", "exporter", "backfill")

@@ -66,7 +66,7 @@ async def test_a_rotated_key_is_used_from_the_next_call(
     credentials = {**AKSK, "secret_key": f"${{file:{secret_file}}}"}
     async with harness_for(settings_for(cloud, api="v2", credentials=credentials), clock) as harness:
         assert await poll_after(harness, clock) == 1
-        cloud.cloud.keys.rotate(secret_key="RotatedSecretKeyRotatedSecretKey00000002")
+        cloud.state.keys.rotate(secret_key="RotatedSecretKeyRotatedSecretKey00000002")
         write(secret_file, "RotatedSecretKeyRotatedSecretKey00000002\n")
         assert await poll_after(harness, clock) == 1
         assert calls(harness, outcome="denied") == 0
@@ -79,7 +79,7 @@ async def test_a_rotation_that_is_late_heals_after_the_pause(
     credentials = {**AKSK, "secret_key": f"${{file:{secret_file}}}"}
     async with harness_for(settings_for(cloud, api="v2", credentials=credentials), clock) as harness:
         assert await poll_after(harness, clock) == 1
-        cloud.cloud.keys.rotate(secret_key="RotatedSecretKeyRotatedSecretKey00000002")
+        cloud.state.keys.rotate(secret_key="RotatedSecretKeyRotatedSecretKey00000002")
         for _ in range(8):
             assert await poll_after(harness, clock) == 0
         assert calls(harness, outcome="denied") == 2
@@ -176,7 +176,7 @@ async def test_a_rotated_password_is_used_from_the_next_purchase(
     credentials = {**BY_PASSWORD, "password": f"${{file:{path}}}"}
     async with harness_for(settings_for(cloud, api="v2", credentials=credentials), clock) as harness:
         assert await poll_after(harness, clock) == 1
-        cloud.cloud.keys.rotate(password="rotated-password")
+        cloud.state.keys.rotate(password="rotated-password")
         write(path, "rotated-password")
         assert await poll_after(harness, clock) == 1
         assert cloud.requests.count("iam.token") == 2
@@ -273,7 +273,7 @@ async def test_the_pods_identity(cloud: Simulator, clock: ManualClock, pod_token
         obtained_at = clock.time() + 30
         assert await poll_after(harness, clock) == 1
         assert harness.value(EXPIRY, project="vision") == obtained_at + HOUR_S
-        cloud.cloud.keys.pod_identity_token = "rotated-pod-token"
+        cloud.state.keys.pod_identity_token = "rotated-pod-token"
         write(pod_token, "rotated-pod-token")
         assert await poll_after(harness, clock, after_s=3000) == 1
         assert cloud.requests.count("identity.credentials") == 2
@@ -287,7 +287,7 @@ async def test_keys_that_are_void_early_are_fetched_again(
     host = replace(BARE_HOST, environ=pod_environment(cloud, pod_token))
     async with harness_for(in_a_pod(cloud, pod_token), clock, host=host) as harness:
         assert await poll_after(harness, clock) == 1
-        cloud.cloud.keys.expire_temporary()
+        cloud.state.keys.expire_temporary()
         assert await poll_after(harness, clock) == 1
         assert calls(harness, outcome="denied") == 1
 

@@ -112,7 +112,7 @@ async def everything_readable(exporter: ServeProcess) -> Mapping[str, str]:
 
 def secrets(cloud: Simulator) -> tuple[str, ...]:
     """All secrets, with the ids of access keys, which tell an attacker which secret to look for."""
-    keys = cloud.cloud.keys
+    keys = cloud.state.keys
     issued = (*keys._tokens, *keys._temporary, *keys._metadata_tokens)
     temporary = (text for key in keys._temporary.values() for text in (key.secret, key.security_token))
     return (ACCESS_KEY, SECRET_KEY, PASSWORD, SECRET_MARKER, POD_IDENTITY_TOKEN, *issued, *temporary)
@@ -128,7 +128,7 @@ async def test_every_fault_at_once(faulty_cloud: Simulator, closed_port: int, tm
         for target in TARGETS:
             state = "failed" if target.case else "finished"
             await exporter.wait_for_log(rf"poll\.{state}.*project={target.name} collector=jobs")
-        await exporter.wait_for_log(r"poll\.failed.*project=hang-in-body-v2 .*no whole answer within 3 s")
+        await exporter.wait_for_log(r"poll\.failed.*project=hang-in-body-v2 .*no complete response within 3 s")
         seen = len(exporter.lines)
         await exporter.wait_for_log(r"snapshot\.published", since=seen)
 

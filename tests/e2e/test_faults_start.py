@@ -172,7 +172,7 @@ async def test_never_more_than_two_refusals_before_a_pause(cloud: Simulator, clo
     """With a wrong key, refused calls are at least 330 s apart after the second one, so that no key is locked."""
     async with harness_for(settings_for(cloud, api="auto"), clock) as harness:
         await harness.poll(usage=True)
-        cloud.cloud.keys.rotate(secret_key="another")
+        cloud.state.keys.rotate(secret_key="another")
         cloud.requests.clear()
         for _ in range(120):
             clock.turn(30)
@@ -181,7 +181,7 @@ async def test_never_more_than_two_refusals_before_a_pause(cloud: Simulator, clo
         assert {request.status for request in cloud.requests} == {401}
         assert all(later - earlier >= 330 for earlier, later in pairwise(refused_at[1:]))
         assert len(refused_at) <= 2 + 3600 // 330
-        cloud.cloud.keys.rotate(secret_key=AKSK["secret_key"])
+        cloud.state.keys.rotate(secret_key=AKSK["secret_key"])
         clock.turn(330)
         await harness.poll()
         assert harness.value("modelarts_up") == 1

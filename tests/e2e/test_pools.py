@@ -7,12 +7,12 @@ import pytest
 from exporter.app.once import scrape
 from exporter.simulator import Fault, Options, Simulator
 from exporter.simulator.options import SECOND_WORKSPACE
-from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL, Group
+from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, LEGACY_POOL, NPU_POOL, NodeGroup
 from tests.clock import ManualClock
 from tests.e2e.harness import Harness, harness_for, settings_for
 
-RESOURCES = {GPU_POOL: "nvidia.com/gpu", NPU_POOL: "huawei.com/ascend-snt9b", OLD_POOL: "tnt004"}
-KINDS = {GPU_POOL: "gpu", NPU_POOL: "npu", OLD_POOL: "gpu"}
+RESOURCES = {GPU_POOL: "nvidia.com/gpu", NPU_POOL: "huawei.com/ascend-snt9b", LEGACY_POOL: "tnt004"}
+KINDS = {GPU_POOL: "gpu", NPU_POOL: "npu", LEGACY_POOL: "gpu"}
 REFUSED = [pytest.param("pools-forbidden", id="403"), pytest.param("no-pools", id="404")]
 
 
@@ -23,8 +23,8 @@ async def world(clock: ManualClock) -> AsyncIterator[Simulator]:
         yield cloud
 
 
-def group(cloud: Simulator, pool: str) -> Group:
-    return cloud.world.tenant().pools[pool].groups[0]
+def group(cloud: Simulator, pool: str) -> NodeGroup:
+    return cloud.world.project().pools[pool].groups[0]
 
 
 def accelerators(harness: Harness, pool: str) -> dict[str, float]:
@@ -49,7 +49,7 @@ async def test_pools_are_shown_as_they_are(world: Simulator, clock: ManualClock)
     async with harness_for(settings_for(world), clock) as harness:
         await harness.poll(pools=True)
 
-        assert pool_ids(harness) == {GPU_POOL, NPU_POOL, OLD_POOL, CPU_POOL}
+        assert pool_ids(harness) == {GPU_POOL, NPU_POOL, LEGACY_POOL, CPU_POOL}
         assert (
             harness.value("modelarts_pool_info", pool_id=CPU_POOL, workspace_id=SECOND_WORKSPACE, pool_name="etl")
             == 1
@@ -124,7 +124,7 @@ async def test_broken_nodes_show_and_heal(world: Simulator, clock: ManualClock, 
         assert parts["unavailable"] == 16
         assert parts["free"] == nodes.free_slots - 16
 
-        world.world.mend_nodes(NPU_POOL)
+        world.world.repair_nodes(NPU_POOL)
         await harness.poll(pools=True)
         parts = accelerators(harness, NPU_POOL)
         assert (parts["unavailable"], sum(parts.values())) == (0, nodes.slots)
@@ -139,7 +139,7 @@ async def test_without_flavors_free_is_not_guessed(world: Simulator, clock: Manu
 
         assert accelerators(harness, GPU_POOL).keys() == {"allocated"}
         assert accelerators(harness, NPU_POOL).keys() == {"allocated", "free", "unavailable"}
-        masked = harness.samples("modelarts_pool_accelerator_capacity", pool_id=OLD_POOL, resource="tnt004")
+        masked = harness.samples("modelarts_pool_accelerator_capacity", pool_id=LEGACY_POOL, resource="tnt004")
         assert [dict(labels)["accelerator"] for labels in masked] == ["unknown"]
         assert harness.value("modelarts_collector_up", collector="pools") == 1
 

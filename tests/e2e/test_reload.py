@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.exposition.exposition import LIVE_FOR_S
+from exporter.metrics.exposition.exposition import LIVE_MAX_AGE_S
 from exporter.simulator import PROJECT_ID, Options, ProjectOptions, Simulator
 from tests.e2e.endurance import document, serve_process, target, write
 from tests.e2e.introspection import in_process_daemon, wait_until
@@ -250,7 +250,7 @@ async def test_reloads_while_a_poll_hangs(cloud: Simulator, tmp_path: Path) -> N
         cloud.world.submit("bert")
         await exporter.wait_for_value(SUBMITTED, 1)
         hang = cloud.faults.add(f"hang:path=*{PROJECT_ID}*")
-        await wait_until(lambda: hang.struck > 0)
+        await wait_until(lambda: hang.hits > 0)
         settings["targets"][0]["filters"] = {"names": "first"}
         write(config, settings)
         first = asyncio.create_task(exporter.reload())
@@ -291,11 +291,11 @@ async def test_without_lifecycle_only_the_signal_reloads(cloud: Simulator, tmp_p
         config.write_text("targets: 7", encoding="utf-8")
         exporter.process.send_signal(signal.SIGHUP)
         await exporter.wait_for_log(r"config\.refused.*targets")
-        await asyncio.sleep(LIVE_FOR_S)  # self-metrics are cached for this long
+        await asyncio.sleep(LIVE_MAX_AGE_S)  # self-metrics are cached for this long
         assert await exporter.samples(RELOADED) == {"": 0}
         write(config, settings)
         line = len(exporter.lines)
         exporter.process.send_signal(signal.SIGHUP)
         await exporter.wait_for_log(r"config\.reloaded", since=line)
-        await asyncio.sleep(LIVE_FOR_S)
+        await asyncio.sleep(LIVE_MAX_AGE_S)
         assert await exporter.samples(RELOADED) == {"": 1}

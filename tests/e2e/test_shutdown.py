@@ -82,7 +82,7 @@ async def test_it_ends_within_ten_seconds_under_load(tmp_path: Path) -> None:
             line = len(exporter.lines)
             await exporter.wait_until_served(rf"poll\.finished.*collector=jobs jobs={JOBS}", since=line)
             hang = cloud.faults.add("hang:operation=v?.*")
-            while not hang.struck:  # noqa: ASYNC110 - the simulator's faults have no event
+            while not hang.hits:  # noqa: ASYNC110 - the simulator's faults have no event
                 await asyncio.sleep(0.02)
             load = Load(exporter.url)
             loading = asyncio.create_task(load.run())
@@ -123,7 +123,7 @@ async def test_a_reload_under_way_loses_nothing_at_the_end(tmp_path: Path) -> No
             line = len(exporter.lines)
             await exporter.wait_until_served(r"poll\.finished.*collector=jobs jobs=1", since=line)
             hang = cloud.faults.add("hang:operation=v?.*")
-            while not hang.struck:  # noqa: ASYNC110 - the simulator's faults have no event
+            while not hang.hits:  # noqa: ASYNC110 - the simulator's faults have no event
                 await asyncio.sleep(0.02)
             settings["targets"][0]["filters"] = {"names": "x"}
             write(config, settings)

@@ -16,10 +16,8 @@ from structlog.testing import capture_logs
 
 from exporter.app.events import Observed, Unknowns
 from exporter.app.output import Output
-from exporter.cloud.http import response
 from exporter.cloud.http.endpoint import Endpoint
-from exporter.cloud.http.errors import OUTCOMES
-from exporter.cloud.http.response import Response
+from exporter.cloud.http.response import Response, read_response
 from exporter.cloud.pools import endpoints as pools_endpoints
 from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.probe import FixedSources
@@ -28,6 +26,7 @@ from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2 import endpoints as v2_endpoints
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
+from exporter.domain.outcome import Outcome
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
 from exporter.polling.store import SnapshotStore
@@ -63,7 +62,7 @@ class Fickle:
         body: object = None,  # noqa: ARG002 - the protocol's
     ) -> Answer | None:
         """Answer as the transport does, decoding included."""
-        return response.read(
+        return read_response(
             Response(status=200, body=next(self._bodies[endpoint.name])),
             endpoint.answer,
             operation=endpoint.name,
@@ -126,4 +125,4 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
                 assert all(0 <= sample.value <= most for sample in family.samples), family.name
             if family.name.startswith(("modelarts_pool", "modelarts_quota")):
                 assert all(sample.value >= 0 for sample in family.samples), family.name
-    assert {error.outcome for report in reports for error in report.failures} <= set(OUTCOMES)
+    assert {error.outcome for report in reports for error in report.failures} <= set(Outcome)

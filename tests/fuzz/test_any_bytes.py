@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from exporter.cloud.auth.temporary import lease_of
-from exporter.cloud.connect import Credentials, MetadataCredentials, PodIdentityCredentials, connect
-from exporter.cloud.http.errors import OUTCOMES, CloudError
-from exporter.cloud.http.response import Response, expiry, fault, retry_after_s
-from exporter.cloud.http.retry import RetryPolicy
+from exporter.cloud.auth.temporary import read_lease
+from exporter.cloud.http.errors import CloudError
+from exporter.cloud.http.response import Response, error_for, parse_time, retry_after_s
+from exporter.domain.outcome import Outcome
+from exporter.settings import POD_TOKEN_FILE, POD_URL, Credentials, Metadata, PodIdentity
 from tests.clock import ManualClock
 from tests.fuzz.mutation import odd
 from tests.unit.cloud.account import (
@@ -24,10 +25,12 @@ from tests.unit.cloud.account import (
     PASSWORD,
     SECRET,
     RecordingObserver,
-    asked,
+    connect,
+    make_call,
     options,
+    retries,
 )
-from tests.unit.cloud.scripted_server import ScriptedServer, written
+from tests.unit.cloud.scripted_server import ScriptedServer, send_raw
 
 pytestmark = pytest.mark.endurance
 
@@ -88,36 +91,36 @@ def answers(draw: st.DrawFn) -> bytes:
     return f"HTTP/1.1 {status} Odd\r\n{head}\r\n".encode("latin-1") + body
 
 
-CREDENTIALS = ("keys", "password", "metadata", "pod")
+CREDENTIALS: dict[str, Credentials] = {"keys": KEYS, "password": LOGIN, "metadata": Metadata(), "pod": PodIdentity()}
 
 
-def credentials(kind: str, url: str) -> Credentials:
-    """Credentials of one kind, served by the same odd server."""
-    if kind == "metadata":
-        return MetadataCredentials(base_url=url)
-    if kind == "pod":
-        return PodIdentityCredentials(url=f"{url}/pod", token=lambda: "invented-pod-token")
-    return KEYS if kind == "keys" else LOGIN
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pod") / "token"
+    path.write_text("invented-pod-token")
+    return path
 
 
-@given(body=answers(), kind=st.sampled_from(CREDENTIALS), then=st.sampled_from(["close", "close", "reset"]))
-def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
+@given(body=answers(), kind=st.sampled_from(sorted(CREDENTIALS)), then=st.sampled_from(["close", "close", "reset"]))
+def test_any_bytes_end_in_an_outcome(token_file: Path, body: bytes, kind: str, then: str) -> None:
     """One call, answered with these bytes wherever it asks: a page or a CloudError in one line without a secret."""
 
     async def call() -> tuple[CloudError | None, RecordingObserver]:
         observer = RecordingObserver()
         async with ScriptedServer() as server:
-            server.on("/", written(body, then=then))
+            server.on("/", send_raw(body, then=then))
             given = options(
                 server.url,
-                credentials=credentials(kind, server.url),
+                credentials=CREDENTIALS[kind],
+                metadata_url=server.url,
+                environ={POD_URL: f"{server.url}/pod", POD_TOKEN_FILE: str(token_file)},
                 timeout_s=0.5,
-                max_answer_bytes=10_000,
-                retry=RetryPolicy(attempts=1),
+                max_response_bytes=10_000,
+                retry=retries(attempts=1),
             )
-            async with connect(given, clock=ManualClock(), observer=observer) as transport:
+            async with connect(given, clock=ManualClock(), observer=observer) as client:
                 try:
-                    await asked(transport, JOBS_V1)
+                    await make_call(client, JOBS_V1)
                 except CloudError as error:
                     return error, observer
         return None, observer
@@ -125,17 +128,17 @@ def test_any_bytes_end_in_an_outcome(body: bytes, kind: str, then: str) -> None:
     with capture_logs():
         error, observer = asyncio.run(call())
     text = str(error or "")
-    assert error is None or error.outcome in OUTCOMES
+    assert error is None or error.outcome in Outcome
     assert text.isprintable()
     assert not any(secret in text for secret in (SECRET, PASSWORD, "invented-pod-token"))
-    assert {outcome for _, outcome in observer.calls} <= set(OUTCOMES)
+    assert {outcome for _, outcome in observer.calls} <= set(Outcome)
 
 
 @given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())
 def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band: bool) -> None:
     """Any status with any error body is a success or one CloudError, whose text is one line of bounded length."""
-    reply = Response(status=status, headers={}, body=msgspec.json.encode(told))
-    error = fault(reply, operation="op", now=NOW, in_band_failure=in_band)
+    response = Response(status=status, headers={}, body=msgspec.json.encode(told))
+    error = error_for(response, operation="op", now=NOW, in_band_failure=in_band)
     assert (error is None) <= (200 <= status < 300)
     if error is not None:
         assert len(str(error)) < 400
@@ -156,7 +159,7 @@ def test_any_retry_after_is_absent_or_within_bounds(value: str, date: str) -> No
 @example(text="9999-12-31T23:59:59.999999-23:59")
 def test_any_expiry_is_a_moment_or_none(text: str) -> None:
     """Whatever stands where a credential's end should, it is a finite moment or none."""
-    at = expiry(text)
+    at = parse_time(text)
     assert at is None or math.isfinite(at)
 
 
@@ -172,9 +175,9 @@ def test_any_expiry_is_a_moment_or_none(text: str) -> None:
 )
 def test_any_credential_is_a_key_or_one_sentence(told: dict[str, object]) -> None:
     """Whatever a node's service gives, it is a whole key fit for headers, or a CloudError."""
-    reply = Response(status=200, body=json.dumps(told).encode())
+    response = Response(status=200, body=json.dumps(told).encode())
     try:
-        lease = lease_of(reply, operation="op", now=NOW)
+        lease = read_lease(response, operation="op", now=NOW)
     except CloudError:
         return
     assert math.isfinite(lease.expires_at)

@@ -12,7 +12,6 @@ import click
 import uvloop
 
 from exporter import log
-from exporter.cloud.http.retry import silence_instrumentation
 from exporter.commands.allocator import settle
 from tests.soak.resources import machine, mean
 from tests.soak.run import DAY_S, Report, Soak, SoakOptions
@@ -32,7 +31,6 @@ GROWTH = 0.02
 def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Simulate days of churn, faults and restarts, and measure the growth of memory."""
     log.configure("error")
-    silence_instrumentation()
     settle()  # as the program itself does
     warnings.simplefilter("error")
     unraisable_errors: list[str] = []

@@ -63,7 +63,7 @@ class SimulatorServer:
                 arrivals=0,
                 pace=churn.pace,
                 seed=churn.seed,
-                forget_after_s=4 * HOUR_S,
+                retention_s=4 * HOUR_S,
             ),
             clock=self._clock,
         )
@@ -81,7 +81,7 @@ class SimulatorServer:
             case {"clear_faults": _}:
                 self.simulator.faults.clear()
             case {"ground_truth": _}:
-                truth = self.simulator.books
+                truth = self.simulator.ground_truth
                 self.simulator.requests.clear()
                 held: Counter[tuple[str, str]] = Counter()
                 for (pool, _, accelerator), seconds in truth.held_s.items():
@@ -106,13 +106,13 @@ class SimulatorServer:
                 self._due_s += self._random.expovariate(self._churn.jobs_a_day / 86_400)
             self._clock.turn(step_s)
             seconds -= step_s
-        self.simulator.cloud.catch_up()
+        self.simulator.state.catch_up()
 
     def _arrive(self) -> None:
         world = self.simulator.world
-        job = world.arrive(world.tenant(), self._random)
-        if job.plan is not None and job.plan.delete_after_s is not None:
-            job.plan = replace(job.plan, delete_after_s=max(job.plan.delete_after_s, _MIN_KEPT_S))
+        job = world.submit_random(world.project(), self._random)
+        if job.script is not None and job.script.delete_after_s is not None:
+            job.script = replace(job.script, delete_after_s=max(job.script.delete_after_s, _MIN_KEPT_S))
 
 
 async def main(churn: Churn) -> None:

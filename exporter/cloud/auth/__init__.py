@@ -1,1 +1,1 @@
-"""Credentials: where keys and tokens come from, and how a request is signed with them."""
+"""Credentials: sources of keys and tokens, and signatures of requests."""

@@ -1,4 +1,4 @@
-"""As whom a target is asked: the protocol, and signing each request with an access key."""
+"""The protocol of authentication, and its implementation that signs each request with an access key."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -10,41 +10,41 @@ import msgspec
 
 from exporter.cloud.auth.credentials import AccessKey, KeyProvider
 from exporter.cloud.auth.sign import sign
-from exporter.cloud.http import response
 from exporter.cloud.http.errors import Refused
-from exporter.cloud.http.request import Request, query_text
+from exporter.cloud.http.request import Request, encode_query
+from exporter.cloud.http.response import read_response, sanitize
 from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedHeaders:
-    """What one request is sent with: all its headers, and by which credential."""
+    """The headers of one request, and the credential they were made with."""
 
     headers: Mapping[str, str] = field(repr=False)
-    unsaid: Sequence[str] = field(repr=False)
-    """Secrets among the headers: to be blanked out should the cloud repeat them in an error."""
+    redact: Sequence[str] = field(repr=False)
+    """Secrets in the headers; masked where the cloud repeats them in an error."""
     credential: object = field(repr=False)
-    """The credential itself, for `renew`."""
+    """Passed back to `renew`."""
 
 
 class Auth(Protocol):
-    """Whoever vouches for the requests of one target. Raises CloudError where no credential is to be had."""
+    """Authenticates the requests of one target. Raises CloudError where no credential is available."""
 
     async def project_id(self) -> str:
-        """The id of the project in the cloud; asked for once where only its name is known."""
+        """Return the id of the project in the cloud; looked up once where only its name is known."""
         ...
 
     async def authorize(self, request: Request) -> SignedHeaders:
-        """Vouch for this request, now: a signature is good for one sending."""
+        """Return the headers to send this request with, once and now."""
         ...
 
     async def renew(self, refused: SignedHeaders) -> bool:
-        """After a 401: whether there is another credential than the refused one, so that asking again has a point."""
+        """Try to get another credential after a 401. Returns whether there is one to retry with."""
         ...
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop background tasks."""
         ...
 
 
@@ -69,7 +69,7 @@ class SigningAuth:
         project_id: str,
         project_name: str,
         clock: Clock,
-        changed: Callable[[float | None], None],
+        on_change: Callable[[float | None], None],
     ) -> None:
         self._provider = provider
         self._iam = iam
@@ -77,63 +77,63 @@ class SigningAuth:
         self._project_id = project_id
         self._project_name = project_name
         self._clock = clock
-        self._changed = changed
-        self._lasting: AccessKey | None = None
-        self._lookup = asyncio.Lock()
+        self._on_change = on_change
+        self._permanent_key: AccessKey | None = None
+        self._lookup_lock = asyncio.Lock()
 
     async def project_id(self) -> str:
-        """Give the configured id, or the one IAM has for the configured name."""
+        """Return the configured id, or the one that IAM has for the configured name."""
         if not self._project_id:
-            async with self._lookup:
+            async with self._lookup_lock:
                 if not self._project_id:
-                    self._project_id = await self._looked_up()
+                    self._project_id = await self._look_up_project()
         return self._project_id
 
     async def authorize(self, request: Request) -> SignedHeaders:
-        """Sign, with X-Project-Id among the signed headers."""
+        """Sign the request, with X-Project-Id among the signed headers."""
         headers = {**request.headers, "X-Project-Id": await self.project_id()}
-        return await self._signed(replace(request, headers=headers))
+        return await self._sign(replace(request, headers=headers))
 
     async def renew(self, refused: SignedHeaders) -> bool:
-        """Ask the provider for another key."""
+        """Try to get another key from the provider."""
         return isinstance(refused.credential, AccessKey) and await self._provider.renew(refused.credential)
 
     async def close(self) -> None:
-        """Stop the provider's refresh."""
+        """Stop the provider."""
         await self._provider.close()
 
-    async def _signed(self, request: Request) -> SignedHeaders:
+    async def _sign(self, request: Request) -> SignedHeaders:
         key = await self._provider.key()
-        if key.expires_at is None and key != self._lasting:
-            self._lasting = key
-            self._changed(None)
+        if key.expires_at is None and key != self._permanent_key:
+            self._permanent_key = key
+            self._on_change(None)
         headers = sign(request, key, at=self._clock.time())
-        unsaid = (key.access, key.secret, key.security_token, headers["Authorization"].rpartition("=")[2])
-        return SignedHeaders(headers=headers, unsaid=unsaid, credential=key)
+        redact = (key.access, key.secret, key.security_token, headers["Authorization"].rpartition("=")[2])
+        return SignedHeaders(headers=headers, redact=redact, credential=key)
 
-    async def _looked_up(self) -> str:
+    async def _look_up_project(self) -> str:
         request = Request(
             operation="iam_projects",
             method="GET",
             base=self._iam_endpoint,
             path="/v3/projects",
-            query=query_text({"name": self._project_name}),
+            query=encode_query({"name": self._project_name}),
         )
-        grant = await self._signed(request)
-        found = await self._iam.ask(
+        signed = await self._sign(request)
+        found = await self._iam.send(
             request,
-            headers=grant.headers,
+            headers=signed.headers,
             read=partial(
-                response.read,
+                read_response,
                 answer=_Projects,
                 operation=request.operation,
                 now=self._clock.time(),
-                unsaid=grant.unsaid,
+                redact=signed.redact,
             ),
         )
         for project in found.projects if found else ():
             if project.name == self._project_name:
                 return project.id
         raise Refused(
-            request.operation, f"there is no project {response.sanitize(self._project_name)}, or it is not ours"
+            request.operation, f"there is no project {sanitize(self._project_name)}, or the credential has no access"
         )

@@ -1,22 +1,18 @@
-"""Access keys, and whoever provides them."""
+"""Access keys and their providers, and reading secrets."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from exporter.cloud.http.errors import Denied
-from exporter.settings.secret import SecretUnreadable
+from exporter.settings.secret import Secret, SecretUnreadable
 
 CREDENTIALS = "credentials"
-"""Operation of a failure that is ours alone: no credential to be had, so nothing was sent."""
-
-Secret = Callable[[], str]
-"""Gives a secret as it is now: asked at each use, so that a rotated file counts from the next call on."""
+"""Operation of an error without a request: no credential was available, so nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """A key pair; a temporary one must travel with its security token."""
+    """A key pair; a temporary one is sent with its security token."""
 
     access: str
     secret: str = field(repr=False)
@@ -26,23 +22,23 @@ class AccessKey:
 
 
 class KeyProvider(Protocol):
-    """Whoever has access keys. Raises CloudError when there is none to be had."""
+    """Provides access keys. Raises CloudError when none is available."""
 
     async def key(self) -> AccessKey:
-        """Give the key to sign with now."""
+        """Return the key to sign with now."""
         ...
 
     async def renew(self, refused: AccessKey) -> bool:
-        """Look for another key than the one the cloud refused; False: there is none, asking again is pointless."""
+        """Try to get another key after the cloud refused this one. False: there is no other key."""
         ...
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop background tasks."""
         ...
 
 
 class StaticKeys:
-    """Keys from the settings: read anew at each use, never cached."""
+    """Keys from the settings, read at each use, so that a rotated file counts from the next call on."""
 
     def __init__(self, *, access: Secret, secret: Secret, security_token: Secret | None = None) -> None:
         self._access = access
@@ -52,38 +48,38 @@ class StaticKeys:
     async def key(self) -> AccessKey:
         """Read the pair. Raises Denied when a part cannot be read."""
         return AccessKey(
-            access=header_text(self._access, what="the access key"),
-            secret=header_text(self._secret, what="the secret key"),
-            security_token=header_text(self._security_token, what="the security token")
+            access=reveal_header(self._access, what="the access key"),
+            secret=reveal_header(self._secret, what="the secret key"),
+            security_token=reveal_header(self._security_token, what="the security token")
             if self._security_token
             else "",
         )
 
     async def renew(self, refused: AccessKey) -> bool:
-        """Whether the files hold another pair by now."""
+        """Return whether the files hold another pair now."""
         return await self.key() != refused
 
     async def close(self) -> None:
-        """Do nothing: nothing runs."""
+        """Do nothing: there are no background tasks."""
 
 
-def revealed(secret: Secret, *, what: str) -> str:
-    """Read a secret. Raises Denied with one sentence that holds nothing of its content."""
+def reveal(secret: Secret, *, what: str) -> str:
+    """Read a secret. Raises Denied with a sentence that holds nothing of its content."""
     reason = "it is empty"
     try:
-        text = secret()
+        text = secret.reveal()
     except SecretUnreadable as error:
-        text, reason = "", str(error)  # that text is made to be shown
-    except Exception as error:  # noqa: BLE001 - whatever keeps a secret from being read, the call is denied
-        text, reason = "", type(error).__name__  # a stranger's text may quote the secret
+        text, reason = "", str(error)  # this text is safe to show
+    except Exception as error:  # noqa: BLE001 - any failure to read a secret denies the call
+        text, reason = "", type(error).__name__  # the text of another error may quote the secret
     if not text:
         raise Denied(CREDENTIALS, f"{what} cannot be read: {reason}")
     return text
 
 
-def header_text(secret: Secret, *, what: str) -> str:
-    """Read a secret that travels in a header, without the white space around it. Raises Denied."""
-    text = revealed(secret, what=what).strip()
+def reveal_header(secret: Secret, *, what: str) -> str:
+    """Read a secret for a header, without surrounding white space. Raises Denied."""
+    text = reveal(secret, what=what).strip()
     if not text or not (text.isascii() and text.isprintable()):
-        raise Denied(CREDENTIALS, f"{what} is empty or holds characters no key has")
+        raise Denied(CREDENTIALS, f"{what} is empty or has characters that no header may have")
     return text

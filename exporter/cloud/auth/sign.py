@@ -1,4 +1,4 @@
-"""SDK-HMAC-SHA256, in the simple `Access=` dialect (API reference §9.2; trap 30 tells the other one)."""
+"""SDK-HMAC-SHA256, in the simple `Access=` dialect (API reference §9.2; trap 30 has the other one)."""
 
 import hashlib
 import hmac
@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from exporter.cloud.auth.credentials import AccessKey
-from exporter.cloud.http.request import Request, segment
+from exporter.cloud.http.request import Request, encode_segment
 
 _ALGORITHM = "SDK-HMAC-SHA256"
 
 
 def sign(request: Request, key: AccessKey, *, at: float) -> dict[str, str]:
-    """All headers of the signed request: Host, its own, X-Sdk-Date, X-Security-Token, Authorization.
+    """Return all headers of the signed request: Host, its own, X-Sdk-Date, X-Security-Token, Authorization.
 
-    `at` is in seconds since the epoch; the cloud refuses a date more than 15 minutes off its own clock. Send body,
-    path and query exactly as they stand in the request.
+    `at` is in seconds since the epoch; the cloud refuses a date more than 15 minutes off its own clock. Body, path
+    and query must be sent exactly as they are in the request.
     """
     date = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"Host": request.host, **request.headers, "X-Sdk-Date": date}
@@ -29,20 +29,20 @@ def sign(request: Request, key: AccessKey, *, at: float) -> dict[str, str]:
 
 
 def canonical(request: Request, headers: dict[str, str]) -> str:
-    """Tell the request in the one spelling both sides hash; `headers` are those to be signed."""
-    spelled = sorted((name.lower(), value.strip()) for name, value in headers.items())
+    """Return the canonical request, which both sides hash; `headers` are the headers to sign."""
+    lines = sorted((name.lower(), value.strip()) for name, value in headers.items())
     return "\n".join(
         (
             request.method.upper(),
             _canonical_path(request.url.raw_path),
-            request.query,  # sorted and encoded since it was made
-            "".join(f"{name}:{value}\n" for name, value in spelled),
-            ";".join(name for name, _ in spelled),
+            request.query,  # already sorted and encoded
+            "".join(f"{name}:{value}\n" for name, value in lines),
+            ";".join(name for name, _ in lines),
             hashlib.sha256(request.body).hexdigest(),
         )
     )
 
 
 def _canonical_path(path: str) -> str:
-    encoded = "/".join(segment(part) for part in unquote(path).split("/"))
-    return encoded if encoded.endswith("/") else encoded + "/"  # only here: the wire has no such slash
+    encoded = "/".join(encode_segment(part) for part in unquote(path).split("/"))
+    return encoded if encoded.endswith("/") else encoded + "/"  # only here: the URL that is sent has no such slash

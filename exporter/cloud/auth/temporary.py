@@ -1,11 +1,11 @@
-"""Temporary access keys: one object, spelled in three ways, and replaced before it runs out (API reference §9.3)."""
+"""Temporary access keys: one object in three spellings, replaced before it expires (API reference §9.3)."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
 from exporter.cloud.auth.credentials import AccessKey
-from exporter.cloud.auth.lease import Lease, Renewing
-from exporter.cloud.http import response
+from exporter.cloud.auth.lease import Lease, LeaseRenewer
 from exporter.cloud.http.errors import InvalidResponse
+from exporter.cloud.http.response import Response, parse_time, read_response
 from exporter.domain.source import Clock
 
 _SPELLINGS = {
@@ -17,38 +17,37 @@ _SPELLINGS = {
 
 
 class LeasedKeys:
-    """Provides the keys that `fetch` brings: fetched when first needed, and again before they run out."""
+    """Provides the keys that `fetch` returns. They are fetched when first needed, and again before they expire."""
 
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Lease[AccessKey]]],
         *,
         clock: Clock,
-        changed: Callable[[float | None], None],
+        on_change: Callable[[float | None], None],
     ) -> None:
-        self._renewing = Renewing(fetch, clock=clock, changed=changed)
+        self._renewer = LeaseRenewer(fetch, clock=clock, on_change=on_change)
         self._lease: Lease[AccessKey] | None = None
 
     async def key(self) -> AccessKey:
-        """Give the key to sign with now. Raises CloudError."""
-        self._lease = await self._renewing.current()
+        """Return the key to sign with now. Raises CloudError."""
+        self._lease = await self._renewer.current()
         return self._lease.value
 
     async def renew(self, refused: AccessKey) -> bool:
-        """Fetch again, unless another key than the refused one came meanwhile."""
+        """Fetch a new key, unless the refused one was already replaced."""
         if self._lease is None or self._lease.value != refused:
             return self._lease is not None
-        return await self._renewing.renew(self._lease)
+        return await self._renewer.renew(self._lease)
 
     async def close(self) -> None:
-        """Stop a fetch that is under way."""
-        await self._renewing.close()
+        """Cancel a running fetch."""
+        await self._renewer.close()
 
 
-def lease_of(reply: response.Response, *, operation: str, now: float, unsaid: Sequence[str] = ()) -> Lease[AccessKey]:
-    """Read a key with its lifetime. Raises CloudError; an incomplete one is Unintelligible and names the field."""
-    told = response.read(reply, dict[str, object], operation=operation, now=now, unsaid=unsaid)
-    credential = told or {}
+def read_lease(response: Response, *, operation: str, now: float, redact: Sequence[str] = ()) -> Lease[AccessKey]:
+    """Read a key with its lifetime. Raises CloudError; InvalidResponse names a field that is missing."""
+    credential = read_response(response, dict[str, object], operation=operation, now=now, redact=redact) or {}
     for wrapper in ("credential", "credentials"):
         inner = credential.get(wrapper)
         if isinstance(inner, dict):
@@ -58,11 +57,11 @@ def lease_of(reply: response.Response, *, operation: str, now: float, unsaid: Se
     for field, spellings in _SPELLINGS.items():
         value = next((credential[name] for name in spellings if credential.get(name)), None)
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-            raise InvalidResponse(operation, f"no text in `{field}` of the credential", status=reply.status)
+            raise InvalidResponse(operation, f"no text in `{field}` of the credential", status=response.status)
         found[field] = value
-    expires_at = response.expiry(found["expires_at"])
+    expires_at = parse_time(found["expires_at"])
     if expires_at is None:
-        raise InvalidResponse(operation, "no date in `expires_at` of the credential", status=reply.status)
+        raise InvalidResponse(operation, "no date in `expires_at` of the credential", status=response.status)
     key = AccessKey(
         access=found["access"],
         secret=found["secret"],

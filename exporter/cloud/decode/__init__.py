@@ -1,1 +1,1 @@
-"""Turning the values of API responses, in all the shapes seen, into numbers, times and text."""
+"""Turns the values of API responses, in all known shapes, into numbers, times and text."""

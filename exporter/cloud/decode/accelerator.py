@@ -1,4 +1,4 @@
-"""Telling a GPU from an NPU by the names the cloud uses (API reference §5.2, "kind by name")."""
+"""The kind of accelerator, from the names that the cloud uses (API reference §5.2, "kind by name")."""
 
 import re
 
@@ -16,12 +16,12 @@ _FLAVOR_TYPES = {"GPU": Accelerator.GPU, "ASCEND": Accelerator.NPU, "NPU": Accel
 
 
 def by_flavor_type(flavor_type: str) -> Accelerator | None:
-    """Read `flavor_type` (GPU, Ascend, CPU), which decides where it is present."""
+    """Read `flavor_type` (GPU, Ascend, CPU), which takes precedence over names; None for other values."""
     return _FLAVOR_TYPES.get(flavor_type.upper())
 
 
 def by_name(name: str) -> Accelerator | None:
-    """Guess from a product, flavor or resource name; None for masked and unknown names ("tnt004")."""
+    """Recognise a product, flavor or resource name; None for masked and unknown names ("tnt004")."""
     if _NPU.search(name):
         return Accelerator.NPU
     if _GPU.search(name):

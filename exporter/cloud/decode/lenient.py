@@ -1,6 +1,6 @@
-"""Decoding an object whose parts may each be bad: a bad part is noted and left out, the rest is kept.
+"""Decodes an object of which any part may be invalid: an invalid part is noted and left out, the rest is kept.
 
-The usual answer decodes in one go, at the decoder's full speed; only one that does not is taken apart.
+A valid object is decoded in one step at full speed; only an invalid one is decoded part by part.
 """
 
 from functools import lru_cache
@@ -9,23 +9,18 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
-_TEXT_DEPTH = 2
-"""How often a container may be wrapped as JSON text (API reference §2, general decoding rules)."""
-
-BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that do not fit; RecursionError for nesting without end."""
-
 
 def decode(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
-    """Decode an object, noting what does not fit under its wire path; None when it is no object at all (noted).
+    """Decode an object, noting each invalid part under its wire path; None (noted) when it is not an object.
 
-    Objects that are JSON text of an object are read through; a list keeps its good elements.
+    JSON text of an object is unwrapped; a list keeps its valid elements.
     """
-    read = _part(raw, shape, field=field, note=note)
+    read = _decode_part(raw, shape, field=field, note=note)
     return read if isinstance(read, shape) else None
 
 
@@ -34,11 +29,11 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _part(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> object:
-    """Read one value of the given shape; None when it cannot be read, which is noted."""
+def _decode_part(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> object:
+    """Decode one value of the given shape; None (noted) when it is invalid."""
     try:
         return cast("object", _decoder(shape).decode(raw))
-    except BAD:
+    except UNDECODABLE:
         pass
     plain = _plain(shape)
     if get_origin(plain) is list:
@@ -57,12 +52,14 @@ def _plain(shape: Any) -> Any:
 
 
 def _struct(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
-    parts = _opened(raw, dict[str, msgspec.Raw])
+    parts = _container(raw, dict[str, msgspec.Raw])
     if not isinstance(parts, dict):
         note(field, "not an object")
         return None
     values = {
-        known.name: _part(parts[known.encode_name], known.type, field=f"{field}.{known.encode_name}", note=note)
+        known.name: _decode_part(
+            parts[known.encode_name], known.type, field=f"{field}.{known.encode_name}", note=note
+        )
         for known in msgspec.structs.fields(shape)
         if known.encode_name in parts
     }
@@ -70,25 +67,19 @@ def _struct(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: N
 
 
 def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> list[object] | None:
-    elements = _opened(raw, list[msgspec.Raw])
+    elements = _container(raw, list[msgspec.Raw])
     if not isinstance(elements, list):
         note(field, "not a list")
         return None
-    read = [_part(element, shape, field=field, note=note) for element in elements]
+    read = [_decode_part(element, shape, field=field, note=note) for element in elements]
     if shape is Any:
-        return read  # scalars keep their places: in a series a place is a minute
+        return read  # scalars keep their positions: in a series a position is a minute
     return [element for element in read if element is not None]
 
 
-def _opened(raw: bytes | msgspec.Raw, shape: Any) -> object:
-    """Split a container into its raw parts, through JSON text if need be; None when it is something else."""
-    for _ in range(_TEXT_DEPTH + 1):
-        try:
-            return cast("object", _decoder(shape).decode(raw))
-        except BAD:
-            pass
-        try:
-            raw = _decoder(str).decode(raw).encode()
-        except BAD:
-            return None
-    return None
+def _container(raw: bytes | msgspec.Raw, shape: Any) -> object:
+    """Split a container, which may be wrapped as JSON text, into its raw parts; None when it is something else."""
+    try:
+        return cast("object", _decoder(shape).decode(unwrap(raw)))
+    except UNDECODABLE:
+        return None

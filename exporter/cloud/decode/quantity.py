@@ -1,4 +1,4 @@
-"""Quantities as Kubernetes writes them: "1073m", "64Gi", "2e3" (API reference §7, trap 36)."""
+"""Kubernetes quantities: "1073m", "64Gi", "2e3" (API reference §7, trap 36)."""
 
 import math
 import re
@@ -18,14 +18,14 @@ _QUANTITY = re.compile(
     r"(?P<number>\+?(?:\d+(?:\.\d*)?|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
     re.ASCII,
 )
-_LONGEST = 64
-"""More digits than this are no quantity of anything."""
+_MAX_LENGTH = 64
+"""Longer texts are not quantities."""
 
 
 def kubernetes_quantity(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Read a quantity in its base unit (cores, bytes, cards); None for null, "" and nonsense, which is noted.
+    """Read a quantity in its base unit (cores, bytes, cards); None for null, "" and invalid values (noted).
 
-    A number may come as itself. Nothing that is counted here can be negative, and "E" is exa where no digits follow.
+    Numbers are accepted too. Negative quantities are invalid. "E" without digits after it is exa.
     """
     if value is None or value == "":
         return None
@@ -44,7 +44,7 @@ def _read(value: object) -> float | None:
             return float(value) if value >= 0 else None
         except OverflowError:
             return None
-    found = _QUANTITY.fullmatch(value.strip()) if len(value) <= _LONGEST else None
+    found = _QUANTITY.fullmatch(value.strip()) if len(value) <= _MAX_LENGTH else None
     if found is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Opening the metric lists, which v1 sends as an object, as text that holds one, or wrapped further (trap 17)."""
+"""Reading JSON that is wrapped as JSON text, which both generations do (API reference §2, trap 17)."""
 
 from typing import TypeVar
 
@@ -6,36 +6,41 @@ import msgspec
 
 from exporter.cloud.http.endpoint import NoteUnknown
 
-Content = TypeVar("Content", bound=msgspec.Struct)
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 
-_WRAPPINGS = 3  # text in text, and a list around it: the documents disagree about which it is
+UNDECODABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec's errors and undecodable UTF-8 are ValueErrors, endless nesting a RecursionError."""
+
+_LAYERS = 2  # text in text: the documents disagree about how often
 
 
-def opened(raw: msgspec.Raw, kind: type[Content], *, field: str, note: NoteUnknown) -> Content | None:
-    """Decode an object that may be wrapped as JSON text, up to twice, or stand alone in a list.
+def unwrap(data: bytes | str | msgspec.Raw, *, layers: int = _LAYERS) -> bytes:
+    """Remove up to so many layers of JSON text around a JSON value; empty for empty text.
 
-    None for null, empty text and an empty list, which all mean "nothing"; for nonsense too, which is noted.
+    Raises one of `UNDECODABLE` when a layer is cut off or no valid text.
     """
-    data: bytes | str = bytes(raw)
+    data = data.encode() if isinstance(data, str) else bytes(data)
+    for _ in range(layers):
+        if not data.lstrip().startswith(b'"'):
+            break
+        data = msgspec.json.decode(data, type=str).encode()
+    return data.strip()
+
+
+def wrapped_object(raw: msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
+    """Decode an object that may be wrapped as JSON text, or be the first item of a list (v1's metric lists).
+
+    None for null, empty text and an empty list, which all mean "nothing"; also for anything else, which is noted.
+    """
     try:
-        for _ in range(_WRAPPINGS + 1):
-            start = data[:1] if isinstance(data, str) else data[:1].decode(errors="replace")
-            match start:
-                case "{":
-                    return msgspec.json.decode(data, type=kind)
-                case '"':
-                    data = msgspec.json.decode(data, type=str).strip()
-                case "[":
-                    items = msgspec.json.decode(data, type=list[msgspec.Raw])
-                    data = bytes(items[0]) if items else b""
-                case "":
-                    return None
-                case _:
-                    if msgspec.json.decode(data) is not None:
-                        note(field, "not an object")
-                    return None
-    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, and so is undecodable UTF-8
+        data = unwrap(raw)
+        if data.startswith(b"["):
+            items = msgspec.json.decode(data, type=list[msgspec.Raw])
+            data = unwrap(items[0]) if items else b""
+        if data.startswith(b"{"):
+            return msgspec.json.decode(data, type=shape)
+        if data and msgspec.json.decode(data) is not None:
+            note(field, "not an object")
+    except UNDECODABLE:
         note(field, "undecodable")
-        return None
-    note(field, "wrapped too deeply")
     return None

@@ -1,7 +1,7 @@
-"""Reading single values the way the cloud writes them: numbers as text, text as JSON, zeros that mean "not yet".
+"""Single values as the cloud writes them: numbers as text, objects as JSON text, zeros that mean "not yet".
 
-All are total: what cannot be read is None, and is noted as unknown when it was there and made no sense
-(API reference §2, "general decoding rules").
+No function raises: an absent value is None, an invalid value is None and noted as unknown (API reference §2, "general
+decoding rules").
 """
 
 import math
@@ -9,22 +9,23 @@ from collections.abc import Mapping
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
 
-_LATEST_S = 4_102_444_800  # the year 2100: beyond it a "time" is something else
-_LONGEST_S = 50 * 365 * 86_400  # fifty years: what "now - 0" gives where a start of 0 was subtracted (trap 14)
-_LARGEST_COUNT = 2**53  # beyond it a float cannot tell one whole number from the next
+_MAX_TIME_S = 4_102_444_800  # the year 2100: a later time is not a time
+_MAX_DURATION_S = 50 * 365 * 86_400  # fifty years: now minus a start of 0 is longer (trap 14)
+_MAX_COUNT = 2**53  # larger integers are not exact as floats
 
 
 def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Read a finite number from an int, a float or their text; None for null, "" and nonsense (noted)."""
+    """Read a finite number from an int, a float or their text; None for null, "" and invalid values (noted)."""
     if value is None or value == "":
         return None
     try:
-        if type(value) is int or type(value) is float:  # nearly always; a boolean is neither
+        if type(value) is int or type(value) is float:  # the usual case; a boolean is neither
             read = float(value)
         elif isinstance(value, str):
-            read = math.nan if "_" in value else float(value)  # "1_000" is a number to Python only
+            read = math.nan if "_" in value else float(value)  # only Python reads "1_000" as a number
         else:
             read = math.nan
     except (ValueError, OverflowError):
@@ -36,7 +37,7 @@ def number(value: object, *, field: str, note: NoteUnknown) -> float | None:
 
 
 def quantity(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Read a number that cannot be negative; a negative one is noted and None."""
+    """Read a number from 0; a negative one is None and noted."""
     read = number(value, field=field, note=note)
     if read is not None and read < 0:
         note(field, value)
@@ -45,18 +46,18 @@ def quantity(value: object, *, field: str, note: NoteUnknown) -> float | None:
 
 
 def count(value: object, *, field: str, note: NoteUnknown) -> int | None:
-    """Read a whole number that cannot be negative; fractions are cut off (API reference §5.2)."""
+    """Read a whole number from 0; fractions are dropped (API reference §5.2)."""
     read = quantity(value, field=field, note=note)
     if read is None:
         return None
-    if read > _LARGEST_COUNT:
+    if read > _MAX_COUNT:
         note(field, value)
         return None
     return int(read)
 
 
 def moment(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Milliseconds since the epoch to seconds; 0 and null mean "not yet" (trap 14)."""
+    """Read milliseconds since the epoch as seconds; 0 and null mean "not yet" (trap 14)."""
     return _moment(value, per_s=1000, field=field, note=note)
 
 
@@ -69,25 +70,25 @@ def _moment(value: object, *, per_s: int, field: str, note: NoteUnknown) -> floa
     read = quantity(value, field=field, note=note)
     if not read:
         return None
-    if read / per_s > _LATEST_S:
+    if read / per_s > _MAX_TIME_S:
         note(field, value)
         return None
     return read / per_s
 
 
 def duration(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Milliseconds to seconds; what no job can have lasted is noted and None."""
+    """Read milliseconds as seconds; a duration that is too long for any job is None and noted."""
     read = quantity(value, field=field, note=note)
     if read is None:
         return None
-    if read / 1000 > _LONGEST_S:
+    if read / 1000 > _MAX_DURATION_S:
         note(field, value)
         return None
     return read / 1000
 
 
 def text(value: object) -> str:
-    """Text, or a number as text (v1 ids come as both); anything else is empty."""
+    """Read text, or a whole number as text (ids of v1 are either); empty for other values."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -96,19 +97,16 @@ def text(value: object) -> str:
 
 
 def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str, object] | None:
-    """Read an object that may come as itself, as JSON text, or as JSON text of JSON text (trap 17).
+    """Read an object, JSON text of an object, or JSON text of that text (trap 17).
 
-    None for null, empty text and an empty object, which all mean "nothing"; for nonsense too, which is noted.
+    None for null, empty text and an empty object, which all mean "nothing", and for invalid values (noted).
     """
     read = value
-    for _ in range(2):
-        if not isinstance(read, str):
-            break
-        if not read.strip():
-            return None
+    if isinstance(value, str):
         try:
-            read = msgspec.json.decode(read)
-        except (msgspec.DecodeError, RecursionError):
+            inner = unwrap(value, layers=1)  # the text around it is decoded already
+            read = msgspec.json.decode(inner) if inner else None
+        except UNDECODABLE:
             note(field, "undecodable text")
             return None
     if read is None:

@@ -1,1 +1,1 @@
-"""Sending one API call: signing aside, everything between an endpoint and its decoded response."""
+"""One API call: everything between an endpoint and its decoded response, except the credential."""

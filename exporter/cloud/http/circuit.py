@@ -1,6 +1,7 @@
-"""When to stop asking: closed while the cloud answers, open after failures in a row, then a trial at a time. Pure."""
+"""Circuit breaker: closed while calls succeed, open after consecutive failures, then one trial at a time. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -8,93 +9,104 @@ from dataclasses import dataclass
 class CircuitPolicy:
     """When a circuit opens, and for how long."""
 
-    failures: int = 5
-    """In a row."""
-    lasting_s: float = 15.0
-    """For how long a row of failures that may be about single things must have lasted (see `Circuit.failed`)."""
+    failure_threshold: int = 5
+    """Consecutive failures that open it."""
+    min_duration_s: float = 15.0
+    """How long consecutive failures that may concern single objects must have lasted (see `CircuitCall`)."""
     pause_s: float = 30.0
-    """Before the first trial; doubled after each trial that fails."""
-    longest_pause_s: float = 300.0
-    together_once: bool = False
-    """Requests that were under way at the same time fail as one."""
+    """Time before the first trial; doubled after each failed trial."""
+    max_pause_s: float = 300.0
+    merge_concurrent: bool = False
+    """Failures of calls that were running at the same time count as one."""
 
 
-LOCKOUT = CircuitPolicy(failures=2, pause_s=330.0, longest_pause_s=330.0, together_once=True)
-"""For refused credentials: five in a row lock a key for five minutes (trap 34), so two, and half a minute more."""
+LOCKOUT = CircuitPolicy(failure_threshold=2, pause_s=330.0, max_pause_s=330.0, merge_concurrent=True)
+"""For refused credentials. Five in a row lock a key for 300 s (trap 34), so two open it for 330 s."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """Leave to make one call; to be handed back by exactly one of `answered`, `failed` and `abandoned`."""
+@dataclass(slots=True, kw_only=True)
+class CircuitCall:
+    """One call that the circuit let through. The caller sets the result; the circuit reads it when the call ends."""
 
     number: int
     is_trial: bool
+    failures: int | None = None
+    """How many failures it counts as: 0 is a success; None says nothing (cancelled, or never sent)."""
+    is_single: bool = False
+    """The failure may concern only the object asked for: a short burst of these does not open the circuit."""
 
 
 class Circuit:
-    """Counts failures in a row. `now` is a clock that never goes back, in seconds."""
+    """Counts consecutive failures. `now` is a monotonic clock in seconds; `on_change` is called at each change."""
 
-    def __init__(self, policy: CircuitPolicy, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: CircuitPolicy, *, now: Callable[[], float], on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self._policy = policy
         self._now = now
-        self._issued = 0
-        self._counted_to = 0  # tickets up to this number were out when a failure was counted
-        self._row = 0
-        self._row_since = 0.0
+        self._on_change = on_change
+        self._calls = 0
+        self._counted_to = 0  # calls up to this number had started when the last failure was counted
+        self._failures = 0
+        self._failing_since = 0.0
         self._open_until: float | None = None
         self._openings = 0
-        self._trial_is_out = False
+        self._trial_is_running = False
 
     @property
     def is_open(self) -> bool:
         """Whether calls are held back; true until a trial succeeds."""
         return self._open_until is not None
 
-    def held_s(self) -> float | None:
-        """Seconds until the next trial may start; 0 while one is under way; None: a call may go out now."""
+    def wait_s(self) -> float | None:
+        """Seconds until the next trial may start; 0 while one is running. None: a call may be sent now."""
         if self._open_until is None:
             return None
         left_s = self._open_until - self._now()
         if left_s > 0:
             return left_s
-        return 0.0 if self._trial_is_out else None
+        return 0.0 if self._trial_is_running else None
 
-    def admit(self) -> Ticket:
-        """Let one call go out. Raises RuntimeError when calls are held: ask `held_s` first."""
-        if self.held_s() is not None:
-            raise RuntimeError("the circuit holds calls back")
-        self._issued += 1
-        self._trial_is_out = self.is_open
-        return Ticket(number=self._issued, is_trial=self.is_open)
+    @contextmanager
+    def call(self) -> Iterator[CircuitCall]:
+        """Let one call through, and count its result at the end.
 
-    def answered(self, ticket: Ticket) -> None:
-        """The call went well, as far as this circuit is concerned: a trial closes it."""
-        if self.is_open and not ticket.is_trial:
-            return  # an old call that came back late proves nothing new
-        self._row = 0
-        self._openings = 0
-        self._open_until = None
-        self._trial_is_out = False
+        Raises RuntimeError while calls are held back: check `wait_s` first.
+        """
+        if self.wait_s() is not None:
+            raise RuntimeError("the circuit is open")
+        self._calls += 1
+        call = CircuitCall(number=self._calls, is_trial=self.is_open)
+        self._trial_is_running = call.is_trial
+        try:
+            yield call
+        finally:
+            was_open = self.is_open
+            if call.is_trial:
+                self._trial_is_running = False
+            if call.failures:
+                self._count(call, call.failures)
+            elif call.failures == 0 and (call.is_trial or not was_open):  # a late success of an old call is no news
+                self._failures = 0
+                self._openings = 0
+                self._open_until = None
+            if self.is_open != was_open:
+                self._on_change()
 
-    def failed(self, ticket: Ticket, *, times: int = 1, single: bool = False) -> None:
-        """The call failed. `single`: perhaps only for what it asked about, so a quick row of these does not count."""
-        if ticket.is_trial:
-            self._trial_is_out = False
+    def _count(self, call: CircuitCall, failures: int) -> None:
+        policy = self._policy
+        if call.is_trial:
             self._open()
-        elif not self.is_open and not (self._policy.together_once and ticket.number <= self._counted_to):
-            self._row_since = self._now() if not self._row else self._row_since
-            self._row += times
-            self._counted_to = self._issued
-            lasted_s = self._now() - self._row_since
-            if self._row >= self._policy.failures and not (single and lasted_s < self._policy.lasting_s):
+        elif not self.is_open and not (policy.merge_concurrent and call.number <= self._counted_to):
+            if not self._failures:
+                self._failing_since = self._now()
+            self._failures += failures
+            self._counted_to = self._calls
+            is_burst = call.is_single and self._now() - self._failing_since < policy.min_duration_s
+            if self._failures >= policy.failure_threshold and not is_burst:
                 self._open()
 
-    def abandoned(self, ticket: Ticket) -> None:
-        """The call says nothing about the cloud: cut off by us, or never sent."""
-        if ticket.is_trial:
-            self._trial_is_out = False
-
     def _open(self) -> None:
-        pause_s = min(self._policy.pause_s * 2**self._openings, self._policy.longest_pause_s)
+        pause_s = min(self._policy.pause_s * 2**self._openings, self._policy.max_pause_s)
         self._openings = min(self._openings + 1, 32)
         self._open_until = self._now() + pause_s

@@ -1,4 +1,4 @@
-"""A call of the cloud's API as a value, and the protocol of whoever can make it."""
+"""One call of the cloud's API as a value, and the protocol of a client that can make it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixture:
-    """A recorded answer in tests/fixtures/<generation>/, and the fact or quirk it pins."""
+    """A recorded response in tests/fixtures/<generation>/, and the fact or quirk that it pins."""
 
     file: str
     why: str
@@ -17,28 +17,28 @@ class Fixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Answer]):
-    """One call: its shape, why it has that shape, and the fixtures that pin what comes back."""
+    """One call: its request, why the request has this shape, and the fixtures that pin its responses."""
 
     name: str
-    """Operation name: a bounded label value, and the word used in logs and errors."""
+    """Operation name: the value of the label `operation` (bounded), and the name in logs and errors."""
     method: str
     path: str
-    """Template with {project_id} and further names."""
+    """Template with {project_id} and other names."""
     answer: type[Answer]
-    """msgspec type the body decodes to."""
+    """msgspec type of the response body."""
     notes: str
-    """Why the call has this shape, with the section of the API reference."""
+    """Why the request has this shape, with the section of the API reference."""
     fixtures: tuple[Fixture, ...] = ()
     no_fixture_reason: str = ""
-    """Required where there is no fixture: a gap must be claimed."""
+    """Required where there is no fixture."""
     in_band_failure: bool = False
-    """v1: `is_success: false` may come with any HTTP status, 200 included."""
+    """v1: `is_success: false` may come with any HTTP status, including 200."""
     may_be_empty: bool = False
-    """204 or an empty body is an answer ("not ready yet"); elsewhere an empty body is unintelligible."""
+    """204 or an empty body means "not ready yet"; for other endpoints an empty body is an InvalidResponse."""
 
 
 class Caller(Protocol):
-    """Whoever can make a call for one target: the transport, or a fake in a test."""
+    """Makes the calls of one target: `ApiClient`, or a fake in a test."""
 
     async def call(
         self,
@@ -48,7 +48,7 @@ class Caller(Protocol):
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Answer | None:
-        """Send one request and decode its answer; {project_id} is filled in by the caller.
+        """Send one request and decode the response; the implementation fills in {project_id}.
 
         None only where the endpoint may be empty. Raises CloudError.
         """
@@ -56,8 +56,8 @@ class Caller(Protocol):
 
 
 class NoteUnknown(Protocol):
-    """Told each time the cloud used a value we do not know, or one that cannot be; counted, and logged once."""
+    """Called for each value that is unknown or impossible; such values are counted, and logged once."""
 
     def __call__(self, field: str, value: object) -> None:
-        """`field` is bounded (a wire path such as "v2.status.phase"); `value` is what came."""
+        """`field` is bounded (a wire path such as "v2.status.phase"); `value` is the value received."""
         ...

@@ -1,30 +1,31 @@
-"""What can go wrong between us and the cloud.
+"""The errors of an API call.
 
 SourceError (domain)
 └── CloudError          `outcome` is the metric label, so labels stay bounded
-    ├── Unreachable     no answer: name, connect, TLS, reset, deadline         retried
-    ├── Throttled       told to slow down; may carry retry_after_s             retried, not sooner
-    ├── Broken          5xx, 408, or the in-band codes that mean the same      retried
-    ├── Denied          401/403 after one fresh credential                     not retried; pauses the target
+    ├── Unreachable     no response: name, connection, TLS, reset, timeout     retried
+    ├── Throttled       429 or equal; may carry retry_after_s                  retried, not sooner than that
+    ├── ServerError     5xx, 408, or in-band codes with the same meaning       retried
+    ├── Denied          401 or 403, after one renewal of the credential        not retried; may open the lockout
     ├── Refused         any other 4xx, or is_success=false                     not retried: a bug or a setting
-    │   ├── Gone        the job does not exist (ModelArts.2775)                not retried: an answer, not a fault
-    │   └── Unsupported 404, 410 or APIG.0101: no such API here                not retried: the generation is off
-    ├── Unintelligible  2xx that does not decode; names the JSON path          not retried
-    └── Paused          not sent: the circuit is open                          not retried
+    │   ├── Gone        the job does not exist (ModelArts.2775)                not retried: a result, not a failure
+    │   └── Unsupported 404, 410 or APIG.0101: no such API here                not retried: the API is not used
+    ├── InvalidResponse 2xx that does not decode; names the JSON path          not retried
+    └── CircuitOpen     not sent: a circuit is open                            not retried
 
-Texts name the operation and the cloud's error code. They hold at most 200 characters of the cloud's own message, with
-control characters escaped; never a header, a request body or a credential.
+The text of an error names the operation and the cloud's error code. It holds at most 200 characters of the cloud's
+message, with control characters escaped. It never holds a header, a request body or a credential.
 """
 
 from http import HTTPStatus
 
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import SourceError
 
 
 class CloudError(SourceError):
-    """A call failed. `operation` is the endpoint's name, `code` the cloud's error code if it gave one."""
+    """A call failed. `operation` is the endpoint's name, `code` the cloud's error code, empty if there is none."""
 
-    outcome = "failed"
+    outcome: Outcome
     retryable = False
 
     def __init__(self, operation: str, detail: str, *, status: int | None = None, code: str = "") -> None:
@@ -36,16 +37,16 @@ class CloudError(SourceError):
 
 
 class Unreachable(CloudError):
-    """No whole answer came: name, connection, TLS, reset, or the deadline passed (headers or body)."""
+    """No complete response: name resolution, connection, TLS, reset, or a timeout in headers or body."""
 
-    outcome = "unreachable"
+    outcome = Outcome.UNREACHABLE
     retryable = True
 
 
 class Throttled(CloudError):
-    """The cloud asked us to slow down. `retry_after_s` is clamped; None when it did not say for how long."""
+    """The cloud limits the rate. `retry_after_s` is clamped; None when the response has no Retry-After."""
 
-    outcome = "throttled"
+    outcome = Outcome.THROTTLED
     retryable = True
 
     def __init__(
@@ -62,73 +63,53 @@ class Throttled(CloudError):
 
 
 class ServerError(CloudError):
-    """The cloud failed on its side: 5xx, 408, or an in-band code that means the same."""
+    """The cloud failed: 5xx, 408, or an in-band code with the same meaning."""
 
-    outcome = "server_error"
+    outcome = Outcome.SERVER_ERROR
     retryable = True
 
 
 class Denied(CloudError):
-    """401 or 403, after a fresh credential was tried once where that can help."""
+    """401 or 403, after the credential was renewed once where that can help."""
 
-    outcome = "denied"
+    outcome = Outcome.DENIED
 
     @property
     def is_final(self) -> bool:
-        """Five refused signatures lock a key (trap 34); a 403 may be about one job or one workspace alone."""
+        """Five refused signatures lock a key (trap 34). A 403 may concern only one job or one workspace."""
         return self.status != HTTPStatus.FORBIDDEN
 
 
 class Refused(CloudError):
-    """Any other 4xx, or `is_success: false`: asking again in the same words cannot help."""
+    """Any other 4xx, or `is_success: false`: the same request would fail again."""
 
-    outcome = "refused"
+    outcome = Outcome.REFUSED
 
 
 class Gone(Refused):
-    """The job asked for does not exist (any more). v2 says this as HTTP 400 with ModelArts.2775."""
+    """The requested job does not exist, or no longer. v2 reports this as HTTP 400 with ModelArts.2775."""
 
-    outcome = "gone"
+    outcome = Outcome.GONE
 
 
 class Unsupported(Refused):
     """The endpoint does not exist here (404, 410, APIG.0101)."""
 
-    outcome = "unsupported"
+    outcome = Outcome.UNSUPPORTED
 
 
 class InvalidResponse(CloudError):
-    """A success that does not decode, or is larger than an answer may be. The text names the JSON path."""
+    """A 2xx response that does not decode or is too large. The text names the JSON path."""
 
-    outcome = "invalid_response"
+    outcome = Outcome.INVALID_RESPONSE
 
 
 class CircuitOpen(CloudError):
-    """Not sent at all: the circuit of this target is open."""
+    """Not sent: the circuit of the operation, or the lockout of the credential, is open."""
 
-    outcome = "circuit_open"
+    outcome = Outcome.CIRCUIT_OPEN
 
     @property
     def is_final(self) -> bool:
-        """The circuit holds back every other call of the kind too."""
+        """The circuit holds back all other calls of the operation too."""
         return True
-
-
-OUTCOMES = (
-    "ok",
-    *(
-        error.outcome
-        for error in (
-            Unreachable,
-            Throttled,
-            ServerError,
-            Denied,
-            Refused,
-            Gone,
-            Unsupported,
-            InvalidResponse,
-            CircuitOpen,
-        )
-    ),
-)
-"""The whole vocabulary of the `outcome` label."""

@@ -1,4 +1,4 @@
-"""How hard a target may be asked: calls a second, calls at once, and who goes first with an unproven credential."""
+"""Limits on the calls of one target: rate, concurrency, and one call at a time while the credential is unproven."""
 
 import asyncio
 from collections import defaultdict
@@ -9,67 +9,67 @@ from aiolimiter import AsyncLimiter
 
 
 class Limits:
-    """Rate and concurrency of one target. The rate runs on the event loop's own time."""
+    """Rate and concurrency of one target. The rate runs on the time of the event loop."""
 
     def __init__(self, *, requests_per_second: float, burst: int, concurrency: int) -> None:
         self._rate = AsyncLimiter(burst, burst / requests_per_second)
         self._all = asyncio.Semaphore(concurrency)
-        of_one_kind = max(1, concurrency - 1)  # so that no operation, however many its calls, keeps others waiting
-        self._kinds: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(of_one_kind))
+        per_operation = max(1, concurrency - 1)  # one operation with many calls must not block all the others
+        self._operations: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_operation))
 
     async def pace(self) -> None:
-        """Wait until one more request may go out."""
+        """Wait until one more request may be sent."""
         await self._rate.acquire()
 
     @asynccontextmanager
     async def slot(self, operation: str) -> AsyncIterator[None]:
-        """Be one of the calls that are under way."""
-        async with self._kinds[operation], self._all:
+        """Wait for one of the slots for concurrent calls, and hold it."""
+        async with self._operations[operation], self._all:
             yield
 
 
 class CredentialProbe:
-    """While nobody knows whether the cloud accepts the credential, one call goes ahead and the others wait for it.
+    """While the credential is unproven, one call is sent and the others wait for its result.
 
-    Else a wrong key would be refused as often as there are calls under way, and locked (trap 34).
+    Otherwise a wrong key would be refused once for each concurrent call, and locked (trap 34).
     """
 
-    def __init__(self, *, now: Callable[[], float], proof_s: float = 10.0, patience_s: float = 2.0) -> None:
-        """`proof_s`: how long one acceptance counts. `patience_s`: the longest wait for a vanguard that hangs."""
+    def __init__(self, *, now: Callable[[], float], valid_s: float = 10.0, max_wait_s: float = 2.0) -> None:
+        """`valid_s`: how long one acceptance counts. `max_wait_s`: longest wait for a probe that hangs."""
         self._now = now
-        self._proof_s = proof_s
-        self._patience_s = patience_s
+        self._valid_s = valid_s
+        self._max_wait_s = max_wait_s
         self._accepted_at: float | None = None
-        self._ahead = asyncio.Lock()
+        self._probing = asyncio.Lock()
 
     @property
     def is_proven(self) -> bool:
-        """Whether the credential was accepted a moment ago, and not refused since."""
-        return self._accepted_at is not None and self._now() - self._accepted_at < self._proof_s
+        """Whether the API accepted the credential within `valid_s`, and has not refused it since."""
+        return self._accepted_at is not None and self._now() - self._accepted_at < self._valid_s
 
     def accepted(self) -> None:
-        """The cloud answered as it does to somebody it knows."""
+        """Record that the API accepted the credential."""
         self._accepted_at = self._now()
 
     def refused(self) -> None:
-        """The cloud did not accept the credential."""
+        """Record that the API refused the credential."""
         self._accepted_at = None
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[bool]:
-        """Wait for whoever went ahead, if somebody did; true: nothing is proven, and it is us who go ahead."""
-        leads = False
+    async def acquire(self) -> AsyncIterator[bool]:
+        """Wait until the credential is proven. Yields True if this call has to prove it."""
+        is_probe = False
         if not self.is_proven:
             try:
-                async with asyncio.timeout(self._patience_s):
-                    leads = await self._ahead.acquire()
+                async with asyncio.timeout(self._max_wait_s):
+                    is_probe = await self._probing.acquire()
             except TimeoutError:
-                pass  # it hangs: waiting longer would make everybody's fault of one call's
-        if leads and self.is_proven:
-            self._ahead.release()
-            leads = False
+                pass  # the probe hangs: longer waiting would delay every call because of one
+        if is_probe and self.is_proven:
+            self._probing.release()
+            is_probe = False
         try:
-            yield leads
+            yield is_probe
         finally:
-            if leads:
-                self._ahead.release()
+            if is_probe:
+                self._probing.release()

@@ -1,35 +1,37 @@
-"""What the cloud side reports about its own work; whoever keeps the self-metrics implements it."""
+"""Events of API calls and credentials, for the exporter's own metrics."""
 
 from typing import Protocol
 
+from exporter.domain.outcome import Outcome
+
 
 class Observer(Protocol):
-    """Told by the transport and the credentials. Must not raise and must not block."""
+    """Called by the transport, the client and the credentials. Must not raise and must not block."""
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
-        """One HTTP exchange is over; `outcome` is one of `errors.OUTCOMES`. Retries are exchanges of their own."""
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
+        """One HTTP request ended; Each retry is a request of its own."""
         ...
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
-        """A call was not sent: the circuit is open, the cloud asked to wait, or a secret cannot be read."""
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
+        """A call was not sent: a circuit is open, the cloud asked for a pause, or a secret cannot be read."""
         ...
 
     def call_retried(self, *, project: str, operation: str) -> None:
-        """A further attempt of the same call is about to be made."""
+        """A further attempt of the same call is about to start."""
         ...
 
     def throttled(self, *, project: str) -> None:
-        """The cloud said 429 or an equivalent code."""
+        """The cloud responded with 429 or an equivalent code."""
         ...
 
     def circuit_changed(self, *, project: str, is_open: bool) -> None:
-        """The circuit of a target opened (calls are held back) or closed again."""
+        """The first circuit of a target opened, or the last one closed."""
         ...
 
     def credentials_changed(self, *, project: str, expires_at: float | None) -> None:
-        """A credential was obtained; None: it does not expire."""
+        """A credential was obtained. `expires_at` is in seconds since the epoch; None: it does not expire."""
         ...
 
     def unknown_value(self, *, project: str, field: str) -> None:
-        """The cloud used a value we do not know, in a field we read."""
+        """A field that is read held a value that is unknown or impossible."""
         ...

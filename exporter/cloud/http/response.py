@@ -1,4 +1,4 @@
-"""What came back, and what it means: HTTP status first, the cloud's code second (API reference §8.2). Pure."""
+"""From response to value or error: HTTP status first, the cloud's code second (API reference §8.2). Pure."""
 
 import math
 import re
@@ -25,17 +25,17 @@ from exporter.cloud.http.errors import (
     Unsupported,
 )
 
-_LONGEST_MESSAGE = 200
-_LONGEST_WAIT_S = 60.0
-_CLOCK_SKEW_S = 600.0  # the gateway refuses signatures 15 minutes off; tell earlier
-_OPAQUE = re.compile(r"[A-Za-z0-9+=_-]{40,}")  # longer than any id: a token, or a piece of one
+_MAX_MESSAGE = 200
+_MAX_RETRY_AFTER_S = 60.0
+_MAX_CLOCK_SKEW_S = 600.0  # the gateway refuses signatures whose date is 15 minutes off; this warns earlier
+_TOKEN_LIKE = re.compile(r"[A-Za-z0-9+=_-]{40,}")  # longer than any id: a token or part of one
 _SECONDS = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 _CODE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 _NO_DATA = frozenset({"ModelArts.2776", "ModelArts.2777"})
 _GONE = frozenset({"ModelArts.2775", "ModelArts.50015001"})
 _THROTTLED = frozenset({"ModelArts.2799", "ModelArts.6101", "APIG.0308"})
-_BROKEN = frozenset(
+_SERVER_ERROR = frozenset(
     {f"ModelArts.{code}" for code in ("4302", "4503", "4700", "5039", "6100", "50005000")}
     | {f"APIG.{code}" for code in ("0202", "0203", "0601", "0605")}
 )
@@ -51,7 +51,7 @@ _FORBIDDEN = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A whole answer: headers looked up without regard to case, and the body as it came, decompressed."""
+    """A complete response: headers with case-insensitive lookup, and the decompressed body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -59,7 +59,7 @@ class Response:
 
 
 class _InBand(msgspec.Struct):
-    """How v1 says that a call failed, at whatever HTTP status (trap 8)."""
+    """How v1 reports a failed call, at any HTTP status (trap 8)."""
 
     is_success: object = None
     error_code: object = None
@@ -71,78 +71,78 @@ class _InBand(msgspec.Struct):
         return self.is_success is False or str(self.is_success).lower() == "false"
 
 
-def read(
-    reply: Response,
+def read_response(
+    response: Response,
     answer: type[Answer],
     *,
     operation: str,
     now: float,
     in_band_failure: bool = False,
     may_be_empty: bool = False,
-    unsaid: Sequence[str] = (),
+    redact: Sequence[str] = (),
 ) -> Answer | None:
-    """Decode a success; None for "nothing yet" where that is an answer. Raises CloudError.
+    """Decode a success. None means "not ready yet", only where `may_be_empty`. Raises CloudError.
 
-    `now` is in seconds since the epoch; `unsaid` are secrets of the request, blanked out if the cloud repeats them.
+    `now` is in seconds since the epoch. `redact` holds secrets of the request, masked if the cloud repeats them.
     """
-    error = fault(reply, operation=operation, now=now, in_band_failure=in_band_failure, unsaid=unsaid)
+    error = error_for(response, operation=operation, now=now, in_band_failure=in_band_failure, redact=redact)
     if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, ServerError | Denied):
         return None
     if error is not None:
         try:
             raise error
         finally:
-            del error  # or it and this call would hold each other until the garbage collector comes by
-    if reply.status == HTTPStatus.NO_CONTENT or not reply.body.strip():
+            del error  # else error and frame form a reference cycle
+    if response.status == HTTPStatus.NO_CONTENT or not response.body.strip():
         if may_be_empty:
             return None
-        raise InvalidResponse(operation, "an empty body", status=reply.status)
-    kind: Any = answer  # to mypy a generic's type is not hashable
+        raise InvalidResponse(operation, "an empty body", status=response.status)
+    kind: Any = answer  # mypy does not see that the type is hashable
     try:
-        decoded: Answer = _decoder(kind).decode(reply.body)
+        decoded: Answer = _decoder(kind).decode(response.body)
     except msgspec.ValidationError as invalid:
-        raise InvalidResponse(operation, sanitize(str(invalid), unsaid=unsaid), status=reply.status) from None
+        raise InvalidResponse(operation, sanitize(str(invalid), redact=redact), status=response.status) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as invalid:
-        detail = f"{_kind(reply)}not JSON: {sanitize(str(invalid), unsaid=unsaid)}"
-        raise InvalidResponse(operation, detail, status=reply.status) from None
+        detail = f"{_content_type(response)}not JSON: {sanitize(str(invalid), redact=redact)}"
+        raise InvalidResponse(operation, detail, status=response.status) from None
     return decoded
 
 
-def fault(
-    reply: Response, *, operation: str, now: float, in_band_failure: bool = False, unsaid: Sequence[str] = ()
+def error_for(
+    response: Response, *, operation: str, now: float, in_band_failure: bool = False, redact: Sequence[str] = ()
 ) -> CloudError | None:
-    """Say what went wrong according to the answer; None for a success."""
-    succeeded = HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
-    failed_in_band = in_band_failure and _failed_in_band(reply.body)
+    """Return the error that a response means; None for a success."""
+    succeeded = HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
+    failed_in_band = in_band_failure and _failed_in_band(response.body)
     if succeeded and not failed_in_band:
         return None
-    code, message = _told(reply.body)
-    kind = _meaning(reply.status, code, in_band=in_band_failure, served=failed_in_band)
-    detail = sanitize(message, unsaid=unsaid) or f"{_kind(reply)}no message"
-    if kind is Throttled:
-        wait_s = retry_after_s(reply.headers, now=now)
-        return Throttled(operation, detail, status=reply.status, code=code, retry_after_s=wait_s)
-    if kind is Denied:
-        detail += _skew(reply.headers, now=now)
-    if reply.status // 100 == 3:  # noqa: PLR2004 - the class of redirections
-        detail = "the answer points elsewhere, and redirects are not followed"
-    return kind(operation, detail, status=reply.status, code=code)
+    code, message = _code_and_message(response.body)
+    error = _error_class(response.status, code, in_band=in_band_failure, served=failed_in_band)
+    detail = sanitize(message, redact=redact) or f"{_content_type(response)}no message"
+    if error is Throttled:
+        wait_s = retry_after_s(response.headers, now=now)
+        return Throttled(operation, detail, status=response.status, code=code, retry_after_s=wait_s)
+    if error is Denied:
+        detail += _clock_skew(response.headers, now=now)
+    if response.status // 100 == 3:  # noqa: PLR2004 - the class of redirections
+        detail = "a redirect; redirects are not followed"
+    return error(operation, detail, status=response.status, code=code)
 
 
 def refused_credential(error: CloudError) -> bool:
-    """Whether the cloud did not accept who asks (rather than what they ask for): another credential may help."""
+    """Whether the cloud refused the credential, and not the request: another credential may help."""
     if not isinstance(error, Denied) or error.status is None:
         return False
-    code = _plain(error.code)
+    code = _normalized(error.code)
     if error.status == HTTPStatus.FORBIDDEN:
         return code == "APIG.0307"
     return error.status == HTTPStatus.UNAUTHORIZED or code in _UNAUTHENTICATED
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait, from 0 to 60, by Retry-After as a number or a date; None when absent or nonsense.
+    """Seconds to wait, from 0 to 60, from a Retry-After with a number or a date; None when absent or invalid.
 
-    A date counts from the answer's own Date, so that a difference between the clocks does not matter.
+    A date is compared with the Date header of the same response, so that a wrong local clock does not matter.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
@@ -152,27 +152,27 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
         if until is None:
             return None
         wait_s = until - (_http_date(headers.get("Date", "")) or now)
-    return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+    return min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
 
 
-def sanitize(message: str, *, unsaid: Sequence[str] = ()) -> str:
-    """Make the cloud's words fit for a log: one line, 200 characters, no secret of ours and nothing like a token."""
-    for secret in unsaid:
+def sanitize(message: str, *, redact: Sequence[str] = ()) -> str:
+    """Make a message of the cloud safe for logs: one line, 200 characters, no secret, nothing token-like."""
+    for secret in redact:
         if secret:
             message = message.replace(secret, "****")
-    message = _OPAQUE.sub("****", message[: 4 * _LONGEST_MESSAGE])
+    message = _TOKEN_LIKE.sub("****", message[: 4 * _MAX_MESSAGE])
     shown = "".join(
-        character if character == " " or unicodedata.category(character)[0] not in "CZ" else _escaped(character)
+        character if character == " " or unicodedata.category(character)[0] not in "CZ" else _escape(character)
         for character in message.strip()
     )
-    return shown if len(shown) <= _LONGEST_MESSAGE else shown[: _LONGEST_MESSAGE - 1] + "…"
+    return shown if len(shown) <= _MAX_MESSAGE else shown[: _MAX_MESSAGE - 1] + "…"
 
 
-def _meaning(  # noqa: PLR0911 - a table of meanings
+def _error_class(  # noqa: PLR0911 - a table
     status: int, code: str, *, in_band: bool, served: bool
 ) -> type[CloudError]:
-    """`in_band`: codes count at any status. `served`: the service itself said no, so the endpoint exists."""
-    code = _plain(code)
+    """`in_band`: codes count at any status. `served`: the service itself refused, so the endpoint exists."""
+    code = _normalized(code)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Denied
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
@@ -184,7 +184,7 @@ def _meaning(  # noqa: PLR0911 - a table of meanings
     missing = status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE) and not served and code != "ModelArts.2786"
     if missing or code == "APIG.0101":
         return Unsupported
-    if in_band and code in _BROKEN:
+    if in_band and code in _SERVER_ERROR:
         return ServerError
     if code == "APIG.0307" or (in_band and code in _UNAUTHENTICATED | _FORBIDDEN):
         return Denied
@@ -193,21 +193,21 @@ def _meaning(  # noqa: PLR0911 - a table of meanings
 
 def _failed_in_band(body: bytes) -> bool:
     try:
-        told: _InBand = _decoder(_InBand).decode(body)
+        result: _InBand = _decoder(_InBand).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False  # whoever decodes it next says what is wrong with it
-    return told.failed
+        return False  # decoding the response reports what is wrong with it
+    return result.failed
 
 
-def _told(body: bytes) -> tuple[str, str]:
-    """Code and message, in the order the vendor's SDK looks for them (API reference §8.1)."""
+def _code_and_message(body: bytes) -> tuple[str, str]:
+    """Find code and message, in the order of the vendor's SDK (API reference §8.1)."""
     try:
-        told = msgspec.json.decode(body)
+        document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "", ""
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         return "", ""
-    for inner in (told, *(value for value in told.values() if isinstance(value, dict))):
+    for inner in (document, *(value for value in document.values() if isinstance(value, dict))):
         code = next((inner[name] for name in ("error_code", "errorCode", "code") if inner.get(name)), "")
         names = ("error_msg", "error_message", "errorMsg", "message")
         message = next((inner[name] for name in names if inner.get(name)), "")
@@ -217,23 +217,23 @@ def _told(body: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def _plain(code: str) -> str:
-    """Newer gateways of Huawei Cloud say APIGW where OTC says APIG."""
+def _normalized(code: str) -> str:
+    """Newer gateways of Huawei Cloud write APIGW where OTC writes APIG."""
     return "APIG." + code.removeprefix("APIGW.") if code.startswith("APIGW.") else code
 
 
-def _kind(reply: Response) -> str:
-    content_type = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def _content_type(response: Response) -> str:
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type in ("", "application/json"):
         return ""
     return f"{sanitize(content_type)}, "
 
 
-def _skew(headers: Mapping[str, str], *, now: float) -> str:
-    theirs = _http_date(headers.get("Date", ""))
-    if theirs is None or abs(theirs - now) < _CLOCK_SKEW_S:
+def _clock_skew(headers: Mapping[str, str], *, now: float) -> str:
+    cloud_s = _http_date(headers.get("Date", ""))
+    if cloud_s is None or abs(cloud_s - now) < _MAX_CLOCK_SKEW_S:
         return ""
-    return f" (our clock is {now - theirs:+.0f} s off the cloud's)"
+    return f" (the local clock is {now - cloud_s:+.0f} s off the cloud's)"
 
 
 def _http_date(value: str) -> float | None:
@@ -245,8 +245,8 @@ def _http_date(value: str) -> float | None:
     return at if math.isfinite(at) else None
 
 
-def expiry(text: str) -> float | None:
-    """Seconds since the epoch from the cloud's "2019-02-13T06:52:13.855000Z" (UTC unless it says otherwise)."""
+def parse_time(text: str) -> float | None:
+    """Read "2019-02-13T06:52:13.855000Z" (UTC if it has no offset) as seconds since the epoch; None if invalid."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -254,7 +254,7 @@ def expiry(text: str) -> float | None:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 

@@ -1,11 +1,10 @@
-"""Asking again: stamina with full jitter, within a budget of attempts and of time."""
+"""Retries with exponential backoff and full jitter, within a budget of attempts and of time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeVar
-
-import stamina
-from stamina.instrumentation import set_on_retry_hooks
 
 from exporter.cloud.http.errors import CloudError, Throttled
 
@@ -14,25 +13,25 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how long one call is tried."""
+    """How often and for how long one call is attempted."""
 
     attempts: int = 3
     base_s: float = 0.5
-    """Upper bound of the pause after the first failure; doubled for each further one."""
+    """Longest pause after the first failure; doubled after each further one."""
     cap_s: float = 8.0
-    """Upper bound of every pause, save the one that the cloud asks for."""
-    total_s: float = 25.0
-    """No attempt starts later than this after the call began: less than a poll's deadline, so that the poll learns
-    what went wrong."""
+    """Longest pause of all, except one that the cloud asks for."""
+    total_s: float
+    """No attempt starts later than this after the call began. It is less than a poll's deadline, so that the poll
+    sees the error of the call and not its own timeout."""
 
 
 def pause_s(
     error: CloudError, *, attempt: int, spent_s: float, policy: RetryPolicy, jitter: Callable[[], float]
 ) -> float | None:
-    """Seconds to wait after failed attempt number `attempt` (from 1); None: do not ask again.
+    """Seconds to wait after failed attempt number `attempt` (from 1). None: do not retry.
 
-    `jitter` gives a number from 0 to 1. A pause the cloud asked for is never cut short: where it does not fit into
-    the budget, the call fails at once.
+    `jitter` returns a number from 0 to 1. A Retry-After is never shortened: where it does not fit into `total_s`, the
+    call fails at once.
     """
     if not error.retryable or attempt >= policy.attempts:
         return None
@@ -42,52 +41,28 @@ def pause_s(
     return wait_s if spent_s + wait_s < policy.total_s else None
 
 
-async def retried(
-    work: Callable[[], Awaitable[Result]],
+async def retry(
+    send: Callable[[], Awaitable[Result]],
     *,
     policy: RetryPolicy,
     now: Callable[[], float],
     jitter: Callable[[], float],
-    is_futile: Callable[[], bool],
-    retrying: Callable[[], None],
+    is_held: Callable[[], bool],
+    on_retry: Callable[[], None],
 ) -> Result:
-    """Do `work` until it succeeds or fails for good; then its own CloudError is raised.
+    """Call `send` until it succeeds or fails for good; the last CloudError is raised as it is.
 
-    `is_futile`: after a failure, whether the next attempt would not be sent. `retrying` is told of each further one.
-
-    The first attempt is made without stamina, which hears only of its failure. Each use of it leaves sixty objects,
-    5 kB, that refer to each other until the garbage collector comes by: a poll of 300 calls left 1.6 MB of that, and
-    the day two such piles met, memory grew by a step that stayed.
+    `is_held` says after a failure whether the next attempt would not be sent. `on_retry` is called before each
+    further attempt.
     """
     started = now()
-    try:
-        return await work()
-    except CloudError as error:
-        if not error.retryable:
-            raise
-        failed = [error]
-    number = 0
-
-    async def attempt() -> Result:
-        nonlocal number
-        number += 1
-        if number == 1:
-            raise failed.pop()  # and keep nothing, for its traceback refers to this call
-        retrying()
-        return await work()
-
-    def pause(error: Exception) -> bool | float:
-        if not isinstance(error, CloudError) or is_futile():
-            return False
-        wait_s = pause_s(error, attempt=number, spent_s=now() - started, policy=policy, jitter=jitter)
-        return False if wait_s is None else wait_s
-
-    return await stamina.AsyncRetryingCaller(attempts=policy.attempts, timeout=None)(pause, attempt)
-
-
-def silence_instrumentation() -> None:
-    """Switch off what stamina does by itself at a retry: count in the global registry, and log arguments.
-
-    To be called once, where the program is put together: the setting is stamina's and process-wide.
-    """
-    set_on_retry_hooks(())
+    for attempt in count(1):
+        try:
+            return await send()
+        except CloudError as error:
+            wait_s = pause_s(error, attempt=attempt, spent_s=now() - started, policy=policy, jitter=jitter)
+            if wait_s is None or is_held():
+                raise
+        await asyncio.sleep(wait_s)
+        on_retry()
+    raise AssertionError("the loop above has no end")

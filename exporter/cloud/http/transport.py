@@ -1,4 +1,4 @@
-"""The one place that speaks HTTP: one request out, one whole answer back, within a deadline and a size."""
+"""The only module that sends HTTP requests: one request, one complete response, limited in time and size."""
 
 import asyncio
 import ssl
@@ -10,44 +10,46 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from exporter.cloud.auth.credentials import revealed
+from exporter.cloud.auth.credentials import reveal
 from exporter.cloud.http.errors import CloudError, InvalidResponse, Throttled, Unreachable
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request
 from exporter.cloud.http.response import Response
+from exporter.domain.outcome import Outcome
 from exporter.domain.source import Clock
+from exporter.settings.secret import Secret
 
 Read = TypeVar("Read")
 
-_LONGEST_REFUSAL_BYTES = 65_536  # of a failure only code and message are wanted
-_NO_OWN_TIMEOUT = aiohttp.ClientTimeout(total=None)  # ours covers the body too, and tells itself from the poll's
+_MAX_ERROR_BODY_BYTES = 65_536  # of a failure only code and message are read
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # asyncio.timeout covers the body too
 
 _log = structlog.get_logger()
 
 
-async def at_once() -> None:
-    """Wait for nothing: the pace of hosts that have no rate limit of ours."""
+async def no_pacing() -> None:
+    """Do not wait: for hosts without a rate limit."""
 
 
-class _CutOff(aiohttp.ClientError):
-    """The connection broke before an answer; the text says how."""
+class _ConnectionLost(aiohttp.ClientError):
+    """The connection was lost before a response; the text says how."""
 
 
-async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Middleware for the session: keep aiohttp from sending again by itself when a connection breaks.
+async def send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Session middleware that keeps aiohttp from sending a request again by itself after a lost connection.
 
-    It would repeat the very same signature, past the rate limit, the circuit and the books.
+    Such a repetition would carry the same signature, and bypass the rate limit, the circuit and the metrics.
     """
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _CutOff(_reason(error)) from None
+        raise _ConnectionLost(_describe(error)) from None
 
 
 class HttpTransport:
-    """Sends requests of one target; reports each to the observer and in one line of debug log."""
+    """Sends the requests of one target; reports each to the observer and in one line of debug log."""
 
     def __init__(
         self,
@@ -57,41 +59,41 @@ class HttpTransport:
         clock: Clock,
         observer: Observer,
         timeout_s: float,
-        max_answer_bytes: int,
-        pace: Callable[[], Awaitable[None]] = at_once,
-        proxy: Callable[[], str] | None = None,
+        max_response_bytes: int,
+        pace: Callable[[], Awaitable[None]] = no_pacing,
+        proxy: Secret | None = None,
     ) -> None:
         self._session = session
         self._project = project
         self._clock = clock
         self._observer = observer
         self._timeout_s = timeout_s
-        self._max_answer_bytes = max_answer_bytes
+        self._max_response_bytes = max_response_bytes
         self._pace = pace
         self._proxy = proxy
 
-    async def ask(
+    async def send(
         self,
         request: Request,
         *,
         headers: Mapping[str, str],
         read: Callable[[Response], Read],
     ) -> Read:
-        """Send the request with these headers, and read its answer by `read`, which may raise CloudError.
+        """Send the request with these headers; return what `read` makes of the response.
 
-        Redirects are answers, never followed. Raises CloudError; nothing of aiohttp leaves.
+        `read` may raise CloudError. Redirects are not followed. Raises CloudError, never an exception of aiohttp.
         """
-        proxy = self._proxy_address(request.operation)
+        proxy = self._proxy_url(request.operation)
         await self._pace()
         started = self._clock.monotonic()
-        outcome, status = Unreachable.outcome, None  # as it stays when the caller's deadline cuts us off
+        outcome, status = Unreachable.outcome, None  # in case the caller's timeout cancels the call
         duration_s = None
         try:
-            reply = await self._send(request, headers, proxy)
+            response = await self._request(request, headers, proxy)
             duration_s = self._clock.monotonic() - started
-            status = reply.status
-            answer = read(reply)
-            outcome = "ok"
+            status = response.status
+            result = read(response)
+            outcome = Outcome.OK
         except CloudError as error:
             outcome, status = error.outcome, error.status
             if isinstance(error, Throttled):
@@ -111,21 +113,21 @@ class HttpTransport:
                 status=status,
                 duration_s=round(duration_s, 3),
             )
-        return answer
+        return result
 
-    def _proxy_address(self, operation: str) -> URL | None:
+    def _proxy_url(self, operation: str) -> URL | None:
         if self._proxy is None:
             return None
-        address: URL | None
+        url: URL | None
         try:
-            address = URL(revealed(self._proxy, what="the proxy's address"))
+            url = URL(reveal(self._proxy, what="the proxy's URL"))
         except ValueError:
-            address = None
-        if address is None or not address.host:  # without a host aiohttp would quietly go past the proxy
-            raise Unreachable(operation, "not sent: the proxy's address is no URL with a host")
-        return address
+            url = None
+        if url is None or not url.host:  # without a host aiohttp would connect directly, without a proxy
+            raise Unreachable(operation, "not sent: the proxy's URL is invalid or has no host")
+        return url
 
-    async def _send(self, request: Request, headers: Mapping[str, str], proxy: URL | None) -> Response:
+    async def _request(self, request: Request, headers: Mapping[str, str], proxy: URL | None) -> Response:
         failure: CloudError
         try:
             async with (
@@ -136,65 +138,65 @@ class HttpTransport:
                     data=request.body or None,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=_NO_OWN_TIMEOUT,
+                    timeout=_NO_TIMEOUT,
                     proxy=proxy,
                 ) as response,
             ):
-                body = await self._body(response, request.operation)
+                body = await self._read_body(response, request.operation)
                 return Response(status=response.status, headers=response.headers, body=body)
         except TimeoutError:
-            failure = Unreachable(request.operation, f"no whole answer within {self._timeout_s:g} s")
+            failure = Unreachable(request.operation, f"no complete response within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            failure = Unreachable(request.operation, _reason(error))
+            failure = Unreachable(request.operation, _describe(error))
         try:
-            raise failure  # out here, so that no chained exception carries the request's headers along
+            raise failure  # outside the handlers: a chained exception would hold the request's headers
         finally:
-            del failure  # or it and this call would hold each other until the garbage collector comes by
+            del failure  # else error and frame form a reference cycle
 
-    async def _body(self, response: aiohttp.ClientResponse, operation: str) -> bytes:
+    async def _read_body(self, response: aiohttp.ClientResponse, operation: str) -> bytes:
         succeeded = HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
-        limit = self._max_answer_bytes if succeeded else min(_LONGEST_REFUSAL_BYTES, self._max_answer_bytes)
+        limit = self._max_response_bytes if succeeded else min(_MAX_ERROR_BODY_BYTES, self._max_response_bytes)
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > limit:
                 response.close()
                 if not succeeded:
-                    return b""  # the status says enough
+                    return b""  # the status is enough
                 raise InvalidResponse(operation, f"larger than {limit} bytes", status=response.status)
         return bytes(body)
 
 
-def _reason(error: aiohttp.ClientError | OSError) -> str:  # noqa: C901, PLR0911 - a table of sentences
-    """Say it in words of our own: the library's hold URLs, and its exceptions the headers."""
+def _describe(error: aiohttp.ClientError | OSError) -> str:  # noqa: C901, PLR0911 - a table
+    """Describe the error in a sentence without secrets: texts of aiohttp hold URLs, its exceptions hold headers."""
     match error:
         case aiohttp.ClientConnectorDNSError():
             return "the host name does not resolve"
         case aiohttp.ClientConnectorCertificateError():
-            return f"TLS: {_verification(error.certificate_error)}"
+            return f"TLS: {_certificate_problem(error.certificate_error)}"
         case aiohttp.ClientSSLError():
             return f"TLS: {error.os_error.reason if isinstance(error.os_error, ssl.SSLError) else 'handshake failed'}"
         case aiohttp.ClientHttpProxyError():
-            return f"the proxy answered HTTP {error.status}"
+            return f"the proxy responded with HTTP {error.status}"
         case aiohttp.ClientProxyConnectionError():
-            return f"no connection to the proxy: {_plain(error.os_error)}"
+            return f"no connection to the proxy: {_os_problem(error.os_error)}"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {_plain(error.os_error)}"
+            return f"no connection: {_os_problem(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
-            return "the connection was closed before an answer"
-        case _CutOff():
+            return "the connection was closed before a response"
+        case _ConnectionLost():
             return str(error)
         case aiohttp.ClientPayloadError():
-            return "the answer broke off"
+            return "the response is incomplete"
         case OSError():
-            return _plain(error)
+            return _os_problem(error)
         case _:
-            return f"not HTTP as we know it ({type(error).__name__})"
+            return f"not valid HTTP ({type(error).__name__})"
 
 
-def _verification(error: Exception) -> str:
+def _certificate_problem(error: Exception) -> str:
     return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else "certificate refused"
 
 
-def _plain(error: OSError) -> str:
+def _os_problem(error: OSError) -> str:
     return error.strerror.lower() if error.strerror and error.errno else type(error).__name__

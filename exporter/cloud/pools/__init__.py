@@ -1,4 +1,4 @@
-"""Dedicated pools and quotas: the calls that tell of them, and the adapter that turns them into the shared model.
+"""Dedicated pools and quotas: endpoints, and the adapter from them to the domain model.
 
-The calls belong to the paths of both generations and to neither training API, so they stand by themselves.
+Their paths belong to both API generations, so they have a folder of their own.
 """

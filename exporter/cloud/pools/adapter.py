@@ -1,4 +1,4 @@
-"""From what the calls about pools say to the pools we mean (API reference §7, §5.2, trap 37). Pure."""
+"""Converts answers about pools to the domain model (API reference §7, §5.2, trap 37). Pure functions."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,12 +19,12 @@ from exporter.cloud.pools.endpoints import STATISTICS
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolAccelerators, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; anything else is not an id
-_MOST_RESOURCES = 8
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # ids become part of a path; any other value is not used as an id
+_MAX_RESOURCES = 8
 """Accelerator names of one pool: a node has one kind of card, a pool a few kinds of nodes."""
-_MOST_FLAVORS = 32
-_MOST_QUOTAS = 32
-_LONGEST_NAME = 128
+_MAX_FLAVORS = 32
+_MAX_QUOTAS = 32
+_MAX_NAME_LENGTH = 128
 
 _PHASES = {
     "Creating": PoolStatus.CREATING,
@@ -37,7 +37,7 @@ _PHASES = {
     "ScalingFailed": PoolStatus.SCALING_FAILED,
 }
 _KINDS = {kind.value: kind for kind in WorkloadKind if kind is not WorkloadKind.UNKNOWN}
-_KINDS["x-infer"] = WorkloadKind.INFER  # what newer documents call inference of the second generation
+_KINDS["x-infer"] = WorkloadKind.INFER  # the name of second-generation inference in newer documentation
 _STATUSES = {
     "Queue": WorkloadStatus.QUEUED,
     "Pending": WorkloadStatus.PENDING,
@@ -49,9 +49,9 @@ _STATUSES = {
     "Terminated": WorkloadStatus.TERMINATED,
     "Abnormal": WorkloadStatus.ABNORMAL,
 }
-_NOT_CARDS = frozenset({"cpu", "memory", "pods", "storage", "ephemeral-storage"})
-_NO_CARDS_PREFIXES = ("hugepages-", "attachable-volumes-")
-_OF_A_CARD = re.compile(r"mem|core", re.IGNORECASE)
+_NOT_ACCELERATORS = frozenset({"cpu", "memory", "pods", "storage", "ephemeral-storage"})
+_NOT_ACCELERATOR_PREFIXES = ("hugepages-", "attachable-volumes-")
+_CARD_SHARE = re.compile(r"mem|core", re.IGNORECASE)
 """Shares of cards that some schedulers count beside the cards themselves."""
 
 Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
@@ -59,15 +59,15 @@ Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFlavor:
-    """What one node of a flavor has. `accelerator` is None where its cards are of an unknown kind."""
+    """Accelerators of one node of a flavor. `accelerator` is None when the kind of its cards is unknown."""
 
     accelerator: Accelerator | None
     cards: int
-    """0 where it has none."""
+    """0 for a flavor without accelerators."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class PoolUsage:
     """One pool's resources by name, in base units."""
 
     allocated: Mapping[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Used:
 
 
 def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
-    """Read one pool of the listing: all but how it is used. None when it has no id fit for a path (noted)."""
+    """Read one pool of the listing, without its usage. None when its id is not valid in a path (noted)."""
     read = decode(raw, wire.Pool, field="v2.pools", note=note)
     if read is None:
         return None
@@ -93,18 +93,18 @@ def pool(raw: msgspec.Raw, *, project: str, note: NoteUnknown) -> Pool | None:
     return Pool(
         project=project,
         pool_id=pool_id,
-        name=text(labels.get("os.modelarts/name"))[:_LONGEST_NAME],
-        workspace_id=text(labels.get("os.modelarts/workspace.id"))[:_LONGEST_NAME],
+        name=text(labels.get("os.modelarts/name"))[:_MAX_NAME_LENGTH],
+        workspace_id=text(labels.get("os.modelarts/workspace.id"))[:_MAX_NAME_LENGTH],
         scope=_scope(spec.scope),
-        type=text(spec.type)[:_LONGEST_NAME],
+        type=text(spec.type)[:_MAX_NAME_LENGTH],
         status=_status(status.phase if status else None, note=note),
         spec_nodes=_by_flavor(spec.resources, field="v2.pools.spec.resources", note=note),
         nodes=nodes,
     )
 
 
-def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, Used] | None:
-    """Read one pool's use of its resources, with the pool's id. None when it names no pool (noted)."""
+def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None:
+    """Read one pool's usage, with the pool's id. None when it has no pool id (noted)."""
     read = decode(raw, wire.Usage, field="v2.pool_usage", note=note)
     if read is None:
         return None
@@ -113,17 +113,17 @@ def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, Used] | None:
         note("v2.pool_usage.metadata.name", None)
         return None
     table = read.table or wire.UsageTable()
-    return pool_id, Used(
+    return pool_id, PoolUsage(
         allocated=_amounts(table.allocated, field="v2.pool_usage.allocated", note=note),
         capacity=_amounts(table.capacity, field="v2.pool_usage.capacity", note=note),
     )
 
 
 def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
-    """Read the counts of one pool. Raises Unintelligible when the answer has neither of their two names."""
+    """Read the counts of one pool. Raises InvalidResponse when the answer has neither of the two names."""
     told = answer.statistics if answer.statistics is not None else answer.statics
     if not isinstance(told, dict):
-        raise InvalidResponse(STATISTICS.name, "neither statistics nor statics: these are no counts")
+        raise InvalidResponse(STATISTICS.name, "the answer has neither statistics nor statics")
     counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
     for item in _objects(told.get("items"), field="v2.pool_statistics.items", note=note):
         kind = _kind(item.get("type"), note=note)
@@ -140,7 +140,7 @@ def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
 
 
 def workload(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, tuple[WorkloadKind, WorkloadStatus] | None] | None:
-    """Read one workload: its name, and what it is counted as (None: it is deleted). None when it has no name."""
+    """Read one workload: its name, and its kind and status (None: deleted). None when it has no name."""
     read = decode(raw, wire.Workload, field="v2.workloads", note=note)
     if read is None:
         return None
@@ -154,7 +154,7 @@ def workload(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, tuple[Workloa
 
 
 def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | None:
-    """Read one node flavor. None without a name, and where it has cards but not how many (noted)."""
+    """Read one node flavor. None without a name, or with cards of an unknown number (noted)."""
     read = decode(raw, wire.Flavor, field="v1.resourceflavors", note=note)
     name = text(read.metadata.name) if read and read.metadata else ""
     if read is None or not name or read.spec is None:
@@ -171,12 +171,12 @@ def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | N
 
 
 def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[str, Quota]:
-    """Read quotas by resource, from either call. Raises Unintelligible when there is no list of them."""
+    """Read quotas by resource, from either call. Raises InvalidResponse when there is no list of them."""
     told = answer.quotas
     if isinstance(told, dict):
         told = told.get("resources", msgspec.UNSET)
     if told is not None and not isinstance(told, list | dict):
-        raise InvalidResponse(operation, "no list of quotas")
+        raise InvalidResponse(operation, "the answer has no list of quotas")
     found: dict[str, Quota] = {}
     for item in _objects(told, field="quotas", note=note):
         name = text(item.get("type")) or text(item.get("resource"))
@@ -185,24 +185,24 @@ def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[st
             continue
         limit = number(item.get("quota"), field="quotas.quota", note=note)
         in_use = number(item.get("used"), field="quotas.used", note=note)
-        # A negative limit is none at all.
-        found[name[:_LONGEST_NAME]] = Quota(
+        # A negative limit means no limit.
+        found[name[:_MAX_NAME_LENGTH]] = Quota(
             limit=limit if limit is None or limit >= 0 else None,
             used=in_use if in_use is None or in_use >= 0 else None,
         )
-        if len(found) >= _MOST_QUOTAS:
+        if len(found) >= _MAX_QUOTAS:
             break
     return found
 
 
-def composed(
+def compose(
     listed: Pool,
     *,
-    used: Used | None,
+    used: PoolUsage | None,
     flavors: Mapping[str, NodeFlavor],
     workloads: Workloads | None,
 ) -> Pool:
-    """Put together what the calls tell of one pool; what did not answer is None, and its facts stay unknown."""
+    """Combine the answers about one pool; fields of a failed part are None."""
     if used is None:
         return replace(listed, workloads=workloads)
     return replace(
@@ -216,36 +216,38 @@ def composed(
     )
 
 
-def _accelerators(listed: Pool, used: Used, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
-    """Divide each resource name that stands for accelerators; one of which the pool has none is left out."""
-    names = sorted(name for name in used.capacity if _is_cards(name))[:_MOST_RESOURCES]
-    of_nodes = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
-    kinds = {name: _kind_of_cards(name, of_nodes.values()) for name in names}
+def _accelerators(listed: Pool, used: PoolUsage, flavors: Mapping[str, NodeFlavor]) -> Iterator[PoolAccelerators]:
+    """Divide each accelerator resource; those of which the pool has none are left out."""
+    names = sorted(name for name in used.capacity if _is_accelerator(name))[:_MAX_RESOURCES]
+    node_flavors = {name: flavors.get(name) for name in {*listed.spec_nodes, *(flavor for flavor, _ in listed.nodes)}}
+    kinds = {name: _accelerator_kind(name, node_flavors.values()) for name in names}
     for name in names:
-        alone = list(kinds.values()).count(kinds[name]) == 1
-        divided = split_capacity(
+        only_of_kind = list(kinds.values()).count(kinds[name]) == 1
+        accelerators = split_capacity(
             resource=name,
             accelerator=kinds[name],
             capacity=used.capacity[name],
             allocated=used.allocated.get(name),
-            cards=_cards(listed, of_nodes, kind=kinds[name], single=len(names) == 1, alone=alone),
+            cards=_cards(
+                listed, node_flavors, kind=kinds[name], only_resource=len(names) == 1, only_of_kind=only_of_kind
+            ),
         )
-        if divided.capacity:
-            yield divided
+        if accelerators.capacity:
+            yield accelerators
 
 
 def _cards(
     listed: Pool,
-    of_nodes: Mapping[str, NodeFlavor | None],
+    node_flavors: Mapping[str, NodeFlavor | None],
     *,
     kind: Accelerator | None,
-    single: bool,
-    alone: bool,
+    only_resource: bool,
+    only_of_kind: bool,
 ) -> NodeCards:
     """Cards of one resource on the available and the abnormal nodes.
 
-    A pool's only resource has the cards of all nodes; one of several has those of the flavors of its kind, if it is
-    the only one of that kind.
+    A pool's only resource has the cards of all nodes. One of several has those of the flavors of its kind, if no
+    other resource is of the same kind.
     """
 
     def cards(state: NodeState) -> float | None:
@@ -253,12 +255,14 @@ def _cards(
         for (name, told), nodes in listed.nodes.items():
             if told is not state or not nodes:
                 continue
-            flavor = of_nodes[name]
+            flavor = node_flavors[name]
             if flavor is None:
                 return None
-            if not flavor.cards or (not single and alone and kind and flavor.accelerator not in (kind, None)):
+            if not flavor.cards or (
+                not only_resource and only_of_kind and kind and flavor.accelerator not in (kind, None)
+            ):
                 continue
-            if not single and (not alone or kind is None or flavor.accelerator is None):
+            if not only_resource and (not only_of_kind or kind is None or flavor.accelerator is None):
                 return None
             total += nodes * flavor.cards
         return float(total)
@@ -266,25 +270,25 @@ def _cards(
     return NodeCards(available=cards(NodeState.AVAILABLE), abnormal=cards(NodeState.ABNORMAL))
 
 
-def _kind_of_cards(name: str, of_nodes: Iterable[NodeFlavor | None]) -> Accelerator | None:
-    """Tell GPU from NPU by the resource's name, else by the nodes' flavors where they agree (§5.2)."""
+def _accelerator_kind(name: str, node_flavors: Iterable[NodeFlavor | None]) -> Accelerator | None:
+    """Kind of the cards by the resource's name, else by the nodes' flavors if they agree (§5.2)."""
     by_its_name = by_name(name)
     if by_its_name is not None:
         return by_its_name
-    told = list(of_nodes)
+    told = list(node_flavors)
     kinds = {flavor.accelerator for flavor in told if flavor is not None and flavor.cards}
     return kinds.pop() if len(kinds) == 1 and None not in told else None
 
 
-def _is_cards(name: str) -> bool:
-    """Whether a resource name stands for accelerators: known by its name, or masked.
+def _is_accelerator(name: str) -> bool:
+    """Whether a resource name is that of accelerators: a known name, or a masked one.
 
-    Names with a domain are given by whoever makes the device, so one that we do not know is something else (a network
-    card); masked names of the cloud have none.
+    Names with a domain are chosen by the vendor of the device, so an unknown one is another device (a network card).
+    Masked names of the cloud have no domain.
     """
-    if name in _NOT_CARDS or name.startswith(_NO_CARDS_PREFIXES) or len(name) > _LONGEST_NAME:
+    if name in _NOT_ACCELERATORS or name.startswith(_NOT_ACCELERATOR_PREFIXES) or len(name) > _MAX_NAME_LENGTH:
         return False
-    if _OF_A_CARD.search(name.rpartition("/")[2]):
+    if _CARD_SHARE.search(name.rpartition("/")[2]):
         return False
     return "/" not in name or by_name(name) is not None
 
@@ -301,18 +305,18 @@ def _amounts(amounts: wire.Amounts | None, *, field: str, note: NoteUnknown) -> 
 
 
 def _by_flavor(value: Any, *, field: str, note: NoteUnknown) -> dict[str, int]:
-    """Nodes by flavor, from a list of objects or a single one."""
+    """Nodes by flavor, from a list of objects or a single object."""
     counts: dict[str, int] = {}
     for item in _objects(value, field=field, note=note):
         number = count(item.get("count"), field=field, note=note)
-        name = text(item.get("flavor"))[:_LONGEST_NAME]
-        if number is not None and (name in counts or len(counts) < _MOST_FLAVORS):
+        name = text(item.get("flavor"))[:_MAX_NAME_LENGTH]
+        if number is not None and (name in counts or len(counts) < _MAX_FLAVORS):
             counts[name] = counts.get(name, 0) + number
     return counts
 
 
 def _objects(value: Any, *, field: str, note: NoteUnknown) -> Iterator[dict[str, Any]]:
-    """The objects of a list, or the one that stands in its place (trap 37); null is none, the rest is noted."""
+    """The objects of a list, or a single object in its place (trap 37); null means none, anything else is noted."""
     for item in value if isinstance(value, list) else [] if value is None else [value]:
         if isinstance(item, dict):
             if item:
@@ -322,10 +326,10 @@ def _objects(value: Any, *, field: str, note: NoteUnknown) -> Iterator[dict[str,
 
 
 def _scope(value: Any) -> str:
-    """Kinds of workload, from texts or from objects that name them."""
+    """Kinds of workload, from text or from objects that contain it."""
     items = value if isinstance(value, list) else [value]
     names = {text(item.get("scopeType") if isinstance(item, dict) else item) for item in items}
-    return ",".join(sorted(name for name in names if name))[:_LONGEST_NAME]
+    return ",".join(sorted(name for name in names if name))[:_MAX_NAME_LENGTH]
 
 
 def _status(phase: Any, *, note: NoteUnknown) -> PoolStatus | None:

@@ -1,8 +1,8 @@
-"""How the accelerators of one resource name divide: allocated, free, and out of reach on abnormal nodes. Pure.
+"""Divides the accelerators of one resource name: allocated, free, and unavailable on abnormal nodes. Pure.
 
-The runtime call tells allocated and capacity; how many nodes are abnormal tells the listing; how many cards such a
-node has tells its flavor. The first of them does not say whether its capacity has the abnormal nodes in it. Both
-readings are met: where it equals what the available nodes have, the abnormal ones are added (docs/adr/0007).
+The usage call has allocated and capacity, the listing has the number of abnormal nodes, and a flavor has the cards of
+such a node. Whether capacity includes abnormal nodes is not documented, and both cases are handled: if capacity
+equals the cards of the available nodes, the cards of the abnormal ones are added (docs/adr/0007).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from exporter.domain.pool import PoolAccelerators
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCards:
-    """Cards on the nodes of a pool that are of one resource; each None when some flavor's cards are not known."""
+    """Cards of one resource on the nodes of a pool; None when the number of cards of some flavor is unknown."""
 
     available: float | None
     abnormal: float | None
@@ -28,11 +28,11 @@ def split_capacity(
     allocated: float | None,
     cards: NodeCards,
 ) -> PoolAccelerators:
-    """Divide a capacity as told by the cloud so that the parts sum up to the whole.
+    """Divide a capacity so that its parts add up to the whole.
 
-    An abnormal node may still run what it ran, and nothing tells how much: what is allocated counts as that first.
-    So `unavailable` is what abnormal nodes have, but no more than what is left. It is None where the cards of an
-    abnormal node are not known, and where more is allocated than there is: then the figures are not of one moment.
+    An abnormal node may still run workloads, and how many is unknown, so allocated cards are subtracted first.
+    `unavailable` is the cards of abnormal nodes, but at most what is left. It is None where the number of cards of an
+    abnormal node is unknown, and where more is allocated than there is: the numbers are then of different moments.
     """
     whole, unavailable = capacity, cards.abnormal
     if unavailable and cards.available is not None and capacity == cards.available:

@@ -1,10 +1,10 @@
-"""The calls about pools and quotas, each with the recorded answers that pin what comes back."""
+"""The calls about pools and quotas, each with the recorded answers that its decoding is tested with."""
 
 from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.pools import wire
 
 WORKLOADS_PAGE = 500
-"""The most workloads a page may have (API reference §1.2)."""
+"""The maximum page size of workloads (API reference §1.2)."""
 
 POOLS = Endpoint(
     name="v2_list_pools",
@@ -12,16 +12,19 @@ POOLS = Endpoint(
     path="/v2/{project_id}/pools",
     answer=wire.PoolList,
     notes=(
-        "Pools with their nodes by state. Not paged. `workspaceId` is always sent, because leaving it out means the "
-        "default workspace only, as with jobs (trap 4). Where this is refused (404, 403) pools are off, which is no "
-        "failure, and asked for again every hour."
+        "Pools with their nodes by state. Not paged. `workspaceId` is always sent, because without it only the "
+        "default workspace is listed, as with jobs (trap 4). If it is refused (404, 403), pools are off, which is no "
+        "failure, and it is requested again every hour."
     ),
     fixtures=(
         Fixture(
             file="pools.json", why="arrays of nodes by flavor, one of them abnormal; a logical pool; scope texts"
         ),
-        Fixture(file="pools_objects.json", why="trap 37: one object where an array is documented, counts as text"),
-        Fixture(file="pools_drifted.json", why="null, unknown phase, an id unfit for a path, an item beyond repair"),
+        Fixture(file="pools_objects.json", why="trap 37: one object where an array is documented; counts as text"),
+        Fixture(
+            file="pools_drifted.json",
+            why="null, unknown phase, an id that is not valid in a path, an undecodable item",
+        ),
         Fixture(file="pools_none.json", why="no pools: items is null"),
     ),
 )
@@ -32,16 +35,14 @@ USAGE = Endpoint(
     path="/v2/{project_id}/metrics/runtime/pools",
     answer=wire.UsageList,
     notes=(
-        "Allocated and capacity of every pool in one call, as Kubernetes quantities under resource names that are "
-        "taken as they come: `nvidia.com/gpu`, `huawei.com/ascend-…`, or masked ones such as `tnt004` (trap 36)."
+        "Allocated resources and capacity of every pool in one call, as Kubernetes quantities by resource name. Any "
+        "name is accepted: `nvidia.com/gpu`, `huawei.com/ascend-…`, or masked ones such as `tnt004` (trap 36)."
     ),
     fixtures=(
         Fixture(
             file="usage.json", why="1073m, 15548Mi and 64Gi beside plain numbers; two kinds of cards, one masked"
         ),
-        Fixture(
-            file="usage_drifted.json", why="quantities that are none, names that are no accelerators, no capacity"
-        ),
+        Fixture(file="usage_drifted.json", why="invalid quantities, names of other devices, no capacity"),
     ),
 )
 
@@ -51,11 +52,11 @@ STATISTICS = Endpoint(
     path="/v2/{project_id}/statistics/pools/{pool}/workloads",
     answer=wire.Statistics,
     notes=(
-        "Workloads of one pool by kind and status, in one small answer: a call a pool, for at most twenty pools a "
-        "poll, in turns. A pool deleted meanwhile is 404 with ModelArts.50015001."
+        "Workloads of one pool by kind and status, in one small answer: one call per pool, for at most twenty pools "
+        "a poll, in turns. A pool that was deleted meanwhile is 404 with ModelArts.50015001."
     ),
     fixtures=(
-        Fixture(file="statistics.json", why="the sample's shape: statistics, numbers, a kind that is not documented"),
+        Fixture(file="statistics.json", why="the sample's shape: statistics, numbers, an undocumented kind"),
         Fixture(file="statistics_statics.json", why="trap 37: the table's shape: statics, counts as text"),
     ),
 )
@@ -66,8 +67,8 @@ WORKLOADS = Endpoint(
     path="/v2/{project_id}/pools/{pool}/workloads",
     answer=wire.WorkloadList,
     notes=(
-        "Only where the statistics are refused: the workloads one by one, at most ten pages of 500. `offset` is "
-        "documented as text and counts workloads; a page that brings nothing new ends the walk."
+        "Used only where the statistics are refused: lists the workloads, at most ten pages of 500. `offset` is "
+        "documented as text and counts workloads; a page without new workloads is the last one."
     ),
     fixtures=(
         Fixture(file="workloads.json", why="training and notebook, isDeleted as text, an item without a status"),
@@ -80,8 +81,8 @@ FLAVORS = Endpoint(
     path="/v1/{project_id}/resourceflavors",
     answer=wire.FlavorList,
     notes=(
-        "How many cards a node of each flavor has, and of which kind: tells what abnormal nodes hold, and what a "
-        "masked resource name stands for. Asked once an hour; pages go on by an opaque `continue`."
+        "Number and kind of the cards of a node of each flavor: needed for the cards of abnormal nodes, and for the "
+        "kind of a masked resource name. Requested once an hour; paged by an opaque `continue`."
     ),
     fixtures=(
         Fixture(file="flavors.json", why="size as text and as a number, one NPU flavor, one without accelerators"),
@@ -106,8 +107,10 @@ TRAINING_QUOTAS = Endpoint(
     method="GET",
     path="/v2/{project_id}/training-quotas",
     answer=wire.Quotas,
-    notes="Quotas of training, such as the number of jobs. Known from the vendor's SDK alone, so it may not exist.",
-    fixtures=(Fixture(file="training_quotas.json", why="the list stands alone, and names its resource otherwise"),),
+    notes="Quotas of training, such as the number of jobs. Found only in the vendor's SDK, so it may not exist.",
+    fixtures=(
+        Fixture(file="training_quotas.json", why="the quotas are a bare list, with another name for the resource"),
+    ),
 )
 
 ENDPOINTS = (POOLS, USAGE, STATISTICS, WORKLOADS, FLAVORS, QUOTAS, TRAINING_QUOTAS)

@@ -1,16 +1,17 @@
-"""The pools of one project, as polling sees them."""
+"""The pools of one project."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from exporter.cloud.cached import Cached, RefusalCache, is_refusal
+from exporter.cloud.cached import Cached, NegativeCache, is_refusal
+from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Answer, Caller, Endpoint, NoteUnknown
-from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Unreachable
+from exporter.cloud.http.errors import Denied, Gone, InvalidResponse
 from exporter.cloud.pools import adapter, wire
-from exporter.cloud.pools.adapter import NodeFlavor, Used, Workloads
+from exporter.cloud.pools.adapter import NodeFlavor, PoolUsage, Workloads
 from exporter.cloud.pools.endpoints import (
     FLAVORS,
     POOLS,
@@ -27,48 +28,42 @@ from exporter.domain.source import Clock, SourceError
 Value = TypeVar("Value")
 
 FLAVORS_REFRESH_S = 3600.0
-"""Node flavors are a catalogue: they change with releases of the cloud."""
+"""The flavor catalogue changes with releases of the cloud."""
 QUOTAS_REFRESH_S = 300.0
-"""Quotas change by hand, and how much of them is used by the hour."""
-MOST_ASKED = 20
-"""Pools whose workloads are asked for in one look; of more, each has its turn. With the usual rate limit of five
-calls a second this is four seconds of it, so that a jobs poll always finds room."""
+"""Limits change by hand, their use within hours."""
+MAX_POOLS_PER_POLL = 20
+"""Pools whose workloads are requested in one poll; with more pools, they take turns. At the default rate limit of
+five calls a second this takes four seconds, so that a jobs poll is not delayed for long.
+"""
 
 _WIDTH = 4
-_MOST_PAGES = 10
-_MOST_FLAVOR_PAGES = 20
-
-
-class OutOfTime(Unreachable):
-    """A call was not made, because the look should be back by now."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation, "not asked any more, the time for this poll is over")
+_MAX_PAGES = 10
+_MAX_FLAVOR_PAGES = 20
 
 
 @dataclass(slots=True)
-class _Look:
-    """One look under way."""
+class _Poll:
+    """The state of one poll."""
 
     answer_by: float
     failures: list[SourceError] = field(default_factory=list)
     stopped: bool = False
-    """Whether to ask nothing further: another call would fare no better."""
+    """Whether to send no further request, because it would fail too."""
 
-    def failed(self, error: SourceError) -> None:
+    def add_failure(self, error: SourceError) -> None:
         self.failures.append(error)
-        self.stopped = self.stopped or error.is_final or isinstance(error, OutOfTime)
+        self.stopped = self.stopped or error.is_final
 
 
 class CloudPools:
-    """Asks about the dedicated pools of one project; it is a `domain.pool.PoolSource`.
+    """Reads the dedicated pools of one project; implements `domain.pool.PoolSource`.
 
-    A look costs a call for each workspace, one for what is allocated, and one for the workloads of each of at most
-    twenty pools; flavors are asked once an hour, quotas (two calls) every five minutes. What does not answer keeps
-    what it told for `keep_s`. A call that is refused (no such API, no permission) is left out for an hour, which is
-    no failure; where that is the listing itself there are no pools to speak of.
+    A poll sends one request per workspace, one for the usage, and one for the workloads of each of at most twenty
+    pools. Flavors are requested once an hour, quotas (two calls) every five minutes. A part that fails keeps its last
+    value for `keep_s`. A refused call (no such API, no permission) is left out for an hour, which is no failure; if
+    the listing itself is refused, there is no other result.
 
-    `workspaces` says whose pools to list (trap 4); it may raise SourceError. `shows` says which pools to show.
+    `workspaces` returns the workspaces to list (trap 4); it may raise SourceError. `shows` selects pools by id.
     """
 
     def __init__(
@@ -89,64 +84,69 @@ class CloudPools:
         self._note = note
         self._keep_s = keep_s
         self._shows = shows
-        self._refusals = RefusalCache()
-        self._listed: Cached[Mapping[str, Pool]] = Cached(keep_s=keep_s)
-        self._used: Cached[Mapping[str, Used]] = Cached(keep_s=keep_s)
-        self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(keep_s=float("inf"), refresh_s=FLAVORS_REFRESH_S)
-        self._quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
-        self._training_quotas: Cached[Mapping[str, Quota]] = _quota_part(keep_s)
+        self._refused = NegativeCache(clock)
+        self._listed: Cached[Mapping[str, Pool]] = Cached(clock, ttl_s=keep_s)
+        self._used: Cached[Mapping[str, PoolUsage]] = Cached(clock, ttl_s=keep_s)
+        self._flavors: Cached[Mapping[str, NodeFlavor]] = Cached(clock, ttl_s=math.inf, refresh_s=FLAVORS_REFRESH_S)
+        self._quotas: Mapping[Endpoint[wire.Quotas], Cached[Mapping[str, Quota]]] = {
+            endpoint: Cached(clock, ttl_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
+            for endpoint in (QUOTAS, TRAINING_QUOTAS)
+        }
         self._workloads: dict[str, Cached[Workloads]] = {}
 
     def __repr__(self) -> str:
         return f"CloudPools({self._project!r})"
 
     async def poll(self, *, answer_by: float) -> PoolPollResult:
-        """See the pools. See `domain.pool.PoolSource.look`."""
-        poll = _Look(answer_by)
+        """Read the pools. See `domain.pool.PoolSource.poll`."""
+        poll = _Poll(answer_by)
         refused = await self._list(poll)
         if refused is not None:
             return PoolPollResult(refused=refused)
-        await _each(
-            [
-                partial(self._ask, self._used, USAGE, self._usage, poll),
-                partial(self._ask, self._flavors, FLAVORS, self._node_flavors, poll),
-                partial(self._ask, self._quotas, QUOTAS, partial(self._limits, QUOTAS), poll),
-                partial(
-                    self._ask, self._training_quotas, TRAINING_QUOTAS, partial(self._limits, TRAINING_QUOTAS), poll
-                ),
-            ]
+        requests = [
+            partial(self._refresh, self._used, USAGE, self._fetch_usage, poll),
+            partial(self._refresh, self._flavors, FLAVORS, self._fetch_flavors, poll),
+            *(
+                partial(self._refresh, part, endpoint, partial(self._fetch_quotas, endpoint), poll)
+                for endpoint, part in self._quotas.items()
+            ),
+        ]
+        await for_each(requests, lambda request: request(), width=_WIDTH, stop=lambda: poll.stopped)
+        await for_each(
+            self._next_pools(),
+            lambda pool_id: self._refresh_workloads(pool_id, poll),
+            width=_WIDTH,
+            stop=lambda: poll.stopped,
         )
-        await _each([partial(self._ask_workloads, pool_id, poll) for pool_id in self._turns()])
-        return self._sighting(poll)
+        return self._result(poll)
 
-    def _sighting(self, poll: _Look) -> PoolPollResult:
-        now = self._clock.monotonic()
-        listed = self._listed.value(now)
-        used, flavors = self._used.value(now) or {}, self._flavors.value(now) or {}
+    def _result(self, poll: _Poll) -> PoolPollResult:
+        listed = self._listed.get()
+        used, flavors = self._used.get() or {}, self._flavors.get() or {}
         return PoolPollResult(
             pools=None
             if listed is None
             else {
-                pool_id: adapter.composed(
-                    pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].value(now)
+                pool_id: adapter.compose(
+                    pool, used=used.get(pool_id), flavors=flavors, workloads=self._workloads[pool_id].get()
                 )
                 for pool_id, pool in listed.items()
             },
-            listed_at=self._listed.answered_at,
-            quotas={**(self._quotas.value(now) or {}), **(self._training_quotas.value(now) or {})},
+            listed_at=self._listed.stored_at,
+            quotas={name: quota for part in self._quotas.values() for name, quota in (part.get() or {}).items()},
             failures=tuple(poll.failures),
         )
 
-    async def _list(self, poll: _Look) -> SourceError | None:
-        """List the pools of every workspace; the refusal, when each of them is refused.
+    async def _list(self, poll: _Poll) -> SourceError | None:
+        """List the pools of every workspace; returns the refusal if every workspace is refused.
 
-        One workspace that did not answer keeps the listing as it was; one that is closed to us has no pools to show.
+        If one workspace fails, the last listing is kept. A workspace that is refused has no pools here.
         """
         pools: dict[str, Pool] = {}
         refusals: list[SourceError] = []
         try:
             workspaces = await self._workspaces()
-            for workspace_id in workspaces:  # one at a time: a bad credential must fail once
+            for workspace_id in workspaces:  # one at a time: a rejected credential must fail once
                 try:
                     answer = await self._call(POOLS, poll, query={"workspaceId": workspace_id})
                 except SourceError as error:
@@ -159,79 +159,80 @@ class CloudPools:
                     if pool is not None and self._shows(pool.pool_id):
                         pools.setdefault(pool.pool_id, pool)
         except SourceError as error:
-            poll.failed(error)
+            poll.add_failure(error)
             return None
         if refusals and len(refusals) == len(workspaces):
             return refusals[0]
-        self._listed.answered(pools, now=self._clock.monotonic())
-        # Of more pools than are asked for in one look, each is believed as much longer as its turn takes.
-        keep_s = self._keep_s * max(1, -(-len(pools) // MOST_ASKED))
-        self._workloads = {pool_id: self._workloads.get(pool_id) or Cached(keep_s=keep_s) for pool_id in pools}
+        self._listed.set(pools)
+        # With more pools than one poll requests, a value is kept for as many polls longer as a turn takes.
+        keep_s = self._keep_s * max(1, -(-len(pools) // MAX_POOLS_PER_POLL))
+        self._workloads = {
+            pool_id: self._workloads.get(pool_id) or Cached(self._clock, ttl_s=keep_s) for pool_id in pools
+        }
         for part in self._workloads.values():
-            part.keep_s = keep_s
+            part.ttl_s = keep_s
         return None
 
-    def _turns(self) -> list[str]:
-        """Pools whose workloads to ask for, those longest unanswered first."""
-        listed = self._listed.value(self._clock.monotonic()) or {}
-        at = {pool_id: self._workloads[pool_id].answered_at for pool_id in listed}
+    def _next_pools(self) -> list[str]:
+        """Pools whose workloads to request, the longest unanswered first."""
+        listed = self._listed.get() or {}
+        at = {pool_id: self._workloads[pool_id].stored_at for pool_id in listed}
         return sorted(listed, key=lambda pool_id: float("-inf") if (last := at[pool_id]) is None else last)[
-            :MOST_ASKED
+            :MAX_POOLS_PER_POLL
         ]
 
-    async def _ask(
+    async def _refresh(
         self,
         part: Cached[Value],
         endpoint: Endpoint[Any],
-        question: Callable[[_Look], Awaitable[Value]],
-        poll: _Look,
+        request: Callable[[_Poll], Awaitable[Value]],
+        poll: _Poll,
     ) -> None:
-        """Ask for one part if that is due; a refusal leaves it out, any other failure leaves it as it was."""
-        now = self._clock.monotonic()
-        if poll.stopped or not part.is_due(now) or self._refusals.hold(endpoint.name, now=now):
+        """Request one part if it is due. A refusal clears it, any other failure keeps its last value."""
+        if not part.is_due or endpoint.name in self._refused:
             return
         try:
-            value = await question(poll)
+            value = await request(poll)
         except SourceError as error:
             if is_refusal(error, operation=endpoint.name):
-                self._refusals.add(endpoint.name, now=self._clock.monotonic())
-                part.forget()
+                self._refused.add([endpoint.name])
+                part.clear()
             else:
-                poll.failed(error)
+                poll.add_failure(error)
         else:
-            part.answered(value, now=self._clock.monotonic())
+            part.set(value)
 
-    async def _ask_workloads(self, pool_id: str, poll: _Look) -> None:
-        """Count one pool's workloads: by the statistics or, where these are refused, one by one."""
+    async def _refresh_workloads(self, pool_id: str, poll: _Poll) -> None:
+        """Count one pool's workloads by the statistics call or, where it is refused, by listing them."""
         part = self._workloads[pool_id]
-        for endpoint, question in ((STATISTICS, self._counted), (WORKLOADS, self._walked)):
+        for endpoint, request in ((STATISTICS, self._count_by_statistics), (WORKLOADS, self._count_by_listing)):
             if poll.stopped:
                 return
-            if self._refusals.hold(endpoint.name, pool_id, now=self._clock.monotonic()):
+            if endpoint.name in self._refused or (endpoint.name, pool_id) in self._refused:
                 continue
             try:
-                counts = await question(pool_id, poll)
+                counts = await request(pool_id, poll)
             except Gone:
-                return  # deleted since it was listed; the next listing knows
+                return  # deleted after it was listed; the next listing does not contain it
             except SourceError as error:
                 if not is_refusal(error, operation=endpoint.name):
-                    poll.failed(error)
+                    poll.add_failure(error)
                     return
-                only = pool_id if isinstance(error, Denied) else ""  # a 403 may be about this pool alone
-                self._refusals.add(endpoint.name, only, now=self._clock.monotonic())
+                # a 403 may concern only this pool
+                self._refused.add([(endpoint.name, pool_id) if isinstance(error, Denied) else endpoint.name])
             else:
-                part.answered(counts, now=self._clock.monotonic())
+                part.set(counts)
                 return
-        part.forget()
+        part.clear()
 
-    async def _usage(self, poll: _Look) -> Mapping[str, Used]:
+    async def _fetch_usage(self, poll: _Poll) -> Mapping[str, PoolUsage]:
         answer = await self._call(USAGE, poll)
         return dict(filter(None, (adapter.used(raw, note=self._note) for raw in answer.items or ())))
 
-    async def _node_flavors(self, poll: _Look) -> Mapping[str, NodeFlavor]:
+    async def _fetch_flavors(self, poll: _Poll) -> Mapping[str, NodeFlavor]:
         flavors: dict[str, NodeFlavor] = {}
         token = ""
-        for _ in range(_MOST_FLAVOR_PAGES):
+        for _ in range(_MAX_FLAVOR_PAGES):
             page = await self._call(FLAVORS, poll, query={"continue": token} if token else {})
             flavors.update(filter(None, (adapter.flavor(raw, note=self._note) for raw in page.items or ())))
             following = page.metadata.token if page.metadata else None
@@ -240,62 +241,45 @@ class CloudPools:
             token = following
         return flavors
 
-    async def _limits(self, endpoint: Endpoint[wire.Quotas], poll: _Look) -> Mapping[str, Quota]:
+    async def _fetch_quotas(self, endpoint: Endpoint[wire.Quotas], poll: _Poll) -> Mapping[str, Quota]:
         answer = await self._call(endpoint, poll)
         return adapter.quotas(answer, operation=endpoint.name, note=self._note)
 
-    async def _counted(self, pool_id: str, poll: _Look) -> Workloads:
+    async def _count_by_statistics(self, pool_id: str, poll: _Poll) -> Workloads:
         return adapter.statistics(await self._call(STATISTICS, poll, path={"pool": pool_id}), note=self._note)
 
-    async def _walked(self, pool_id: str, poll: _Look) -> Workloads:
-        """Count workloads by listing them; raises Unintelligible where the list has no end."""
+    async def _count_by_listing(self, pool_id: str, poll: _Poll) -> Workloads:
+        """Count workloads by listing them; raises InvalidResponse when the list is too long."""
         counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
         seen: set[str] = set()
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             query = {"limit": str(WORKLOADS_PAGE), "offset": str(len(seen))}
             page = await self._call(WORKLOADS, poll, path={"pool": pool_id}, query=query)
             rows = page.items or ()
             known = len(seen)
             for raw in rows:
-                told = adapter.workload(raw, note=self._note)
-                if told is None or told[0] in seen:
+                workload = adapter.workload(raw, note=self._note)
+                if workload is None or workload[0] in seen:
                     continue
-                seen.add(told[0])
-                if told[1] is not None:
-                    counts[told[1]] = counts.get(told[1], 0) + 1
+                seen.add(workload[0])
+                if workload[1] is not None:
+                    counts[workload[1]] = counts.get(workload[1], 0) + 1
             if len(rows) < WORKLOADS_PAGE or len(seen) == known:
                 return counts
-        raise InvalidResponse(WORKLOADS.name, f"more than {_MOST_PAGES * WORKLOADS_PAGE} workloads, so not counted")
+        raise InvalidResponse(WORKLOADS.name, f"more than {_MAX_PAGES * WORKLOADS_PAGE} workloads: not counted")
 
     async def _call(
         self,
         endpoint: Endpoint[Answer],
-        poll: _Look,
+        poll: _Poll,
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Make one call, if there is time for it. Raises SourceError."""
+        """Send one request, if there is time left. Raises SourceError."""
         if self._clock.monotonic() >= poll.answer_by:
             raise OutOfTime(endpoint.name)
         answer = await self._caller.call(endpoint, path=path, query=query)
         if answer is None:
-            raise InvalidResponse(endpoint.name, "an empty body")
+            raise InvalidResponse(endpoint.name, "the body is empty")
         return answer
-
-
-def _quota_part(keep_s: float) -> Cached[Mapping[str, Quota]]:
-    return Cached(keep_s=keep_s + QUOTAS_REFRESH_S, refresh_s=QUOTAS_REFRESH_S)
-
-
-async def _each(questions: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Ask a few at a time."""
-    queue = iter(questions)
-
-    async def work() -> None:
-        for question in queue:  # shared: each is taken once
-            await question()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_WIDTH):
-            group.create_task(work())

@@ -1,8 +1,8 @@
-"""What the calls about pools write, reduced to what we use (API reference §7).
+"""The fields of answers about pools in use (API reference §7).
 
-Scalars are `Any`, as everywhere: each may be missing, null, or of another type than documented. So are the lists that
-are documented as arrays in one place and as objects in another (trap 37). Items stay bytes, so that each can be bad
-for itself.
+Scalars are `Any`: each may be missing, null, or of another type than documented. So are lists that are documented as
+arrays in one place and as objects in another (trap 37). Items stay bytes, so that a bad one does not affect the
+others.
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 Rows = list[msgspec.Raw] | None
-"""Items of a listing. No default where it stands: an answer without them is no listing. null is an empty one."""
+"""Items of a listing. A field of this type has no default: an answer without it is no listing. null is an empty one.
+"""
 
 
 class PoolList(msgspec.Struct):
@@ -20,14 +21,14 @@ class PoolList(msgspec.Struct):
 
 
 class PoolMetadata(msgspec.Struct):
-    """Who: `name` is the pool's id, what people call it stands in a label."""
+    """Identity: `name` is the pool's id; its display name is a label."""
 
     name: Any = None
     labels: Any = None
 
 
 class PoolSpec(msgspec.Struct):
-    """The pool as asked for."""
+    """The requested pool."""
 
     type: Any = None
     scope: Any = None
@@ -44,7 +45,7 @@ class NodeCounts(msgspec.Struct):
 
 
 class PoolStatus(msgspec.Struct):
-    """The pool as it is."""
+    """The current state of the pool."""
 
     phase: Any = None
     resources: NodeCounts | None = None
@@ -59,39 +60,39 @@ class Pool(msgspec.Struct):
 
 
 class UsageList(msgspec.Struct):
-    """What is allocated in every pool of the project."""
+    """Usage of every pool of the project."""
 
     items: Rows
 
 
 class UsageMetadata(msgspec.Struct):
-    """Which pool: its id."""
+    """The pool's id."""
 
     name: Any = None
 
 
 class Amounts(msgspec.Struct):
-    """Kubernetes quantities by resource name. Its `maxValue` is what an elastic pool could grow to, and not read."""
+    """Kubernetes quantities by resource name. `maxValue`, the limit of an elastic pool, is not read."""
 
     value: Any = None
 
 
 class UsageTable(msgspec.Struct):
-    """What is allocated, of how much."""
+    """Allocated resources and capacity."""
 
     allocated: Amounts | None = None
     capacity: Amounts | None = None
 
 
 class Usage(msgspec.Struct):
-    """One pool's use of its resources, over the last minute."""
+    """One pool's usage of its resources over the last minute."""
 
     metadata: UsageMetadata | None = None
     table: UsageTable | None = None
 
 
 class Statistics(msgspec.Struct):
-    """Workloads of one pool, counted. The table of the documents says `statics`, their sample `statistics`."""
+    """Workload counts of one pool. The documentation's table has `statics`, its sample `statistics`."""
 
     statistics: Any = None
     statics: Any = None
@@ -109,13 +110,13 @@ class Workload(msgspec.Struct):
     type: Any = None
     name: Any = None
     status: Any = None
-    isDeleted: Any = None  # noqa: N815 - theirs
+    isDeleted: Any = None  # noqa: N815 - the API's spelling
 
 
 class Continuation(msgspec.Struct):
-    """Where a Kubernetes-style listing goes on; absent or empty at its end."""
+    """Position of the next page of a Kubernetes-style listing; absent or empty at its end."""
 
-    # Not called `continue` here, which is a word of Python's.
+    # Not named `continue`, which is a Python keyword.
     token: Any = msgspec.field(name="continue", default=None)
 
 
@@ -127,7 +128,7 @@ class FlavorList(msgspec.Struct):
 
 
 class FlavorMetadata(msgspec.Struct):
-    """Which flavor: the name that pools use."""
+    """The flavor's name, as pools refer to it."""
 
     name: Any = None
 
@@ -140,7 +141,7 @@ class Cards(msgspec.Struct):
 
 
 class FlavorSpec(msgspec.Struct):
-    """What a node of the flavor has; a flavor without accelerators has neither."""
+    """Accelerators of a node of the flavor; neither for a flavor without."""
 
     gpu: Cards | None = None
     npu: Cards | None = None
@@ -160,7 +161,7 @@ class Quotas(msgspec.Struct):
 
 
 class Quota(msgspec.Struct):
-    """One quota; its resource is called `type` by one call and `resource` by the other."""
+    """One quota; its resource is `type` in one call and `resource` in the other."""
 
     type: Any = None
     resource: Any = None

@@ -1,1 +1,1 @@
-"""API generation v1: endpoints, wire structs, and the adapter that turns them into the shared model."""
+"""API generation v1: endpoints, wire structs, and the adapter from them to the domain model."""

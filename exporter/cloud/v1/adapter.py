@@ -1,8 +1,7 @@
-"""From what v1 says of a version to the `Job` we mean (API reference §2.1-2.3, §4.2, §5.1). Pure.
+"""Converts v1 answers about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
 
-Three calls tell of a version, each of them only a part. Each is turned into a `Job` that holds its part, and `merge`
-puts the parts together, so that a version told by the overview and its detail is the same `Job` as one told by the
-job list and the versions call.
+Three calls describe a version, each of them partly. Each answer becomes a `Job` with the fields it has, and `merge`
+combines them: overview plus detail and job list plus versions call give the same `Job`.
 """
 
 import re
@@ -18,24 +17,24 @@ from exporter.cloud.v1.wire import JobRow, OverviewRow, VersionRecord
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 
 KIND = "job"
-"""v1 knows one kind."""
+"""The only kind of job that v1 has."""
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # ids become part of a path; anything else is not an id
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # ids become part of a path; any other value is not used as an id
 _VERSION_NAME = re.compile(r"V\d{4,}")
 _CPU_FLAVOR = re.compile(r"\bcpu\b", re.IGNORECASE)
 _SHARED_POOL = "SYSTEM_DEFINED"
 
 
-def identity(value: object) -> str:
-    """Read an id that may come as a number or as text; empty when it is neither."""
+def parse_id(value: object) -> str:
+    """Read an id, which may be a number or text; empty when it is neither."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    told = text(value)
-    return told if _ID.fullmatch(told) else ""
+    is_complete = text(value)
+    return is_complete if _ID.fullmatch(is_complete) else ""
 
 
-def owner_name(row: JobRow, *, note: NoteUnknown) -> str:
-    """Read who created a job; empty where the list does not say."""
+def user_name(row: JobRow, *, note: NoteUnknown) -> str:
+    """Read the name of the user who created a job; empty when the list does not have it."""
     if isinstance(row.user, str) and not row.user.lstrip().startswith("{"):
         return row.user
     user = json_object(row.user, field="v1.user", note=note)
@@ -43,11 +42,11 @@ def owner_name(row: JobRow, *, note: NoteUnknown) -> str:
 
 
 def from_overview(row: OverviewRow, *, workspace_id: str, note: NoteUnknown) -> Job | None:
-    """Tell a version by its overview row; accelerators are taken for the job's total. None when it has no id.
+    """Read a version from its overview row; None when it has no id. Accelerators are taken as the job's total.
 
-    What the row calls the version's name is a job's name in the published sample and "V0001" elsewhere (trap 26).
+    `version_name` holds the job's name in the published sample and "V0001" elsewhere (trap 26).
     """
-    version_id = identity(row.version_id)
+    version_id = parse_id(row.version_id)
     if not version_id:
         note("v1.version_id", row.version_id)
         return None
@@ -55,7 +54,7 @@ def from_overview(row: OverviewRow, *, workspace_id: str, note: NoteUnknown) -> 
     display = text(row.version_name)
     is_version = _VERSION_NAME.fullmatch(display) is not None
     started_at = moment(row.start_time, field="v1.start_time", note=note)
-    run_s = _run(row.duration, started_at=started_at, note=note)
+    run_duration_s = _run_duration(row.duration, started_at=started_at, note=note)
     gpus = count(row.gpu_num, field="v1.gpu_num", note=note)
     npus = count(row.npu_num, field="v1.npu_num", note=note)
     flavor = text(row.flavor_code)
@@ -74,23 +73,23 @@ def from_overview(row: OverviewRow, *, workspace_id: str, note: NoteUnknown) -> 
         reason=reason,
         submitted_at=moment(row.create_time, field="v1.create_time", note=note),
         started_at=started_at,
-        ended_at=_ended(
+        ended_at=_end_time(
             read,
             ended_at=moment(row.end_time, field="v1.end_time", note=note),
             started_at=started_at,
-            run_s=run_s,
+            run_duration_s=run_duration_s,
         ),
-        run_duration_s=run_s,
+        run_duration_s=run_duration_s,
         spec_accelerators=accelerators,
     )
 
 
 def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | None:
-    """Tell the newest version of a job by its row in the job list; None when it has no id.
+    """Read the newest version of a job from its row in the job list; None when it has no id.
 
-    The list knows no start, so a finished version has no end either until its record is asked.
+    The list has no start time, so a finished version has no end time until its record is read.
     """
-    version_id = identity(row.version_id)
+    version_id = parse_id(row.version_id)
     if not version_id:
         note("v1.version_id", row.version_id)
         return None
@@ -99,29 +98,29 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
         job_id=version_id,
         api=Api.V1,
         name=text(row.job_name),
-        user=owner_name(row, note=note),
+        user=user_name(row, note=note),
         workspace_id=workspace_id,
         kind=KIND,
         status=read,
         reason=reason,
         submitted_at=moment(row.create_time, field="v1.create_time", note=note),
-        run_duration_s=_run(row.duration, started_at=None, note=note),
+        run_duration_s=_run_duration(row.duration, started_at=None, note=note),
     )
 
 
 def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: NoteUnknown) -> Job | None:
-    """Tell a version by its full record; None when it has no id.
+    """Read a version from its full record; None when it has no id.
 
-    `name` is the job's, where the answer around the record has it. Accelerators are per node here, so they
-    are multiplied by the nodes (trap 24).
+    `name` is the job's name from the answer around the record. Records count accelerators per node, so the count is
+    multiplied by the nodes (trap 24).
     """
-    version_id = identity(record.version_id)
+    version_id = parse_id(record.version_id)
     if not version_id:
         note("v1.version_id", record.version_id)
         return None
     reason, read = status(record.status, note=note)
     started_at = moment(record.start_time, field="v1.start_time", note=note)
-    run_s = _run(record.duration, started_at=started_at, note=note)
+    run_duration_s = _run_duration(record.duration, started_at=started_at, note=note)
     nodes = count(record.worker_server_num, field="v1.worker_server_num", note=note) or 1  # null and 0 mean one
     flavor = text(record.flavor_code) or text(record.spec_code)
     cards = _Cards(record, note=note)
@@ -145,8 +144,8 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
         reason=reason,
         submitted_at=moment(record.create_time, field="v1.create_time", note=note),
         started_at=started_at,
-        ended_at=_ended(read, ended_at=None, started_at=started_at, run_s=run_s),
-        run_duration_s=run_s,
+        ended_at=_end_time(read, ended_at=None, started_at=started_at, run_duration_s=run_duration_s),
+        run_duration_s=run_duration_s,
         spec_nodes=nodes,
         spec_accelerators=None if per_node is None else per_node * nodes,
         quality=quality(record.model_metric_list, note=note),
@@ -154,10 +153,10 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
 
 
 def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", per_node: bool = False) -> Job:
-    """Put the parts of one version together: what changes from the listing, which is newer, the rest from the record.
+    """Combine the parts of one version: changing fields from the listing, which is newer, the rest from the record.
 
-    `name` and `user` are the job's, from the job list; empty where they are not known. `per_node` says that the
-    overview counts the cards of a node rather than of the job: then its count stands only where the nodes are known.
+    `name` and `user` are the job's, from the job list; empty when unknown. `per_node`: the overview counts the cards
+    of one node, not of the job. Its count is then used only where the number of nodes is known.
     """
     if per_node and listed.spec_nodes is None and listed.spec_accelerators:
         nodes = record.spec_nodes if record is not None else None
@@ -165,10 +164,12 @@ def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", pe
     if record is None:
         return replace(listed, name=name or listed.name, user=user or listed.user)
     started_at = record.started_at if listed.started_at is None else listed.started_at
-    run_s = record.run_duration_s if listed.run_duration_s is None else listed.run_duration_s
+    run_duration_s = record.run_duration_s if listed.run_duration_s is None else listed.run_duration_s
     ended_at = listed.ended_at
     if ended_at is None:
-        ended_at = _ended(listed.status, ended_at=record.ended_at, started_at=started_at, run_s=run_s)
+        ended_at = _end_time(
+            listed.status, ended_at=record.ended_at, started_at=started_at, run_duration_s=run_duration_s
+        )
     counted = record if record.spec_accelerators is not None or listed.accelerator is None else listed
     return replace(
         record,
@@ -182,13 +183,13 @@ def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", pe
         submitted_at=listed.submitted_at if record.submitted_at is None else record.submitted_at,
         started_at=started_at,
         ended_at=ended_at,
-        run_duration_s=run_s,
+        run_duration_s=run_duration_s,
         spec_accelerators=counted.spec_accelerators,
     )
 
 
 class _Cards:
-    """What a record says of the cards of one node; None: nothing."""
+    """Accelerator counts and model of one node in a record; None where the record has none."""
 
     def __init__(self, record: VersionRecord, *, note: NoteUnknown) -> None:
         info = json_object(record.flavor_info, field="v1.flavor_info", note=note)
@@ -198,22 +199,22 @@ class _Cards:
             npu = json_object(record.npu_info, field="v1.npu_info", note=note)
         self.gpus = count(record.gpu_num, field="v1.gpu_num", note=note)
         if self.gpus is None:
-            self.gpus = _units(gpu, note=note, told=info is not None)
-        self.npus = _units(npu, note=note, told=info is not None)
+            self.gpus = _units(gpu, note=note, is_complete=info is not None)
+        self.npus = _units(npu, note=note, is_complete=info is not None)
         self.model = next((name for part in (gpu, npu) if part and (name := text(part.get("product_name")))), "")
 
 
-def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, told: bool) -> int | None:
-    """Cards of one kind; a flavor that is told in full and does not have the kind has none."""
+def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool) -> int | None:
+    """Number of cards of one kind; 0 when a complete flavor does not have this kind."""
     if part is None:
-        return 0 if told else None
+        return 0 if is_complete else None
     return count(part.get("unit_num"), field="v1.unit_num", note=note)
 
 
 def _accelerator(
     gpus: int | None, npus: int | None, *, flavor_type: str, names: tuple[str, ...]
 ) -> tuple[Accelerator | None, float | None]:
-    """Kind and number of the cards. A kind without a number is one we only know by name."""
+    """Kind and number of the cards. The number is None when only a name shows the kind."""
     if npus:
         return Accelerator.NPU, float(npus)
     if gpus:
@@ -224,18 +225,20 @@ def _accelerator(
     return kind, 0.0 if kind is Accelerator.CPU else None
 
 
-def _run(value: object, *, started_at: float | None, note: NoteUnknown) -> float | None:
-    """How long it ran; 0 without a start means that it has not run (trap 14)."""
-    run_s = duration(value, field="v1.duration", note=note)
-    return run_s if run_s or started_at is not None else None
+def _run_duration(value: object, *, started_at: float | None, note: NoteUnknown) -> float | None:
+    """Run duration in seconds; 0 without a start time means that the version has not run (trap 14)."""
+    run_duration_s = duration(value, field="v1.duration", note=note)
+    return run_duration_s if run_duration_s or started_at is not None else None
 
 
-def _ended(read: JobStatus, *, ended_at: float | None, started_at: float | None, run_s: float | None) -> float | None:
-    """When it ended; never before its start, whatever the cloud's samples show (trap 15)."""
+def _end_time(
+    read: JobStatus, *, ended_at: float | None, started_at: float | None, run_duration_s: float | None
+) -> float | None:
+    """End time, not before the start time: samples of the documentation end earlier (trap 15)."""
     if not read.finished:
         return None
     if ended_at is not None:
         return ended_at if started_at is None else max(ended_at, started_at)
-    if started_at is not None and run_s is not None:
-        return started_at + run_s
+    if started_at is not None and run_duration_s is not None:
+        return started_at + run_duration_s
     return None

@@ -1,133 +1,132 @@
-"""Finding the job a version belongs to, which every v1 address needs (API reference §3, trap 27)."""
+"""Finds the job of a version, which every v1 address requires (API reference §3, trap 27)."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
+from exporter.cloud.cached import NegativeCache
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.v1 import job_list
-from exporter.cloud.v1.adapter import from_record, identity
-from exporter.cloud.v1.version_cache import ParentJob, VersionCache, owner_of
+from exporter.cloud.v1.adapter import from_record, parse_id
+from exporter.cloud.v1.version_cache import ParentJob, VersionCache, parent_of
 from exporter.domain.job import Job
 from exporter.domain.source import Clock
 
-REMEMBER_S = 3600.0
-"""How long a version that was not found is not looked for again."""
+NOT_FOUND_TTL_S = 3600.0
+"""How long a version that was not found is not searched again."""
 
-_GUESSES = 5
-"""Jobs whose versions are asked for in one search, to find a version that is not its job's newest."""
+_MAX_CANDIDATES = 5
+"""Jobs whose versions are requested in one search, to find a version that is not the newest of its job."""
 
 
 class Mapper:
-    """Fills a register with owners.
+    """Fills a version cache with parent jobs.
 
-    Cheapest first: a search by name where that saves pages, the job list as far as needed, and the versions of jobs
-    that have several.
+    The cheapest way first: a search by name if it saves pages, then the job list as far as needed, then the versions
+    of jobs that have several.
     """
 
-    def __init__(self, caller: Caller, register: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
+    def __init__(self, caller: Caller, versions: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
-        self._register = register
-        self._clock = clock
+        self._versions = versions
         self._note = note
-        self._lost: dict[str, float] = {}
+        self._not_found = NegativeCache(clock, ttl_s=NOT_FOUND_TTL_S)
         self._search_helps = True
 
     async def find(self, wanted: Mapping[str, Job], *, sizes: Mapping[str, int]) -> None:
-        """Look for the owners of versions, one workspace after the other. Raises CloudError at the first that fails.
+        """Find the parent jobs of versions, one workspace after the other. Raises the CloudError of a failed call.
 
-        `wanted` holds what is known of each version; `sizes` says how many versions each workspace holds, which
-        bounds how long its job list can be.
+        `wanted` holds the known fields of each version. `sizes` holds the number of versions of each workspace, which
+        limits the length of its job list.
         """
-        now = self._clock.monotonic()
-        self._lost = {version_id: until for version_id, until in self._lost.items() if until > now}
         by_workspace: dict[str, dict[str, Job]] = defaultdict(dict)
         for version_id, job in wanted.items():
-            if self._register.owner(version_id) is None and version_id not in self._lost:
+            if self._versions.parent(version_id) is None and version_id not in self._not_found:
                 by_workspace[job.workspace_id or "0"][version_id] = job
         for workspace_id, jobs in by_workspace.items():
-            search = _Search(jobs, self._register, note=self._note)
+            search = _Search(jobs, self._versions, note=self._note)
             await self._find(search, workspace_id=workspace_id, size=sizes.get(workspace_id, 0))
-            for version_id in search.open:
-                self._lost[version_id] = now + REMEMBER_S
+            self._not_found.add(search.unresolved)
 
     async def _find(self, search: "_Search", *, workspace_id: str, size: int) -> None:
-        searched = self._search_helps and len(search.open) < -(-size // job_list.PAGE_SIZE)
+        searched = self._search_helps and len(search.unresolved) < -(-size // job_list.PAGE_SIZE)
         if searched:
-            for version_id in search.open:
+            for version_id in search.unresolved:
                 name = search.wanted[version_id].name
                 if name:
-                    rows = await job_list.named(self._caller, workspace_id=workspace_id, name=name, note=self._note)
-                    search.take(rows)
-            await self._guess(search.guesses(same_name=True), search, workspace_id=workspace_id)
-        if not search.open:
+                    rows = await job_list.search_by_name(
+                        self._caller, workspace_id=workspace_id, name=name, note=self._note
+                    )
+                    search.add_rows(rows)
+            await self._search_versions(search.candidates(same_name=True), search, workspace_id=workspace_id)
+        if not search.unresolved:
             return
-        not_named = len(search.open)
-        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.take)
-        if searched and len(search.open) < not_named:
-            self._search_helps = False  # the list has what the search by name should have found
-        await self._guess(search.guesses(), search, workspace_id=workspace_id)
+        unresolved_by_name = len(search.unresolved)
+        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.add_rows)
+        if searched and len(search.unresolved) < unresolved_by_name:
+            self._search_helps = False  # the list holds a job that the search by name did not return
+        await self._search_versions(search.candidates(), search, workspace_id=workspace_id)
 
-    async def _guess(self, owners: Sequence[ParentJob], search: "_Search", *, workspace_id: str) -> None:
-        for owner in owners:
-            if not search.open:
+    async def _search_versions(self, parents: Sequence[ParentJob], search: "_Search", *, workspace_id: str) -> None:
+        for parent in parents:
+            if not search.unresolved:
                 return
-            found = await job_list.versions(self._caller, job_id=owner.job_id, note=self._note)
+            found = await job_list.versions(self._caller, job_id=parent.job_id, note=self._note)
             for answer in found.records:
                 record = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
                 if record is not None and record.job_id in search.wanted:
-                    self._register.own(record.job_id, owner)
-                    self._register.learn(record)
+                    self._versions.set_parent(record.job_id, parent)
+                    self._versions.set_record(record)
 
 
 class _Search:
-    """Versions looked for, and the jobs met on the way that may have them."""
+    """The versions to find, and the jobs read so far that may have them."""
 
-    def __init__(self, wanted: Mapping[str, Job], register: VersionCache, *, note: NoteUnknown) -> None:
+    def __init__(self, wanted: Mapping[str, Job], versions: VersionCache, *, note: NoteUnknown) -> None:
         self.wanted = wanted
-        self._register = register
+        self._versions = versions
         self._note = note
-        self._several: dict[str, tuple[ParentJob, str]] = {}
+        self._with_several_versions: dict[str, tuple[ParentJob, str]] = {}
 
     @property
-    def open(self) -> Collection[str]:
+    def unresolved(self) -> Collection[str]:
         """Versions not found yet."""
-        return [version_id for version_id in self.wanted if self._register.owner(version_id) is None]
+        return [version_id for version_id in self.wanted if self._versions.parent(version_id) is None]
 
-    def take(self, rows: Sequence[job_list.ListedJob]) -> bool:
-        """Learn from rows of the job list; whether nothing is open any more."""
+    def add_rows(self, rows: Sequence[job_list.ListedJob]) -> bool:
+        """Read rows of the job list; returns whether every version is found."""
         for _, row in rows:
-            owner = owner_of(row, note=self._note)
-            if owner is None:
+            parent = parent_of(row, note=self._note)
+            if parent is None:
                 continue
-            newest = identity(row.version_id)
+            newest = parse_id(row.version_id)
             if newest in self.wanted:
-                self._register.own(newest, owner)
+                self._versions.set_parent(newest, parent)
             if (count(row.version_count, field="v1.version_count", note=self._note) or 0) > 1:
-                self._several[owner.job_id] = (owner, newest)
-        return not self.open
+                self._with_several_versions[parent.job_id] = (parent, newest)
+        return not self.unresolved
 
-    def guesses(self, *, same_name: bool = False) -> list[ParentJob]:
-        """Jobs with several versions, the likeliest owners first: by name, then by how near their newest version is.
+    def candidates(self, *, same_name: bool = False) -> list[ParentJob]:
+        """Jobs with several versions, the most likely parents first: same name, then the nearest newest version.
 
-        Version ids grow, so a job whose newest one is older than the version cannot have it. `same_name`: only jobs
-        that are called as the version is.
+        Version ids grow, so a job whose newest version is older than the wanted one is no candidate. `same_name`:
+        only jobs with the name of the version.
         """
         ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
-        for version_id in self.open:
+        for version_id in self.unresolved:
             name = self.wanted[version_id].name
-            for owner, newest in self._several.values():
+            for parent, newest in self._with_several_versions.values():
                 distance = _distance(version_id, newest)
-                if distance < 0 or (same_name and owner.name != name):
+                if distance < 0 or (same_name and parent.name != name):
                     continue
-                rank = (owner.name != name, distance)
-                if owner.job_id not in ranked or rank < ranked[owner.job_id][0]:
-                    ranked[owner.job_id] = (rank, owner)
-        return [owner for _, owner in sorted(ranked.values(), key=lambda pair: pair[0])][:_GUESSES]
+                rank = (parent.name != name, distance)
+                if parent.job_id not in ranked or rank < ranked[parent.job_id][0]:
+                    ranked[parent.job_id] = (rank, parent)
+        return [parent for _, parent in sorted(ranked.values(), key=lambda pair: pair[0])][:_MAX_CANDIDATES]
 
 
 def _distance(version_id: str, newest: str) -> int:
-    """How many ids lie between a version and a job's newest one; negative: the job cannot have it."""
+    """Difference between the id of a job's newest version and a version's id; negative: not a version of the job."""
     if version_id.isdigit() and newest.isdigit():
         return int(newest) - int(version_id)
     return 0

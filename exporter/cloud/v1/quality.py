@@ -1,11 +1,11 @@
-"""How well a built-in algorithm's model did: `model_metric_list` (API reference §6.4), totals only."""
+"""Model quality of built-in algorithms: the totals of `model_metric_list` (API reference §6.4)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.text_in_text import wrapped_object
 from exporter.cloud.decode.values import json_object, quantity
 from exporter.cloud.http.endpoint import NoteUnknown
 
@@ -20,31 +20,31 @@ _MEASURES = {
 
 
 class _ModelMetrics(msgspec.Struct, kw_only=True):
-    """Per-class values (unbounded in number) and `images_outputs` (may be large) are dropped while decoding."""
+    """Decoding drops per-class values (unbounded in number) and `images_outputs` (may be large)."""
 
     total_metric: Any = None
 
 
 def quality(raw: msgspec.Raw, *, note: NoteUnknown) -> Mapping[str, float]:
-    """Read the totals by measure, as ratios 0-1; a value outside of that is noted and left out.
+    """Read the totals by measure as ratios 0-1; values out of range are noted and left out.
 
-    Empty for jobs that report none, which is every job that does not use a built-in algorithm.
+    Empty for jobs without totals, which are all jobs that do not use a built-in algorithm.
     """
-    metrics = opened(raw, _ModelMetrics, field=_FIELD, note=note)
+    metrics = wrapped_object(raw, _ModelMetrics, field=_FIELD, note=note)
     if metrics is None:
         return {}
     totals = metrics.total_metric
-    if isinstance(totals, list):  # the documents say JSON in one place and JSON Array in another
+    if isinstance(totals, list):  # documented as JSON in one place and as JSON Array in another
         totals = totals[0] if totals else None
     total = json_object(totals, field=_FIELD, note=note) or {}
     values = json_object(total.get("total_metric_values"), field=_FIELD, note=note) or {}
-    told: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     for key, measure in _MEASURES.items():
         value = quantity(values.get(key), field=_FIELD, note=note)
-        if value is None or measure in told:
+        if value is None or measure in ratios:
             continue
         if value > 1:
             note(_FIELD, value)
             continue
-        told[measure] = value
-    return told
+        ratios[measure] = value
+    return ratios

@@ -1,4 +1,4 @@
-"""How busy a version was, minute by minute: `system_metric_list` (API reference §6.1)."""
+"""Usage samples of a version, one a minute: `system_metric_list` (API reference §6.1)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import opened
+from exporter.cloud.decode.text_in_text import wrapped_object
 from exporter.cloud.decode.values import number
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import Accelerator
@@ -15,17 +15,18 @@ from exporter.domain.usage import TaskSeries
 FIELD = "v1.system_metric_list"
 
 KILOBYTE = 1000
-"""What the KB of the disk rates is taken for (trap 21). Nobody says; 1000 is what the unit's symbol means, and where
-1024 is meant it understates a rate by 2.4 % rather than overstating it."""
+"""Bytes in the KB of the disk rates (trap 21), which is not documented. 1000 is the meaning of the unit's symbol; if
+the cloud means 1024, rates are 2.4 % too low and not too high.
+"""
 
 _MINUTE = 1  # the unit of `interval`
 _PERCENT = 100.0
 _ROUNDED_UP = 101.0
-"""Below it a percentage over 100 is a whole one, rounded; from it on it is something else, and not shown."""
+"""A percentage between 100 and this is 100, rounded; a higher one is no percentage and left out."""
 
 
 class _SystemMetrics(msgspec.Struct, kw_only=True, rename="camel"):
-    """Lists of text, or of numbers. Percentages, but the disk rates (KB/s) and the network rates (Byte/s)."""
+    """Lists of text or numbers: percentages, disk rates in KB/s, network rates in Byte/s."""
 
     cpu_usage: Any = None
     mem_usage: Any = None
@@ -41,71 +42,71 @@ class _SystemMetrics(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnknown) -> TaskSeries | None:
-    """Read the minutes of a version, the newest last; None when there is not one.
+    """Read the samples of a version, oldest first; None when there is none.
 
-    A bare 0 in every series at once is padding: sampling had not begun, was not collected yet, or the run is over.
-    Where any series says more than that, the minute was sampled, and a bare 0 in the others is a true zero. So the
-    lists end at the last sampled minute, and minutes without a sample are None. `accelerator` is what the version
-    computes on: series of cards it does not have are left out; when it is not known, those count that say anything.
+    A bare 0 in every series of a minute is padding: sampling had not begun, is not collected yet, or the run is over.
+    If any series has more than that, the minute was sampled, and a bare 0 of another series is a true zero. The lists
+    end at the last sampled minute; minutes without a sample are None. `accelerator` is the version's kind: series of
+    the other kind are left out. If it is None, a series that has samples is used.
     """
-    metrics = opened(raw, _SystemMetrics, field=FIELD, note=note)
+    metrics = wrapped_object(raw, _SystemMetrics, field=FIELD, note=note)
     if metrics is None:
         return None
     interval = number(metrics.interval, field=f"{FIELD}.interval", note=note)
     if interval not in (None, _MINUTE):
         note(f"{FIELD}.interval", interval)
-    cpu = _Minutes.percentages(metrics.cpu_usage, note=note)
-    memory = _Minutes.percentages(metrics.mem_usage, note=note)
-    gpu = _Minutes.percentages(metrics.gpu_util, note=note)
-    gpu_memory = _Minutes.percentages(metrics.gpu_mem_usage, note=note)
-    npu = _Minutes.percentages(metrics.npu_util, note=note)
-    npu_memory = _Minutes.percentages(metrics.npu_mem_usage, note=note)
-    disk_read = _Minutes.rates(metrics.disk_read_rate, unit=KILOBYTE, note=note)
-    disk_written = _Minutes.rates(metrics.disk_write_rate, unit=KILOBYTE, note=note)
-    received = _Minutes.rates(metrics.recv_bytes_rate, unit=1, note=note)
-    transmitted = _Minutes.rates(metrics.send_bytes_rate, unit=1, note=note)
+    cpu = _Samples.percentages(metrics.cpu_usage, note=note)
+    memory = _Samples.percentages(metrics.mem_usage, note=note)
+    gpu = _Samples.percentages(metrics.gpu_util, note=note)
+    gpu_memory = _Samples.percentages(metrics.gpu_mem_usage, note=note)
+    npu = _Samples.percentages(metrics.npu_util, note=note)
+    npu_memory = _Samples.percentages(metrics.npu_mem_usage, note=note)
+    disk_read = _Samples.rates(metrics.disk_read_rate, unit=KILOBYTE, note=note)
+    disk_written = _Samples.rates(metrics.disk_write_rate, unit=KILOBYTE, note=note)
+    received = _Samples.rates(metrics.recv_bytes_rate, unit=1, note=note)
+    transmitted = _Samples.rates(metrics.send_bytes_rate, unit=1, note=note)
     sampled: set[int] = set()
     for samples in (
         cpu, memory, gpu, gpu_memory, npu, npu_memory, disk_read, disk_written, received, transmitted,
     ):  # fmt: skip
-        sampled.update(samples.said)
+        sampled.update(samples.sampled_slots)
     if not sampled:
         return None
-    slots = [at in sampled for at in range(max(sampled) + 1)]
-    cards, card_memory = _SILENT, _SILENT
-    if accelerator is Accelerator.NPU or (accelerator is None and (npu.said or npu_memory.said)):
+    slots = [aligned in sampled for aligned in range(max(sampled) + 1)]
+    cards, card_memory = _NO_SAMPLES, _NO_SAMPLES
+    if accelerator is Accelerator.NPU or (accelerator is None and (npu.sampled_slots or npu_memory.sampled_slots)):
         cards, card_memory = npu, npu_memory
-    elif accelerator is Accelerator.GPU or (accelerator is None and (gpu.said or gpu_memory.said)):
+    elif accelerator is Accelerator.GPU or (accelerator is None and (gpu.sampled_slots or gpu_memory.sampled_slots)):
         cards, card_memory = gpu, gpu_memory
     return TaskSeries(
         task="",
-        cpu=cpu.at(slots),
-        memory=memory.at(slots),
-        accelerator=cards.at(slots),
-        accelerator_memory=card_memory.at(slots),
-        disk_read=disk_read.at(slots),
-        disk_written=disk_written.at(slots),
-        network_received=received.at(slots),
-        network_transmitted=transmitted.at(slots),
+        cpu=cpu.aligned(slots),
+        memory=memory.aligned(slots),
+        accelerator=cards.aligned(slots),
+        accelerator_memory=card_memory.aligned(slots),
+        disk_read=disk_read.aligned(slots),
+        disk_written=disk_written.aligned(slots),
+        network_received=received.aligned(slots),
+        network_transmitted=transmitted.aligned(slots),
     )
 
 
-class _Minutes:
-    """One series: the value of each slot, and the slots that say more than padding does.
+class _Samples:
+    """One series: the value of each slot, and the slots that are certainly not padding.
 
-    Real zeros are written with decimals ("0.00"). A server that sends numbers loses that; then a zero says nothing by
-    itself, and the other series decide.
+    True zeros are written with decimals ("0.00"). A server that sends numbers loses this; then a zero proves nothing,
+    and the other series decide.
     """
 
-    __slots__ = ("said", "values")
+    __slots__ = ("sampled_slots", "values")
 
-    def __init__(self, values: Sequence[float | None], said: Iterable[int]) -> None:
+    def __init__(self, values: Sequence[float | None], sampled_slots: Iterable[int]) -> None:
         self.values = values
-        self.said = said
+        self.sampled_slots = sampled_slots
 
     @classmethod
-    def percentages(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":
-        """Read 0-100 as ratios; what is no percentage is noted, once for the series, and left out."""
+    def percentages(cls, tokens: object, *, note: NoteUnknown) -> "_Samples":
+        """Read 0-100 as ratios; an impossible percentage is left out, and noted once per series."""
         samples = cls._read(tokens, note=note)
         present = [value for value in samples.values if value is not None]
         highest = max(present, default=0.0)
@@ -121,38 +122,38 @@ class _Minutes:
         return samples
 
     @classmethod
-    def rates(cls, tokens: object, *, unit: int, note: NoteUnknown) -> "_Minutes":
+    def rates(cls, tokens: object, *, unit: int, note: NoteUnknown) -> "_Samples":
         """Read rates as bytes per second."""
         samples = cls._read(tokens, note=note)
         samples.values = [None if value is None else value * unit for value in samples.values]
         return samples
 
     @classmethod
-    def _read(cls, tokens: object, *, note: NoteUnknown) -> "_Minutes":
+    def _read(cls, tokens: object, *, note: NoteUnknown) -> "_Samples":
         if tokens is None:
             return cls([], [])
         if not isinstance(tokens, list):
             note(FIELD, type(tokens).__name__)
             return cls([], [])
-        plain = _plain(tokens)
+        plain = _parse_fast(tokens)
         if plain is not None:
-            return cls(plain, [at for at, token in enumerate(tokens) if token != "0"])  # noqa: S105 - no secret
+            return cls(plain, [aligned for aligned, token in enumerate(tokens) if token != "0"])  # noqa: S105 - not a secret
         values: list[float | None] = []
-        said: list[int] = []
+        sampled_slots: list[int] = []
         unknown: list[object] = []
-        for at, token in enumerate(tokens):
+        for aligned, token in enumerate(tokens):
             value = number(token, field=FIELD, note=lambda _, value: unknown.append(value))
             if value is None or value < 0:
                 values.append(None)
                 continue
             values.append(value or 0.0)
-            if value or (isinstance(token, str) and token != "0"):  # noqa: S105 - no secret
-                said.append(at)
+            if value or (isinstance(token, str) and token != "0"):  # noqa: S105 - not a secret
+                sampled_slots.append(aligned)
         if unknown:
             note(FIELD, unknown[0])
-        return cls(values, said)
+        return cls(values, sampled_slots)
 
-    def at(self, slots: list[bool]) -> list[float | None]:
+    def aligned(self, slots: list[bool]) -> list[float | None]:
         """Values of the sampled slots, None elsewhere; empty when there is no such series."""
         if not self.values:
             return []
@@ -160,18 +161,18 @@ class _Minutes:
         return [value if sampled else None for value, sampled in zip(padded, slots, strict=False)]
 
 
-def _plain(tokens: list[object]) -> list[float] | None:
-    """Read a series as it should be, all of it numbers as text, at a tenth of the cost; None when it is not so.
+def _parse_fast(tokens: list[object]) -> list[float] | None:
+    """Parse a series in which every token is text of a number, ten times faster; None for any other series.
 
-    Three days of a version are 35 000 slots, and a scrape may be waiting.
+    Three days of a version are 35 000 slots.
     """
     if set(map(type, tokens)) != {str}:
         return None
     try:
-        values = [float(token) + 0.0 for token in cast("list[str]", tokens)]  # and no negative zero
+        values = [float(token) + 0.0 for token in cast("list[str]", tokens)]  # no negative zero
     except ValueError:
         return None
     return values if min(values) >= 0 and math.isfinite(sum(values)) else None
 
 
-_SILENT = _Minutes([], [])
+_NO_SAMPLES = _Samples([], [])

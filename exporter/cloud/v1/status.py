@@ -1,7 +1,7 @@
-"""The 22 numbers v1 has for where a version stands (API reference §4.2).
+"""The 22 status numbers of v1 (API reference §4.2).
 
-The pages that list "failed" as 3, 5, 6 and 13 are wrong (trap 10): they leave out 11, the failed run itself, and
-count 13, which is a cancelled one.
+Pages that define "failed" as 3, 5, 6 and 13 are wrong (trap 10): they leave out 11, a failed run, and include 13, a
+cancelled one.
 """
 
 from exporter.cloud.decode.values import number
@@ -32,13 +32,13 @@ STATUSES: dict[int, tuple[str, JobStatus]] = {
     20: ("CHECK_RUNNING_COMPLETED", JobStatus.COMPLETED),
     21: ("CHECK_FAILED", JobStatus.FAILED),
 }
-"""Number to the cloud's name without its JOBSTAT_ prefix, and what it means to us."""
+"""Number to the cloud's name without its JOBSTAT_ prefix, and our status."""
 
 
 def status(value: object, *, note: NoteUnknown) -> tuple[str, JobStatus]:
-    """Read a status number, which may come as text; null is unknown, and anything not in the table is noted as well.
+    """Read a status number, which may be text; null is unknown, and a number that is not in the table is also noted.
 
-    The name is the bounded `reason` of a job; it is empty where the number is not in the table.
+    The name is the bounded `reason` of a job; empty when the number is not in the table.
     """
     if value is None:
         return "", JobStatus.UNKNOWN

@@ -1,18 +1,18 @@
-"""What we have learned about versions beside the listings: whose they are, and their records."""
+"""Cache of data about versions that listings do not have: their parent jobs and their records."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from exporter.cloud.decode.values import text
 from exporter.cloud.http.endpoint import NoteUnknown
-from exporter.cloud.v1.adapter import identity, merge, owner_name
+from exporter.cloud.v1.adapter import merge, parse_id, user_name
 from exporter.cloud.v1.wire import JobRow
 from exporter.domain.job import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentJob:
-    """The job a version belongs to. A version never moves between jobs, so this is kept as long as it is needed."""
+    """The job of a version. It never changes, so it is kept as long as the version is needed."""
 
     job_id: str
     name: str
@@ -20,69 +20,69 @@ class ParentJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Merged:
     listed: Job
     record: Job | None
-    owner: ParentJob | None
+    parent: ParentJob | None
     per_node: bool
     job: Job
 
 
 class VersionCache:
-    """Owners and records of the versions that matter, by version id."""
+    """Parent jobs and records of the relevant versions, by version id."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, ParentJob] = {}
+        self._parents: dict[str, ParentJob] = {}
         self._records: dict[str, Job] = {}
-        self._told: dict[str, _Told] = {}
+        self._merged: dict[str, _Merged] = {}
 
-    def owner(self, version_id: str) -> ParentJob | None:
-        """The job of a version; None when it is not known."""
-        return self._owners.get(version_id)
+    def parent(self, version_id: str) -> ParentJob | None:
+        """The job of a version; None when unknown."""
+        return self._parents.get(version_id)
 
-    def own(self, version_id: str, owner: ParentJob) -> None:
-        """Note whose a version is."""
-        if self._owners.get(version_id) != owner:
-            self._owners[version_id] = owner
+    def set_parent(self, version_id: str, parent: ParentJob) -> None:
+        """Store the job of a version."""
+        if self._parents.get(version_id) != parent:
+            self._parents[version_id] = parent
 
     def record(self, version_id: str) -> Job | None:
-        """The newest record of a version; None when it was not asked for yet."""
+        """The newest record of a version; None when it was not requested yet."""
         return self._records.get(version_id)
 
-    def learn(self, record: Job) -> None:
-        """Note the record of a version; an equal one changes nothing."""
+    def set_record(self, record: Job) -> None:
+        """Store the record of a version; an equal one keeps the object."""
         if self._records.get(record.job_id) != record:
             self._records[record.job_id] = record
 
-    def tell(self, listed: Job, *, per_node: bool = False) -> Job:
-        """Put a version together from its listing and all else that is known; the same object while nothing changed.
+    def merged(self, listed: Job, *, per_node: bool = False) -> Job:
+        """Combine a version's listing, record and parent job; returns the same object while nothing changes.
 
         `per_node`: see `adapter.merge`.
         """
         version_id = listed.job_id
-        record, owner = self._records.get(version_id), self._owners.get(version_id)
-        told = self._told.get(version_id)
-        same = told is not None and told.listed is listed and told.record is record
-        if told is not None and same and told.owner is owner and told.per_node is per_node:
-            return told.job
-        name, user = (owner.name, owner.user) if owner is not None else ("", "")
+        record, parent = self._records.get(version_id), self._parents.get(version_id)
+        known = self._merged.get(version_id)
+        same = known is not None and known.listed is listed and known.record is record
+        if known is not None and same and known.parent is parent and known.per_node is per_node:
+            return known.job
+        name, user = (parent.name, parent.user) if parent is not None else ("", "")
         job = merge(listed, record, name=name, user=user, per_node=per_node)
-        if told is not None and told.job == job:
-            job = told.job
-        self._told[version_id] = _Told(listed=listed, record=record, owner=owner, per_node=per_node, job=job)
+        if known is not None and known.job == job:
+            job = known.job
+        self._merged[version_id] = _Merged(listed=listed, record=record, parent=parent, per_node=per_node, job=job)
         return job
 
-    def keep(self, version_ids: Collection[str]) -> None:
-        """Forget every version but these."""
-        for held in (self._owners, self._records, self._told):
+    def retain(self, version_ids: Collection[str]) -> None:
+        """Drop every version except these."""
+        for held in (self._parents, self._records, self._merged):
             for version_id in held.keys() - set(version_ids):
                 del held[version_id]
 
 
-def owner_of(row: JobRow, *, note: NoteUnknown) -> ParentJob | None:
-    """Read the job a row of the job list is about; None when it has no id."""
-    job_id = identity(row.job_id)
+def parent_of(row: JobRow, *, note: NoteUnknown) -> ParentJob | None:
+    """Read the job of a row of the job list; None when it has no id."""
+    job_id = parse_id(row.job_id)
     if not job_id:
         note("v1.job_id", row.job_id)
         return None
-    return ParentJob(job_id=job_id, name=text(row.job_name), user=owner_name(row, note=note))
+    return ParentJob(job_id=job_id, name=text(row.job_name), user=user_name(row, note=note))

@@ -1,7 +1,7 @@
-"""What v1 sends, as far as we read it. Parameters, commands, data addresses and the like are dropped while decoding.
+"""The fields of v1 answers in use. Decoding drops parameters, commands, data addresses and all other fields.
 
-Scalars are left as they came, because any of them may be a number, its text, null or missing (API reference §2);
-`exporter.cloud.decode.values` reads them. Lists hold raw items, so that one bad item is skipped and its list kept.
+Scalars are not typed, because any of them may be a number, text, null or missing (API reference §2);
+`exporter.cloud.decode.values` reads them. Lists hold raw items, so that a bad item is skipped and the rest is kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from exporter.cloud.decode.text_in_text import UNDECODABLE
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 
 NOTHING = msgspec.Raw(b"null")
 
 Rows = list[msgspec.Raw] | msgspec.UnsetType | None
-"""The items of a listing; null is an empty one, unset means that the answer does not speak of any."""
+"""The items of a listing. null is an empty listing; unset: the answer does not have the field."""
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 
@@ -28,7 +29,7 @@ class OverviewPage(msgspec.Struct, kw_only=True):
 
 
 class OverviewRow(msgspec.Struct, kw_only=True, gc=False):
-    """One version in the overview: no job id, no user, no node count."""
+    """One version of the overview: no job id, no user, no node count."""
 
     version_id: Any = None
     version_name: Any = None
@@ -45,14 +46,14 @@ class OverviewRow(msgspec.Struct, kw_only=True, gc=False):
 
 
 class JobPage(msgspec.Struct, kw_only=True):
-    """One page of the job list (§2.2). The count is a hint only."""
+    """One page of the job list (§2.2). The count is only a hint."""
 
     job_total_count: Any = None
     jobs: Rows = msgspec.UNSET
 
 
 class JobRow(msgspec.Struct, kw_only=True, gc=False):
-    """One job with what the list says of its newest version."""
+    """One job, with some fields of its newest version."""
 
     job_id: Any = None
     job_name: Any = None
@@ -62,7 +63,7 @@ class JobRow(msgspec.Struct, kw_only=True, gc=False):
     duration: Any = None
     version_count: Any = None
     user: Any = None
-    """An object with a `name`; seen, not documented."""
+    """An object with a `name`; observed, not documented."""
 
 
 class VersionPage(msgspec.Struct, kw_only=True):
@@ -74,7 +75,7 @@ class VersionPage(msgspec.Struct, kw_only=True):
 
 
 class VersionRecord(msgspec.Struct, kw_only=True):
-    """One version: an item of `VersionPage`, or the flat answer of the detail call, which adds two of the job."""
+    """One version: an item of `VersionPage`, or the flat answer of the detail call, which has two more fields."""
 
     job_id: Any = None
     job_name: Any = None
@@ -98,7 +99,7 @@ class VersionRecord(msgspec.Struct, kw_only=True):
     engine_name: Any = None
     engine_version: Any = None
     system_metric_list: msgspec.Raw = NOTHING
-    """Left undecoded: three days of minutes are 35 000 numbers, and a listing needs none of them."""
+    """Not decoded here: three days of samples are 35 000 numbers, and a listing needs none of them."""
     model_metric_list: msgspec.Raw = NOTHING
 
 
@@ -110,35 +111,34 @@ class WorkspacePage(msgspec.Struct, kw_only=True):
 
 
 class WorkspaceRow(msgspec.Struct, kw_only=True):
-    """One workspace; the default one has id "0"."""
+    """One workspace; the default one has the id "0"."""
 
     id: Any = None
 
 
 def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -> Item | None:
-    """Decode one item of a list; None, and noted, when it is not an object that decodes."""
+    """Decode one item of a list; None when it is not an object that decodes (noted)."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors, and so is undecodable UTF-8
+    except UNDECODABLE:
         note(field, "undecodable item")
         return None
 
 
 def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec.Raw]:
-    """The items of a listing, as they came.
+    """The raw items of a listing.
 
-    Raises Unintelligible when the answer has neither items nor a total: it is no listing, and must not pass for an
-    empty one.
+    Raises InvalidResponse when the answer has neither items nor a total: such an answer is not an empty listing.
     """
     if rows is msgspec.UNSET and total is None:
-        raise InvalidResponse(operation, "neither rows nor a total: this is no listing")
+        raise InvalidResponse(operation, "the answer has neither rows nor a total")
     return rows or []
 
 
 def rows(
     raws: Iterable[msgspec.Raw] | msgspec.UnsetType | None, kind: type[Item], *, field: str, note: NoteUnknown
 ) -> Iterator[tuple[msgspec.Raw, Item]]:
-    """Decode the items of a list, leaving out the bad ones; each comes with its raw text."""
+    """Decode the items of a list, without the bad ones; yields each with its raw JSON."""
     for raw in raws or ():
         item = read(raw, kind, field=field, note=note)
         if item is not None:

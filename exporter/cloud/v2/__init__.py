@@ -1,1 +1,1 @@
-"""API generation v2: endpoints, wire structs, and the adapter that turns them into the shared model."""
+"""API generation v2: endpoints, wire structs, and the adapter from them to the domain model."""

@@ -1,4 +1,4 @@
-"""A v2 job as written to a `Job`. Total: what makes no sense is noted and absent, and never costs the job."""
+"""Converts a v2 job to a `Job`. Never fails: an impossible value is noted and left out, and the job is kept."""
 
 import re
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ KINDS = (
     "diag_job",
     "visualization_job",
 )
-"""The documented kinds; anything else is told as `UNKNOWN_KIND`."""
+"""The documented kinds; any other becomes `UNKNOWN_KIND`."""
 
 UNKNOWN_KIND = "unknown"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # it becomes part of a URL and a label
 _JOB_ID = _TASK_ID
-_EXIT_CODES = 2**31  # what a process, a shell or a signal can leave behind is far smaller
+_EXIT_CODES = 2**31  # exit codes of processes, shells and signals are far smaller
 
 
 def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) -> Job | None:
-    """Read a listing's item or a detail; None when it cannot be told whose it is (noted as "v2.items").
+    """Read an item of a listing, or a detail; None when it has no valid id (noted as "v2.items").
 
-    `workspace_id` is the one that was asked for, where the job does not name its own.
+    `workspace_id` is the requested one, used when the job does not contain its own.
     """
     read = decode(raw, wire.Job, field="v2.items", note=note)
     if read is None:
@@ -45,20 +45,20 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     status = read.status or wire.Status()
     job_id = values.text(metadata.id)
     if not _JOB_ID.fullmatch(job_id):
-        note("v2.items", "without a usable metadata.id")
+        note("v2.items", "no valid metadata.id")
         return None
-    where = phases.status(status.phase, status.secondary_phase, note=note)
+    job_status = phases.status(status.phase, status.secondary_phase, note=note)
     tasks = _tasks(status.tasks, note=note)
-    asked = requested_resources(read, tasks, note=note)
+    requested = requested_resources(read, tasks, note=note)
     resource = (read.spec and read.spec.resource) or wire.Resource()
     engine = (read.algorithm and read.algorithm.engine) or wire.Engine()
     submitted_at = values.moment(metadata.create_time, field="v2.metadata.create_time", note=note)
     started_at = values.moment(status.start_time, field="v2.status.start_time", note=note)
     run_duration_s = values.duration(status.duration, field="v2.status.duration", note=note)
     if started_at is None and not run_duration_s:
-        run_duration_s = None  # 0 beside a start of 0 says "not yet", not "ran for no time"
+        run_duration_s = None  # 0 with a start of 0 means "not started", not "ran for no time"
     nodes = steps(status.node_count_metrics, note=note)
-    told = records.running(
+    runs = records.running(
         status.running_records,
         now=None if started_at is None or run_duration_s is None else started_at + run_duration_s,
         note=note,
@@ -71,16 +71,16 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         workspace_id=values.text(metadata.workspace_id) or workspace_id,
         pool_id=values.text(resource.pool_id),
         flavor=values.text(resource.flavor_id),
-        accelerator=asked.kind,
-        accelerator_model=asked.model,
+        accelerator=requested.kind,
+        accelerator_model=requested.model,
         engine=values.text(engine.engine_version) or values.text(engine.engine_name),
         kind=_kind(read.kind, note=note),
-        status=where,
+        status=job_status,
         reason=phases.reason(status.secondary_phase, note=note),
         submitted_at=submitted_at,
         started_at=started_at,
-        ended_at=_end(
-            where,
+        ended_at=_end_time(
+            job_status,
             started_at=started_at,
             run_duration_s=run_duration_s,
             submitted_at=submitted_at,
@@ -88,17 +88,17 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
             note=note,
         ),
         run_duration_s=run_duration_s,
-        spec_nodes=asked.nodes,
+        spec_nodes=requested.nodes,
         reported_nodes=nodes[-1][1] if nodes else None,
-        node_steps=_varying(nodes, asked=asked.nodes, started_at=started_at),
-        spec_accelerators=asked.accelerators,
+        node_steps=_node_steps(nodes, requested=requested.nodes, started_at=started_at),
+        spec_accelerators=requested.accelerators,
         tasks=tasks,
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
-        recoveries=told.recoveries,
-        degraded_recoveries=told.degraded,
+        recoveries=runs.recoveries,
+        degraded_recoveries=runs.degraded,
         faults=records.faults(status.recover_records, note=note),
-        last_recovery_at=told.last_recovery_at,
-        crash_loop_runs=told.crash_loop_runs,
+        last_recovery_at=runs.last_recovery_at,
+        crash_loop_runs=runs.crash_loop_runs,
     )
 
 
@@ -113,7 +113,7 @@ def _kind(value: object, *, note: NoteUnknown) -> str:
 
 
 def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
-    """Task ids, once each, in the cloud's order."""
+    """Task ids without duplicates, in the cloud's order."""
     read = []
     for name in names or ():
         if isinstance(name, str) and _TASK_ID.fullmatch(name):
@@ -123,16 +123,16 @@ def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read))
 
 
-def _varying(
-    steps: tuple[tuple[float, int], ...], *, asked: int | None, started_at: float | None
+def _node_steps(
+    steps: tuple[tuple[float, int], ...], *, requested: int | None, started_at: float | None
 ) -> tuple[tuple[float, int], ...]:
-    """Steps from the start on, where they say anything that the number of nodes asked for does not."""
+    """Steps from the start on; empty when the job had the requested number of nodes all the time."""
     while len(steps) > 1 and started_at is not None and steps[1][0] <= started_at:
         steps = steps[1:]
-    return () if all(nodes == asked for _, nodes in steps) else steps
+    return () if all(nodes == requested for _, nodes in steps) else steps
 
 
-def _end(
+def _end_time(
     status: JobStatus,
     *,
     started_at: float | None,
@@ -141,9 +141,9 @@ def _end(
     records: list[wire.RunningRecord] | None,
     note: NoteUnknown,
 ) -> float | None:
-    """When a finished job ended: its start plus how long it ran, else the end of its last running record.
+    """End time of a finished job: its start plus its duration, else the end of its last running record.
 
-    Records in documentation samples end before they start, so one that ends before the job began is not believed.
+    Records in documentation samples end before they start, so an end before the job's start is not used.
     """
     if not status.finished:
         return None
@@ -161,7 +161,7 @@ def _end(
 
 
 def _exit_codes(statuses: list[wire.TaskStatus] | None, *, note: NoteUnknown) -> Mapping[str, int]:
-    """Tasks that failed with the code they left; a task without a name or a code tells nothing."""
+    """Exit codes of failed tasks; an entry without a task or a code is skipped."""
     codes = {}
     for status in statuses or ():
         code = values.number(status.exit_code, field="v2.status.task_statuses.exit_code", note=note)

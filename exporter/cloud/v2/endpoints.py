@@ -1,4 +1,4 @@
-"""The calls of v2 we make, each with the recorded answers that pin what comes back."""
+"""The v2 calls in use, each with the recorded answers that its decoding is tested with."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.v2 import wire
 
 PAGE_SIZE = 50
-"""The most a search may ask for; more is refused or silently clamped (API reference §1.3, trap 2)."""
+"""The maximum page size of a search; a larger one is refused or silently reduced (API reference §1.3, trap 2)."""
 
 ACTIVE_PHASES = ("Creating", "Pending", "Running", "Terminating")
 PHASES = (*ACTIVE_PHASES, "Completed", "Failed", "Terminated", "Abnormal")
@@ -19,15 +19,14 @@ SEARCH = Endpoint(
     path="/v2/{project_id}/training-job-searches",
     answer=wire.JobPage,
     notes=(
-        "Lists full job objects, read-only although a POST. `limit` is at most 50; whether `offset` counts pages or "
-        "jobs is found out by asking (reference §1.3). `workspace_id` is always sent, because leaving it out means "
-        "the default workspace only, never all. The sort is sent in full, so that newest first holds whatever the "
-        "default is."
+        "Lists full job objects; a POST that only reads. `limit` is at most 50; a probe detects whether `offset` "
+        "counts pages or jobs (reference §1.3). `workspace_id` is always sent, because without it only the default "
+        "workspace is listed. The complete sort is sent, so that jobs come newest first whatever the default is."
     ),
     fixtures=(
         Fixture(file="search_mixed.json", why="a public GPU job, a CPU job and a dedicated Ascend job on one page"),
         Fixture(file="search_empty.json", why="no jobs: items is null, and total still counts the whole history"),
-        Fixture(file="search_drifted.json", why="numbers as text, a container as JSON text, one item beyond repair"),
+        Fixture(file="search_drifted.json", why="numbers as text, a container as JSON text, one undecodable item"),
     ),
 )
 
@@ -37,22 +36,27 @@ DETAIL = Endpoint(
     path="/v2/{project_id}/training-jobs/{job_id}",
     answer=msgspec.Raw,
     notes=(
-        "Asked only for a job that left the active set, or to confirm that one was deleted: a deleted job is HTTP "
-        "400 with ModelArts.2775, not 404 (reference §8). Decoded part by part, like a listing's item, so that a "
-        "single drifted field does not cost the job."
+        "Requested only for a job that is no longer listed as active, or to confirm that one was deleted: a deleted "
+        "job is HTTP 400 with ModelArts.2775, not 404 (reference §8). Decoded part by part, like a listing's item, "
+        "so that one unexpected field does not lose the job."
     ),
     fixtures=(
         Fixture(file="detail_gpu_running.json", why="the detail of a list item: same object, more fields, secrets"),
         Fixture(file="detail_ascend_dedicated.json", why="dedicated pool: no flavor_detail, undocumented pool_info"),
-        Fixture(file="detail_allocated.json", why="dedicated pool: what the main container was given, as floats"),
-        Fixture(file="detail_customized.json", why="dedicated pool, waiting: only what the user asked for is known"),
-        Fixture(file="detail_visual_flavor.json", why="dedicated pool: nothing but the cards in the flavor's name"),
-        Fixture(file="detail_hetero.json", why="heterogeneous job: a flavor a role, nodes counted by task names"),
-        Fixture(file="detail_elastic.json", why="fewer nodes than asked for, and recoveries in the running records"),
-        Fixture(file="detail_failed.json", why="exit codes of failed tasks; messages stay behind"),
-        Fixture(file="detail_never_started.json", why="Abnormal/CreateFailed with start 0 and records that run back"),
-        Fixture(file="detail_nulls.json", why="null wherever null can stand"),
-        Fixture(file="detail_bare.json", why="nothing but an id"),
+        Fixture(file="detail_allocated.json", why="dedicated pool: resources of the main container, as floats"),
+        Fixture(file="detail_customized.json", why="dedicated pool, waiting: only the requested resources are known"),
+        Fixture(
+            file="detail_visual_flavor.json", why="dedicated pool: only the flavor's name has the number of cards"
+        ),
+        Fixture(file="detail_hetero.json", why="heterogeneous job: one flavor per role, nodes counted by task names"),
+        Fixture(file="detail_elastic.json", why="fewer nodes than requested, and recoveries in the running records"),
+        Fixture(file="detail_failed.json", why="exit codes of failed tasks; messages are not read"),
+        Fixture(
+            file="detail_never_started.json",
+            why="Abnormal/CreateFailed with start 0 and records that end before they start",
+        ),
+        Fixture(file="detail_nulls.json", why="null in every field that can be null"),
+        Fixture(file="detail_bare.json", why="only an id"),
     ),
 )
 
@@ -62,13 +66,15 @@ METRICS = Endpoint(
     path="/v2/{project_id}/training-jobs/{job_id}/metrics/{task}",
     answer=msgspec.Raw,
     notes=(
-        "Percent by the minute, without times: aligned at the end. -1 is no sample. HTTP 204, with or without a "
-        "body, means that there are none yet (reference §6.2)."
+        "Percent, one value a minute, without times: the last value is the newest. -1 is no sample. HTTP 204, with "
+        "or without a body, means that there is none yet (reference §6.2)."
     ),
     fixtures=(
-        Fixture(file="metrics_gpu.json", why="head and tail are -1; the NPU series of a GPU job are wholly -1"),
-        Fixture(file="metrics_npu.json", why="the NPU series count; the GPU ones are missing altogether"),
-        Fixture(file="metrics_cpu.json", why="a CPU job: every accelerator series is wholly -1"),
+        Fixture(
+            file="metrics_gpu.json", why="first and last values are -1; the NPU series of a GPU job hold only -1"
+        ),
+        Fixture(file="metrics_npu.json", why="the NPU series have samples; the GPU ones are missing"),
+        Fixture(file="metrics_cpu.json", why="a CPU job: every accelerator series holds only -1"),
         Fixture(file="metrics_silent.json", why="nothing sampled yet: -1 everywhere"),
         Fixture(file="metrics_drifted.json", why="numbers as text, null, over 100 by rounding, impossible values"),
     ),
@@ -86,7 +92,7 @@ def search_body(
     phases: Sequence[str] = (),
     order: str = "desc",
 ) -> dict[str, object]:
-    """Say what to search for: the jobs of one workspace by submission time, of some phases or (empty) of all."""
+    """Build the body of a search: jobs of one workspace by submission time; `phases` empty means all phases."""
     body: dict[str, object] = {
         "offset": offset,
         "limit": min(limit, PAGE_SIZE),

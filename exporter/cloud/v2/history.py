@@ -13,14 +13,14 @@ from exporter.domain.source import Clock, TrackedState
 
 class _Cursor(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: str
-    stand: Cursor | None = None
-    """None: only what is active has been read."""
+    position: Cursor | None = None
+    """None: only the active jobs have been read."""
     whole: bool = False
-    """Everything of the workspace has been read."""
+    """Every job of the workspace has been read."""
 
 
 class V2History:
-    """Walks v2's search, workspace by workspace: first what is active, then everything, newest first."""
+    """Reads v2's search by workspace: first the active jobs, then all of them, newest first."""
 
     def __init__(
         self,
@@ -39,24 +39,24 @@ class V2History:
         return Api.V2
 
     async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
-        """Walk every job. See `Archive.leaves`."""
-        mark = msgspec.json.decode(cursor, type=_Cursor) if cursor else None
+        """Read every job. See `JobHistory.pages`."""
+        resume_at = msgspec.json.decode(cursor, type=_Cursor) if cursor else None
         workspaces = await self._workspaces()
-        begun = mark is not None and mark.workspace_id in workspaces
-        for workspace_id in workspaces[workspaces.index(mark.workspace_id) if mark and begun else 0 :]:
-            own = mark if mark is not None and mark.workspace_id == workspace_id else None
-            if own is not None and own.whole:
+        is_listed = resume_at is not None and resume_at.workspace_id in workspaces
+        for workspace_id in workspaces[workspaces.index(resume_at.workspace_id) if resume_at and is_listed else 0 :]:
+            resumed = resume_at if resume_at is not None and resume_at.workspace_id == workspace_id else None
+            if resumed is not None and resumed.whole:
                 continue
-            if own is None:
+            if resumed is None:
                 active = await self._lister.active(workspace_id, TrackedState())
                 if active.failures:
                     raise active.failures[0]
-                yield _leaf(tuple(active.jobs.values()), _Cursor(workspace_id=workspace_id))
-            stand = own.stand if own is not None else None
-            async for jobs, reached in self._lister.archive(workspace_id, back_to=back_to, stand=stand):
-                yield _leaf(jobs, _Cursor(workspace_id=workspace_id, stand=reached))
-            yield _leaf((), _Cursor(workspace_id=workspace_id, whole=True))
+                yield _page(tuple(active.jobs.values()), _Cursor(workspace_id=workspace_id))
+            after = resumed.position if resumed is not None else None
+            async for jobs, position in self._lister.history_pages(workspace_id, back_to=back_to, cursor=after):
+                yield _page(jobs, _Cursor(workspace_id=workspace_id, position=position))
+            yield _page((), _Cursor(workspace_id=workspace_id, whole=True))
 
 
-def _leaf(jobs: Sequence[Job], cursor: _Cursor) -> HistoryPage:
+def _page(jobs: Sequence[Job], cursor: _Cursor) -> HistoryPage:
     return HistoryPage(jobs=tuple(HistoricJob(job=job) for job in jobs), cursor=msgspec.json.encode(cursor).decode())

@@ -1,4 +1,4 @@
-"""The listings of one workspace: what is active, what is newest, and the whole history."""
+"""The listings of one workspace: active jobs, newest jobs, and the whole history."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
@@ -6,33 +6,29 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import InvalidResponse, Unreachable
+from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
-from exporter.cloud.v2.paging import Memory, Mode, Pager
+from exporter.cloud.v2.paging import Mode, ModeCache, Pager
 from exporter.domain.job import Job
 from exporter.domain.source import Clock, SourceError, TrackedState
 
 _TAIL = 10
-"""Rows at the end of a newest-first page that tell whether the next one can hold news. Not the whole page: what was
-never accounted for further up is new, but below jobs that were there is only what was there before them."""
+"""Rows at the end of a newest-first page that decide whether the next page can have new jobs. Not the whole page: a
+new job further up proves nothing, but all jobs below known jobs are older than these.
+"""
 
-_BLIND_PAGES = 20
-_BLIND_PAGES_SEEDING = 100
-"""How far the listing is followed for active jobs where the server ignores the filter. At the first look all that
-runs has to be found among what ended; later, what lies further down is known, and asked for by itself."""
+_UNFILTERED_PAGES = 20
+_UNFILTERED_PAGES_BOOTSTRAPPING = 100
+"""Pages read for active jobs when the server ignores the filter. At the first poll every active job has to be found
+among the ended ones; later, active jobs further down are known and requested one by one.
+"""
 
 
 _HORIZON = 20
-"""Pages a walk without end remembers: what a server repeats, it repeats at once."""
-
-
-class OutOfTime(Unreachable):
-    """A call was not made, because the look should be back by now."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation, "not asked any more, the time for this poll is over")
+"""Pages remembered in a listing of any length: a server that repeats rows repeats recent ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ Page = Sequence[_Row]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far a walk over the history had come: the page at `offset` was read, and held these jobs."""
+    """Position in a history: the page at `offset` was read, and held these jobs."""
 
     offset: int
     mode: Mode
@@ -55,99 +51,98 @@ class Cursor:
 
 @dataclass(slots=True)
 class ListingResult:
-    """What a walk brought, and why it is not all there is."""
+    """The jobs of one listing, and why it is not complete."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     pages: int = 0
     failure: SourceError | None = None
-    """The call that did not answer, and ended the walk."""
+    """The error of the call that ended the listing."""
     truncated: bool = False
-    """The cloud has more, but there is no way to ask for it."""
-    blind: bool = False
-    """The filter was ignored: this is the newest of everything."""
+    """There are more jobs, but no request returns them."""
+    unfiltered: bool = False
+    """The filter was ignored: these are the newest jobs of any phase."""
 
     @property
     def failures(self) -> tuple[SourceError, ...]:
-        """Everything that keeps this from being whole."""
+        """Every reason why the listing is not complete."""
         if self.failure is not None:
             return (self.failure,)
         if self.truncated:
-            # Not Refused: the cloud said yes, and its answer does not mean what was asked.
-            return (InvalidResponse(SEARCH.name, "offset leads nowhere, so not every job can be listed"),)
+            # Not Refused: the request succeeded, but the answer ignores a parameter.
+            return (InvalidResponse(SEARCH.name, "the server ignores offset, so not every job can be listed"),)
         return ()
 
 
 class Lister:
-    """Searches for the jobs of a project. What `offset` means is found out once an hour, for all walks."""
+    """Searches for the jobs of a project. The detected meaning of `offset` is used by all listings for an hour."""
 
     def __init__(self, caller: Caller, *, clock: Clock, note: NoteUnknown) -> None:
         self._caller = caller
         self._clock = clock
         self._note = note
-        self._memory = Memory(clock)
+        self._mode = ModeCache(clock)
 
     async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
-        """List every job in an active phase, by a filter on the phase."""
+        """List every job in an active phase by a filter on the phase."""
         rule = _ActiveRule(workspace_id, known)
-        listing = await self._walk(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
-        if rule.blind:
+        listing = await self._list(workspace_id, phases=ACTIVE_PHASES, enough=rule, answer_by=known.answer_by)
+        if rule.unfiltered:
             self._note("v2.filters", "ignored")
-            listing.blind = True
+            listing.unfiltered = True
         elif listing.truncated:
-            await self._narrow(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
+            await self._list_by_phase(listing, workspace_id, phases=ACTIVE_PHASES, answer_by=known.answer_by)
         return listing
 
     async def newest(self, workspace_id: str, known: TrackedState) -> ListingResult:
-        """List the newest jobs, whatever their phase, down to a page that ends in known ones."""
+        """List the newest jobs of any phase, down to a page that ends in known jobs."""
 
         def enough(page: Page) -> bool:
-            return known.bootstrapping or not _ends_in_news(page, known)
+            return known.bootstrapping or not _ends_in_new_jobs(page, known)
 
-        return await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+        return await self._list(workspace_id, enough=enough, answer_by=known.answer_by)
 
     async def history(self, workspace_id: str, known: TrackedState) -> ListingResult:
-        """List everything, newest first, down to a page that is wholly older than `known.oldest_at`."""
+        """List everything, newest first, down to a page on which every job is older than `known.oldest_at`."""
 
         def enough(page: Page) -> bool:
             return known.oldest_at is not None and _is_older(page, known.oldest_at)
 
-        listing = await self._walk(workspace_id, enough=enough, answer_by=known.answer_by)
+        listing = await self._list(workspace_id, enough=enough, answer_by=known.answer_by)
         if listing.truncated:
-            await self._narrow(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
+            await self._list_by_phase(listing, workspace_id, phases=PHASES, answer_by=known.answer_by)
         return listing
 
-    async def archive(
-        self, workspace_id: str, *, back_to: float, stand: Cursor | None = None
+    async def history_pages(
+        self, workspace_id: str, *, back_to: float, cursor: Cursor | None = None
     ) -> AsyncIterator[tuple[Sequence[Job], Cursor]]:
-        """List everything, newest first, page by page, down to a page that is wholly older than `back_to`.
+        """List everything page by page, newest first, down to a page on which every job is older than `back_to`.
 
-        After a break the page of `stand` is asked for again; where nothing of it is to be found there, so much has
-        been deleted that the walk begins anew. Raises SourceError, and Unintelligible when the listing cannot be
-        followed.
+        With a `cursor`, its page is requested again first. If none of its jobs is on that page, many jobs were
+        deleted and the listing starts again. Raises SourceError, and InvalidResponse when `offset` has no effect.
         """
-        pager = Pager(self._memory.recall(), horizon=_HORIZON)
-        if stand is not None and stand.mode in {Mode.PAGE, Mode.RECORD}:
-            pager = Pager.resumed(stand.mode, offset=stand.offset, horizon=_HORIZON)
+        pager = Pager(self._mode.get(), horizon=_HORIZON)
+        if cursor is not None and cursor.mode in {Mode.PAGE, Mode.RECORD}:
+            pager = Pager.resumed(cursor.mode, offset=cursor.offset, horizon=_HORIZON)
         while (offset := pager.offset) is not None:
             listing = ListingResult()
             page = await self._page(listing, workspace_id, offset=offset, answer_by=None)
             if page is None:
                 raise listing.failure or OutOfTime(SEARCH.name)
             jobs = tuple(listing.jobs.values())
-            if stand is not None and not listing.jobs.keys() & set(stand.job_ids):
-                pager = Pager(self._memory.recall(), horizon=_HORIZON)
-                stand = None
+            if cursor is not None and not listing.jobs.keys() & set(cursor.job_ids):
+                pager = Pager(self._mode.get(), horizon=_HORIZON)
+                cursor = None
                 continue
-            stand = None
+            cursor = None
             pager.feed([row.key for row in page])
             yield jobs, Cursor(offset=offset, mode=pager.mode, job_ids=tuple(listing.jobs))
             if _is_older(page, back_to):
                 break
         if pager.truncated:
             raise ListingResult(truncated=True).failures[0]
-        self._memory.learn(pager)
+        self._mode.learn(pager)
 
-    async def _walk(
+    async def _list(
         self,
         workspace_id: str,
         *,
@@ -156,7 +151,7 @@ class Lister:
         answer_by: float | None,
     ) -> ListingResult:
         listing = ListingResult()
-        pager = Pager(self._memory.recall())
+        pager = Pager(self._mode.get())
         while (offset := pager.offset) is not None:
             page = await self._page(listing, workspace_id, offset=offset, phases=phases, answer_by=answer_by)
             if page is None or enough(page):
@@ -164,13 +159,13 @@ class Lister:
             pager.feed([row.key for row in page])
         else:
             listing.truncated = pager.truncated
-        self._memory.learn(pager)
+        self._mode.learn(pager)
         return listing
 
-    async def _narrow(
+    async def _list_by_phase(
         self, listing: ListingResult, workspace_id: str, *, phases: Sequence[str], answer_by: float | None
     ) -> None:
-        """See as much as there is to see without an offset: each phase from both of its ends."""
+        """List as many jobs as possible without an offset: for each phase the newest and the oldest ones."""
         listing.truncated = False
         for phase in phases:
             newest: frozenset[Hashable] = frozenset()
@@ -195,7 +190,7 @@ class Lister:
         order: str = "desc",
         answer_by: float | None,
     ) -> Page | None:
-        """Add one page to a listing; None when it did not come, which is then the listing's failure."""
+        """Request one page and add it to a listing; None when it failed, which is set as the listing's failure."""
         if answer_by is not None and self._clock.monotonic() >= answer_by:
             listing.failure = OutOfTime(SEARCH.name)
             return None
@@ -214,18 +209,19 @@ class Lister:
         job = adapter.job(raw, workspace_id=workspace_id, note=self._note)
         if job is not None:
             return _Row(job.job_id, job)
-        return _Row(hashlib.sha256(raw).digest(), None)  # a bad row still takes its place on the page
+        return _Row(hashlib.sha256(raw).digest(), None)  # a bad row also counts as a row of the page
 
 
 class _ActiveRule:
-    """When to stop listing active jobs: never, unless the filter turns out to be ignored.
+    """Decides when to stop listing active jobs: never, unless the server ignores the filter.
 
-    A full page of which more than a quarter has ended was not filtered; a few may end while the cloud answers. Then
-    the walk is over the newest of everything, and goes on only while it can bring what a look is for.
+    A full page on which more than a quarter of the jobs has ended was not filtered; a few may end while the cloud
+    answers. The listing then holds the newest jobs of any phase, and continues only while it can find new or wanted
+    ones.
     """
 
     def __init__(self, workspace_id: str, known: TrackedState) -> None:
-        self.blind = False
+        self.unfiltered = False
         self._known = known
         self._wanted = {
             job.job_id: job for job in known.unfinished.values() if job.workspace_id in ("", workspace_id)
@@ -238,26 +234,26 @@ class _ActiveRule:
             if row.job is not None:
                 self._wanted.pop(row.job.job_id, None)
         ended = sum(1 for row in page if row.job is not None and row.job.status.finished)
-        self.blind = self.blind or (len(page) >= PAGE_SIZE and ended * 4 > len(page))
-        return self.blind and self._is_enough(page)
+        self.unfiltered = self.unfiltered or (len(page) >= PAGE_SIZE and ended * 4 > len(page))
+        return self.unfiltered and self._is_enough(page)
 
     def _is_enough(self, page: Page) -> bool:
         if self._known.bootstrapping:
-            return self._pages >= _BLIND_PAGES_SEEDING
-        if self._pages >= _BLIND_PAGES:
+            return self._pages >= _UNFILTERED_PAGES_BOOTSTRAPPING
+        if self._pages >= _UNFILTERED_PAGES:
             return True
-        if _ends_in_news(page, self._known):
+        if _ends_in_new_jobs(page, self._known):
             return False
         times = [job.submitted_at for job in self._wanted.values()]
         oldest_at = min((at for at in times if at is not None), default=None)
         return oldest_at is None or _is_older(page, oldest_at)
 
 
-def _ends_in_news(page: Page, known: TrackedState) -> bool:
+def _ends_in_new_jobs(page: Page, known: TrackedState) -> bool:
     return any(row.job is not None and known.is_new(row.job) for row in page[-_TAIL:])
 
 
 def _is_older(page: Page, at: float) -> bool:
-    """Whether every dated job of a page was submitted before a time; a page without any tells nothing."""
+    """Whether every job of a page with a submission time was submitted before `at`; False when none has one."""
     times = [row.job.submitted_at for row in page if row.job is not None and row.job.submitted_at is not None]
     return bool(times) and max(times) < at

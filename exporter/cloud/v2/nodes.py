@@ -1,4 +1,4 @@
-"""How many nodes a v2 job held over time: `node_count_metrics`, a step function (API reference §7)."""
+"""Number of nodes of a v2 job over time: `node_count_metrics`, a step function (API reference §7)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ _PAIR = 2  # [ms, nodes]
 
 
 def steps(points: Sequence[Any] | None, *, note: NoteUnknown) -> tuple[tuple[float, int], ...]:
-    """Nodes from each moment on (seconds since the epoch), one entry for each change; empty where none is told.
+    """Pairs of a time (seconds since the epoch) and the number of nodes from then on; empty without data.
 
-    The values repeat around each change, and the last point is "now" or the end: a point that changes nothing adds
-    nothing. A point that is none, or runs back in time, is noted and left out.
+    Values repeat around each change, and the last point is "now" or the end, so points without a change are dropped.
+    A malformed point, or one before its predecessor, is noted and left out.
     """
     found: list[tuple[float, int]] = []
     latest = 0.0
@@ -27,11 +27,11 @@ def steps(points: Sequence[Any] | None, *, note: NoteUnknown) -> tuple[tuple[flo
         if moment is None or count is None:
             continue
         if moment < latest:
-            note(_FIELD, "runs back in time")
+            note(_FIELD, "earlier than the point before")
             continue
         latest = moment
         if found and found[-1][0] == moment and count != found[-1][1]:
-            found.pop()  # two values of one moment: the later one holds from then on
+            found.pop()  # two values at one time: the later one is valid
         if not found or found[-1][1] != count:
             found.append((moment, count))
     return tuple(found)

@@ -1,17 +1,17 @@
-"""Walking a v2 listing, whose `offset` may count pages, count jobs, or be ignored (API reference §1.3, trap 1).
+"""Paging through a v2 listing, whose `offset` may count pages or jobs, or be ignored (API reference §1.3, trap 1).
 
-`Pager` is the pure rule: it says which offset to ask for next, and learns from each page what `offset` means.
-Asking for offset 1 after offset 0 tells the readings apart:
+`Pager` is pure: it returns the next offset to request, and detects from each page what `offset` means. Offset 1
+requested after offset 0 shows it:
 
-- the next page has (almost) nothing in common with the first: PAGE. That is the page that was wanted anyway.
-- it is the first page shifted by one: RECORD. Go on at 51, because the jobs 0 to 50 are known now.
+- the page has (almost) nothing in common with the first one: PAGE. It is the second page.
+- it is the first page shifted by one: RECORD. The next offset is 51, because the jobs 0 to 50 are known.
 - it is the first page again: RECORD if a job was submitted in between, else IGNORED. Offset 51 decides.
 
-Guessing RECORD against a PAGE server would silently lose almost every job, guessing PAGE against a RECORD server is
-merely slow. So nothing is guessed: every walk that needs a second page either makes the probe or, where RECORD is
-remembered, asks for offset 49, one job of overlap, and probes when the overlap is missing.
+With RECORD assumed, a PAGE server would silently lose almost every job; with PAGE assumed, a RECORD server is only
+slow. Neither is assumed: every listing that needs a second page sends the probe. Where RECORD is cached, it requests
+offset 49, one job of overlap, and sends the probe if the overlap is missing.
 
-A walk ends at a short page, or one without anything new; never by a count (trap 3).
+A listing ends at a short page or at one without new rows, and not by a count (trap 3).
 """
 
 from collections import deque
@@ -19,22 +19,24 @@ from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from typing import Self
 
+from exporter.cloud.cached import Cached
 from exporter.cloud.v2.endpoints import PAGE_SIZE
 from exporter.domain.source import Clock
 
 PAGE_CAP = 4000
-"""Pages of one walk: 200 000 jobs, which is a list that never ends rather than a history."""
+"""Maximum number of pages of one listing, 200 000 jobs: a longer one is taken for endless."""
 
 _SHIFTED = 0.8
-"""Share of a page that must have been on the one before to tell a shifted page from the next one. Below it the page
-is taken for the next: that is the mistake that only costs calls, and the following page corrects it."""
+"""Share of rows in common with the first page from which a page is a shifted one; below it, it is the next one. A
+page wrongly taken for the next one only costs calls, and the page after it corrects that.
+"""
 
-REMEMBER_S = 3600.0
-"""How long a reading is relied on; after that the next walk probes again."""
+MODE_TTL_S = 3600.0
+"""How long a detected mode is used before the next listing probes again."""
 
 
 class Mode(StrEnum):
-    """What `offset` means to a server."""
+    """Meaning of `offset` on a server."""
 
     UNSURE = "unsure"
     PAGE = "page"
@@ -51,10 +53,10 @@ class _Step(StrEnum):
 
 
 class Pager:
-    """One walk. Ask for `offset`, feed what came, until `offset` is None.
+    """One listing. Request `offset`, pass the page to `feed`, and repeat until `offset` is None.
 
-    `truncated` says that the listing goes on, but cannot be followed. `horizon`: so many pages, and the first one,
-    are remembered to tell what is new, so that a walk over a long history needs little memory; None: all of them.
+    `truncated`: there are more rows, but no offset returns them. `horizon`: number of recent pages, beside the first
+    one, that are remembered to detect new rows, so that a long history needs little memory; None: all pages.
     """
 
     def __init__(
@@ -69,9 +71,9 @@ class Pager:
         self.offset: int | None = 0
         self.truncated = False
         self.probed = False
-        """Whether this walk found the mode out itself."""
+        """Whether this listing detected the mode itself."""
         self.doubted = False
-        """Whether the mode it was given did not fit what came."""
+        """Whether a page contradicted the given mode."""
         self._limit = limit
         self._cap = cap
         self._step = _Step.FIRST
@@ -83,14 +85,14 @@ class Pager:
 
     @classmethod
     def resumed(cls, mode: Mode, *, offset: int, horizon: int | None = None) -> Self:
-        """Go on with a walk that was broken off, at an offset it had reached by then, in a mode it had found out."""
+        """Continue an interrupted listing at an offset, in the mode that it had detected."""
         pager = cls(mode, horizon=horizon)
         pager._step = _Step.WALK
         pager.offset = offset
         return pager
 
     def feed(self, keys: Sequence[Hashable]) -> None:
-        """Take in the page at `offset`: a key for each row, bad rows included."""
+        """Process the page at `offset`: one key per row, also for bad rows."""
         page = frozenset(keys)
         fresh = page - self._seen
         self._seen |= page
@@ -107,7 +109,9 @@ class Pager:
             case _Step.CHECK if not 0 < len(page & self._first) * 2 < self._limit:
                 self.mode = Mode.UNSURE
                 self.doubted = True
-                self._seen -= fresh  # a page from anywhere in the list must not end the walk when it is reached
+                self._seen -= (
+                    fresh  # a page from anywhere in the list must not end the listing when it is reached later
+                )
                 self._go(_Step.PROBE, 1)
             case _:
                 self._after_page(page, fresh=len(fresh), short=short)
@@ -136,7 +140,7 @@ class Pager:
             self.mode = Mode.PAGE
             self._go(None if short else _Step.WALK, 2)
         elif not page:
-            self.offset = None  # exactly one page; PAGE if nothing was deleted meanwhile, but that is no evidence
+            self.offset = None  # exactly one page; on a PAGE server, or a RECORD server after a deletion: no proof
             self.probed = False
         elif fresh or short:
             self.mode = Mode.RECORD
@@ -158,12 +162,14 @@ class Pager:
             self.offset = None
             return
         if self.mode is Mode.PAGE and len(page & self._last) >= _SHIFTED * self._limit:
-            self.mode = Mode.RECORD  # so many jobs came or went around the probe that it misled
+            self.mode = Mode.RECORD  # so many jobs were added or deleted around the probe that its result was wrong
         self._go(_Step.WALK, offset + (1 if self.mode is Mode.PAGE else self._limit))
 
     def _give_up(self, rows: int) -> None:
         self.offset = None
-        self.truncated = rows <= self._limit  # more rows than asked for: the limit is ignored too, and all are here
+        self.truncated = (
+            rows <= self._limit
+        )  # more rows than requested: the limit is ignored too, and this is every row
 
     def _go(self, step: _Step | None, offset: int) -> None:
         if step is None:
@@ -173,22 +179,17 @@ class Pager:
         self.offset = offset
 
 
-class Memory:
-    """What the last walks found out, for an hour; one for each source, because it is a trait of the server."""
+class ModeCache:
+    """Meaning of `offset` on one server, as the last listings detected it."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._mode = Mode.UNSURE
-        self._learned_at = 0.0
+        self._mode: Cached[Mode] = Cached(clock, ttl_s=MODE_TTL_S)
 
-    def recall(self) -> Mode:
-        """Return the mode to start a walk with."""
-        if self._clock.monotonic() - self._learned_at >= REMEMBER_S:
-            self._mode = Mode.UNSURE
-        return self._mode
+    def get(self) -> Mode:
+        """Return the mode to start a listing with."""
+        return self._mode.get() or Mode.UNSURE
 
     def learn(self, pager: Pager) -> None:
-        """Take over what a walk found out; one that relied on the memory does not prolong it."""
+        """Store the mode that a listing found out; one that used the stored mode does not extend its time."""
         if pager.probed or pager.doubted:
-            self._mode = pager.mode
-            self._learned_at = self._clock.monotonic()
+            self._mode.set(pager.mode)

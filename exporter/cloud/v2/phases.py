@@ -1,4 +1,4 @@
-"""v2 phases to statuses (API reference §4.3): the phase decides, the secondary phase refines."""
+"""Maps v2 phases to statuses (API reference §4.3): the phase decides, the secondary phase refines."""
 
 from exporter.cloud.decode import values
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -17,10 +17,10 @@ REASONS = (
     "Unknown",
     "Lost",
 )
-"""The documented secondary phases: the vocabulary of a v2 job's reason, beside `OTHER`."""
+"""The documented secondary phases: the values of a v2 job's reason, beside `OTHER`."""
 
 OTHER = "other"
-"""Stands for a word the documentation does not know, so that the vocabulary stays bounded."""
+"""Replaces every undocumented value, so that label values stay bounded."""
 
 _STATUS = {
     "creating": JobStatus.INITIALIZING,
@@ -30,7 +30,7 @@ _STATUS = {
     "completed": JobStatus.COMPLETED,
     "failed": JobStatus.FAILED,
     "terminated": JobStatus.TERMINATED,
-    # These appear in third-party code only.
+    # Found in third-party code only.
     "initializing": JobStatus.INITIALIZING,
     "waiting": JobStatus.QUEUED,
     "success": JobStatus.COMPLETED,
@@ -40,7 +40,7 @@ _STATUS = {
 }
 
 _ABNORMAL = {"lost": JobStatus.LOST, "unknown": JobStatus.UNKNOWN}
-"""What an abnormal job is, when it is not simply failed. TerminatedFailed is: its kill failed."""
+"""Status of an abnormal job that is not simply failed. TerminatedFailed (the kill failed) is failed."""
 
 _BY_SECONDARY = {
     "creating": JobStatus.INITIALIZING,
@@ -54,13 +54,13 @@ _BY_SECONDARY = {
     "terminatedfailed": JobStatus.FAILED,
     "lost": JobStatus.LOST,
 }
-"""The second-best word, for a phase that is missing or not known."""
+"""Used when the phase is missing or unknown."""
 
 _REASONS = {reason.lower(): reason for reason in REASONS}
 
 
 def status(phase: object, secondary: object, *, note: NoteUnknown) -> JobStatus:
-    """Tell where a job stands; an unknown phase is noted, and the secondary phase asked instead."""
+    """Map a phase to a status; an unknown phase is noted, and the secondary phase used."""
     first, second = _word(phase), _word(secondary)
     if first == "abnormal":
         return _ABNORMAL.get(second, JobStatus.FAILED)
@@ -73,7 +73,7 @@ def status(phase: object, secondary: object, *, note: NoteUnknown) -> JobStatus:
 
 
 def reason(secondary: object, *, note: NoteUnknown) -> str:
-    """Return the secondary phase as documented; `OTHER` for an undocumented one (noted), empty for none."""
+    """Return the documented secondary phase; `OTHER` for an undocumented one (noted), empty for none."""
     if secondary is None or secondary == "":
         return ""
     known = _REASONS.get(_word(secondary))

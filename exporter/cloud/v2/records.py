@@ -1,4 +1,4 @@
-"""What became of a v2 job's runs: faults, recoveries and loops, from its own records (API reference §7)."""
+"""Faults, recoveries and crash loops of a v2 job, from its records (API reference §7)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ POLICIES = (
     "job_reschedule_with_taint",
     "npu_step_retry",
 )
-"""The documented ways to recover from a fault; anything else is counted as `phases.OTHER`."""
+"""The documented recovery policies; any other is counted as `phases.OTHER`."""
 
 SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
-"""The documented faults; anything else is counted as `phases.OTHER`."""
+"""The documented fault scenarios; any other is counted as `phases.OTHER`."""
 
 _RUNNING = "v2.status.running_records"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """What the running records tell. None throughout: there are none to read."""
+    """Summary of the running records. Every field is None when there are no records."""
 
     recoveries: Mapping[str, int] | None = None
     degraded: Mapping[str, int] | None = None
@@ -37,19 +37,19 @@ class Runs:
 
 
 def running(records: list[wire.RunningRecord] | None, *, now: float | None, note: NoteUnknown) -> Runs:
-    """Read the running records, oldest first; `now` is the moment of which the job's duration tells, None if unknown.
+    """Read the running records, oldest first; `now` is the time of the job's last known moment, None if unknown.
 
-    The last record usually has no recovery, because its run is still on or was the last.
+    The last record usually has no recovery, because its run continues or was the last one.
     """
     if records is None:
         return Runs()
     field = f"{_RUNNING}.end_recover"
-    recovered = [_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
+    recovered = [_known_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
     tried = Counter(
         policy
         for record in records
         if (
-            policy := _word(
+            policy := _known_word(
                 record.end_recover_before_downgrade, POLICIES, field=f"{field}_before_downgrade", note=note
             )
         )
@@ -59,20 +59,20 @@ def running(records: list[wire.RunningRecord] | None, *, now: float | None, note
         recoveries=dict(Counter(policy for policy in recovered if policy)),
         degraded=dict(tried),
         last_recovery_at=starts[-1] if len(records) > 1 and recovered[-2] else None,
-        crash_loop_runs=_loop(records, starts, recovered, now=now, note=note),
+        crash_loop_runs=_crash_loop_runs(records, starts, recovered, now=now, note=note),
     )
 
 
 def faults(records: list[wire.RecoverRecord] | None, *, note: NoteUnknown) -> Mapping[str, int] | None:
-    """Count faults by scenario; None where the cloud has no such records."""
+    """Count faults by scenario; None where the API has no such records."""
     if records is None:
         return None
     field = "v2.status.recover_records.fault_scenario"
-    words = (_word(record.fault_scenario, SCENARIOS, field=field, note=note) for record in records)
+    words = (_known_word(record.fault_scenario, SCENARIOS, field=field, note=note) for record in records)
     return dict(Counter(word for word in words if word))
 
 
-def _loop(
+def _crash_loop_runs(
     records: Sequence[wire.RunningRecord],
     starts: Sequence[float | None],
     recovered: Sequence[str],
@@ -80,7 +80,7 @@ def _loop(
     now: float | None,
     note: NoteUnknown,
 ) -> int:
-    """Count the newest runs in a row that were too short to get anything done; a run that lasts ends the loop."""
+    """Count the newest consecutive runs that were shorter than `CRASH_LOOP_S`; a longer run ends the loop."""
     runs = 0
     for record, start, policy in zip(reversed(records), reversed(starts), reversed(recovered), strict=True):
         end = (
@@ -95,8 +95,8 @@ def _loop(
     return runs
 
 
-def _word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:
-    """Read a word of a vocabulary; empty for none, `phases.OTHER` for one that is not documented (noted)."""
+def _known_word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:
+    """Read a value of a vocabulary; empty for none, `phases.OTHER` for an undocumented one (noted)."""
     if value is None or value == "":
         return ""
     word = values.text(value).strip().lower()

@@ -1,15 +1,15 @@
-"""How many accelerators a v2 job asks for, and of which kind (API reference §5.1, §5.2).
+"""Number and kind of the accelerators that a v2 job requests (API reference §5.1, §5.2).
 
-Sources, the first that gives a number decides:
+The first of these sources with a number is used:
 
-0. `flavor_detail`, which public pools give: cards per node.
-1. `main_container_allocated_resources`: what a node got, once it got something.
+0. `flavor_detail`, present in public pools: cards per node.
+1. `main_container_allocated_resources`: what a node has, once it has resources.
 2. `pool_info`: undocumented, seen in dedicated pools.
-3. `main_container_customized_flavor`: what the user asked for.
+3. `main_container_customized_flavor`: what the user requested.
 4. The cards in the name of a dedicated pool's flavor (`modelarts.pool.visual.8xlarge`).
 
-Two further sources (a pool's node flavor, a pool's workloads) would cost calls of their own and are not asked:
-the one is an upper bound only, the other's level is not documented. A job that says nothing has no number, not 0.
+Two further sources (a pool's node flavor, a pool's workloads) need more calls and are not used: the first is only an
+upper bound, the level of the second is not documented. A job without any source has no number, not 0.
 """
 
 import re
@@ -28,7 +28,7 @@ _ROLE = "v2.tasks.task_resource"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedResources:
-    """What a job asks for over all its nodes. None and "" mean: not told."""
+    """What a job requests over all its nodes. None and "" mean unknown."""
 
     kind: Accelerator | None = None
     model: str = ""
@@ -38,18 +38,18 @@ class RequestedResources:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What one node has."""
+    """Accelerators of one node."""
 
     kind: Accelerator | None
     model: str
     cards: float | None
 
 
-_SILENT = _Node(None, "", None)
+_UNKNOWN = _Node(None, "", None)
 
 
 def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources:
-    """Read a job's demand; `tasks` are its task ids, by which the nodes of each role are counted."""
+    """Read a job's requested resources; `tasks` are its task ids, by which the nodes of each role are counted."""
     resource = (job.spec and job.spec.resource) or wire.Resource()
     nodes = values.count(resource.node_count, field="v2.spec.resource.node_count", note=note)
     roles = [role for role in job.tasks or () if role.task_resource is not None]
@@ -65,13 +65,13 @@ def requested_resources(job: wire.Job, tasks: tuple[str, ...], *, note: NoteUnkn
 
 
 def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnknown) -> RequestedResources | None:
-    """Sum up the roles of a heterogeneous job; None when no task bears the name of any role.
+    """Sum the roles of a heterogeneous job; None when no task is named after a role.
 
     `task_resource` has no node count (its `max_num` is a limit), so nodes are counted by the ids `<role>-<n>`.
     """
     running = Counter(task.rpartition("-")[0] for task in tasks)
     counted = [
-        (_flavored(role.task_resource, field=_ROLE, note=note), running[values.text(role.role)]) for role in roles
+        (_from_flavor(role.task_resource, field=_ROLE, note=note), running[values.text(role.role)]) for role in roles
     ]
     nodes = sum(count for _, count in counted)
     if not nodes:
@@ -92,35 +92,35 @@ def _by_roles(roles: list[wire.Role], tasks: tuple[str, ...], *, note: NoteUnkno
 
 
 def _node(resource: wire.Resource, *, note: NoteUnknown) -> _Node:
-    flavored = _flavored(resource.flavor_detail, field=_FLAVOR, note=note)
-    if flavored.cards is not None:
-        return flavored
+    from_flavor = _from_flavor(resource.flavor_detail, field=_FLAVOR, note=note)
+    if from_flavor.cards is not None:
+        return from_flavor
     flavor_id = values.text(resource.flavor_id)
     parts = [
         (part, name)
         for name in ("main_container_allocated_resources", "pool_info", "main_container_customized_flavor")
         if (part := getattr(resource, name)) is not None
     ]
-    model = flavored.model or next((text for part, _ in parts if (text := values.text(part.accelerator_type))), "")
+    model = from_flavor.model or next((text for part, _ in parts if (text := values.text(part.accelerator_type))), "")
     hints = (model, *(values.text(part.pool_resource_flavor) for part, _ in parts), flavor_id)
-    kind = flavored.kind or next((kind for hint in hints if (kind := accelerator.by_name(hint))), None)
+    kind = from_flavor.kind or next((kind for hint in hints if (kind := accelerator.by_name(hint))), None)
     cards = next(
         (
             read
             for part, name in parts
-            if (read := _contained(part, field=f"v2.spec.resource.{name}", note=note)) is not None
+            if (read := _from_container(part, field=f"v2.spec.resource.{name}", note=note)) is not None
         ),
         None,
     )
     if cards is None:
-        visual = _VISUAL.fullmatch(flavor_id)  # sold for GPU and Ascend pools alike: it tells the number only
+        visual = _VISUAL.fullmatch(flavor_id)  # sold for GPU and Ascend pools alike: it shows only the number
         cards = float(visual[1] or 1) if visual else None
     if cards == 0:
         return _Node(Accelerator.CPU, "", 0.0)
     return _Node(kind, model, cards)
 
 
-def _contained(part: wire.Container, *, field: str, note: NoteUnknown) -> float | None:
+def _from_container(part: wire.Container, *, field: str, note: NoteUnknown) -> float | None:
     """Cards of a container. Zero counts only beside a core or memory: an object of zeros is not filled in yet."""
     cards = values.quantity(part.accelerator_num, field=f"{field}.accelerator_num", note=note)
     if cards:
@@ -132,30 +132,34 @@ def _contained(part: wire.Container, *, field: str, note: NoteUnknown) -> float 
     return cards if filled else None
 
 
-def _flavored(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
+def _from_flavor(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
     """Cards of a flavor. `flavor_type` decides the kind; without either object it has no accelerators (§2.4).
 
-    What contradicts itself (a CPU flavor with GPUs, a GPU flavor without) is noted and tells no number.
+    A contradiction (a CPU flavor with GPUs, a GPU flavor without) is noted, and the number is None.
     """
     if flavor is None:
-        return _SILENT
+        return _UNKNOWN
     type_name = values.text(flavor.flavor_type)
     kind = accelerator.by_flavor_type(type_name)
     if kind is None and type_name:
         note(f"{field}.flavor_type", type_name)
     info = flavor.flavor_info or wire.FlavorInfo()
-    told = {of: card for of, card in ((Accelerator.GPU, info.gpu), (Accelerator.NPU, info.npu)) if card is not None}
-    cards = {of: values.count(card.unit_num, field=f"{field}.unit_num", note=note) for of, card in told.items()}
+    cards_by_kind = {
+        of: card for of, card in ((Accelerator.GPU, info.gpu), (Accelerator.NPU, info.npu)) if card is not None
+    }
+    cards = {
+        of: values.count(card.unit_num, field=f"{field}.unit_num", note=note) for of, card in cards_by_kind.items()
+    }
     held = {of: number for of, number in cards.items() if number}
     if kind is None and len(held) == 1:
         kind = next(iter(held))
-    hardware_told = info.cpu is not None or bool(cards)
-    if kind is None and hardware_told and all(number == 0 for number in cards.values()):
+    has_hardware = info.cpu is not None or bool(cards)
+    if kind is None and has_hardware and all(number == 0 for number in cards.values()):
         kind = Accelerator.CPU
     if kind is Accelerator.CPU and not held:
         return _Node(kind, "", 0.0)
     if kind in held:
-        return _Node(kind, values.text(told[kind].product_name), float(held[kind]))
+        return _Node(kind, values.text(cards_by_kind[kind].product_name), float(held[kind]))
     if any(number is not None for number in cards.values()):
         note(f"{field}.unit_num", "contradicts flavor_type")
     return _Node(None if kind is Accelerator.CPU else kind, "", None)

@@ -1,4 +1,4 @@
-"""One task's metrics as written to a `TaskSeries`: percent to ratios, -1 to nothing (API reference §6.2)."""
+"""Converts one task's metrics to a `TaskSeries`: percent to ratios, -1 to None (API reference §6.2)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,51 +13,51 @@ from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries
 
 _NO_SAMPLE = -1
-_WHOLE = 100
+_FULL = 100
 _ROUNDED_UP = 101.0
-"""Below it a percentage over 100 is a whole one, rounded; from it on it is something else, and not shown."""
+"""A percentage between 100 and this is 100, rounded; a higher one is no percentage and left out."""
 
 _FIELD = "v2.metrics.value"
 
-Minutes = Sequence[float | None]
+Samples = Sequence[float | None]
 
 
 def series(
     raw: bytes | msgspec.Raw, *, task: str, accelerator: Accelerator | None, note: NoteUnknown
 ) -> TaskSeries | None:
-    """Read a metrics answer; None when nothing in it is a sample.
+    """Read a metrics answer; None when it has no sample.
 
-    `accelerator` is the job's: it says which of the GPU and NPU series is meant, since the other one is there too.
+    `accelerator` is the job's kind. It selects the GPU or NPU series, because answers contain both.
     """
     read = decode(raw, wire.TaskMetrics, field="v2.metrics", note=note)
     if read is None:
         return None
-    told = {
+    by_metric = {
         values.text(metric.metric).lower(): _ratios(metric.value or (), note=note) for metric in read.metrics or ()
     }
-    busy, memory = _accelerators(told, accelerator)
+    utilization, memory = _accelerators(by_metric, accelerator)
     found = TaskSeries(
         task=task,
-        cpu=told.get("cpuusage", ()),
-        memory=told.get("memusage", ()),
-        accelerator=busy,
+        cpu=by_metric.get("cpuusage", ()),
+        memory=by_metric.get("memusage", ()),
+        accelerator=utilization,
         accelerator_memory=memory,
     )
-    if any(_sampled(samples) for samples in (found.cpu, found.memory, busy, memory)):
+    if any(_has_sample(samples) for samples in (found.cpu, found.memory, utilization, memory)):
         return found
     return None
 
 
-def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Minutes:
-    """Percentages to ratios 0-1; what cannot be a percentage is None, and noted once for the series.
+def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Samples:
+    """Percentages to ratios 0-1; an impossible percentage is None, and noted once per series.
 
-    Three days are 4320 minutes in each of six series, so the usual ones take a short way.
+    Three days are 4320 samples in each of six series, so lists of plain numbers take a faster path.
     """
     unknown: list[object] = []
     if not set(map(type, percents)) <= {int, float}:
         percents = [_number(value, unknown) for value in percents]
     ratios = [
-        percent / 100 if 0 <= percent <= _WHOLE else None if percent == _NO_SAMPLE else _beyond(percent, unknown)
+        percent / 100 if 0 <= percent <= _FULL else None if percent == _NO_SAMPLE else _out_of_range(percent, unknown)
         for percent in percents
     ]
     if unknown:
@@ -66,39 +66,39 @@ def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Minutes:
 
 
 def _number(value: object, unknown: list[object]) -> float:
-    """Read a number that is written as something else; no sample where it is none."""
+    """Read a number of another type; `_NO_SAMPLE` when it is none."""
     read = values.number(value, field=_FIELD, note=lambda _, value: unknown.append(value))
     return _NO_SAMPLE if read is None else read
 
 
-def _beyond(percent: float, unknown: list[object]) -> float | None:
-    """Judge what is out of range: a whole one that was rounded up, or no percentage at all."""
-    if _WHOLE < percent < _ROUNDED_UP:
+def _out_of_range(percent: float, unknown: list[object]) -> float | None:
+    """Read a percentage out of range: 100 that was rounded up, or no percentage."""
+    if _FULL < percent < _ROUNDED_UP:
         return 1.0
     unknown.append(percent)
     return None
 
 
-def _accelerators(told: Mapping[str, Minutes], kind: Accelerator | None) -> tuple[Minutes, Minutes]:
-    """Choose between the GPU and the NPU series.
+def _accelerators(by_metric: Mapping[str, Samples], kind: Accelerator | None) -> tuple[Samples, Samples]:
+    """Select the GPU or the NPU series.
 
-    A CPU job has neither, whatever is written (trap 20). The job's own kind wins where it has a sample; the other
-    is taken only when it ever was above 0, because a series of zeros is also what an absent device looks like.
+    A CPU job has neither, whatever the answer contains (trap 20). The job's own kind is used if it has a sample; the
+    other one only if it was ever above 0, because an absent device also has a series of zeros.
     """
     if kind is Accelerator.CPU:
         return (), ()
-    pairs = [(told.get(f"{of}util", ()), told.get(f"{of}memusage", ())) for of in ("gpu", "npu")]
+    pairs = [(by_metric.get(f"{of}util", ()), by_metric.get(f"{of}memusage", ())) for of in ("gpu", "npu")]
     if kind is Accelerator.NPU:
         pairs.reverse()
-    own, other = pairs
-    if _sampled(*other) and (not _sampled(*own) or (kind is None and not _working(*own))):
-        own = other if _working(*other) or (kind is None and not _sampled(*own)) else own
-    return own if _sampled(*own) else ((), ())
+    chosen, other = pairs
+    if _has_sample(*other) and (not _has_sample(*chosen) or (kind is None and not _is_busy(*chosen))):
+        chosen = other if _is_busy(*other) or (kind is None and not _has_sample(*chosen)) else chosen
+    return chosen if _has_sample(*chosen) else ((), ())
 
 
-def _sampled(*series: Minutes) -> bool:
+def _has_sample(*series: Samples) -> bool:
     return any(value is not None for samples in series for value in samples)
 
 
-def _working(*series: Minutes) -> bool:
+def _is_busy(*series: Samples) -> bool:
     return any(value for samples in series for value in samples)

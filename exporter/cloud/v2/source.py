@@ -1,76 +1,74 @@
-"""The v2 generation of one project, as polling sees it."""
+"""The v2 jobs of one project."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CircuitOpen, Denied, Gone, InvalidResponse, Refused, Unsupported
+from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
-from exporter.cloud.v2.listing import Lister, ListingResult, OutOfTime
+from exporter.cloud.v2.listing import Lister, ListingResult
 from exporter.cloud.v2.series import series
 from exporter.domain.job import Api, Job
 from exporter.domain.source import Clock, PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 
-Item = TypeVar("Item")
-
 _WIDTH = 4
-"""Questions under way at the same time; the transport has a limit of its own, this one makes stopping prompt."""
-
-_FORBIDDEN = 403
+"""Maximum number of requests in flight. The client has its own limit; this one lets the poll stop soon."""
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What a look or a sweep has brought so far."""
+class _ResultBuilder:
+    """The parts of a poll or a sweep so far."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     failures: list[SourceError] = field(default_factory=list)
-    learned: bool = False
-    """Whether anything was answered at all."""
+    has_answer: bool = False
+    """Whether any request succeeded."""
     stopped: bool = False
-    """Whether to ask nothing further."""
+    """Whether to send no further request."""
     unlisted: set[str] = field(default_factory=set)
-    """Workspaces whose listing is not whole: that a job is missing from it says nothing."""
+    """Workspaces whose listing is not complete: a job that it does not contain may exist."""
     incomplete: set[str] = field(default_factory=set)
-    """Workspaces whose newest jobs were not listed down to known ground."""
+    """Workspaces whose newest jobs were not listed down to known ones."""
 
-    def take(self, listing: ListingResult) -> None:
+    def add(self, listing: ListingResult) -> None:
         self.jobs.update(listing.jobs)
         self.failures.extend(listing.failures)
-        self.learned = self.learned or listing.pages > 0
-        self.stopped = self.stopped or _is_hopeless(listing.failure)
+        self.has_answer = self.has_answer or listing.pages > 0
+        failure = listing.failure
+        if failure is not None and (failure.is_final or isinstance(failure, Unsupported)):
+            self.stopped = True
 
-    def sighting(self, known: TrackedState) -> PollResult:
-        """Raise the first failure when nothing was learned."""
-        if self.failures and not self.learned:
+    def build(self, known: TrackedState) -> PollResult:
+        """Raise the first failure when no request succeeded."""
+        if self.failures and not self.has_answer:
             raise self.failures[0]
         return PollResult(
             jobs=tuple(self.jobs.values()),
             gone=frozenset(self.gone),
             failures=tuple(self.failures),
-            incomplete=self._torn_jobs(known) if self.incomplete else frozenset(),
+            incomplete=self._incomplete_jobs(known) if self.incomplete else frozenset(),
         )
 
-    def _torn_jobs(self, known: TrackedState) -> frozenset[str]:
-        still = (job for job_id in known.incomplete if (job := known.tracked.get(job_id)) is not None)
-        news = (job for job in self.jobs.values() if known.is_new(job))
+    def _incomplete_jobs(self, known: TrackedState) -> frozenset[str]:
+        before = (job for job_id in known.incomplete if (job := known.tracked.get(job_id)) is not None)
+        new = (job for job in self.jobs.values() if known.is_new(job))
         return frozenset(
-            job.job_id for job in (*still, *news) if not job.workspace_id or job.workspace_id in self.incomplete
+            job.job_id for job in (*before, *new) if not job.workspace_id or job.workspace_id in self.incomplete
         )
 
 
 class V2Source:
-    """Asks v2 about the training jobs of one project.
+    """Reads the v2 training jobs of one project.
 
-    `workspaces` says which ones to look into, because a search sees only one (trap 4); it may raise SourceError.
-    A search costs a page of 50 jobs; a look needs ⌈active/50⌉ + 2 searches a workspace at most while no more than 40
-    jobs were submitted since the last one, and a detail for each job that is no longer listed as active.
+    `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
+    SourceError. A search returns a page of 50 jobs. A poll sends at most ⌈active/50⌉ + 2 searches per workspace, if
+    at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
+    active.
     """
 
     def __init__(
@@ -88,135 +86,116 @@ class V2Source:
         self._clock = clock
         self._note = note
         self._lister = Lister(caller, clock=clock, note=note)
-        self._asked_at: dict[str, float] = {}
+        self._requested_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"V2Source({self._project!r})"
 
     @property
     def api(self) -> Api:
-        """The generation it speaks."""
+        """Its API generation."""
         return Api.V2
 
     async def poll(self, known: TrackedState) -> PollResult:
-        """See what is active, what is new, and what became of the rest. See `JobSource.look`."""
-        tally = _Tally()
+        """List active and new jobs, and request what became of the others. See `JobSource.poll`."""
+        result = _ResultBuilder()
         workspaces = await self._workspaces()
-        tally.unlisted.update(workspaces)
-        tally.incomplete.update(workspaces)
+        result.unlisted.update(workspaces)
+        result.incomplete.update(workspaces)
 
-        async def survey(workspace_id: str) -> None:
-            await self._survey(workspace_id, known, tally)
+        async def list_workspace(workspace_id: str) -> None:
+            await self._list_workspace(workspace_id, known, result)
 
-        await self._each(workspaces[:1], survey, tally)  # alone: a bad credential must fail once, not four times
-        await self._each(workspaces[1:], survey, tally)
-        missing = [job for job in known.unfinished.values() if _is_missing(job, tally)]
-        missing.sort(key=lambda job: self._asked_at.get(job.job_id, -math.inf))  # if time is up, the rest is next
-        self._asked_at = {job.job_id: at for job in missing if (at := self._asked_at.get(job.job_id)) is not None}
-        await self._confirm(missing, tally, answer_by=known.answer_by, width=_WIDTH)
-        return tally.sighting(known)
+        await for_each(
+            workspaces[:1], list_workspace, width=1
+        )  # alone: a rejected credential must fail once, not four times
+        await for_each(workspaces[1:], list_workspace, width=_WIDTH, stop=lambda: result.stopped)
+        missing = [job for job in known.unfinished.values() if _is_missing(job, result)]
+        missing.sort(
+            key=lambda job: self._requested_at.get(job.job_id, -math.inf)
+        )  # after a poll without time for all of them, the others come first
+        self._requested_at = {
+            job.job_id: at for job in missing if (at := self._requested_at.get(job.job_id)) is not None
+        }
+        await self._fetch_details(missing, result, answer_by=known.answer_by, width=_WIDTH)
+        return result.build(known)
 
     async def sweep(self, known: TrackedState) -> PollResult:
-        """Walk everything, one call at a time. See `JobSource.sweep`."""
-        tally = _Tally()
+        """List everything, one request at a time. See `JobSource.sweep`."""
+        result = _ResultBuilder()
         workspaces = await self._workspaces()
-        tally.unlisted.update(workspaces)
+        result.unlisted.update(workspaces)
 
-        async def walk(workspace_id: str) -> None:
+        async def list_history(workspace_id: str) -> None:
             listing = await self._lister.history(workspace_id, known)
-            tally.take(listing)
+            result.add(listing)
             if not listing.failures:
-                tally.unlisted.discard(workspace_id)
+                result.unlisted.discard(workspace_id)
 
-        await self._each(workspaces, walk, tally, width=1)
-        missing = [job for job in known.tracked.values() if _is_missing(job, tally)]
-        await self._confirm(missing, tally, answer_by=known.answer_by, width=1)
-        return tally.sighting(known)
+        await for_each(workspaces, list_history, width=1, stop=lambda: result.stopped)
+        missing = [job for job in known.tracked.values() if _is_missing(job, result)]
+        await self._fetch_details(missing, result, answer_by=known.answer_by, width=1)
+        return result.build(known)
 
     def tasks(self, job: Job) -> tuple[str, ...]:
-        """Return the job's task ids, all of which can be asked about."""
+        """Return the job's task ids; each has usage samples."""
         return job.tasks
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
-        """Ask for one task's minutes; None while none is sampled. Raises SourceError."""
+        """Request one task's samples; None while there is none. Raises SourceError."""
         raw = await self._caller.call(METRICS, path={"job_id": job.job_id, "task": task})
         if raw is None:
             return None
         return series(raw, task=task, accelerator=job.accelerator, note=self._note)
 
-    async def _survey(self, workspace_id: str, known: TrackedState, tally: _Tally) -> None:
+    async def _list_workspace(self, workspace_id: str, known: TrackedState, result: _ResultBuilder) -> None:
         active = await self._lister.active(workspace_id, known)
-        tally.take(active)
+        result.add(active)
         if active.failure is None:
-            tally.unlisted.discard(workspace_id)
-        elif tally.stopped or not isinstance(active.failure, Refused):
-            return  # what is newest would fare no better; only a refused filter leaves something else to try
-        newest = active if active.blind else await self._lister.newest(workspace_id, known)
+            result.unlisted.discard(workspace_id)
+        elif result.stopped or not isinstance(active.failure, Refused):
+            return  # the request for the newest jobs would fail too, unless only the filter was refused
+        newest = active if active.unfiltered else await self._lister.newest(workspace_id, known)
         if newest is not active:
-            tally.take(newest)
+            result.add(newest)
         if newest.failure is None:
-            tally.incomplete.discard(workspace_id)
+            result.incomplete.discard(workspace_id)
 
-    async def _confirm(self, jobs: Iterable[Job], tally: _Tally, *, answer_by: float | None, width: int) -> None:
-        """Ask for each job by itself: it ended, it is gone, or the listing had missed it."""
+    async def _fetch_details(
+        self, jobs: Iterable[Job], result: _ResultBuilder, *, answer_by: float | None, width: int
+    ) -> None:
+        """Request each job by itself: it has ended, was deleted, or is missing from the listing by mistake."""
 
-        async def ask(job: Job) -> None:
+        async def fetch(job: Job) -> None:
             if answer_by is not None and self._clock.monotonic() >= answer_by:
-                tally.failures.append(OutOfTime(DETAIL.name))
-                tally.stopped = True
+                result.failures.append(OutOfTime(DETAIL.name))
+                result.stopped = True
                 return
-            self._asked_at[job.job_id] = self._clock.monotonic()
+            self._requested_at[job.job_id] = self._clock.monotonic()
             try:
-                tally.jobs[job.job_id] = await self._detail(job)
+                result.jobs[job.job_id] = await self._fetch_detail(job)
             except Gone:
-                tally.gone.add(job.job_id)
+                result.gone.add(job.job_id)
             except SourceError as error:
-                tally.failures.append(error)
-                tally.stopped = tally.stopped or isinstance(error, Denied | CircuitOpen)
+                result.failures.append(error)
+                result.stopped = result.stopped or error.is_final or isinstance(error, Denied)
                 return
-            tally.learned = True
+            result.has_answer = True
 
-        await self._each(jobs, ask, tally, width=width)
+        await for_each(jobs, fetch, width=width, stop=lambda: result.stopped)
 
-    async def _detail(self, job: Job) -> Job:
+    async def _fetch_detail(self, job: Job) -> Job:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
-            raise InvalidResponse(DETAIL.name, "the answer is not the job that was asked for")
+            raise InvalidResponse(DETAIL.name, "the answer is about another job")
         return read
 
-    @staticmethod
-    async def _each(
-        items: Iterable[Item], ask: Callable[[Item], Awaitable[None]], tally: _Tally, *, width: int = _WIDTH
-    ) -> None:
-        """Ask about each item, a few at a time, until there is reason to stop."""
-        queue = iter(items)
 
-        async def work() -> None:
-            for item in queue:  # shared: each item is taken once
-                if tally.stopped:
-                    return
-                await ask(item)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(width):
-                group.create_task(work())
-
-
-def _is_missing(job: Job, tally: _Tally) -> bool:
-    """Whether a job was not listed where it should have been. In an unlisted workspace nothing is missing."""
-    if job.job_id in tally.jobs:
+def _is_missing(job: Job, result: _ResultBuilder) -> bool:
+    """Whether a job should have been listed and was not. In an unlisted workspace no job is missing."""
+    if job.job_id in result.jobs:
         return False
     if not job.workspace_id:
-        return not tally.unlisted
-    return job.workspace_id not in tally.unlisted
-
-
-def _is_hopeless(error: SourceError | None) -> bool:
-    """Whether a search that failed so tells that no other one need be tried.
-
-    Trap 34: five failed signatures lock the key. A 403 may be about one workspace, and another may still answer.
-    """
-    if isinstance(error, Denied):
-        return error.status != _FORBIDDEN
-    return isinstance(error, CircuitOpen | Unsupported | OutOfTime)
+        return not result.unlisted
+    return job.workspace_id not in result.unlisted

@@ -1,8 +1,8 @@
-"""What v2 writes, reduced to what we use (API reference §2.4, §6.2, §7).
+"""The fields of v2 answers in use (API reference §2.4, §6.2, §7).
 
-Scalars are `Any`: each may be missing, null, or of another type than documented, and is read through `cloud.values`.
-Whatever has no field here is skipped by the decoder and never becomes an object of ours: parameters, environments,
-commands, endpoints with their tokens, messages (traps 23 and 28).
+Scalars are `Any`: each may be missing, null, or of another type than documented; `exporter.cloud.decode.values` reads
+them. The decoder skips every other field, so parameters, environments, commands, endpoints with their tokens and
+messages (traps 23 and 28) are never stored.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Metadata(msgspec.Struct):
-    """Who and when. `create_time` is in ms."""
+    """Identity and submission time. `create_time` is in ms."""
 
     id: Any = None
     name: Any = None
@@ -21,7 +21,7 @@ class Metadata(msgspec.Struct):
 
 
 class TaskStatus(msgspec.Struct):
-    """How one task failed. Its message is free text and stays behind."""
+    """Failure of one task. Its message is free text and not read."""
 
     task: Any = None
     exit_code: Any = None
@@ -37,13 +37,13 @@ class RunningRecord(msgspec.Struct):
 
 
 class RecoverRecord(msgspec.Struct):
-    """One fault and what was done about it. Its reason is free text and stays behind."""
+    """One fault and its recovery. Its reason is free text and not read."""
 
     fault_scenario: Any = None
 
 
 class Status(msgspec.Struct):
-    """Where the job stands. `start_time` and `duration` are in ms; a start of 0 means "not yet"."""
+    """Status and times. `start_time` and `duration` are in ms; a start of 0 means "not yet"."""
 
     phase: Any = None
     secondary_phase: Any = None
@@ -65,7 +65,7 @@ class Engine(msgspec.Struct):
 
 
 class Algorithm(msgspec.Struct):
-    """What is run, of which only the engine is ours to know."""
+    """The algorithm, of which only the engine is read."""
 
     engine: Engine | None = None
 
@@ -78,7 +78,7 @@ class Card(msgspec.Struct):
 
 
 class FlavorInfo(msgspec.Struct):
-    """One node's hardware; a flavor without accelerators has neither object."""
+    """Hardware of one node; a flavor without accelerators has neither `gpu` nor `npu`."""
 
     cpu: Any = None
     gpu: Card | None = None
@@ -86,7 +86,7 @@ class FlavorInfo(msgspec.Struct):
 
 
 class Flavor(msgspec.Struct):
-    """A flavor as public pools and heterogeneous tasks tell it. Its `billing.unit_num` counts no cards (trap 23)."""
+    """A flavor in public pools and heterogeneous tasks. Its `billing.unit_num` does not count cards (trap 23)."""
 
     flavor_id: Any = None
     flavor_type: Any = None
@@ -94,7 +94,7 @@ class Flavor(msgspec.Struct):
 
 
 class Container(msgspec.Struct):
-    """What one node's main container gets or asks for. The cores have two names in two places."""
+    """Resources of one node's main container. The number of cores has different names in two places."""
 
     accelerator_num: Any = None
     accelerator_type: Any = None
@@ -105,7 +105,7 @@ class Container(msgspec.Struct):
 
 
 class Resource(msgspec.Struct):
-    """What the job asks for, per node, and on how many nodes."""
+    """Requested resources per node, and the number of nodes."""
 
     flavor_id: Any = None
     node_count: Any = None
@@ -117,7 +117,7 @@ class Resource(msgspec.Struct):
 
 
 class Spec(msgspec.Struct):
-    """The job as asked for."""
+    """The requested job."""
 
     resource: Resource | None = None
 
@@ -130,7 +130,7 @@ class Role(msgspec.Struct):
 
 
 class Job(msgspec.Struct):
-    """A job, as a listing's item or as a detail: the same object (API reference §2.4)."""
+    """A job; an item of a listing and a detail are the same object (API reference §2.4)."""
 
     kind: Any = None
     metadata: Metadata | None = None
@@ -141,17 +141,17 @@ class Job(msgspec.Struct):
 
 
 class JobPage(msgspec.Struct):
-    """One page of a search. Its `total`, `count`, `limit` and `offset` are hearsay and not even read (trap 3).
+    """One page of a search. `total`, `count`, `limit` and `offset` are unreliable and not read (trap 3).
 
-    `items` has no default: an answer without it is no listing, and must not pass for "no jobs". null is an empty one.
-    The items stay bytes, so that each can be bad for itself.
+    `items` has no default, because an answer without it is not an empty listing; null is one. The items stay bytes,
+    so that a bad one does not affect the others.
     """
 
     items: list[msgspec.Raw] | None
 
 
 class Metric(msgspec.Struct):
-    """One series, a value a minute, in percent; -1 is no sample."""
+    """One series with one value a minute, in percent; -1 is no sample."""
 
     metric: Any = None
     value: list[Any] | None = None

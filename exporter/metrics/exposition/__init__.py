@@ -1,1 +1,1 @@
-"""From families and a snapshot to rendered bytes."""
+"""Families and a snapshot, rendered as the exposition."""

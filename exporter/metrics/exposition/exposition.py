@@ -1,4 +1,4 @@
-"""What a scrape gets: the published part as finished bytes, and the small part that is always of this moment."""
+"""Bodies of `/metrics` responses: the published part, rendered in advance, and the live part, rendered on request."""
 
 import struct
 import zlib
@@ -16,64 +16,72 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 from exporter.metrics.exposition.family import Family
-from exporter.metrics.exposition.renderer import Block, Headers, Rendered, Renderer, listed_projects, project_identity
+from exporter.metrics.exposition.renderer import (
+    Block,
+    Headers,
+    Rendered,
+    Renderer,
+    project_identity_labels,
+    unique_projects,
+)
 from exporter.metrics.exposition.table import Column, Table
 from exporter.metrics.exposition.text import EOF, replace_surrogates
 
 _log = structlog.get_logger()
 
-LIVE_FOR_S = 0.25
-"""How long the live part is used again: scrapes of several Prometheis share it, and nobody can make it expensive."""
+LIVE_MAX_AGE_S = 0.25
+"""How long a body is cached. Replicas of Prometheus share it, and frequent requests cause at most four renders per
+second for each format and encoding."""
 
-_LEVEL = 5  # on this text a fifth quicker than 6, for one per cent more bytes
+_COMPRESSION_LEVEL = 5  # a fifth faster than 6 on this text, and one per cent larger
 _RAW_DEFLATE = -15
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, no time, any system
-_LARGE_BYTES = 64 * 1024  # from here on a copy costs more than a write
-_WHOLE_BYTES = 2 * 1024 * 1024
+_LARGE_CHUNK_BYTES = 64 * 1024  # copying more than this takes longer than a further write
+_ONE_CHUNK_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One answer's bytes: a single chunk when small, else chunks shared with other answers, so that nobody copies."""
+    """A response body: one chunk when small, else several, of which large ones are shared with other bodies."""
 
     chunks: tuple[bytes, ...]
     length: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Static:
+class _Format:
     """The published part in one format."""
 
     plain: tuple[bytes, ...] = ()
-    packed: tuple[bytes, ...] = (_GZIP_HEADER,)
-    """The beginning of a gzip member: whole deflate blocks, ending on a byte boundary, none of them the last."""
+    compressed: tuple[bytes, ...] = (_GZIP_HEADER,)
+    """Start of a gzip member: the header and complete deflate blocks up to a byte boundary, none of them final."""
     crc: int = 0
+    """CRC-32 of `plain`, which the gzip trailer needs."""
     length: int = 0
-    """Of `plain`, which the end of the gzip member has to tell."""
+    """Bytes of `plain`, which the gzip trailer needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    text: _Static = field(default_factory=_Static)
-    openmetrics: _Static = field(default_factory=_Static)
+    text: _Format = field(default_factory=_Format)
+    openmetrics: _Format = field(default_factory=_Format)
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """An answer, and what it is made of."""
-
+class _CachedBody:
     body: Body
     snapshot: Snapshot | None
+    """The snapshot of its live part."""
     at: float
 
 
 class Exposition:
-    """The four answers: text 0.0.4 or OpenMetrics, each plain or gzip.
+    """The exposition in text 0.0.4 and OpenMetrics, each plain or gzip.
 
-    `publish` renders and compresses and may run in a thread; `body` belongs to the event loop and is always quick.
-    `newest` gives the snapshot of which the live families tell, None before the first. `monotonic` is in seconds.
-    No name is told twice: raises ValueError when families meet under one name or the registry has one of them, and
-    leaves out what is registered later under such a name. `_created` series of the registry are left out.
+    `publish` renders and compresses, and may run in a thread; `body` belongs to the event loop and is always fast.
+    `newest` returns the snapshot for the live families, None before the first one. `monotonic` is in seconds.
+    No family appears twice: raises ValueError when two families, or a family and the registry, have a name in common;
+    a metric registered later under such a name is left out. `_created` series of the registry are left out.
     """
 
     def __init__(
@@ -86,130 +94,132 @@ class Exposition:
         monotonic: Callable[[], float],
     ) -> None:
         self._renderer = renderer
-        taken = _names((*renderer.families, *live_families))
-        self._live = _Live(live_families, registry=_Guarded(registry, taken=taken))
+        names = _family_names((*renderer.families, *live_families))
+        self._live = _LivePart(live_families, registry=_FilteredRegistry(registry, family_names=names))
         self._newest = newest
         self._monotonic = monotonic
         self._publishing = Lock()
-        self._pieces: dict[bytes, tuple[bytes, bytes]] = {}
+        self._compressed: dict[bytes, tuple[bytes, bytes]] = {}
+        """Bodies of the last publish, before and after compression, by header."""
         self._blocks: Sequence[Block] = ()
         self._published = _Published()
-        self._made: dict[tuple[bool, bool], _Made] = {}
-        self._made_of = self._published
+        self._cache: dict[tuple[bool, bool], _CachedBody] = {}
+        self._cached_from = self._published
 
     def publish(self, snapshot: Snapshot) -> Rendered:
-        """Render, compress, and then in one step serve this snapshot. Blocks for as long as that takes."""
+        """Render and compress the snapshot, then serve it, all at once. Blocks until it is done."""
         with self._publishing:
             rendered = self._renderer.render(snapshot)
-            if not _same(rendered.blocks, self._blocks):
-                self._blocks, self._published = rendered.blocks, self._pack(rendered.blocks)
+            if not _identical(rendered.blocks, self._blocks):
+                self._blocks, self._published = rendered.blocks, self._build(rendered.blocks)
         return rendered
 
     def body(self, *, openmetrics: bool, gzip: bool) -> Body:
-        """Answer a scrape: the published part as it is, the live part not older than a quarter of a second."""
+        """Return the body of a response: the published part, and a live part not older than `LIVE_MAX_AGE_S`."""
         now, newest, published = self._monotonic(), self._newest(), self._published
-        if self._made_of is not published:
-            self._made_of, self._made = published, {}  # so that no old answer keeps old text in memory
-        made = self._made.get((openmetrics, gzip))
-        if made is None or made.snapshot is not newest or not 0 <= now - made.at < LIVE_FOR_S:
-            static = published.openmetrics if openmetrics else published.text
+        if self._cached_from is not published:
+            self._cached_from, self._cache = published, {}  # an old body would keep the old text in memory
+        cached = self._cache.get((openmetrics, gzip))
+        if cached is None or cached.snapshot is not newest or not 0 <= now - cached.at < LIVE_MAX_AGE_S:
+            part = published.openmetrics if openmetrics else published.text
             live = self._live.render(newest, openmetrics=openmetrics)
-            made = _Made(_packed(static, live) if gzip else _plain(static, live), newest, now)
-            self._made[openmetrics, gzip] = made
-        return made.body
+            cached = _CachedBody(_gzip_body(part, live) if gzip else _plain_body(part, live), newest, now)
+            self._cache[openmetrics, gzip] = cached
+        return cached.body
 
-    def _pack(self, blocks: Sequence[Block]) -> _Published:
-        pieces: list[bytes] | None = None
-        kept, self._pieces = self._pieces, {}
-        if sum(len(block.body) for block in blocks) > _WHOLE_BYTES:
-            pieces = []
+    def _build(self, blocks: Sequence[Block]) -> _Published:
+        """Build the published part in both formats; unchanged large bodies are not compressed again."""
+        compressed: list[bytes] | None = None
+        before, self._compressed = self._compressed, {}
+        if sum(len(block.body) for block in blocks) > _ONE_CHUNK_BYTES:
+            compressed = []
             for block in blocks:
-                body, piece = kept.get(block.head_text, (b"", b""))
+                body, result = before.get(block.header_text, (b"", b""))
                 if body is not block.body:
-                    piece = _deflate(block.body)
-                self._pieces[block.head_text] = (block.body, piece)
-                pieces.append(piece)
+                    result = _deflate(block.body)
+                self._compressed[block.header_text] = (block.body, result)
+                compressed.append(result)
         bodies = [block.body for block in blocks]
         return _Published(
-            text=_static([block.head_text for block in blocks], bodies, pieces=pieces),
-            openmetrics=_static([block.head_openmetrics for block in blocks], bodies, pieces=pieces),
+            text=_format([block.header_text for block in blocks], bodies, compressed=compressed),
+            openmetrics=_format([block.header_openmetrics for block in blocks], bodies, compressed=compressed),
         )
 
 
-class _Guarded:
-    """A registry seen through what must never happen in a scrape: its names are not ours, and each comes once."""
+class _FilteredRegistry:
+    """A registry without metrics whose names belong to families or occur twice."""
 
-    def __init__(self, registry: CollectorRegistry, *, taken: frozenset[str]) -> None:
+    def __init__(self, registry: CollectorRegistry, *, family_names: frozenset[str]) -> None:
         self._registry = registry
-        self._taken = taken
-        if meeting := sorted(name for metric in registry.collect() for name in _spoken(metric) & taken):
-            raise ValueError(f"the registry and the families both tell {', '.join(meeting)}")
+        self._family_names = family_names
+        if common := sorted(name for metric in registry.collect() for name in _metric_names(metric) & family_names):
+            raise ValueError(f"the registry and the families both have {', '.join(common)}")
 
     def metrics(self) -> Iterator[Metric]:
-        """Collect what may be told; a collector that raises costs itself and those after it, not the scrape."""
-        seen = set(self._taken)
+        """Collect the metrics. A collector that raises ends the collection, but the scrape succeeds."""
+        seen = set(self._family_names)
         metrics = iter(self._registry.collect())
         while True:
             try:
                 metric = next(metrics)
             except StopIteration:
                 return
-            except Exception:  # noqa: BLE001 - told in the log; a scrape never fails because of a number
+            except Exception:  # noqa: BLE001 - logged; one collector must not fail the scrape
                 _log.exception("exposition.registry_failed")
                 return
-            names = _spoken(metric)
+            names = _metric_names(metric)
             if not names & seen:
                 seen |= names
                 yield _clean(metric)
 
 
-class _One:
-    """A registry of one metric: prometheus-client only writes registries."""
+class _SingleMetricRegistry:
+    """A registry of one metric, because prometheus-client only writes registries."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
 
     def collect(self) -> tuple[Metric]:
-        """Hand it over."""
+        """Return the metric."""
         return (self._metric,)
 
 
-class _Live:
-    """The families of the newest snapshot, and the registry."""
+class _LivePart:
+    """The live families of the newest snapshot, and the registry."""
 
-    def __init__(self, families: Sequence[Family[ProjectSnapshot]], *, registry: _Guarded) -> None:
-        self._table = Table(Column(family, project_identity) for family in families)
-        self._heads = Headers(families)
+    def __init__(self, families: Sequence[Family[ProjectSnapshot]], *, registry: _FilteredRegistry) -> None:
+        self._table = Table(Column(family, project_identity_labels) for family in families)
+        self._headers = Headers(families)
         self._registry = registry
 
     def render(self, snapshot: Snapshot | None, *, openmetrics: bool) -> bytes:
-        """Write everything in one format, with the end marker where the format wants one."""
-        self._table.update(() if snapshot is None else listed_projects(snapshot))
+        """Render in one format, with the end marker of OpenMetrics."""
+        self._table.update(() if snapshot is None else unique_projects(snapshot))
         parts: list[bytes] = []
-        for block in self._heads.blocks(self._table.bodies):
-            parts += (block.head_openmetrics if openmetrics else block.head_text, block.body)
+        for block in self._headers.blocks(self._table.bodies):
+            parts += (block.header_openmetrics if openmetrics else block.header_text, block.body)
         for metric in self._registry.metrics():
-            parts.append(_written(metric, openmetrics=openmetrics))
+            parts.append(_write_metric(metric, openmetrics=openmetrics))
         if openmetrics:
             parts.append(EOF)
         return b"".join(parts)
 
 
-def _written(metric: Metric, *, openmetrics: bool) -> bytes:
-    """Have prometheus-client write one metric: it marks the end of each registry, and here more may follow."""
-    registry = _One(metric)
+def _write_metric(metric: Metric, *, openmetrics: bool) -> bytes:
+    """Write one metric by prometheus-client, without the end marker, because more metrics may follow."""
+    registry = _SingleMetricRegistry(metric)
     if openmetrics:
-        told: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]  # prometheus-client left it out
-        return told.removesuffix(EOF)
+        text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]  # prometheus-client left it out
+        return text.removesuffix(EOF)
     return generate_latest(registry)
 
 
-def _spoken(metric: Metric) -> set[str]:
+def _metric_names(metric: Metric) -> set[str]:
     return {metric.name, *(sample.name for sample in metric.samples)}
 
 
 def _clean(metric: Metric) -> Metric:
-    """Leave out when a series was created, which nobody asks for, and what has no UTF-8."""
+    """Leave out `_created` samples, and replace lone surrogates, which UTF-8 cannot encode."""
     clean = Metric(metric.name, metric.documentation, metric.type, metric.unit)
     clean.samples = [
         sample._replace(labels={name: replace_surrogates(value) for name, value in sample.labels.items()})
@@ -219,64 +229,66 @@ def _clean(metric: Metric) -> Metric:
     return clean
 
 
-def _names(families: Iterable[Family[Any]]) -> frozenset[str]:
-    """Every name the families speak; raises ValueError when two of them share one."""
+def _family_names(families: Iterable[Family[Any]]) -> frozenset[str]:
+    """Return the names of the families and their samples; raises ValueError when two families share one."""
     names: set[str] = set()
     for family in families:
-        self_metrics = {family.name, family.exposed_name, *family.sample_names}
-        if self_metrics & names:
-            raise ValueError(f"two families tell {min(self_metrics & names)}")
-        names |= self_metrics
+        new = {family.name, family.exposed_name, *family.sample_names}
+        if new & names:
+            raise ValueError(f"two families have the name {min(new & names)}")
+        names |= new
     return frozenset(names)
 
 
-def _static(heads: Sequence[bytes], bodies: Sequence[bytes], *, pieces: Sequence[bytes] | None) -> _Static:
-    """Lay out one format; `pieces` are the bodies already compressed, None where compressing it all is as quick.
+def _format(headers: Sequence[bytes], bodies: Sequence[bytes], *, compressed: Sequence[bytes] | None) -> _Format:
+    """Build one format. `compressed` holds the compressed bodies; None: compress headers and bodies together.
 
-    In one go the result is also smaller, because a family can point back into the one before it.
+    Together they become smaller, because a family can refer back to the one before it.
     """
-    plain = [part for pair in zip(heads, bodies, strict=True) for part in pair]
-    if pieces is None:
-        packed = [_deflate(b"".join(plain))]
+    plain = [part for pair in zip(headers, bodies, strict=True) for part in pair]
+    if compressed is None:
+        deflated = [_deflate(b"".join(plain))]
     else:
-        packed = [part for head, piece in zip(heads, pieces, strict=True) for part in (_deflate(head), piece)]
+        pairs = zip(headers, compressed, strict=True)
+        deflated = [part for header, body in pairs for part in (_deflate(header), body)]
     crc = 0
     for part in plain:
         crc = zlib.crc32(part, crc)
-    return _Static(
-        plain=_chunks(plain), packed=_chunks([_GZIP_HEADER, *packed]), crc=crc, length=sum(map(len, plain))
+    return _Format(
+        plain=_chunks(plain), compressed=_chunks([_GZIP_HEADER, *deflated]), crc=crc, length=sum(map(len, plain))
     )
 
 
-def _same(blocks: Sequence[Block], others: Sequence[Block]) -> bool:
-    """Whether they are the very same bytes, so that nothing need be compressed."""
+def _identical(blocks: Sequence[Block], others: Sequence[Block]) -> bool:
+    """Whether all bytes are the same objects, so that nothing has to be compressed."""
     return len(blocks) == len(others) and all(
-        one.body is other.body and one.head_text is other.head_text for one, other in zip(blocks, others, strict=True)
+        one.body is other.body and one.header_text is other.header_text
+        for one, other in zip(blocks, others, strict=True)
     )
 
 
-def _plain(static: _Static, live: bytes) -> Body:
-    return _body([*static.plain, live])
+def _plain_body(part: _Format, live: bytes) -> Body:
+    return _body([*part.plain, live])
 
 
-def _packed(static: _Static, live: bytes) -> Body:
-    """Finish the gzip member that the published part began (RFC 1952: checksum and length of the whole text)."""
-    end = struct.pack("<LL", zlib.crc32(live, static.crc), (static.length + len(live)) & 0xFFFFFFFF)
-    return _body([*static.packed, _deflate(live, mode=zlib.Z_FINISH), end])
+def _gzip_body(part: _Format, live: bytes) -> Body:
+    """Complete the gzip member of the published part (RFC 1952: CRC-32 and length of the uncompressed text)."""
+    trailer = struct.pack("<LL", zlib.crc32(live, part.crc), (part.length + len(live)) & 0xFFFFFFFF)
+    return _body([*part.compressed, _deflate(live, mode=zlib.Z_FINISH), trailer])
 
 
 def _body(parts: Sequence[bytes]) -> Body:
     length = sum(map(len, parts))
-    return Body(chunks=(b"".join(parts),) if length <= _WHOLE_BYTES else _chunks(parts), length=length)
+    return Body(chunks=(b"".join(parts),) if length <= _ONE_CHUNK_BYTES else _chunks(parts), length=length)
 
 
 def _deflate(data: bytes, *, mode: int = zlib.Z_FULL_FLUSH) -> bytes:
-    """Compress on its own, so that the result may stand between any others; the last one is told by `Z_FINISH`."""
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
+    """Compress independently, so that the result can stand between any others; `Z_FINISH` marks the final one."""
+    compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
     return compressor.compress(data) + compressor.flush(mode)
 
 
 def _chunks(parts: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Join what is small, for each write costs a system call; leave alone what is large, for it is shared."""
-    runs = groupby(parts, key=lambda part: len(part) >= _LARGE_BYTES)
+    """Join small parts, because each write is a system call; keep large parts, because they are shared."""
+    runs = groupby(parts, key=lambda part: len(part) >= _LARGE_CHUNK_BYTES)
     return tuple(chunk for large, run in runs for chunk in (run if large else (b"".join(run),)))

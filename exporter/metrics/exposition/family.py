@@ -1,4 +1,4 @@
-"""A metric family as a value: it names, explains and computes itself; docs, tests and dashboards read it."""
+"""A metric family as a value: name, help, labels, and the function that computes its samples."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 Subject = TypeVar("Subject")
 Sample = tuple[Mapping[str, str], float]
-"""Label values by name (those of the family's own labels only, in the declared order) and the value."""
+"""Values of the family's labels by name, in the declared order and without identity labels; then the value."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")
 _RESERVED_SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
@@ -16,7 +16,7 @@ _RESERVED_LABELS = frozenset({"job", "instance", "le", "quantile", "__name__"})
 
 
 class Type(StrEnum):
-    """OpenMetrics types we use. In text 0.0.4 an info is told as a gauge."""
+    """The OpenMetrics types in use. Text 0.0.4 has no info; there it is a gauge."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -25,7 +25,7 @@ class Type(StrEnum):
 
 
 class Stability(StrEnum):
-    """What a reader may rely on: stable names change only after two minor releases of warning."""
+    """A stable family changes only after a deprecation notice of two minor releases."""
 
     STABLE = "stable"
     EXPERIMENTAL = "experimental"
@@ -33,7 +33,7 @@ class Stability(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
-    """What a histogram has counted: in each of the family's buckets, not cumulative, and beyond them; and the sum."""
+    """Observations of a histogram: one count, not cumulative, for each bucket of the family and for +Inf; the sum."""
 
     counts: Sequence[int]
     sum: float
@@ -41,12 +41,12 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A label name with what its values can be."""
+    """A label and its possible values."""
 
     name: str
     help: str
     values: tuple[str, ...] = ()
-    """The whole vocabulary, where it is bounded by us; empty where the cloud makes the values."""
+    """All possible values, when the exporter bounds them; empty when they come from the cloud."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,47 +54,47 @@ class Family(Generic[Subject]):
     """One metric family.
 
     `name` is the OpenMetrics family name: without `_total` for counters, without `_info` for infos; `exposed_name`
-    is what a query uses. Raises ValueError when the declaration breaks the rules of OpenMetrics or of this project.
+    is the name in queries. Raises ValueError when the declaration violates OpenMetrics or a rule of this project.
     """
 
     name: str
     help: str
     type: Type
     subject: str
-    """What one set of samples is about: `job`, `project`, `pool`, or `exporter` for our own instruments."""
+    """What one set of samples describes: `job`, `project`, `pool`, or `exporter` for self-metrics."""
     source: str
-    """Where the value comes from: the API field of each generation, or "own" work."""
+    """Where the value comes from: the API field of each generation, or `own` when the exporter computes it."""
     labels: tuple[Label, ...] = ()
-    """Beside the subject's identity labels (see `metrics.identity.IDENTITY`)."""
+    """Without the identity labels of the subject, which are in `labels.IDENTITY_LABELS`."""
     unit: str = ""
-    """OpenMetrics unit (`seconds`, `ratio`, `bytes`…): then the name ends in it. Empty: a count, a state, a rate."""
+    """OpenMetrics unit (`seconds`, `ratio`, `bytes`…); the name ends with it. Empty for counts, states and rates."""
     stability: Stability = Stability.STABLE
     buckets: tuple[float, ...] = ()
-    """Histograms only: upper bounds without +Inf."""
+    """Histograms only: upper bounds in the unit of the family, without +Inf."""
     samples: Callable[[Subject], Iterable[Sample]] | None = None
-    """Pure: subject to samples; no sample where there is nothing to say. None for our own live instruments, and for
-    histograms."""
+    """Pure function from a subject to its samples; one without a known value is left out. None for self-metrics and
+    for histograms."""
     distributions: Callable[[Subject], Iterable[tuple[Mapping[str, str], Buckets]]] | None = None
-    """Histograms only, likewise: labels and what was counted under them."""
+    """Histograms only: pure function from a subject to label values and observations."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name.endswith(_RESERVED_SUFFIXES):
-            raise ValueError(f"{self.name}: not a family name, or it ends in a suffix OpenMetrics reserves")
+            raise ValueError(f"{self.name}: not a family name, or it ends in a suffix reserved by OpenMetrics")
         if not self.help.endswith("."):
-            raise ValueError(f"{self.name}: the help must be a sentence")
+            raise ValueError(f"{self.name}: the help must end with a full stop")
         if (self.samples if self.type is Type.HISTOGRAM else self.distributions) is not None:
-            raise ValueError(f"{self.name}: histograms, and only they, give distributions")
+            raise ValueError(f"{self.name}: exactly histograms have distributions instead of samples")
         if (self.type is Type.HISTOGRAM) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
-            raise ValueError(f"{self.name}: histograms, and only they, have buckets, in rising order")
+            raise ValueError(f"{self.name}: exactly histograms have buckets, in ascending order")
         if self.unit and not self.name.endswith("_" + self.unit):
-            raise ValueError(f"{self.name}: a family with unit {self.unit} must end in it")
+            raise ValueError(f"{self.name}: a family with unit {self.unit} must end with it")
         names = [label.name for label in self.labels]
         if len(set(names)) != len(names) or _RESERVED_LABELS & set(names):
-            raise ValueError(f"{self.name}: label names repeat or belong to Prometheus: {names}")
+            raise ValueError(f"{self.name}: label names are repeated or reserved by Prometheus: {names}")
 
     @property
     def exposed_name(self) -> str:
-        """The name a query uses: `_total` on counters, `_info` on infos."""
+        """The name in queries: with `_total` for counters and `_info` for infos."""
         match self.type:
             case Type.COUNTER:
                 return self.name + "_total"
@@ -105,7 +105,7 @@ class Family(Generic[Subject]):
 
     @property
     def sample_names(self) -> tuple[str, ...]:
-        """Every name its samples carry: `_bucket`, `_count` and `_sum` for histograms, else the exposed name."""
+        """The names of its samples: with `_bucket`, `_count` and `_sum` for histograms, else the exposed name."""
         if self.type is Type.HISTOGRAM:
             return tuple(self.name + suffix for suffix in ("_bucket", "_count", "_sum"))
         return (self.exposed_name,)

@@ -1,12 +1,14 @@
-"""The labels that say what a sample is about; the renderer puts them before a family's own labels."""
+"""Identity labels: they name the subject of a sample. The renderer writes them before the labels of the family."""
 
 from exporter.metrics.exposition.family import Label
 
 PROJECT = Label(name="project", help="The target's `project` in the settings.")
-JOB_ID = Label(name="job_id", help="v2: the job's uuid. v1: the version id, because a version is what runs.")
-POOL_ID = Label(name="pool_id", help="Dedicated pool, by the id that its jobs carry; never the public pool.")
+JOB_ID = Label(name="job_id", help="v2: the UUID of the job. v1: the version id, because a v1 job runs as versions.")
+POOL_ID = Label(
+    name="pool_id", help="Id of the dedicated pool, equal to `pool_id` of its jobs; never the public pool."
+)
 
-IDENTITY: dict[str, tuple[Label, ...]] = {
+IDENTITY_LABELS: dict[str, tuple[Label, ...]] = {
     "job": (PROJECT, JOB_ID),
     "project": (PROJECT,),
     "pool": (PROJECT, POOL_ID),

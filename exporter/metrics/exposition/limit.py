@@ -1,4 +1,4 @@
-"""What to leave out when a project has more series than it may."""
+"""Which series to drop when a project has more than its limit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,77 +8,80 @@ from exporter.domain.snapshot import TrackedJob
 
 
 class Detail(Enum):
-    """How much of a job is shown."""
+    """Which series of a job are rendered."""
 
-    WHOLE = "whole"
+    FULL = "full"
     WITHOUT_TASKS = "without tasks"
     WITHOUT_USAGE = "without usage"
-    """Neither task series nor those that come from a usage reading: the job as it was before the first one."""
+    """Neither task series nor series that come from a usage reading."""
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """A job with the series it would have if nothing were left out."""
+class JobSize:
+    """A job and the number of series it has when nothing is dropped."""
 
     tracked: TrackedJob
-    series: int
-    """Its own, those of its tasks not included."""
-    tasks: int
+    job_series: int
+    """Series of the job itself, without those of its tasks."""
+    task_series: int
 
     @property
-    def whole(self) -> int:
-        """All of them."""
-        return self.series + self.tasks
+    def series(self) -> int:
+        """All series of the job."""
+        return self.job_series + self.task_series
 
 
-def shares(weights: Sequence[Weight], *, room: int, without_usage: Callable[[TrackedJob], int]) -> list[Detail]:
-    """Say for each job how much of it fits into `room` series; `bare` counts a job's series without usage.
+def choose_details(
+    sizes: Sequence[JobSize], *, limit: int, series_without_usage: Callable[[TrackedJob], int]
+) -> list[Detail]:
+    """Choose the detail of each job so that all together have at most `limit` series.
 
-    What is missed least goes first: finished jobs, the one that ended first first; then the tasks of the jobs with
-    the most of them; then usage, the newest job first, so that series which exist go on; then whole jobs likewise.
+    `series_without_usage` counts the series of a job that has no usage reading. The least important series are
+    dropped first: finished jobs, the earliest end first; tasks, the job with the most first; usage, the newest job
+    first, so that existing series continue; whole jobs, the newest first.
     """
-    told = [Detail.WHOLE] * len(weights)
-    excess = sum(weight.whole for weight in weights) - room
+    details = [Detail.FULL] * len(sizes)
+    excess = sum(size.series for size in sizes) - limit
     if excess > 0:
-        for at, share, saved in _offers(weights, without_usage=without_usage):
-            told[at] = share
+        for at, detail, saved in _savings(sizes, series_without_usage=series_without_usage):
+            details[at] = detail
             excess -= saved
             if excess <= 0:
                 break
-    return told
+    return details
 
 
-def _offers(
-    weights: Sequence[Weight], *, without_usage: Callable[[TrackedJob], int]
+def _savings(
+    sizes: Sequence[JobSize], *, series_without_usage: Callable[[TrackedJob], int]
 ) -> Iterator[tuple[int, Detail, int]]:
-    """What can be given up, in order: whose, what then is left, and how many series that saves."""
-    finished = [at for at, weight in enumerate(weights) if weight.tracked.job.status.finished]
-    for at in sorted(finished, key=lambda at: _ended_first(weights[at])):
-        yield at, Detail.NONE, weights[at].whole
-    others = [at for at, weight in enumerate(weights) if not weight.tracked.job.status.finished]
-    for at in sorted(others, key=lambda at: _most_tasks_first(weights[at])):
-        if weights[at].tasks:
-            yield at, Detail.WITHOUT_TASKS, weights[at].tasks
-    others.sort(key=lambda at: _newest_first(weights[at]))
-    left: dict[int, int] = {}
+    """Yield possible reductions in order: the index of the job, its new detail, and the number of series saved."""
+    finished = [at for at, size in enumerate(sizes) if size.tracked.job.status.finished]
+    for at in sorted(finished, key=lambda at: _by_end(sizes[at])):
+        yield at, Detail.NONE, sizes[at].series
+    others = [at for at, size in enumerate(sizes) if not size.tracked.job.status.finished]
+    for at in sorted(others, key=lambda at: _by_most_tasks(sizes[at])):
+        if sizes[at].task_series:
+            yield at, Detail.WITHOUT_TASKS, sizes[at].task_series
+    others.sort(key=lambda at: _by_newest(sizes[at]))
+    remaining: dict[int, int] = {}
     for at in others:
-        left[at] = without_usage(weights[at].tracked)
-        if left[at] < weights[at].series:
-            yield at, Detail.WITHOUT_USAGE, weights[at].series - left[at]
+        remaining[at] = series_without_usage(sizes[at].tracked)
+        if remaining[at] < sizes[at].job_series:
+            yield at, Detail.WITHOUT_USAGE, sizes[at].job_series - remaining[at]
     for at in others:
-        yield at, Detail.NONE, left[at]
+        yield at, Detail.NONE, remaining[at]
 
 
-def _ended_first(weight: Weight) -> tuple[float, str]:
-    ended_at = weight.tracked.job.ended_at
-    return (float("-inf") if ended_at is None else ended_at, weight.tracked.job.job_id)
+def _by_end(size: JobSize) -> tuple[float, str]:
+    ended_at = size.tracked.job.ended_at
+    return (float("-inf") if ended_at is None else ended_at, size.tracked.job.job_id)
 
 
-def _most_tasks_first(weight: Weight) -> tuple[float, str]:
-    return (-float(weight.tasks), weight.tracked.job.job_id)
+def _by_most_tasks(size: JobSize) -> tuple[float, str]:
+    return (-float(size.task_series), size.tracked.job.job_id)
 
 
-def _newest_first(weight: Weight) -> tuple[float, str]:
-    submitted_at = weight.tracked.job.submitted_at
-    return (float("-inf") if submitted_at is None else -submitted_at, weight.tracked.job.job_id)
+def _by_newest(size: JobSize) -> tuple[float, str]:
+    submitted_at = size.tracked.job.submitted_at
+    return (float("-inf") if submitted_at is None else -submitted_at, size.tracked.job.job_id)

@@ -1,4 +1,4 @@
-"""A snapshot as exposition text: what did not change since the last one is not written again."""
+"""Renders a snapshot as exposition text; whatever has not changed since the last snapshot is not written again."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,51 +9,51 @@ from exporter.domain.pool import Pool
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
 from exporter.metrics.exposition.family import Family, Type
 from exporter.metrics.exposition.labels import JOB_ID, POOL_ID, PROJECT
-from exporter.metrics.exposition.limit import Detail, Weight, shares
+from exporter.metrics.exposition.limit import Detail, JobSize, choose_details
 from exporter.metrics.exposition.table import Column, Table
-from exporter.metrics.exposition.text import head_openmetrics, head_text, label_value, labels, replace_surrogates
+from exporter.metrics.exposition.text import header_openmetrics, header_text, label_value, labels, replace_surrogates
 
 _PROJECT, _JOB_ID = PROJECT.name, JOB_ID.name
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One family with at least one sample. The body serves both formats, and every snapshot it does not change in."""
+    """One family with at least one sample. Both formats share the body; an unchanged body is the same object."""
 
-    head_text: bytes
-    head_openmetrics: bytes
+    header_text: bytes
+    header_openmetrics: bytes
     body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A whole snapshot, written. Mappings are by project."""
+    """A rendered snapshot. Mappings are by project."""
 
     blocks: tuple[Block, ...] = ()
     series: Mapping[str, int]
     """Sample lines, aggregates included."""
     dropped: Mapping[str, int]
-    """Sample lines left out to stay within the limit."""
+    """Sample lines dropped because of the limit."""
     failed: int
-    """What could not be written: a family that raised for a subject, repeated labels, a job told twice."""
+    """Errors: families that raised for a subject, repeated labels, and jobs or projects that occur twice."""
 
     @property
     def text(self) -> bytes:
         """The body in text 0.0.4."""
-        return b"".join([part for block in self.blocks for part in (block.head_text, block.body)])
+        return b"".join([part for block in self.blocks for part in (block.header_text, block.body)])
 
     @property
     def openmetrics(self) -> bytes:
         """The body in OpenMetrics 1.0, without the end marker."""
-        return b"".join([part for block in self.blocks for part in (block.head_openmetrics, block.body)])
+        return b"".join([part for block in self.blocks for part in (block.header_openmetrics, block.body)])
 
 
-def project_identity(snapshot: ProjectSnapshot) -> str:
-    """Write the labels that precede a project family's own."""
+def project_identity_labels(snapshot: ProjectSnapshot) -> str:
+    """Write the identity labels of a project."""
     return labels(((PROJECT.name, snapshot.project),))
 
 
-def _pool_identity(pool: Pool) -> str:
+def _pool_identity_labels(pool: Pool) -> str:
     return labels(((PROJECT.name, pool.project), (POOL_ID.name, pool.pool_id)))
 
 
@@ -61,29 +61,29 @@ class Headers:
     """The headers of families, written once."""
 
     def __init__(self, families: Iterable[Family[Any]]) -> None:
-        self._heads = [(head_text(family).encode(), head_openmetrics(family).encode()) for family in families]
+        self._headers = [(header_text(family).encode(), header_openmetrics(family).encode()) for family in families]
 
     def blocks(self, bodies: Iterable[bytes]) -> tuple[Block, ...]:
-        """Put each body under its family's headers; families without samples are left out entirely."""
-        return tuple(Block(*head, body) for head, body in zip(self._heads, bodies, strict=True) if body)
+        """Put each body under the headers of its family; families without samples are left out."""
+        return tuple(Block(*headers, body) for headers, body in zip(self._headers, bodies, strict=True) if body)
 
 
 @dataclass(frozen=True, slots=True)
 class _Truncated:
-    """A job that was not shown whole last time."""
+    """A job of which series were dropped in the last render."""
 
-    weight: Weight
-    share: Detail
-    shown: TrackedJob | None
-    """What the job table held in its place."""
+    size: JobSize
+    detail: Detail
+    replacement: TrackedJob | None
+    """What the job table holds instead of the job; None when it holds nothing."""
 
 
 _ByProject = Sequence[Sequence[TrackedJob]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """What of a snapshot is rendered; `jobs` in the order of `projects`."""
+class _Visible:
+    """The part of a snapshot that is rendered; `jobs` is in the order of `projects`."""
 
     projects: Sequence[ProjectSnapshot]
     jobs: _ByProject
@@ -91,13 +91,12 @@ class Listed:
 
 
 class Renderer:
-    """Turns snapshots into text, remembering the last one.
+    """Renders snapshots, and keeps the last one to render only changes.
 
-    `job_labels` names labels of the job families' info that every other job series carries too, after the identity
-    labels; a family that has such a label of its own keeps its own. Raises ValueError for one that no info has.
-    Beyond `max_series_per_project` series are left out in the order that `limit.shares` tells; aggregates and pools
-    never are.
-    Not for use by two threads at a time.
+    `job_labels` names labels of the job info family to copy to every other job series, after the identity labels. A
+    family that has a label of that name itself keeps its own. Raises ValueError for a name that the info does not
+    have. When a project exceeds `max_series_per_project`, series are dropped in the order of `limit.choose_details`;
+    aggregates and pools are never dropped. Not thread-safe.
     """
 
     def __init__(
@@ -126,141 +125,147 @@ class Renderer:
         self._jobs = Table(job_columns(job_families, info=info, copied=copied))
         self._tasks = Table(job_columns(per_task_families, info=info, copied=copied))
         self._per_task = bool(per_task_families)
-        self._projects = Table([Column(family, project_identity) for family in project_families])
-        self._pools = Table([Column(family, _pool_identity) for family in pool_families])
-        self._heads = Headers(self.families)
+        self._projects = Table([Column(family, project_identity_labels) for family in project_families])
+        self._pools = Table([Column(family, _pool_identity_labels) for family in pool_families])
+        self._headers = Headers(self.families)
         self._limit = max_series_per_project
-        self._cuts: dict[int, _Truncated] = {}
+        self._truncated: dict[int, _Truncated] = {}
 
     def render(self, snapshot: Snapshot) -> Rendered:
-        """Write a snapshot. The result depends on it alone, never on what was rendered before."""
-        shown = listed(snapshot)
-        aggregates = self._update_aggregates(shown.projects)
-        of_jobs, dropped = self._update_jobs(shown.jobs, room=[self._limit - series for series in aggregates])
-        names = [project.project for project in shown.projects]
+        """Render a snapshot. The result depends only on the snapshot, not on earlier ones."""
+        visible = _visible(snapshot)
+        aggregates = self._update_aggregates(visible.projects)
+        job_series, dropped = self._update_jobs(visible.jobs, limits=[self._limit - series for series in aggregates])
+        names = [project.project for project in visible.projects]
         tables = (self._jobs, self._tasks, self._projects, self._pools)
         return Rendered(
-            blocks=self._heads.blocks([body for table in tables for body in table.bodies]),
-            series={name: sum(self_metrics) for name, *self_metrics in zip(names, aggregates, of_jobs, strict=True)},
+            blocks=self._headers.blocks([body for table in tables for body in table.bodies]),
+            series={name: sum(series) for name, *series in zip(names, aggregates, job_series, strict=True)},
             dropped=dict(zip(names, dropped, strict=True)),
-            failed=shown.repeated + sum(table.refused for table in tables),
+            failed=visible.repeated + sum(table.errors for table in tables),
         )
 
     def _update_aggregates(self, projects: Sequence[ProjectSnapshot]) -> list[int]:
-        """Bring the tables of projects and pools up to date; their series by project."""
+        """Update the tables of projects and pools; return their series by project."""
         self._projects.update(projects)
         pools = [list((project.pools or {}).values()) for project in projects]
-        self._pools.update([pool for self_metrics in pools for pool in self_metrics])
-        of_pools = iter(self._pools.series)
+        self._pools.update([pool for project_pools in pools for pool in project_pools])
+        pool_series = iter(self._pools.series)
         return [
-            self_metrics + sum(islice(of_pools, len(theirs)))
-            for self_metrics, theirs in zip(self._projects.series, pools, strict=True)
+            series + sum(islice(pool_series, len(project_pools)))
+            for series, project_pools in zip(self._projects.series, pools, strict=True)
         ]
 
-    def _update_jobs(self, jobs: _ByProject, *, room: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Bring the tables of jobs and tasks up to date; series shown and series dropped, by project."""
-        cuts = self._cuts
-        shown = self._show(jobs, cuts)  # what was cut stays cut for now: its weight is known without writing it again
-        if not cuts and all(series <= most for series, most in zip(shown, room, strict=True)):
-            return shown, [0] * len(jobs)
-        weights = self._weights(jobs)
-        self._cuts = {}
-        for self_metrics, most in zip(weights, room, strict=True):
-            for weight, share in zip(
-                self_metrics, shares(self_metrics, room=most, without_usage=self._without_usage), strict=True
-            ):
-                if share is not Detail.WHOLE:
-                    self._cuts[id(weight.tracked)] = _cut(weight, share, before=cuts.get(id(weight.tracked)))
-        shown = self._show(jobs, self._cuts)
-        whole = [sum(weight.whole for weight in self_metrics) for self_metrics in weights]
-        return shown, [had - has for had, has in zip(whole, shown, strict=True)]
+    def _update_jobs(self, jobs: _ByProject, *, limits: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Update the tables of jobs and tasks; return series rendered and series dropped, by project."""
+        before = self._truncated
+        rendered = self._fill(jobs, before)  # jobs truncated last time still are: their size is known already
+        if not before and all(series <= limit for series, limit in zip(rendered, limits, strict=True)):
+            return rendered, [0] * len(jobs)
+        sizes = self._sizes(jobs)
+        self._truncated = {}
+        for project_sizes, limit in zip(sizes, limits, strict=True):
+            details = choose_details(project_sizes, limit=limit, series_without_usage=self._series_without_usage)
+            for size, detail in zip(project_sizes, details, strict=True):
+                if detail is not Detail.FULL:
+                    key = id(size.tracked)
+                    self._truncated[key] = _truncate(size, detail, before=before.get(key))
+        rendered = self._fill(jobs, self._truncated)
+        full = [sum(size.series for size in project_sizes) for project_sizes in sizes]
+        return rendered, [had - has for had, has in zip(full, rendered, strict=True)]
 
-    def _show(self, jobs: _ByProject, cuts: Mapping[int, _Truncated]) -> list[int]:
-        """Fill both tables with what the cuts leave; series by project."""
+    def _fill(self, jobs: _ByProject, truncated: Mapping[int, _Truncated]) -> list[int]:
+        """Fill both tables, with the replacements of truncated jobs; return the series by project."""
+        of_jobs = of_tasks = jobs
+        if truncated:
+            of_jobs = [_replaced(project_jobs, truncated) for project_jobs in jobs]
+            of_tasks = [[job for job in project_jobs if id(job) not in truncated] for project_jobs in jobs]
         if not self._per_task:
-            kept: _ByProject = [()] * len(jobs)
-        else:
-            kept = [[job for job in self_metrics if id(job) not in cuts] for self_metrics in jobs] if cuts else jobs
-        left = (
-            [[job for job in _left(self_metrics, cuts) if job is not None] for self_metrics in jobs] if cuts else jobs
-        )
+            of_tasks = [()] * len(jobs)
         totals = [0] * len(jobs)
-        for table, shown in ((self._jobs, left), (self._tasks, kept)):
-            table.update([job for self_metrics in shown for job in self_metrics])
+        for table, rows in ((self._jobs, of_jobs), (self._tasks, of_tasks)):
+            table.update([job for project_jobs in rows for job in project_jobs])
             at = 0
-            for project, self_metrics in enumerate(shown):
-                totals[project] += sum(table.series[at : at + len(self_metrics)])
-                at += len(self_metrics)
+            for project, project_jobs in enumerate(rows):
+                totals[project] += sum(table.series[at : at + len(project_jobs)])
+                at += len(project_jobs)
         return totals
 
-    def _weights(self, jobs: _ByProject) -> list[list[Weight]]:
-        self_metrics, tasks = self._jobs.weights(), self._tasks.weights()
+    def _sizes(self, jobs: _ByProject) -> list[list[JobSize]]:
+        job_series, task_series = self._jobs.series_by_id(), self._tasks.series_by_id()
 
-        def weight(job: TrackedJob) -> Weight:
-            cut = self._cuts.get(id(job))
-            return Weight(job, self_metrics[id(job)], tasks.get(id(job), 0)) if cut is None else cut.weight
+        def size(job: TrackedJob) -> JobSize:
+            truncated = self._truncated.get(id(job))
+            if truncated is not None:
+                return truncated.size
+            return JobSize(job, job_series[id(job)], task_series.get(id(job), 0))
 
-        return [[weight(job) for job in listed] for listed in jobs]
+        return [[size(job) for job in project_jobs] for project_jobs in jobs]
 
-    def _without_usage(self, job: TrackedJob) -> int:
-        return self._jobs.weigh(replace(job, usage=None))
+    def _series_without_usage(self, job: TrackedJob) -> int:
+        return self._jobs.count_series(replace(job, usage=None))
 
 
-def _left(jobs: Iterable[TrackedJob], cuts: Mapping[int, _Truncated]) -> Iterable[TrackedJob | None]:
+def _replaced(jobs: Iterable[TrackedJob], truncated: Mapping[int, _Truncated]) -> list[TrackedJob]:
+    """Put the replacements in place of truncated jobs, and leave out those without one."""
+    rows: list[TrackedJob] = []
     for job in jobs:
-        cut = cuts.get(id(job))
-        yield job if cut is None else cut.shown
+        found = truncated.get(id(job))
+        row = job if found is None else found.replacement
+        if row is not None:
+            rows.append(row)
+    return rows
 
 
-def _cut(weight: Weight, share: Detail, *, before: _Truncated | None) -> _Truncated:
-    if before is not None and before.share is share:
-        return before  # the same stand-in, so that its rows stay as they are
-    match share:
+def _truncate(size: JobSize, detail: Detail, *, before: _Truncated | None) -> _Truncated:
+    if before is not None and before.detail is detail:
+        return before  # the table recognises the same replacement and keeps its rows
+    match detail:
         case Detail.NONE:
-            shown = None
+            replacement = None
         case Detail.WITHOUT_USAGE:
-            shown = replace(weight.tracked, usage=None)
+            replacement = replace(size.tracked, usage=None)
         case _:
-            shown = weight.tracked
-    return _Truncated(weight, share, shown)
+            replacement = size.tracked
+    return _Truncated(size, detail, replacement)
 
 
-def listed_projects(snapshot: Snapshot) -> Sequence[ProjectSnapshot]:
-    """Take each project once."""
+def unique_projects(snapshot: Snapshot) -> Sequence[ProjectSnapshot]:
+    """Return the projects, the first one of each name."""
     projects: dict[str, ProjectSnapshot] = {}
     for project in snapshot.projects:
         projects.setdefault(replace_surrogates(project.project), project)
     return list(projects.values())
 
 
-def listed(snapshot: Snapshot) -> Listed:
-    """Take each project and each job once: a second one would repeat every series of the first."""
-    kept = listed_projects(snapshot)
-    repeated = len(snapshot.projects) - len(kept)
-    jobs = [[job for job in (project.jobs or {}).values() if job.shown] for project in kept]
-    if _plainly_unlike(kept, jobs):
-        return Listed(kept, jobs, repeated)
+def _visible(snapshot: Snapshot) -> _Visible:
+    """Return the projects and their visible jobs, the first one of each id: a second one would repeat its series."""
+    projects = unique_projects(snapshot)
+    repeated = len(snapshot.projects) - len(projects)
+    jobs = [[job for job in (project.jobs or {}).values() if job.shown] for project in projects]
+    if _are_distinct(projects, jobs):
+        return _Visible(projects, jobs, repeated)
     seen: set[tuple[str, str]] = set()
-    once: list[list[TrackedJob]] = []
-    for self_metrics in jobs:
-        once.append([])
-        for job in self_metrics:
+    unique: list[list[TrackedJob]] = []
+    for project_jobs in jobs:
+        unique.append([])
+        for job in project_jobs:
             key = (replace_surrogates(job.project), replace_surrogates(job.job.job_id))
             if key in seen:
                 repeated += 1
             else:
                 seen.add(key)
-                once[-1].append(job)
-    return Listed(kept, once, repeated)
+                unique[-1].append(job)
+    return _Visible(projects, unique, repeated)
 
 
-def _plainly_unlike(projects: Sequence[ProjectSnapshot], jobs: _ByProject) -> bool:
-    """Whether no two jobs can look alike, without looking at each: as it always is, short of a defect of ours."""
-    for project, self_metrics in zip(projects, jobs, strict=True):
-        ids = {job.job.job_id for job in self_metrics}
-        together = "".join(ids)
-        unlike = len(ids) == len(self_metrics) and together == replace_surrogates(together)
-        if not unlike or any(job.project != project.project for job in self_metrics):
+def _are_distinct(projects: Sequence[ProjectSnapshot], jobs: _ByProject) -> bool:
+    """Check quickly that no two jobs have the same identity labels, which only a defect in the exporter can cause."""
+    for project, project_jobs in zip(projects, jobs, strict=True):
+        ids = {job.job.job_id for job in project_jobs}
+        joined = "".join(ids)
+        distinct = len(ids) == len(project_jobs) and joined == replace_surrogates(joined)
+        if not distinct or any(job.project != project.project for job in project_jobs):
             return False
     return True
 
@@ -268,28 +273,27 @@ def _plainly_unlike(projects: Sequence[ProjectSnapshot], jobs: _ByProject) -> bo
 def job_columns(
     families: Iterable[Family[TrackedJob]], *, info: Family[TrackedJob] | None, copied: Sequence[str]
 ) -> Iterable[Column[TrackedJob]]:
-    """Give each family the labels that precede its own; families of the same labels share one function.
+    """Combine each family with its identity labels; families with the same labels share one function.
 
-    `copied` names labels of `info` that every other family carries too, unless it has such a label of its own.
+    `copied` names labels of `info` that every other family also has, unless it has a label of that name itself.
     """
-    made: dict[tuple[str, ...], Callable[[TrackedJob], str]] = {}
+    writers: dict[tuple[str, ...], Callable[[TrackedJob], str]] = {}
     for family in families:
-        self_metrics = {label.name for label in family.labels}
-        names = () if family is info else tuple(name for name in copied if name not in self_metrics)
-        if names not in made:
-            made[names] = _job_identity(info, names) if info is not None and names else _job_identity_alone
-        yield Column(family, made[names])
+        declared = {label.name for label in family.labels}
+        names = () if family is info else tuple(name for name in copied if name not in declared)
+        if names not in writers:
+            writers[names] = _with_copied_labels(info, names) if info is not None and names else _job_identity_labels
+        yield Column(family, writers[names])
 
 
-def _job_identity_alone(tracked: TrackedJob) -> str:
+def _job_identity_labels(tracked: TrackedJob) -> str:
     return f'{_PROJECT}="{label_value(tracked.project)}",{_JOB_ID}="{label_value(tracked.job.job_id)}"'
 
 
-def _job_identity(info: Family[TrackedJob], names: Sequence[str]) -> Callable[[TrackedJob], str]:
-    def identity(tracked: TrackedJob) -> str:
-        told = (
-            next((self_metrics for self_metrics, _ in info.samples(tracked)), {}) if info.samples is not None else {}
-        )
-        return ",".join([_job_identity_alone(tracked), labels((name, told.get(name, "")) for name in names)])
+def _with_copied_labels(info: Family[TrackedJob], names: Sequence[str]) -> Callable[[TrackedJob], str]:
+    def write(tracked: TrackedJob) -> str:
+        samples = () if info.samples is None else info.samples(tracked)
+        values = next((values for values, _ in samples), {})
+        return ",".join([_job_identity_labels(tracked), labels((name, values.get(name, "")) for name in names)])
 
-    return identity
+    return write

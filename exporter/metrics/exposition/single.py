@@ -1,4 +1,4 @@
-"""One sample a subject or none, told in parts that a table can ask for many subjects, and many families, at once."""
+"""Families with at most one sample per subject, which a table can render for many subjects at once."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 def unlabelled(_: object) -> Mapping[str, str]:
-    """No labels, whatever the subject."""
+    """Give no labels for any subject."""
     return _NO_LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleSample(Generic[Subject, Part]):
-    """The function of a family of which a subject has one sample at most; calling it gives that sample.
+    """A `Family.samples` function that gives at most one sample for a subject.
 
-    Families that are to be quick share the very functions for `part` and `labels`: a table asks each of them once
-    for a subject. Both are pure, and None from any of the three means no sample.
+    All three functions are pure, and None from any of them means no sample. A table calls each distinct `part` and
+    `labels` function once for a subject, however many families share it; so families should share them.
     """
 
     part: Callable[[Subject], Part | None]
-    """What of the subject the value is read from."""
+    """The part of the subject from which the value is read."""
     value: Callable[[Part], float | None] | None
-    """None: always 1, because what the sample says is in its labels."""
+    """None: the value is always 1, because the information is in the labels."""
     labels: Callable[[Subject], Mapping[str, str] | None] = unlabelled
-    """Values by name, the declared names in the declared order."""
+    """Label values by name, in the declared order."""
 
     def __call__(self, subject: Subject) -> Iterable[Sample]:
-        """Samples, as `Family.samples` gives them."""
+        """Give the samples of the subject."""
         part = self.part(subject)
         value = None if part is None else 1.0 if self.value is None else self.value(part)
         labels = None if value is None else self.labels(subject)

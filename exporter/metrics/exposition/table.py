@@ -1,4 +1,4 @@
-"""Families by subjects as finished bytes, of which only the rows of changed subjects are made anew."""
+"""Sample lines of families (columns) and subjects (rows); only the rows of changed subjects are rendered again."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,35 +15,36 @@ from exporter.metrics.exposition.text import label_writer, numbers
 Subject = TypeVar("Subject")
 
 _BATCH = 512
-"""Rows written before they are turned into bytes: bounds what a render needs for a moment."""
+"""Rows rendered at once; bounds the memory that a render needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Subject]):
-    """A family, and the text of the labels that precede its own."""
+    """A family and the function that writes the identity labels of its subjects."""
 
     family: Family[Subject]
-    identity: Callable[[Subject], str]
-    """What stands between the brace and the family's own labels, never empty; it is asked once for all the columns
-    that share the function."""
+    identity_labels: Callable[[Subject], str]
+    """Text between the opening brace and the labels of the family; never empty. Called once per subject, however many
+    columns share the function."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The lines of some subjects, one after the other in each column."""
+    """The lines of some subjects, in order, by column."""
 
     bodies: list[bytes]
-    """By column."""
+    """Lines of all subjects, by column."""
     lengths: Sequence["array[int]"]
-    """Bytes of each row's part, by column."""
+    """Bytes of each row, by column."""
     series: "array[int]"
     """Lines of each row."""
-    refused: "array[int]"
+    errors: "array[int]"
+    """Errors of each row."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Rows that are to stand together as they stand in `rows`."""
+    """Consecutive rows, copied from `rows`."""
 
     rows: _Rows
     start: int
@@ -51,25 +52,24 @@ class _Run:
 
 
 class Table(Generic[Subject]):
-    """The lines of every column, one subject after the other, in the order of the subjects.
+    """The lines of every column, in the order of the subjects.
 
-    A subject is taken for unchanged when it is the very object that stood in the last update, so subjects must be
-    immutable. Kept for a subject: its bytes within the column and one length a column, no object of its own.
-    A family that raises for a subject, or gives other labels than it declared, loses its samples for that subject;
-    a sample that repeats the labels of another is left out. Raises ValueError for a family without a function of a
-    subject.
+    A subject counts as unchanged when it is the same object as in the last update, so subjects must be immutable. For
+    each subject the table keeps its bytes within the column and one length per column, but no object.
+    A family that raises for a subject, or gives other labels than declared, loses its samples for that subject; of
+    samples with equal labels only the first is kept. Raises ValueError for a family that has no function.
     """
 
     def __init__(self, columns: Iterable[Column[Subject]]) -> None:
         columns = tuple(columns)
-        self._identities = tuple(dict.fromkeys(column.identity for column in columns))
+        self._identity_writers = tuple(dict.fromkeys(column.identity_labels for column in columns))
         self._writers = [_Writer(column) for column in columns]
         self._subjects: Sequence[Subject] = ()
         self._rows = _Rows([b""] * len(columns), [array("I") for _ in columns], array("I"), array("I"))
 
     @property
     def bodies(self) -> Sequence[bytes]:
-        """The lines of each column. A body that did not change is the same object as before."""
+        """The lines of each column. An unchanged body is the same object as before."""
         return self._rows.bodies
 
     @property
@@ -78,20 +78,20 @@ class Table(Generic[Subject]):
         return self._rows.series
 
     @property
-    def refused(self) -> int:
-        """Families that raised, over all subjects, and samples left out."""
-        return sum(self._rows.refused)
+    def errors(self) -> int:
+        """Families that raised, over all subjects, and samples with repeated labels."""
+        return sum(self._rows.errors)
 
-    def weights(self) -> Mapping[int, int]:
-        """Lines by the `id` of their subject."""
+    def series_by_id(self) -> Mapping[int, int]:
+        """Lines by the `id()` of their subject."""
         return {id(subject): series for subject, series in zip(self._subjects, self.series, strict=True)}
 
-    def weigh(self, subject: Subject) -> int:
-        """How many lines a subject would have; nothing is kept."""
-        return self._make([subject]).series[0]
+    def count_series(self, subject: Subject) -> int:
+        """Count the lines a subject would have, without adding it."""
+        return self._render([subject]).series[0]
 
     def update(self, subjects: Sequence[Subject]) -> None:
-        """Make the table show these subjects, each once, in this order."""
+        """Replace the subjects; each may occur once. Rows of unchanged subjects are kept."""
         if len(subjects) == len(self._subjects) and all(map(is_, subjects, self._subjects)):
             return
         plan = self._plan(subjects)
@@ -100,34 +100,34 @@ class Table(Generic[Subject]):
             columns.append(_splice(plan, at, body=body))
             for run in plan:
                 if run.rows is not self._rows:
-                    run.rows.bodies[at] = b""  # it is in the new body: all columns twice would be the peak of memory
-        series, refused = array("I"), array("I")
+                    run.rows.bodies[at] = b""  # copied; keeping it would double the peak of memory
+        series, errors = array("I"), array("I")
         for run in plan:
             series.extend(run.rows.series[run.start : run.stop])
-            refused.extend(run.rows.refused[run.start : run.stop])
-        bodies, lengths = [body for body, _ in columns], [self_metrics for _, self_metrics in columns]
-        self._subjects, self._rows = subjects, _Rows(bodies, lengths, series, refused)
+            errors.extend(run.rows.errors[run.start : run.stop])
+        bodies, lengths = [body for body, _ in columns], [column_lengths for _, column_lengths in columns]
+        self._subjects, self._rows = subjects, _Rows(bodies, lengths, series, errors)
 
     def _plan(self, subjects: Sequence[Subject]) -> list[_Run]:
-        """What the new rows consist of: runs of those that stood together before, and runs of new ones."""
-        known = {id(subject): at for at, subject in enumerate(self._subjects)}
-        places = list(map(known.get, map(id, subjects)))
-        fresh = [subject for subject, at in zip(subjects, places, strict=True) if at is None]
-        batches = [self._make(fresh[start : start + _BATCH]) for start in range(0, len(fresh), _BATCH)]
-        moved = [None if was is None else was - at for at, was in enumerate(places)]
+        """Describe the new rows as runs: consecutive existing rows, and consecutive new ones."""
+        index = {id(subject): at for at, subject in enumerate(self._subjects)}
+        old_places = list(map(index.get, map(id, subjects)))
+        fresh = [subject for subject, at in zip(subjects, old_places, strict=True) if at is None]
+        batches = [self._render(fresh[start : start + _BATCH]) for start in range(0, len(fresh), _BATCH)]
+        shifts = [None if was is None else was - at for at, was in enumerate(old_places)]
         plan: list[_Run] = []
-        at = made = 0
-        for by, together in groupby(moved):
+        at = used = 0
+        for shift, together in groupby(shifts):
             stop = at + len(list(together))
-            if by is None:
-                plan.extend(_runs(batches, made, made := made + stop - at))
+            if shift is None:
+                plan.extend(_new_runs(batches, used, used := used + stop - at))
             else:
-                plan.append(_Run(self._rows, at + by, stop + by))
+                plan.append(_Run(self._rows, at + shift, stop + shift))
             at = stop
         return plan
 
-    def _make(self, subjects: Sequence[Subject]) -> _Rows:
-        batch = _Batch(subjects, self._identities)
+    def _render(self, subjects: Sequence[Subject]) -> _Rows:
+        batch = _Batch(subjects, self._identity_writers)
         series = batch.zeros
         everywhere = 0
         bodies: list[bytes] = []
@@ -140,47 +140,49 @@ class Table(Generic[Subject]):
                 everywhere += 1
             elif counts is not batch.zeros:
                 series = list(map(add, series, counts))
-        return _Rows(bodies, lengths, array("I", [count + everywhere for count in series]), batch.refused)
+        return _Rows(bodies, lengths, array("I", [count + everywhere for count in series]), batch.errors)
 
 
 class _Batch(Generic[Subject]):
-    """Some subjects, and what several families ask of them, told once."""
+    """Some subjects, and what several columns read from them, computed once."""
 
-    def __init__(self, subjects: Sequence[Subject], identities: Iterable[Callable[[Subject], str]]) -> None:
+    def __init__(self, subjects: Sequence[Subject], identity_writers: Iterable[Callable[[Subject], str]]) -> None:
         self.subjects = subjects
-        self.refused = array("I", [0] * len(subjects))
+        self.errors = array("I", [0] * len(subjects))
         self.zeros = [0] * len(subjects)
         self.ones = [1] * len(subjects)
-        self.identities = {identity: _names(identity, subjects, refused=self.refused) for identity in identities}
+        self.identity_labels = {write: _identity_labels(write, subjects, self.errors) for write in identity_writers}
         self._parts: dict[Callable[[Subject], Any], list[Any]] = {}
-        self._heads: dict[tuple[Any, ...], list[str | None]] = {}
+        self._label_texts: dict[tuple[Any, ...], list[str | None]] = {}
 
     def parts(self, part: Callable[[Subject], Any]) -> list[Any]:
-        """What the function gives for each subject. Raises what it raises for any."""
+        """Return the part of each subject. Raises what the function raises for any of them."""
         if part not in self._parts:
             self._parts[part] = [part(subject) for subject in self.subjects]
         return self._parts[part]
 
-    def heads(
+    def label_texts(
         self, column: Column[Subject], labels: Callable[[Subject], Mapping[str, str] | None]
     ) -> list[str | None]:
-        """What stands between the name and the number, by subject; None for no sample. Raises as `parts` does."""
+        """Return the text between name and value, by subject; None for no sample. Raises as `parts` does."""
         names = tuple(label.name for label in column.family.labels)
-        key = (column.identity, labels, names)
-        if key not in self._heads:
-            tell = label_writer(names)
-            known: dict[int, str] = {}  # by the mapping itself: many subjects share one
-            heads: list[str | None] = []
-            for identity, self_metrics in zip(self.identities[column.identity], self.parts(labels), strict=True):
-                if identity is None or self_metrics is None:
-                    heads.append(None)
+        key = (column.identity_labels, labels, names)
+        if key not in self._label_texts:
+            write = label_writer(names)
+            written: dict[int, str] = {}  # by the id of the mapping, because many subjects share one
+            texts: list[str | None] = []
+            for identity_labels, values in zip(
+                self.identity_labels[column.identity_labels], self.parts(labels), strict=True
+            ):
+                if identity_labels is None or values is None:
+                    texts.append(None)
                     continue
-                told = known.get(id(self_metrics))
-                if told is None:
-                    told = known[id(self_metrics)] = tell(self_metrics)
-                heads.append(f"{{{identity}{told}}} ")
-            self._heads[key] = heads
-        return self._heads[key]
+                text = written.get(id(values))
+                if text is None:
+                    text = written[id(values)] = write(values)
+                texts.append(f"{{{identity_labels}{text}}} ")
+            self._label_texts[key] = texts
+        return self._label_texts[key]
 
 
 class _Writer(Generic[Subject]):
@@ -190,101 +192,107 @@ class _Writer(Generic[Subject]):
         family = column.family
         self._column = column
         self._name = family.exposed_name
-        self._tell = label_writer([label.name for label in family.labels])
+        self._write_labels = label_writer([label.name for label in family.labels])
         self._samples: Callable[[Subject], Iterable[tuple[Mapping[str, str], Any]]]
         self._lines: Callable[[str, Mapping[str, str], Any], Iterable[tuple[str, float]]]
         if family.samples is not None:
-            self._samples, self._lines = family.samples, self._of_a_number
+            self._samples, self._lines = family.samples, self._number_lines
         elif family.distributions is not None:
-            self._samples, self._lines = family.distributions, self._of_a_histogram
+            self._samples, self._lines = family.distributions, self._histogram_lines
         else:
             raise ValueError(f"{family.name}: cannot be rendered from a subject")
 
     def write(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
-        """Write the lines of some subjects; how many lines each has, and how many bytes."""
+        """Write the lines of the batch; return them with the number of lines and of bytes of each subject."""
         if isinstance(self._samples, SingleSample):
-            with suppress(Exception):  # of one of the subjects; asked one by one they tell which
+            with suppress(Exception):  # for one of the subjects; `_write_any` finds out for which
                 return self._write_single(batch, self._samples)
         return self._write_any(batch)
 
     def _write_single(
         self, batch: _Batch[Subject], single: SingleSample[Subject, Any]
     ) -> tuple[bytes, list[int], list[int]]:
-        """Write a line or none for each subject, all together; raises when that cannot be done for any of them."""
-        heads, parts, value = batch.heads(self._column, single.labels), batch.parts(single.part), single.value
-        paired = zip(heads, parts, strict=True)
-        if value is None:
-            told = ["" if head is None or part is None else "1" for head, part in paired]
+        """Write at most one line for each subject, all in one pass; raises when any of them raises."""
+        label_texts, parts, read = (
+            batch.label_texts(self._column, single.labels),
+            batch.parts(single.part),
+            single.value,
+        )
+        pairs = zip(label_texts, parts, strict=True)
+        if read is None:
+            values = ["" if labels is None or part is None else "1" for labels, part in pairs]
         else:
-            told = numbers([None if head is None or part is None else value(part) for head, part in paired])
-        if not any(told):
+            values = numbers([None if labels is None or part is None else read(part) for labels, part in pairs])
+        if not any(values):
             return b"", batch.zeros, batch.zeros
         name = self._name
-        lines = [f"{name}{head}{number}\n" if number else "" for head, number in zip(heads, told, strict=True)]
-        data, sizes = _measured(lines)
+        lines = [
+            f"{name}{labels}{value}\n" if value else "" for labels, value in zip(label_texts, values, strict=True)
+        ]
+        data, sizes = _encode(lines)
         return data, batch.ones if all(lines) else list(map(bool, lines)), sizes
 
     def _write_any(self, batch: _Batch[Subject]) -> tuple[bytes, list[int], list[int]]:
         """Write any number of lines for each subject."""
-        samples, refused = self._samples, batch.refused
+        samples, errors = self._samples, batch.errors
         found: list[Iterable[tuple[Mapping[str, str], Any]]] | None = None
-        with suppress(Exception):  # of one of the subjects; asked one by one they tell which
+        with suppress(Exception):  # for one of the subjects; the loop below finds out for which
             found = list(map(samples, batch.subjects))
         if found is not None and not any(found):
             return b"", batch.zeros, batch.zeros
-        told: list[str] = []
+        series: list[str] = []
         values: list[float] = []
         counts: list[int] = []
         before = 0
-        for at, identity in enumerate(batch.identities[self._column.identity]):
-            if identity is not None:
+        for at, identity_labels in enumerate(batch.identity_labels[self._column.identity_labels]):
+            if identity_labels is not None:
                 try:
                     for sample in samples(batch.subjects[at]) if found is None else found[at]:
-                        for head, value in self._lines(identity, *sample):
+                        for name, value in self._lines(identity_labels, *sample):
                             values.append(value)
-                            told.append(head)
-                except Exception:  # noqa: BLE001 - whatever a family makes of one subject must not cost the others
-                    del told[before:], values[before:]
-                    refused[at] += 1
-            count = len(told) - before
-            if count > 1 and len(set(told[before:])) < count:
-                once: dict[str, float] = {}
-                for head, value in zip(told[before:], values[before:], strict=True):
-                    once.setdefault(head, value)
-                told[before:], values[before:] = once.keys(), once.values()
-                refused[at] += count - len(once)
-                count = len(once)
+                            series.append(name)
+                except Exception:  # noqa: BLE001 - an error for one subject must not affect the others
+                    del series[before:], values[before:]
+                    errors[at] += 1
+            count = len(series) - before
+            if count > 1 and len(set(series[before:])) < count:
+                unique: dict[str, float] = {}
+                for name, value in zip(series[before:], values[before:], strict=True):
+                    unique.setdefault(name, value)
+                series[before:], values[before:] = unique.keys(), unique.values()
+                errors[at] += count - len(unique)
+                count = len(unique)
             before += count
             counts.append(count)
-        if not told:
+        if not series:
             return b"", batch.zeros, batch.zeros
-        lines = [f"{head} {number}\n" for head, number in zip(told, numbers(values), strict=True)]
-        data, sizes = _measured(lines)
-        marks = list(accumulate(sizes, initial=0))
-        return data, counts, [marks[stop] - marks[start] for start, stop in pairwise(accumulate(counts, initial=0))]
+        lines = [f"{name} {value}\n" for name, value in zip(series, numbers(values), strict=True)]
+        data, sizes = _encode(lines)
+        ends = list(accumulate(sizes, initial=0))
+        return data, counts, [ends[stop] - ends[start] for start, stop in pairwise(accumulate(counts, initial=0))]
 
-    def _of_a_number(
-        self, identity: str, self_metrics: Mapping[str, str], value: float
+    def _number_lines(
+        self, identity_labels: str, labels: Mapping[str, str], value: float
     ) -> Iterable[tuple[str, float]]:
-        """Name and labels of the one line of a sample, and its value."""
-        return ((f"{self._name}{{{identity}{self._tell(self_metrics)}}}", float(value)),)
+        """Give name with labels, and value, of the one line of a sample."""
+        return ((f"{self._name}{{{identity_labels}{self._write_labels(labels)}}}", float(value)),)
 
-    def _of_a_histogram(
-        self, identity: str, self_metrics: Mapping[str, str], value: Buckets
+    def _histogram_lines(
+        self, identity_labels: str, labels: Mapping[str, str], value: Buckets
     ) -> Iterator[tuple[str, float]]:
-        """As above, line by line: the buckets, each with what is in those before it, then the count and the sum."""
-        name, labels, bounds = self._name, identity + self._tell(self_metrics), self._column.family.buckets
+        """Yield the same for each line of a histogram: the cumulative buckets, the count and the sum."""
+        name, text, bounds = self._name, identity_labels + self._write_labels(labels), self._column.family.buckets
         if len(value.counts) != len(bounds) + 1:
-            raise ValueError(f"{name}: needs one count for each of {len(bounds)} buckets, and one beyond")
-        counted = list(accumulate(value.counts))
-        for bound, count in zip((*map(repr, bounds), "+Inf"), counted, strict=True):
-            yield f'{name}_bucket{{{labels},le="{bound}"}}', float(count)
-        yield f"{name}_count{{{labels}}}", float(counted[-1])
-        yield f"{name}_sum{{{labels}}}", value.sum
+            raise ValueError(f"{name}: needs one count for each of {len(bounds)} buckets, and one for +Inf")
+        cumulative = list(accumulate(value.counts))
+        for bound, count in zip((*map(repr, bounds), "+Inf"), cumulative, strict=True):
+            yield f'{name}_bucket{{{text},le="{bound}"}}', float(count)
+        yield f"{name}_count{{{text}}}", float(cumulative[-1])
+        yield f"{name}_sum{{{text}}}", value.sum
 
 
-def _runs(batches: Sequence[_Rows], start: int, stop: int) -> Iterator[_Run]:
-    """Where the new rows of these numbers stand, when there are `_BATCH` in each batch."""
+def _new_runs(batches: Sequence[_Rows], start: int, stop: int) -> Iterator[_Run]:
+    """Locate the new rows from `start` to `stop`; each batch but the last has `_BATCH` of them."""
     while start < stop:
         which, at = divmod(start, _BATCH)
         count = min(stop - start, _BATCH - at)
@@ -292,43 +300,43 @@ def _runs(batches: Sequence[_Rows], start: int, stop: int) -> Iterator[_Run]:
         start += count
 
 
-def _names(
-    identity: Callable[[Subject], str], subjects: Sequence[Subject], *, refused: "array[int]"
+def _identity_labels(
+    write: Callable[[Subject], str], subjects: Sequence[Subject], errors: "array[int]"
 ) -> list[str | None]:
-    """The identity of each subject; None for one that cannot even be named."""
-    told: list[str | None] = []
+    """Write the identity labels of each subject; None, and an error, where that raises."""
+    texts: list[str | None] = []
     for at, subject in enumerate(subjects):
         try:
-            told.append(identity(subject))
-        except Exception:  # noqa: BLE001 - as above: the others are rendered all the same
-            told.append(None)
-            refused[at] += 1
-    return told
+            texts.append(write(subject))
+        except Exception:  # noqa: BLE001 - an error for one subject must not affect the others
+            texts.append(None)
+            errors[at] += 1
+    return texts
 
 
-def _measured(lines: Sequence[str]) -> tuple[bytes, list[int]]:
-    """Put lines together: the bytes, and how many each line has."""
+def _encode(lines: Sequence[str]) -> tuple[bytes, list[int]]:
+    """Join and encode lines; return the bytes and the number of bytes of each line."""
     text = "".join(lines)
     data = text.encode()
     return data, list(map(len, lines)) if len(data) == len(text) else [len(line.encode()) for line in lines]
 
 
 def _splice(plan: Sequence[_Run], column: int, *, body: bytes) -> tuple[bytes, "array[int]"]:
-    """Put a column together; the body it had when nothing in it changed, and the length of each row's part."""
+    """Build a column from the plan; return its body, the old object when equal, and the length of each row."""
     ends: dict[int, list[int]] = {}
     parts: list[bytes | memoryview] = []
-    told = array("I")
+    new_lengths = array("I")
     for run in plan:
         rows, lengths = run.rows, run.rows.lengths[column]
         if run.stop - run.start == len(lengths):
-            told.extend(lengths)
+            new_lengths.extend(lengths)
             parts.append(rows.bodies[column])
             continue
-        told.extend(lengths[run.start : run.stop])
+        new_lengths.extend(lengths[run.start : run.stop])
         if rows.bodies[column]:
             if id(rows) not in ends:
                 ends[id(rows)] = list(accumulate(lengths, initial=0))
-            self_metrics = ends[id(rows)]
-            parts.append(memoryview(rows.bodies[column])[self_metrics[run.start] : self_metrics[run.stop]])
+            row_ends = ends[id(rows)]
+            parts.append(memoryview(rows.bodies[column])[row_ends[run.start] : row_ends[run.stop]])
     joined = b"".join(parts)
-    return (body if joined == body else joined), told
+    return (body if joined == body else joined), new_lengths

@@ -240,7 +240,7 @@ RECOVERIES: Family[ProjectSnapshot] = Family(
     samples=_recoveries,
 )
 
-ACCOUNTING_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
+FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     OLDEST_QUEUED,
     ACCELERATORS,
     UNKNOWN_JOBS,

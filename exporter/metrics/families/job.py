@@ -399,3 +399,26 @@ TASK_EXIT_CODE: Family[TrackedJob] = Family(
     labels=(Label(name="task", help="Task id such as worker-0."),),
     samples=_task_exit_codes,
 )
+
+FAMILIES: tuple[Family[TrackedJob], ...] = (
+    INFO,
+    STATUS,
+    STATUS_REASON,
+    SUBMITTED,
+    START,
+    END,
+    QUEUE_DURATION,
+    RUN_DURATION,
+    SPEC_NODES,
+    STATUS_NODES,
+    SPEC_ACCELERATORS,
+    STATUS_ACCELERATORS,
+    QUALITY,
+    RECOVERIES,
+    DEGRADED_RECOVERIES,
+    FAULTS,
+    LAST_RECOVERY,
+    CRASH_LOOP_RUNS,
+    TASK_EXIT_CODE,
+)
+"""Rendered for each visible job, when it has changed."""

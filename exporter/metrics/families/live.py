@@ -139,7 +139,7 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     samples=_tracked_jobs,
 )
 
-LIVE_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
+FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     UP,
     COLLECTOR_UP,
     COLLECTOR_ENABLED,

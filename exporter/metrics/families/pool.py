@@ -267,7 +267,7 @@ WORKLOADS: Family[Pool] = Family(
     samples=_workloads,
 )
 
-POOL_FAMILIES: tuple[Family[Pool], ...] = (
+FAMILIES: tuple[Family[Pool], ...] = (
     INFO,
     STATUS,
     SPEC_NODES,

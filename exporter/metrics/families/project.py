@@ -121,5 +121,5 @@ FINISHED: Family[ProjectSnapshot] = Family(
     samples=_finished,
 )
 
-COUNT_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (JOBS, SUBMITTED, STARTED, FINISHED)
+FAMILIES: tuple[Family[ProjectSnapshot], ...] = (JOBS, SUBMITTED, STARTED, FINISHED)
 """Rendered at publish. The counters stay while the jobs are withdrawn: what was counted has not become untrue."""

@@ -1,11 +1,13 @@
-"""The exporter's account of its own work: declarations, and the live instruments built from them.
+"""Metrics of the exporter itself: the families, and `SelfMetrics`, which creates one instrument for each of them.
 
-`OwnMetrics` implements the cloud side's `Observer` without knowing it: siblings meet through arguments.
+To add one: declare the family, add it to `FAMILIES`, and record its values in a method of `SelfMetrics`. That class
+implements `exporter.cloud.http.observer.Observer` without importing it, because siblings do not import each other.
 """
 
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,25 +20,13 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
+from exporter.domain.outcome import Outcome
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
-
-OUTCOMES = (
-    "ok",
-    "unreachable",
-    "throttled",
-    "server_error",
-    "denied",
-    "refused",
-    "gone",
-    "unsupported",
-    "invalid_response",
-    "circuit_open",
-)
-"""How a call to the cloud can end; the words of the cloud side, repeated because siblings do not know each other."""
 
 OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint table of the documentation names it.")
 
@@ -50,7 +40,7 @@ API_REQUESTS: Family[None] = Family(
     type=Type.COUNTER,
     subject="exporter",
     source="own: the transport",
-    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=OUTCOMES)),
+    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=tuple(Outcome))),
 )
 
 API_REQUEST_DURATION: Family[None] = Family(
@@ -249,7 +239,7 @@ ACCELERATOR_PRICE: Family[None] = Family(
     ),
 )
 
-OWN_FAMILIES: tuple[Family[None], ...] = (
+FAMILIES: tuple[Family[None], ...] = (
     API_REQUESTS,
     API_REQUEST_DURATION,
     API_RETRIES,
@@ -269,133 +259,92 @@ OWN_FAMILIES: tuple[Family[None], ...] = (
     BUILD,
     ACCELERATOR_PRICE,
 )
+"""Each is an instrument of `SelfMetrics`, in this order."""
 
-_NOT_YET = math.nan  # what an instrument without labels holds before it has a value; never exposed
+_ABSENT_UNTIL_SET = (
+    CREDENTIALS_EXPIRY,
+    WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    STATE_LAST_WRITE_SUCCESSFUL,
+    STATE_LAST_WRITE_TIMESTAMP,
+    SNAPSHOT_TIMESTAMP,
+)
+_NO_VALUE = math.nan  # a gauge without labels always has a value; this one is never exposed
 
 
 class SelfMetrics:
-    """Our own instruments on one registry, beside `process_*` and `python_*`. Safe to call from any thread.
+    """Instruments for all of `FAMILIES`, and the collectors of `process_*` and `python_*`, on one registry.
 
-    Nothing here raises on values, so it may be called from the middle of the work that it counts.
+    Safe to call from any thread. No method raises because of a value, so each may be called from the middle of the
+    work that it counts. Raises ValueError when the registry already has one of the families.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = _counter(API_REQUESTS)
-        self._request_duration = _histogram(API_REQUEST_DURATION)
-        self._retries = _counter(API_RETRIES)
-        self._throttled = _counter(THROTTLED)
-        self._circuit_open = _gauge(CIRCUIT_OPEN)
-        self._credentials_expiry = _gauge(CREDENTIALS_EXPIRY)
-        self._series = _gauge(SERIES)
-        self._series_dropped = _counter(SERIES_DROPPED)
-        self._unknown_values = _counter(UNKNOWN_VALUES)
-        self._config_last_reload_successful = _gauge(CONFIG_LAST_RELOAD_SUCCESSFUL)
-        self._web_config_last_reload_successful = _gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL)
-        self._state_last_write_successful = _gauge(STATE_LAST_WRITE_SUCCESSFUL)
-        self._state_last_write_timestamp = _gauge(STATE_LAST_WRITE_TIMESTAMP)
-        self._snapshot_timestamp = _gauge(SNAPSHOT_TIMESTAMP)
-        self._render_duration = _histogram(RENDER_DURATION)
-        self._publish_failures = _counter(PUBLISH_FAILURES)
-        self._accelerator_price = _gauge(ACCELERATOR_PRICE)
-        build = Info(BUILD.name, BUILD.help, registry=None)
-        build.info({"version": exporter.__version__, "python": platform.python_version()})
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._instruments: dict[str, MetricWrapperBase] = {}
+        for family in FAMILIES:
+            self._instruments[family.name] = self._create(family)
         self._declared: set[tuple[str, str]] = set()
 
-        self._config_last_reload_successful.set(1)  # a first load that fails ends the program
-        for gauge in (
-            self._web_config_last_reload_successful,
-            self._state_last_write_successful,
-            self._state_last_write_timestamp,
-            self._snapshot_timestamp,
-        ):
-            gauge.set(_NOT_YET)
-        registry.register(
-            _Tidied(
-                (
-                    self._requests,
-                    self._request_duration,
-                    self._retries,
-                    self._throttled,
-                    self._circuit_open,
-                    self._credentials_expiry,
-                    self._series,
-                    self._series_dropped,
-                    self._unknown_values,
-                    self._config_last_reload_successful,
-                    self._web_config_last_reload_successful,
-                    self._state_last_write_successful,
-                    self._state_last_write_timestamp,
-                    self._snapshot_timestamp,
-                    self._render_duration,
-                    self._publish_failures,
-                    build,
-                    self._accelerator_price,
-                )
-            )
-        )
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(1)  # the exporter does not start when the first load fails
+        for family in _ABSENT_UNTIL_SET:
+            if not family.labels:
+                self._gauge(family).set(_NO_VALUE)
+        registry.register(_Exposed(list(self._instruments.values())))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
     def declare_project(self, project: str, *, operations: Iterable[str] = ()) -> None:
-        """Create the project's series at 0, so that the first event already counts as an increase.
+        """Create the project's series at 0, so that increase() sees the first event.
 
-        `operations` are the endpoints the project may ask; those left out begin with their first call.
+        `operations` are the endpoints the project may call; the series of any other begin with its first call.
         """
-        self._throttled.labels(project=project)
-        self._circuit_open.labels(project=project)
-        self._series.labels(project=project)
-        self._series_dropped.labels(project=project)
+        for family in FAMILIES:
+            if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
+                self._instruments[family.name].labels(project=project)
         for operation in operations:
             self._declare_operation(project, operation)
 
     def forget_project(self, project: str) -> None:
-        """Withdraw the series of a project that is no longer watched."""
-        for instrument in (
-            self._requests,
-            self._request_duration,
-            self._retries,
-            self._throttled,
-            self._circuit_open,
-            self._credentials_expiry,
-            self._series,
-            self._series_dropped,
-            self._unknown_values,
-        ):
-            instrument.remove_by_labels({"project": project})
+        """Withdraw the series of a project that is no longer monitored."""
+        for family in FAMILIES:
+            if PROJECT in family.labels:
+                self._instruments[family.name].remove_by_labels({"project": project})
         self._declared = {declared for declared in self._declared if declared[0] != project}
 
-    def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         self._declare_operation(project, operation)
-        self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
-        self._request_duration.labels(project=project, operation=operation).observe(duration_s)
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
+        self._histogram(API_REQUEST_DURATION, project=project, operation=operation).observe(duration_s)
 
-    def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
-        """Count a call that was not sent; it took no time, so the durations do not hear of it."""
+    def call_withheld(self, *, project: str, operation: str, outcome: Outcome) -> None:
+        """Count a call that was not sent. It has no duration, so the histogram does not observe it."""
         self._declare_operation(project, operation)
-        self._requests.labels(project=project, operation=operation, outcome=outcome).inc()
+        self._counter(API_REQUESTS, project=project, operation=operation, outcome=outcome).inc()
 
     def call_retried(self, *, project: str, operation: str) -> None:
-        """Count a further attempt of the same call."""
+        """Count a retry of a call."""
         self._declare_operation(project, operation)
-        self._retries.labels(project=project, operation=operation).inc()
+        self._counter(API_RETRIES, project=project, operation=operation).inc()
 
     def throttled(self, *, project: str) -> None:
-        """Count a request of the cloud to slow down."""
-        self._throttled.labels(project=project).inc()
+        """Count a response that asks the exporter to slow down."""
+        self._counter(THROTTLED, project=project).inc()
 
     def circuit_changed(self, *, project: str, is_open: bool) -> None:
-        """Show whether calls are held back."""
-        self._circuit_open.labels(project=project).set(is_open)
+        """Set whether calls are withheld."""
+        self._gauge(CIRCUIT_OPEN, project=project).set(is_open)
 
     def credentials_changed(self, *, project: str, expires_at: float | None) -> None:
-        """Show when the credential in use expires; None withdraws the series."""
-        self._credentials_expiry.labels(project=project).set(_NOT_YET if expires_at is None else expires_at)
+        """Set when the credential in use expires; None withdraws the series."""
+        self._gauge(CREDENTIALS_EXPIRY, project=project).set(_NO_VALUE if expires_at is None else expires_at)
 
     def unknown_value(self, *, project: str, field: str) -> None:
-        """Count a value we do not know, in a field we read."""
-        self._unknown_values.labels(project=project, field=field).inc()
+        """Count an unknown or impossible value in a field that the exporter reads."""
+        self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
 
     def published(
         self,
@@ -406,68 +355,98 @@ class SelfMetrics:
         dropped: Mapping[str, int],
         failed: int = 0,
     ) -> None:
-        """Account for a published snapshot: its series served and left out, by project, and the parts that failed."""
-        self._snapshot_timestamp.set(taken_at)
-        self._render_duration.observe(render_s)
+        """Record a published snapshot: series served and dropped, by project, and the number of parts that failed."""
+        self._gauge(SNAPSHOT_TIMESTAMP).set(taken_at)
+        self._histogram(RENDER_DURATION).observe(render_s)
         for project, count in series.items():
-            self._series.labels(project=project).set(count)
+            self._gauge(SERIES, project=project).set(count)
         for project, count in dropped.items():
-            self._series_dropped.labels(project=project).inc(count)
-        self._publish_failures.inc(failed)
+            self._counter(SERIES_DROPPED, project=project).inc(count)
+        self._counter(PUBLISH_FAILURES).inc(failed)
 
     def publish_refused(self) -> None:
-        """Count a snapshot that would not render."""
-        self._publish_failures.inc()
+        """Count a snapshot that could not be rendered."""
+        self._counter(PUBLISH_FAILURES).inc()
 
     def priced(self, prices: Mapping[tuple[str, str], float], *, currency: str) -> None:
-        """Show this price list instead of the one before: prices of an accelerator hour by (flavor, model)."""
-        self._accelerator_price.clear()
+        """Replace the price list: prices of one accelerator for one hour, by (flavor, model)."""
+        self._gauges[ACCELERATOR_PRICE.name].clear()
         for (flavor, model), price in prices.items():
-            self._accelerator_price.labels(flavor=flavor, accelerator_model=model, currency=currency).set(price)
+            self._gauge(ACCELERATOR_PRICE, flavor=flavor, accelerator_model=model, currency=currency).set(price)
 
     def config_reloaded(self, *, successful: bool) -> None:
-        """Show whether the newest load of the settings worked."""
-        self._config_last_reload_successful.set(successful)
+        """Set whether the newest load of the settings succeeded."""
+        self._gauge(CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
 
     def web_config_reloaded(self, *, successful: bool) -> None:
-        """Show whether the web configuration that is in force is the newest one."""
-        self._web_config_last_reload_successful.set(successful)
+        """Set whether the newest load of the web configuration succeeded."""
+        self._gauge(WEB_CONFIG_LAST_RELOAD_SUCCESSFUL).set(successful)
 
     def state_written(self, *, at: float) -> None:
-        """Show that the state file was written."""
-        self._state_last_write_successful.set(1)
-        self._state_last_write_timestamp.set(at)
+        """Record that the state file was written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(1)
+        self._gauge(STATE_LAST_WRITE_TIMESTAMP).set(at)
 
     def state_not_written(self) -> None:
-        """Show that the state file could not be written."""
-        self._state_last_write_successful.set(0)
+        """Record that the state file could not be written."""
+        self._gauge(STATE_LAST_WRITE_SUCCESSFUL).set(0)
+
+    def _create(self, family: Family[None]) -> MetricWrapperBase:
+        name, text, labels = family.name, family.help, [label.name for label in family.labels]
+        match family.type:
+            case Type.COUNTER:
+                return self._counters.setdefault(name, Counter(name, text, labels, registry=None))
+            case Type.GAUGE:
+                return self._gauges.setdefault(name, Gauge(name, text, labels, unit=family.unit, registry=None))
+            case Type.HISTOGRAM:
+                return self._histograms.setdefault(
+                    name, Histogram(name, text, labels, unit=family.unit, buckets=family.buckets, registry=None)
+                )
+            case Type.INFO:
+                build = Info(name, text, registry=None)
+                build.info({"version": exporter.__version__, "python": platform.python_version()})
+                return build
+
+    def _counter(self, family: Family[None], **labels: str) -> Counter:
+        counter = self._counters[family.name]
+        return counter.labels(**labels) if labels else counter
+
+    def _gauge(self, family: Family[None], **labels: str) -> Gauge:
+        gauge = self._gauges[family.name]
+        return gauge.labels(**labels) if labels else gauge
+
+    def _histogram(self, family: Family[None], **labels: str) -> Histogram:
+        histogram = self._histograms[family.name]
+        return histogram.labels(**labels) if labels else histogram
 
     def _declare_operation(self, project: str, operation: str) -> None:
+        """Create every series of the operation at 0, once."""
         if (project, operation) in self._declared:
             return
         self._declared.add((project, operation))
-        for outcome in OUTCOMES:
-            self._requests.labels(project=project, operation=operation, outcome=outcome)
-        self._request_duration.labels(project=project, operation=operation)
-        self._retries.labels(project=project, operation=operation)
+        for family in FAMILIES:
+            if family.labels[:2] == (PROJECT, OPERATION):
+                for values in product(*(label.values for label in family.labels[2:])):
+                    self._instruments[family.name].labels(project, operation, *values)
 
 
-class _Tidied(Collector):
-    """Our instruments without the samples nobody should see, for either text format and without global switches.
+class _Exposed(Collector):
+    """The instruments, without `_created` series and without gauges that have no value yet.
 
-    `_created` series double the number of counters and are no metric of ours; NaN stands for "no value yet".
+    `_created` would double the number of counter series. Filtering here works for both formats and does not change
+    the global switch of prometheus-client.
     """
 
-    def __init__(self, instruments: Sequence[Counter | Gauge | Histogram | Info]) -> None:
+    def __init__(self, instruments: Sequence[MetricWrapperBase]) -> None:
         self._instruments = instruments
 
     def describe(self) -> Iterable[Metric]:
-        """Names, so that the registry can refuse a second set."""
+        """Names, with which the registry refuses a second instance."""
         for instrument in self._instruments:
             yield from instrument.describe()
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the families as they are now."""
+        """Current values."""
         for instrument in self._instruments:
             for metric in instrument.collect():
                 metric.samples = [
@@ -476,21 +455,3 @@ class _Tidied(Collector):
                     if not sample.name.endswith("_created") and not math.isnan(sample.value)
                 ]
                 yield metric
-
-
-def _names(family: Family[None]) -> list[str]:
-    return [label.name for label in family.labels]
-
-
-def _counter(family: Family[None]) -> Counter:
-    return Counter(family.name, family.help, _names(family), registry=None)
-
-
-def _gauge(family: Family[None]) -> Gauge:
-    return Gauge(family.name, family.help, _names(family), unit=family.unit, registry=None)
-
-
-def _histogram(family: Family[None]) -> Histogram:
-    return Histogram(
-        family.name, family.help, _names(family), unit=family.unit, buckets=family.buckets, registry=None
-    )

@@ -242,6 +242,23 @@ SUSPECTED_HANG: Family[TrackedJob] = Family(
     ),
 )
 
+FAMILIES: tuple[Family[TrackedJob], ...] = (
+    CPU_UTILIZATION,
+    MEMORY_UTILIZATION,
+    ACCELERATOR_UTILIZATION,
+    ACCELERATOR_UTILIZATION_MIN,
+    ACCELERATOR_MEMORY_UTILIZATION,
+    ACCELERATOR_UTILIZATION_MEAN,
+    DISK_READ,
+    DISK_WRITTEN,
+    NETWORK_RECEIVED,
+    NETWORK_TRANSMITTED,
+    IDLE,
+    FLAT,
+    SUSPECTED_HANG,
+)
+"""Rendered for each visible job, when it has changed."""
+
 TASK_CPU_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_cpu_utilization_ratio",
     help=(

@@ -1,18 +1,18 @@
-"""The gateway's check of a ModelArts or IAM call: token or signature, and the project (API reference §8, §9)."""
+"""Authentication of a ModelArts or IAM call: token or signature, and the project (API reference §8, §9)."""
 
 from exporter.simulator.api.call import Call
-from exporter.simulator.api.errors import gateway, v2_refusal
+from exporter.simulator.api.errors import gateway_error, v2_error
 from exporter.simulator.api.keys import Keys
-from exporter.simulator.api.signature import ALGORITHM, Authorization, canonical_request, moment, parse, sign
+from exporter.simulator.api.signature import ALGORITHM, Authorization, canonical_request, parse, parse_date, sign
 
 MAX_SKEW_S = 900.0
 _UNSIGNED = "Incorrect IAM authentication information: "
 
 
-def admit(call: Call, *, project: str | None, time: float) -> None:
-    """Let the call pass, or raise Refused. `project`: the id in the path; None for calls that have none.
+def authenticate(call: Call, *, project: str | None, time: float) -> None:
+    """Check token or signature. Raises ApiError. `project`: the id in the path; None for calls without one.
 
-    `time` is the server's clock, against which signatures must not be more than 15 minutes off.
+    `time` is the server's clock; the date of a signature may differ from it by at most 15 minutes.
     """
     keys = call.cloud.keys
     authorization = call.headers.get("Authorization", "")
@@ -22,40 +22,42 @@ def admit(call: Call, *, project: str | None, time: float) -> None:
     elif token:
         _check_token(keys, token, project=project, time=time)
     else:
-        raise gateway(401, "0301", f"{_UNSIGNED}x-auth-token not found")
-    if project is not None and project not in call.cloud.world.tenants:
-        raise v2_refusal(404, "2786", "the project of the path is not yours")
+        raise gateway_error(401, "0301", f"{_UNSIGNED}x-auth-token not found")
+    if project is not None and project not in call.cloud.world.projects:
+        raise v2_error(404, "2786", "the project of the path is not yours")
 
 
 def _check_token(keys: Keys, text: str, *, project: str | None, time: float) -> None:
     token = keys.token(text)
     if token is None:
-        raise gateway(401, "0301", f"{_UNSIGNED}decrypt token fail")
+        raise gateway_error(401, "0301", f"{_UNSIGNED}decrypt token fail")
     if token.expires_at <= time:
-        raise gateway(401, "0307", "The token must be updated.")
+        raise gateway_error(401, "0307", "The token must be updated.")
     if project is not None and token.project != project:
-        raise v2_refusal(403, "0210", "the token's scope is not the project of the path")
+        raise v2_error(403, "0210", "the token's scope is not the project of the path")
 
 
 def _check_signature(call: Call, keys: Keys, header: str, *, project: str | None, time: float) -> None:
     authorization = parse(header)
     if authorization is None:
-        raise gateway(401, "0301", f"{_UNSIGNED}the Authorization header does not have the form")
+        raise gateway_error(401, "0301", f"{_UNSIGNED}the Authorization header does not have the form")
     access_key = authorization.access_key
-    if keys.locked(access_key):
-        raise gateway(401, "0301", f"{_UNSIGNED}AK access failed to reach the limit,forbidden")
-    problem = _problem(call, keys, authorization, project=project, time=time)
+    if keys.is_locked(access_key):
+        raise gateway_error(401, "0301", f"{_UNSIGNED}AK access failed to reach the limit,forbidden")
+    problem = _signature_problem(call, keys, authorization, project=project, time=time)
     if problem:
-        keys.failed(access_key)
-        raise gateway(401, "0301", f"{_UNSIGNED}{problem}")
-    keys.succeeded(access_key)
+        keys.record_failure(access_key)
+        raise gateway_error(401, "0301", f"{_UNSIGNED}{problem}")
+    keys.record_success(access_key)
 
 
-def _problem(call: Call, keys: Keys, authorization: Authorization, *, project: str | None, time: float) -> str:
-    """What is wrong with the signature, checks in the order of their cost; "" when nothing is."""
+def _signature_problem(
+    call: Call, keys: Keys, authorization: Authorization, *, project: str | None, time: float
+) -> str:
+    """The first problem of the signature; "" if it is valid."""
     secret = keys.secret(authorization.access_key)
     date = call.headers.get("X-Sdk-Date", "")
-    signed_at = moment(date)
+    signed_at = parse_date(date)
     required = keys.security_token(authorization.access_key)
     missing = [name for name in authorization.signed if name not in call.headers]
     problems = (

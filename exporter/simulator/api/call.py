@@ -1,63 +1,63 @@
-"""What a handler is given, and what the routes are made of."""
+"""Call, response and route: what a handler receives and returns, and how it is registered."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from exporter.simulator.api.state import CloudState
 from exporter.simulator.world.project import Project
 
-if TYPE_CHECKING:
-    from exporter.simulator.api.state import Cloud
 
-
-class Malformed(Exception):
+class MalformedBody(Exception):
     """The body is not a JSON object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request, as the cloud's services see it."""
+    """One request, as a handler receives it."""
 
-    cloud: "Cloud"
+    cloud: CloudState
+    routes: "tuple[Route, ...]"
+    """Every route of the simulator, for the control API to list."""
     method: str
     raw_path: str
-    """Path and query exactly as they came, still encoded."""
+    """Path and query as received, still percent-encoded."""
     path: Mapping[str, str]
-    """What stands in the place of the route's {names}, decoded."""
+    """Values of the route's {names}, decoded."""
     query: Mapping[str, str]
     headers: Mapping[str, str]
     """Case-insensitive."""
     body: bytes
-    tenant: Project | None = None
-    """The project of the path; set for ModelArts calls once the caller may see it."""
+    authorized_project: Project | None = None
+    """The project of the path; set for ModelArts calls after authentication."""
 
     @property
     def project(self) -> Project:
-        """The project of the path."""
-        if self.tenant is None:
+        """The project of the path. Raises LookupError for a call without one."""
+        if self.authorized_project is None:
             raise LookupError("this call has no project")
-        return self.tenant
+        return self.authorized_project
 
     @property
     def now(self) -> float:
-        """The world's time."""
+        """The simulated time."""
         return self.cloud.world.now
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object; an empty body is an empty object. Raises Malformed."""
+        """Return the body as a JSON object; an empty body is an empty object. Raises MalformedBody."""
         try:
             decoded = json.loads(self.body or b"{}")
         except ValueError as error:
-            raise Malformed from error
+            raise MalformedBody from error
         if not isinstance(decoded, dict):
-            raise Malformed
+            raise MalformedBody
         return decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What a handler answers; `body` is JSON, text, or None for no body at all."""
+class Response:
+    """The answer of a handler; `body` is JSON, text, or None for no body."""
 
     body: Any = None
     status: int = 200
@@ -66,14 +66,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One call that the simulator answers."""
+    """One route of the simulator."""
 
     operation: str
-    """Its name, by which faults are aimed and requests counted: "v2.search"."""
+    """Name by which faults select calls and requests are counted: "v2.search"."""
     method: str
     path: str
     """Template with {names}."""
-    handler: Callable[[Call], Reply]
+    handler: Callable[[Call], Response]
     summary: str
 
     @property

@@ -1,12 +1,12 @@
-"""The control API: moves the world from outside. It needs no credentials, and no fault strikes it."""
+"""The control API: changes the world over HTTP. It needs no credentials, and faults do not apply to it."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from exporter.simulator import options as known
-from exporter.simulator.api.call import Call, Reply, Route
-from exporter.simulator.api.errors import Refused
+from exporter.simulator.api.call import Call, Response, Route
+from exporter.simulator.api.errors import ApiError
 from exporter.simulator.faults.faults import FAULTS, Fault, parse_fault
 from exporter.simulator.faults.quirks import QUIRKS
 from exporter.simulator.world.ground_truth import Totals
@@ -29,20 +29,20 @@ _SUBMIT_KEYS = frozenset(
         "priority",
         "description",
         "profile",
-        "telling",
+        "accelerator_field",
         "submitted_at",
     ]
 )
 
 
-def describe(call: Call) -> Reply:
-    """What this server is, and everything it can do."""
+def describe(call: Call) -> Response:
+    """Credentials, routes, quirks and faults of this simulator."""
     cloud = call.cloud
-    return Reply(
+    return Response(
         body={
-            "what": "a simulated ModelArts cloud; nothing in it is real",
+            "what": "a simulated ModelArts cloud; no account, job or credential in it is real",
             "now": cloud.world.now,
-            "projects": [asdict(tenant.project) for tenant in cloud.world.tenants.values()],
+            "projects": [asdict(project.options) for project in cloud.world.projects.values()],
             "credentials": {
                 "access_key": cloud.keys.access_key,
                 "secret_key": cloud.keys.secret_key,
@@ -54,7 +54,7 @@ def describe(call: Call) -> Reply:
             },
             "routes": [
                 {"operation": each.operation, "method": each.method, "path": each.path, "summary": each.summary}
-                for each in cloud.routes
+                for each in call.routes
             ],
             "quirks": {name: {"help": text, "on": name in cloud.quirks} for name, text in QUIRKS.items()},
             "faults": {
@@ -64,8 +64,8 @@ def describe(call: Call) -> Reply:
     )
 
 
-def jobs(call: Call) -> Reply:
-    """Jobs, newest first; `state`, `api` and `limit` (100) narrow them."""
+def jobs(call: Call) -> Response:
+    """Jobs, newest first, filtered by `state` and `api`; at most `limit` (100)."""
     state, api = call.query.get("state"), call.query.get("api")
     limit = _integer(call.query.get("limit", "100"))
     found = [
@@ -74,37 +74,37 @@ def jobs(call: Call) -> Reply:
         if state in (None, "unfinished", job.state.value) and api in (None, job.api)
     ]
     found.sort(key=lambda job: job.number, reverse=True)
-    return Reply(body={"total": len(found), "jobs": [_told(job) for job in found[:limit]]})
+    return Response(body={"total": len(found), "jobs": [_job_body(job) for job in found[:limit]]})
 
 
-def submit(call: Call) -> Reply:
-    """Submit a job that waits for your hand; the body's keys are the keywords of World.submit."""
+def submit(call: Call) -> Response:
+    """Submit a job without a script; the keys of the body are the arguments of World.submit."""
     given = call.json()
     if extra := set(given) - _SUBMIT_KEYS:
-        raise _bad(f"no such keys: {', '.join(sorted(extra))}; there are {', '.join(sorted(_SUBMIT_KEYS))}")
+        raise _bad_request(f"no such keys: {', '.join(sorted(extra))}; there are {', '.join(sorted(_SUBMIT_KEYS))}")
     try:
         job = call.cloud.world.submit(str(given.pop("name", "")), **given)
     except (KeyError, ValueError, TypeError) as error:
-        raise _bad(str(error)) from error
-    return Reply(status=201, body=_told(job))
+        raise _bad_request(str(error)) from error
+    return Response(status=201, body=_job_body(job))
 
 
-def one(call: Call) -> Reply:
-    """One job as the world knows it."""
-    return Reply(body=_told(_job(call)))
+def job(call: Call) -> Response:
+    """One job, as the world has it."""
+    return Response(body=_job_body(_job(call)))
 
 
-def move(call: Call) -> Reply:
-    """Move a job by hand."""
+def move(call: Call) -> Response:
+    """Change the state of a job."""
     job, given = _job(call), call.json()
     step = _STEPS.get(call.path["step"])
     if step is None:
-        raise _bad(f"no such step; there are {', '.join(_STEPS)}")
+        raise _bad_request(f"no such step; there are {', '.join(_STEPS)}")
     try:
         step(call.cloud.world, job, given)
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise _bad(str(error)) from error
-    return Reply(body=_told(job))
+        raise _bad_request(str(error)) from error
+    return Response(body=_job_body(job))
 
 
 def _usage(_: World, job: Job, given: dict[str, Any]) -> None:
@@ -130,9 +130,9 @@ _STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
 }
 
 
-def pools(call: Call) -> Reply:
-    """Dedicated pools and their nodes as the world knows them; `project` names one that is not the first."""
-    return Reply(
+def pools(call: Call) -> Response:
+    """Dedicated pools and their nodes, as the world has them; `project` selects another project than the first."""
+    return Response(
         body={
             "pools": [
                 {
@@ -149,84 +149,84 @@ def pools(call: Call) -> Reply:
                         for group in pool.groups
                     ],
                 }
-                for pool in _tenant(call).pools.values()
+                for pool in _requested_project(call).pools.values()
                 if pool.id
             ]
         }
     )
 
 
-def break_nodes(call: Call) -> Reply:
-    """Break `nodes` (1) of a pool, emptiest first."""
+def break_nodes(call: Call) -> Response:
+    """Break `nodes` (1) nodes of a pool, emptiest first."""
     given = call.json()
     try:
-        struck = call.cloud.world.break_nodes(
+        broken = call.cloud.world.break_nodes(
             call.path["pool"], int(given.get("nodes", 1)), project=given.get("project")
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise _bad(f"no such pool or number: {error}") from error
-    return Reply(body={"broken": struck})
+        raise _bad_request(f"no such pool or number: {error}") from error
+    return Response(body={"broken": broken})
 
 
-def mend_nodes(call: Call) -> Reply:
-    """Make all nodes of a pool sound again."""
+def repair_nodes(call: Call) -> Response:
+    """Repair all nodes of a pool."""
     try:
-        call.cloud.world.mend_nodes(call.path["pool"], project=call.json().get("project"))
+        call.cloud.world.repair_nodes(call.path["pool"], project=call.json().get("project"))
     except KeyError as error:
-        raise _bad(f"no such pool: {error}") from error
-    return Reply(body={})
+        raise _bad_request(f"no such pool: {error}") from error
+    return Response(body={})
 
 
-def advance(call: Call) -> Reply:
-    """Let `seconds` pass."""
+def advance(call: Call) -> Response:
+    """Advance the simulated time by `seconds`."""
     try:
         call.cloud.world.advance(float(call.json().get("seconds", 0)))
     except (TypeError, ValueError) as error:
-        raise _bad(str(error)) from error
-    return Reply(body={"now": call.cloud.world.now})
+        raise _bad_request(str(error)) from error
+    return Response(body={"now": call.cloud.world.now})
 
 
-def list_faults(call: Call) -> Reply:
-    """The faults that are on."""
-    return Reply(body={"faults": [fault.described() for fault in call.cloud.faults]})
+def list_faults(call: Call) -> Response:
+    """The active faults."""
+    return Response(body={"faults": [fault.as_json() for fault in call.cloud.faults]})
 
 
-def add_fault(call: Call) -> Reply:
-    """Switch a fault on: {"fault": "429:count=3"} or {"name": "429", "count": 3}."""
+def add_fault(call: Call) -> Response:
+    """Activate a fault: {"fault": "429:count=3"} or {"name": "429", "count": 3}."""
     given = call.json()
     try:
         fault = parse_fault(str(given["fault"])) if "fault" in given else Fault(**given)
     except (TypeError, ValueError) as error:
-        raise _bad(str(error)) from error
-    return Reply(status=201, body=call.cloud.faults.add(fault).described())
+        raise _bad_request(str(error)) from error
+    return Response(status=201, body=call.cloud.faults.add(fault).as_json())
 
 
-def clear_faults(call: Call) -> Reply:
-    """Switch all faults off, and set the cloud's clock right."""
+def clear_faults(call: Call) -> Response:
+    """Deactivate all faults."""
     call.cloud.faults.clear()
-    return Reply(body={"faults": []})
+    return Response(body={"faults": []})
 
 
-def set_quirks(call: Call) -> Reply:
+def set_quirks(call: Call) -> Response:
     """Switch quirks: {"on": [...], "off": [...]}."""
     given = call.json()
     try:
         call.cloud.quirks.on(*given.get("on", ()))
         call.cloud.quirks.off(*given.get("off", ()))
     except (TypeError, ValueError) as error:
-        raise _bad(str(error)) from error
-    return Reply(body={"on": list(call.cloud.quirks)})
+        raise _bad_request(str(error)) from error
+    return Response(body={"on": list(call.cloud.quirks)})
 
 
-def books(call: Call) -> Reply:
-    """The true totals; `project` narrows them to one."""
+def ground_truth(call: Call) -> Response:
+    """The true totals, of all projects or of `project`."""
     project = call.query.get("project")
-    if project is not None and project not in call.cloud.world.tenants:
-        raise _bad(f"no project {project!r}")
-    return Reply(body=_summed(call.cloud.world.books(project)))
+    if project is not None and project not in call.cloud.world.projects:
+        raise _bad_request(f"no project {project!r}")
+    return Response(body=_totals_body(call.cloud.world.ground_truth(project)))
 
 
-def _summed(totals: Totals) -> dict[str, Any]:
+def _totals_body(totals: Totals) -> dict[str, Any]:
     def seconds(table: dict[tuple[str, str, str], float]) -> list[dict[str, Any]]:
         return [
             {"pool": pool, "user": user, "accelerator": accelerator, "seconds": value}
@@ -253,18 +253,18 @@ def _summed(totals: Totals) -> dict[str, Any]:
     }
 
 
-def requests(call: Call) -> Reply:
-    """How many requests there were, by operation."""
-    return Reply(body={"total": len(call.cloud.requests), "counts": call.cloud.requests.counts()})
+def requests(call: Call) -> Response:
+    """Number of requests, by operation."""
+    return Response(body={"total": len(call.cloud.requests), "counts": call.cloud.requests.counts()})
 
 
-def forget_requests(call: Call) -> Reply:
-    """Start counting again."""
+def clear_requests(call: Call) -> Response:
+    """Clear the log of requests."""
     call.cloud.requests.clear()
-    return Reply(body={"total": 0, "counts": {}})
+    return Response(body={"total": 0, "counts": {}})
 
 
-def rotate(call: Call) -> Reply:
+def rotate(call: Call) -> Response:
     """Replace credentials: any of access_key, secret_key, password; `tokens` or `temporary` true expires those."""
     given = call.json()
     keys = call.cloud.keys
@@ -275,23 +275,23 @@ def rotate(call: Call) -> Reply:
         keys.expire_tokens()
     if given.get("temporary"):
         keys.expire_temporary()
-    return Reply(body={"access_key": keys.access_key})
+    return Response(body={"access_key": keys.access_key})
 
 
 def _job(call: Call) -> Job:
     try:
         return call.cloud.world.job(call.path["job"])
     except KeyError as error:
-        raise Refused(404, {"error": f"no job {call.path['job']!r}"}) from error
+        raise ApiError(404, {"error": f"no job {call.path['job']!r}"}) from error
 
 
-def _told(job: Job) -> dict[str, Any]:
+def _job_body(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,
         "api": job.api,
         "project": job.project,
-        "job_id": job.lineage.id if job.lineage else None,
+        "job_id": job.v1_job.id if job.v1_job else None,
         "state": job.state.value,
         "pool": job.pool,
         "user": job.user,
@@ -307,24 +307,24 @@ def _told(job: Job) -> dict[str, Any]:
     }
 
 
-def _tenant(call: Call) -> Project:
+def _requested_project(call: Call) -> Project:
     try:
-        return call.cloud.world.tenant(call.query.get("project"))
+        return call.cloud.world.project(call.query.get("project"))
     except KeyError as error:
-        raise _bad(f"no project {error}") from error
+        raise _bad_request(f"no project {error}") from error
 
 
 def _integer(text: str) -> int:
     if not text.isdigit():
-        raise _bad(f"{text!r} is not a number")
+        raise _bad_request(f"{text!r} is not a number")
     return int(text)
 
 
-def _bad(message: str) -> Refused:
-    return Refused(400, {"error": message})
+def _bad_request(message: str) -> ApiError:
+    return ApiError(400, {"error": message})
 
 
-def _route(method: str, path: str, handler: Callable[[Call], Reply], summary: str) -> Route:
+def _route(method: str, path: str, handler: Callable[[Call], Response], summary: str) -> Route:
     return Route(
         operation=f"control.{handler.__name__.replace('_', '-')}",
         method=method,
@@ -335,21 +335,21 @@ def _route(method: str, path: str, handler: Callable[[Call], Reply], summary: st
 
 
 ROUTES = (
-    _route("GET", "", describe, "what this server is, and what it can do"),
-    _route("GET", "jobs", jobs, "jobs as the world knows them: ?state=, ?api=, ?limit="),
-    _route("POST", "jobs", submit, "submit a job that waits for your hand"),
-    _route("GET", "jobs/{job}", one, "one job, by id or name"),
+    _route("GET", "", describe, "credentials, routes, quirks and faults of this simulator"),
+    _route("GET", "jobs", jobs, "jobs as the world has them: ?state=, ?api=, ?limit="),
+    _route("POST", "jobs", submit, "submit a job that changes only when it is moved"),
+    _route("GET", "jobs/{job}", job, "one job, by id or name"),
     _route("POST", "jobs/{job}/{step}", move, f"move a job: {', '.join(_STEPS)}"),
-    _route("GET", "pools", pools, "pools and their nodes as the world knows them: ?project="),
+    _route("GET", "pools", pools, "pools and their nodes as the world has them: ?project="),
     _route("POST", "pools/{pool}/break", break_nodes, "break nodes of a pool: {nodes, project}"),
-    _route("POST", "pools/{pool}/mend", mend_nodes, "make all nodes of a pool sound again: {project}"),
-    _route("POST", "advance", advance, "let time pass: {seconds}"),
-    _route("GET", "faults", list_faults, "the faults that are on"),
-    _route("POST", "faults", add_fault, "switch a fault on: {fault: NAME:key=value,…}"),
-    _route("DELETE", "faults", clear_faults, "switch all faults off"),
+    _route("POST", "pools/{pool}/repair", repair_nodes, "repair all nodes of a pool: {project}"),
+    _route("POST", "advance", advance, "advance the simulated time: {seconds}"),
+    _route("GET", "faults", list_faults, "the active faults"),
+    _route("POST", "faults", add_fault, "activate a fault: {fault: NAME:key=value,…}"),
+    _route("DELETE", "faults", clear_faults, "deactivate all faults"),
     _route("POST", "quirks", set_quirks, "switch quirks: {on: […], off: […]}"),
-    _route("GET", "books", books, "the true totals: ?project="),
-    _route("GET", "requests", requests, "how many requests there were, by operation"),
-    _route("DELETE", "requests", forget_requests, "start counting again"),
+    _route("GET", "ground-truth", ground_truth, "the true totals: ?project="),
+    _route("GET", "requests", requests, "number of requests, by operation"),
+    _route("DELETE", "requests", clear_requests, "clear the log of requests"),
     _route("POST", "credentials", rotate, "rotate or expire credentials"),
 )

@@ -1,33 +1,33 @@
-"""The identity service, and the two places that hand out temporary keys (API reference §9.1, §9.3)."""
+"""The identity service, and the two services that issue temporary keys (API reference §9.1, §9.3)."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.simulator.api.auth import admit
-from exporter.simulator.api.call import Call, Reply, Route
-from exporter.simulator.api.errors import Refused, iam
+from exporter.simulator.api.auth import authenticate
+from exporter.simulator.api.call import Call, Response, Route
+from exporter.simulator.api.errors import ApiError, iam_error
 from exporter.simulator.api.keys import METADATA_TOKEN_S, TemporaryKey
 from exporter.simulator.options import ProjectOptions
 
 _DOMAIN_ID = "d0a10000000000000000000000000001"
 
 
-def token(call: Call) -> Reply:
-    """Issue a token for user and password. It comes in a header; the body never has it."""
+def token(call: Call) -> Response:
+    """Issue a token for user and password, in a response header; the body does not contain it."""
     auth = _object(call.json(), "auth")
     identity = _object(auth, "identity")
     user = _object(_object(identity, "password"), "user")
     keys = call.cloud.keys
     if identity.get("methods") != ["password"]:
-        raise iam(400, "Bad Request", "The only method is password.")
+        raise iam_error(400, "Bad Request", "The only method is password.")
     given = (user.get("name"), user.get("password"), _object(user, "domain").get("name"))
     if given != (keys.user, keys.password, keys.domain):
-        raise iam(401, "Unauthorized", "The username or password is wrong.")
+        raise iam_error(401, "Unauthorized", "The username or password is wrong.")
     scope = _object(auth, "scope")
     wanted = _object(scope, "project")
     project = _find(call, wanted) if wanted else None
     if wanted and project is None:
-        raise iam(401, "Unauthorized", "The project of the scope does not exist.")
+        raise iam_error(401, "Unauthorized", "The project of the scope does not exist.")
     issued = keys.issue_token(project.id if project else "")
     now = call.cloud.time()
     body: dict[str, Any] = {
@@ -41,13 +41,13 @@ def token(call: Call) -> Reply:
         body["project"] = {"id": project.id, "name": project.name, "domain": _domain(call)}
         if call.query.get("nocatalog") is None:
             body["catalog"] = [_catalogue_entry(name, call.cloud.url) for name in ("modelarts", "modelartsv2")]
-    return Reply(status=201, body={"token": body}, headers={"X-Subject-Token": issued.text})
+    return Response(status=201, body={"token": body}, headers={"X-Subject-Token": issued.text})
 
 
 def _find(call: Call, wanted: dict[str, Any]) -> ProjectOptions | None:
-    for tenant in call.cloud.world.tenants.values():
-        if tenant.project.id == wanted.get("id") or tenant.project.name == wanted.get("name"):
-            return tenant.project
+    for project in call.cloud.world.projects.values():
+        if project.options.id == wanted.get("id") or project.options.name == wanted.get("name"):
+            return project.options
     return None
 
 
@@ -59,58 +59,58 @@ def _catalogue_entry(name: str, url: str) -> dict[str, Any]:
     return {"name": name, "type": name, "endpoints": [{"interface": "public", "region": "eu-de", "url": url}]}
 
 
-def projects(call: Call) -> Reply:
-    """The projects that the caller may see; `name` narrows them."""
-    admit(call, project=None, time=call.cloud.time())
+def projects(call: Call) -> Response:
+    """The projects of the caller, filtered by `name`."""
+    authenticate(call, project=None, time=call.cloud.time())
     name = call.query.get("name")
-    return Reply(
+    return Response(
         body={
             "projects": [
                 {
-                    "id": tenant.project.id,
-                    "name": tenant.project.name,
+                    "id": project.options.id,
+                    "name": project.options.name,
                     "domain_id": _DOMAIN_ID,
                     "parent_id": _DOMAIN_ID,
                     "enabled": True,
                     "is_domain": False,
                     "description": "",
                 }
-                for tenant in call.cloud.world.tenants.values()
-                if name in (None, tenant.project.name)
+                for project in call.cloud.world.projects.values()
+                if name in (None, project.options.name)
             ],
             "links": {"self": f"{call.cloud.url}/v3/projects", "next": None, "previous": None},
         }
     )
 
 
-def metadata_token(call: Call) -> Reply:
-    """Issue the token that the metadata service wants."""
+def metadata_token(call: Call) -> Response:
+    """Issue the token that the metadata service requires."""
     if "metadata-no-token" in call.cloud.quirks:
-        raise Refused(404, {"error": "no such call"})
+        raise ApiError(404, {"error": "no such call"})
     lifetime = call.headers.get("X-Metadata-Token-Ttl-Seconds", str(int(METADATA_TOKEN_S)))
     if not lifetime.isdigit() or not 1 <= int(lifetime) <= METADATA_TOKEN_S:
-        raise Refused(400, {"error": "X-Metadata-Token-Ttl-Seconds must be 1 to 21600"})
-    return Reply(body=call.cloud.keys.issue_metadata_token(float(lifetime)))
+        raise ApiError(400, {"error": "X-Metadata-Token-Ttl-Seconds must be 1 to 21600"})
+    return Response(body=call.cloud.keys.issue_metadata_token(float(lifetime)))
 
 
-def security_key(call: Call) -> Reply:
+def security_key(call: Call) -> Response:
     """The temporary keys of the node's agency."""
     quirks = call.cloud.quirks
     if "metadata-no-agency" in quirks:
-        raise Refused(404, {"error": "no agency"})
+        raise ApiError(404, {"error": "no agency"})
     if "metadata-no-token" not in quirks:
         given = call.headers.get("X-Metadata-Token", "")
         if not call.cloud.keys.metadata_token_valid(given):
-            raise Refused(401, {"error": "X-Metadata-Token is missing or has expired"})
-    return Reply(body={"credential": _told(call.cloud.keys.temporary("node"))})
+            raise ApiError(401, {"error": "X-Metadata-Token is missing or has expired"})
+    return Response(body={"credential": _credential(call.cloud.keys.temporary("node"))})
 
 
-def pod_identity(call: Call) -> Reply:
-    """The temporary keys of a pod that shows its own token."""
-    if not call.cloud.keys.pod_may_come(call.headers.get("Authorization", "")):
-        raise Refused(401, {"error_code": "PodIdentity.0401", "error_msg": "the authorization token is wrong"})
+def pod_identity(call: Call) -> Response:
+    """The temporary keys of a pod, for its pod-identity token."""
+    if not call.cloud.keys.pod_token_valid(call.headers.get("Authorization", "")):
+        raise ApiError(401, {"error_code": "PodIdentity.0401", "error_msg": "the authorization token is wrong"})
     key = call.cloud.keys.temporary("pod")
-    return Reply(
+    return Response(
         body={
             "accessKeyId": key.access,
             "secret": key.secret,
@@ -120,7 +120,7 @@ def pod_identity(call: Call) -> Reply:
     )
 
 
-def _told(key: TemporaryKey) -> dict[str, str]:
+def _credential(key: TemporaryKey) -> dict[str, str]:
     return {
         "access": key.access,
         "secret": key.secret,
@@ -142,7 +142,13 @@ ROUTES = (
     Route(
         operation="iam.token", method="POST", path="/v3/auth/tokens", handler=token, summary="a token for a password"
     ),
-    Route(operation="iam.projects", method="GET", path="/v3/projects", handler=projects, summary="projects by name"),
+    Route(
+        operation="iam.projects",
+        method="GET",
+        path="/v3/projects",
+        handler=projects,
+        summary="projects by name",
+    ),
     Route(
         operation="metadata.token",
         method="PUT",

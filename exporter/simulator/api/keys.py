@@ -1,4 +1,4 @@
-"""Who may come in: keys, temporary keys, tokens, and what became of wrong ones."""
+"""Valid credentials: access keys, temporary keys and tokens, and the lock-out after failed signatures."""
 
 import hashlib
 import hmac
@@ -9,16 +9,18 @@ from exporter.simulator import options as known
 from exporter.simulator.options import Options
 
 LOCKED_AFTER = 5
-"""Failed signatures in a row that lock a key."""
+"""Consecutive failed signatures that lock an access key."""
 LOCKED_S = 300.0
+"""How long an access key stays locked."""
 ROTATE_BEFORE_S = 600.0
-"""Temporary keys are replaced this long before they expire; old and new are both valid meanwhile."""
+"""Temporary keys are replaced this long before they expire; until then the old ones stay valid."""
 METADATA_TOKEN_S = 21_600.0
+"""Longest lifetime of a metadata token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An IAM token, good for one project or (project "") for none."""
+    """An IAM token, scoped to one project; project "" is a domain token, valid for no project."""
 
     text: str
     project: str
@@ -27,7 +29,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemporaryKey:
-    """Keys of the node's agency or of a pod."""
+    """Temporary keys of the node's agency or of a pod."""
 
     access: str
     secret: str
@@ -36,7 +38,7 @@ class TemporaryKey:
 
 
 class Keys:
-    """What the cloud's gatekeepers remember. Time is the client's (`clock`), never the world's."""
+    """Valid and issued credentials. `time` is the client's clock, not the simulated time."""
 
     def __init__(self, options: Options, *, time: Callable[[], float]) -> None:
         self._options = options
@@ -58,36 +60,36 @@ class Keys:
     # Signatures
 
     def secret(self, access_key: str) -> str | None:
-        """Secret that belongs to an access key; None when the key is unknown or has expired."""
+        """Secret key of an access key; None for an unknown or expired one."""
         if access_key == self.access_key:
             return self.secret_key
         temporary = self._temporary.get(access_key)
         return temporary.secret if temporary and temporary.expires_at > self._time() else None
 
     def security_token(self, access_key: str) -> str | None:
-        """What X-Security-Token must hold; None for a permanent key."""
+        """Required X-Security-Token; None for a permanent key."""
         temporary = self._temporary.get(access_key)
         return temporary.security_token if temporary else None
 
-    def locked(self, access_key: str) -> bool:
-        """Whether the key is locked after too many failures."""
+    def is_locked(self, access_key: str) -> bool:
+        """Whether the access key is locked after too many failed signatures."""
         return self._locked_until.get(access_key, 0.0) > self._time()
 
-    def failed(self, access_key: str) -> None:
-        """Note a refused signature; the fifth in a row locks the key for five minutes."""
+    def record_failure(self, access_key: str) -> None:
+        """Count a failed signature; the fifth consecutive one locks the key for five minutes."""
         self._failures[access_key] = self._failures.get(access_key, 0) + 1
         if self._failures[access_key] >= LOCKED_AFTER:
             self._locked_until[access_key] = self._time() + LOCKED_S
             self._failures[access_key] = 0
 
-    def succeeded(self, access_key: str) -> None:
-        """Note a good signature: the count starts again."""
+    def record_success(self, access_key: str) -> None:
+        """Reset the count of failed signatures."""
         self._failures.pop(access_key, None)
 
     def rotate(
         self, *, access_key: str | None = None, secret_key: str | None = None, password: str | None = None
     ) -> None:
-        """Replace permanent credentials; the old ones are refused from now on. A new password voids every token."""
+        """Replace permanent credentials; the old ones become invalid. A new password expires every token."""
         self.access_key = access_key or self.access_key
         self.secret_key = secret_key or self.secret_key
         if password:
@@ -97,19 +99,19 @@ class Keys:
     # Tokens
 
     def issue_token(self, project: str) -> Token:
-        """Make a token for a project id; "" is a domain-scoped one."""
-        text = self._mint("token")
+        """Issue a token for a project id; "" issues a domain token."""
+        text = self._random_hex("token")
         token = Token(text=text * 20, project=project, expires_at=self._time() + self._options.token_lifetime_s)
         self._tokens = {key: each for key, each in self._tokens.items() if each.expires_at > self._time() - 86_400}
         self._tokens[token.text] = token
         return token
 
     def token(self, text: str) -> Token | None:
-        """Return the token with that text, expired or not; None when it was never issued."""
+        """Return the token with that text, expired or not; None if it was never issued."""
         return self._tokens.get(text)
 
     def expire_tokens(self) -> None:
-        """Let every token issued so far expire now."""
+        """Expire every token issued so far."""
         self._tokens = {
             key: Token(text=each.text, project=each.project, expires_at=self._time())
             for key, each in self._tokens.items()
@@ -118,14 +120,14 @@ class Keys:
     # Temporary keys
 
     def temporary(self, holder: str) -> TemporaryKey:
-        """Return the holder's newest temporary keys; they are replaced ten minutes before they expire."""
+        """Return the newest temporary keys of a holder; they are replaced ten minutes before they expire."""
         now = self._time()
         newest = self._newest.get(holder)
         if newest is None or newest.expires_at - now < min(ROTATE_BEFORE_S, self._options.temporary_lifetime_s / 2):
             newest = TemporaryKey(
-                access=f"TEMP{self._mint('access')[:16].upper()}",
-                secret=self._mint("secret")[:40],
-                security_token=self._mint("security") * 4,
+                access=f"TEMP{self._random_hex('access')[:16].upper()}",
+                secret=self._random_hex("secret")[:40],
+                security_token=self._random_hex("security") * 4,
                 expires_at=now + self._options.temporary_lifetime_s,
             )
             self._newest[holder] = newest
@@ -133,24 +135,24 @@ class Keys:
         return newest
 
     def expire_temporary(self) -> None:
-        """Void every temporary key issued so far; the next call makes new ones."""
+        """Invalidate every temporary key issued so far; the next call issues new ones."""
         self._temporary.clear()
         self._newest.clear()
 
     def issue_metadata_token(self, lifetime_s: float) -> str:
-        """Make a token for the metadata service."""
-        text = self._mint("metadata")
+        """Issue a token for the metadata service."""
+        text = self._random_hex("metadata")
         self._metadata_tokens[text] = self._time() + lifetime_s
         return text
 
     def metadata_token_valid(self, text: str) -> bool:
-        """Whether the metadata service issued that token, and it has not expired."""
+        """Whether that metadata token was issued and has not expired."""
         return self._metadata_tokens.get(text, 0.0) > self._time()
 
-    def pod_may_come(self, authorization: str) -> bool:
-        """Whether that is the pod's own token."""
+    def pod_token_valid(self, authorization: str) -> bool:
+        """Whether that is the pod-identity token."""
         return hmac.compare_digest(authorization.encode(), self.pod_identity_token.encode())
 
-    def _mint(self, kind: str) -> str:
+    def _random_hex(self, kind: str) -> str:
         self._issued += 1
         return hashlib.sha256(f"{self._options.seed}/{kind}/{self._issued}".encode()).hexdigest()

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.simulator.api.call import Call, Reply, Route
-from exporter.simulator.api.errors import no_such_api, v2_refusal
+from exporter.simulator.api.call import Call, Response, Route
+from exporter.simulator.api.errors import no_such_api, v2_error
 from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.node import NODE_FLAVORS, NodeFlavor, node_flavor
-from exporter.simulator.world.pool import CPU_POOL, Group, Pool
+from exporter.simulator.world.pool import CPU_POOL, NodeGroup, Pool
 from exporter.simulator.world.project import Project
 
 _STATUSES = {
@@ -22,39 +22,41 @@ _STATUSES = {
     JobState.SCALING: "Running",
     JobState.TERMINATING: "Terminating",
 }
-_AGENT_MILLICORES, _AGENT_MIB = 350, 700
-"""What the cluster's own agents take on each node."""
+_SYSTEM_MILLICORES, _SYSTEM_MIB = 350, 700
+"""Reserved by system agents on each node."""
 _NOTEBOOK_CORES, _NOTEBOOK_GIB = 2, 8
-_MOST_WORKLOADS = 500
+_MAX_WORKLOADS = 500
 _FLAVORS_PAGE = 2
 _QUOTA = {"pool": 15, "network": 15}
 _JOB_QUOTA = 1_000
 
 
-def listing(call: Call) -> Reply:
-    """The pools of one workspace: without `workspaceId`, of the default one."""
+def listing(call: Call) -> Response:
+    """The pools of one workspace, by default of the default workspace."""
     workspace = call.query.get("workspaceId") or "0"
-    return Reply(
+    return Response(
         body={
             "apiVersion": "v2",
             "kind": "PoolList",
             "items": [
-                _told(call, pool) for pool in _dedicated(call.project) if _workspace(call.project, pool) == workspace
+                _pool_body(call, pool)
+                for pool in _dedicated(call.project)
+                if _workspace(call.project, pool) == workspace
             ],
         }
     )
 
 
-def _told(call: Call, pool: Pool) -> dict[str, Any]:
+def _pool_body(call: Call, pool: Pool) -> dict[str, Any]:
     as_objects = "pools-objects" in call.cloud.quirks
 
-    def nodes(count: Callable[[Group], int]) -> Any:
-        told = [
+    def nodes(count: Callable[[NodeGroup], int]) -> Any:
+        rows = [
             {"flavor": node_flavor(group).name, "count": count(group), "maxCount": group.nodes}
             for group in pool.groups
             if count(group)
         ]
-        return told if not as_objects or len(told) > 1 else told[0] if told else {}
+        return rows if not as_objects or len(rows) > 1 else rows[0] if rows else {}
 
     broken = sum(len(group.broken) for group in pool.groups)
     all_broken = bool(broken) and broken == sum(group.nodes for group in pool.groups)
@@ -63,7 +65,7 @@ def _told(call: Call, pool: Pool) -> dict[str, Any]:
         "kind": "Pool",
         "metadata": {
             "name": pool.id,
-            "creationTimestamp": _utc(call.cloud.world.born_at - 86_400),
+            "creationTimestamp": _utc(call.cloud.world.created_at - 86_400),
             "labels": {
                 "os.modelarts/name": pool.name,
                 "os.modelarts/workspace.id": _workspace(call.project, pool),
@@ -72,7 +74,7 @@ def _told(call: Call, pool: Pool) -> dict[str, Any]:
         },
         "spec": {
             "type": "Dedicate",
-            "scope": ["Train", *(["Infer"] if "infer" in pool.others else []), "Notebook"],
+            "scope": ["Train", *(["Infer"] if "infer" in pool.other_workloads else []), "Notebook"],
             "resources": nodes(lambda group: group.nodes),
         },
         "status": {
@@ -87,16 +89,16 @@ def _told(call: Call, pool: Pool) -> dict[str, Any]:
     }
 
 
-def usage(call: Call) -> Reply:
-    """What is allocated in every pool of the project, as Kubernetes quantities."""
+def usage(call: Call) -> Response:
+    """Allocation and capacity of every pool of the project, as Kubernetes quantities."""
     stamp = {"timestamp": _utc(call.now), "window": "1m"}
-    sound_only = "pools-capacity-available" in call.cloud.quirks
+    healthy_only = "pools-capacity-available" in call.cloud.quirks
     unplaced = _unplaced(call.project)
     items = []
     for pool in _dedicated(call.project):
         if not pool.groups:
             continue
-        capacity = _capacity(pool, sound_only=sound_only)
+        capacity = _capacity(pool, healthy_only=healthy_only)
         items.append(
             {
                 "metadata": {"name": pool.id},
@@ -106,15 +108,15 @@ def usage(call: Call) -> Reply:
                 },
             }
         )
-    return Reply(body={"apiVersion": "v2", "kind": "PoolMetricsList", "items": items})
+    return Response(body={"apiVersion": "v2", "kind": "PoolMetricsList", "items": items})
 
 
-def _capacity(pool: Pool, *, sound_only: bool) -> dict[str, Any]:
+def _capacity(pool: Pool, *, healthy_only: bool) -> dict[str, Any]:
     cores = memory = 0
     cards: Counter[str] = Counter()
     for group in pool.groups:
         spec = node_flavor(group)
-        nodes = group.nodes - (len(group.broken) if sound_only else 0)
+        nodes = group.nodes - (len(group.broken) if healthy_only else 0)
         cores += nodes * spec.cores
         memory += nodes * spec.memory_gib
         if spec.cards:
@@ -123,31 +125,31 @@ def _capacity(pool: Pool, *, sound_only: bool) -> dict[str, Any]:
 
 
 def _allocated(pool: Pool, unplaced: Counter[tuple[str, str]]) -> dict[str, Any]:
-    others = sum(pool.others.values())
+    others = sum(pool.other_workloads.values())
     millicores, mib = others * _NOTEBOOK_CORES * 1_000, others * _NOTEBOOK_GIB * 1_024
     cards: Counter[str] = Counter()
     for group in pool.groups:
         spec = node_flavor(group)
         held = group.slots - group.free_slots + unplaced[pool.id, group.accelerator]
-        millicores += group.nodes * _AGENT_MILLICORES + held * spec.slot_cores * 1_000
-        mib += group.nodes * _AGENT_MIB + held * spec.slot_gib * 1_024
+        millicores += group.nodes * _SYSTEM_MILLICORES + held * spec.slot_cores * 1_000
+        mib += group.nodes * _SYSTEM_MIB + held * spec.slot_gib * 1_024
         if spec.cards:
             cards[spec.resource] += held
     cpu: Any = f"{millicores}m" if millicores % 1_000 else millicores // 1_000
     return {"cpu": cpu, "memory": f"{mib}Mi", **cards}
 
 
-def _unplaced(tenant: Project) -> Counter[tuple[str, str]]:
-    """Slots held by jobs that were started by hand, which asked no pool for room."""
+def _unplaced(project: Project) -> Counter[tuple[str, str]]:
+    """Slots of jobs that were started manually, by (pool, accelerator): the groups do not count them."""
     held: Counter[tuple[str, str]] = Counter()
-    for job in tenant.unfinished():
+    for job in project.unfinished():
         if job.placement is None and job.state.runs:
             held[job.group_key] += job.nodes_now * job.flavor.slots
     return held
 
 
-def statistics(call: Call) -> Reply:
-    """Workloads of one pool by type and status."""
+def statistics(call: Call) -> Response:
+    """Number of workloads of one pool, by type and status."""
     if "pools-no-statistics" in call.cloud.quirks:
         raise no_such_api()
     pool = _pool(call)
@@ -163,32 +165,31 @@ def statistics(call: Call) -> Reply:
         }
         for kind, by_status in counts.items()
     ]
-    told = {"total": len(items), "items": items}
-    return Reply(body={"statics" if as_text else "statistics": told})
+    return Response(body={"statics" if as_text else "statistics": {"total": len(items), "items": items}})
 
 
-def workloads(call: Call) -> Reply:
-    """Workloads of one pool one by one: pages by `offset` and `limit` (500); `type` and `status` narrow them."""
+def workloads(call: Call) -> Response:
+    """List of the workloads of one pool, paged by `offset` and `limit` (500), filtered by `type` and `status`."""
     pool = _pool(call)
     wanted_kind, wanted_status = call.query.get("type"), call.query.get("status")
-    offset, limit = call.query.get("offset", "0"), call.query.get("limit", str(_MOST_WORKLOADS))
-    if not offset.isdigit() or not limit.isdigit() or int(limit) > _MOST_WORKLOADS:
-        raise v2_refusal(400, "50004000", "offset and limit (at most 500) must be numbers")
+    offset, limit = call.query.get("offset", "0"), call.query.get("limit", str(_MAX_WORKLOADS))
+    if not offset.isdigit() or not limit.isdigit() or int(limit) > _MAX_WORKLOADS:
+        raise v2_error(400, "50004000", "offset and limit (at most 500) must be numbers")
     found = [
         _workload(pool, name, kind, status, job, now=call.now)
         for name, kind, status, job in _workloads(call.project, pool)
         if wanted_kind in (None, kind) and wanted_status in (None, status)
     ]
     page = found[int(offset) : int(offset) + int(limit)]
-    return Reply(body={"apiVersion": "v2", "kind": "WorkloadList", "items": page})
+    return Response(body={"apiVersion": "v2", "kind": "WorkloadList", "items": page})
 
 
-def _workloads(tenant: Project, pool: Pool) -> Iterator[tuple[str, str, str, Job | None]]:
-    """Name, type, status and job of everything in a pool that has not ended."""
-    for job in tenant.unfinished():
+def _workloads(project: Project, pool: Pool) -> Iterator[tuple[str, str, str, Job | None]]:
+    """Name, type, status and job of each workload of a pool that has not ended."""
+    for job in project.unfinished():
         if job.pool == pool.id:
             yield f"modelarts-job-{job.id}", "train", _STATUSES[job.state], job
-    for kind, number in pool.others.items():
+    for kind, number in pool.other_workloads.items():
         for index in range(number):
             yield f"{kind}-{pool.name}-{index}", kind, "Running", None
 
@@ -217,24 +218,24 @@ def _workload(pool: Pool, name: str, kind: str, status: str, job: Job | None, *,
 
 
 def _requirement(pool: Pool, job: Job | None) -> dict[str, str]:
-    """Not Kubernetes quantities, for once."""
+    """Resources as text with units, which are not Kubernetes quantities."""
     if job is None:
         return {"cpu": f"{_NOTEBOOK_CORES} Cores", "memory": f"{_NOTEBOOK_GIB}.00 GiB"}
-    told = {"cpu": f"{job.flavor.cores} Cores", "memory": f"{job.flavor.memory_gb}.00 GiB"}
+    required = {"cpu": f"{job.flavor.cores} Cores", "memory": f"{job.flavor.memory_gb}.00 GiB"}
     group = pool.group(job.flavor)
     if group is not None and job.flavor.cards:
-        told[node_flavor(group).resource] = str(job.flavor.cards)
-    return told
+        required[node_flavor(group).resource] = str(job.flavor.cards)
+    return required
 
 
-def flavors(call: Call) -> Reply:
-    """Node flavors, two a page: `continue` goes on where the page before said."""
+def flavors(call: Call) -> Response:
+    """Node flavors, two a page; `continue` is the token of the previous page."""
     token = call.query.get("continue", "")
     start = int(token.removeprefix("at-")) if token.removeprefix("at-").isdigit() else 0
     page = NODE_FLAVORS[start : start + _FLAVORS_PAGE]
-    following = start + _FLAVORS_PAGE
-    metadata = {"continue": f"at-{following}"} if following < len(NODE_FLAVORS) else {}
-    return Reply(
+    next_start = start + _FLAVORS_PAGE
+    metadata = {"continue": f"at-{next_start}"} if next_start < len(NODE_FLAVORS) else {}
+    return Response(
         body={
             "apiVersion": "v1",
             "kind": "ResourceFlavorList",
@@ -262,32 +263,32 @@ def _flavor(each: NodeFlavor) -> dict[str, Any]:
     }
 
 
-def quotas(call: Call) -> Reply:
+def quotas(call: Call) -> Response:
     """Quotas of pools and networks."""
     used = {"pool": sum(1 for _ in _dedicated(call.project)), "network": 1}
     resources = [{"type": name, "quota": limit, "used": used[name]} for name, limit in _QUOTA.items()]
-    return Reply(body={"quotas": {"resources": resources}})
+    return Response(body={"quotas": {"resources": resources}})
 
 
-def training_quotas(call: Call) -> Reply:
-    """The quota of training jobs of the new generation."""
+def training_quotas(call: Call) -> Response:
+    """The quota of v2 training jobs."""
     used = call.project.job_index("v2").unfinished_count
-    return Reply(body={"quotas": [{"resource": "job-num", "quota": _JOB_QUOTA, "used": used}]})
+    return Response(body={"quotas": [{"resource": "job-num", "quota": _JOB_QUOTA, "used": used}]})
 
 
-def _dedicated(tenant: Project) -> Iterator[Pool]:
-    return (pool for pool in tenant.pools.values() if pool.id)
+def _dedicated(project: Project) -> Iterator[Pool]:
+    return (pool for pool in project.pools.values() if pool.id)
 
 
-def _workspace(tenant: Project, pool: Pool) -> str:
-    """All pools are in the default workspace but one, which is in the last."""
-    return tenant.project.workspaces[-1 if pool.id == CPU_POOL else 0][0]
+def _workspace(project: Project, pool: Pool) -> str:
+    """The CPU pool is in the last workspace, all others in the default one."""
+    return project.options.workspaces[-1 if pool.id == CPU_POOL else 0][0]
 
 
 def _pool(call: Call) -> Pool:
     pool = call.project.pools.get(call.path["pool"])
     if pool is None or not pool.id:
-        raise v2_refusal(404, "50015001", f"Pool {call.path['pool']} not found.")
+        raise v2_error(404, "50015001", f"Pool {call.path['pool']} not found.")
     return pool
 
 
@@ -295,34 +296,34 @@ def _utc(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _guarded(handler: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
-    """What all these calls have in common: some clouds do not have them, some users may not make them."""
+def _checked(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
+    """Apply the quirks that concern all calls about pools."""
 
-    def answer(call: Call) -> Reply:
+    def answer(call: Call) -> Response:
         if "no-pools" in call.cloud.quirks:
             raise no_such_api()
         if "pools-forbidden" in call.cloud.quirks:
-            raise v2_refusal(403, "0108", "the user has no permission for resource pools")
+            raise v2_error(403, "0108", "the user has no permission for resource pools")
         return handler(call)
 
     return answer
 
 
-def _route(operation: str, path: str, handler: Callable[[Call], Reply], summary: str) -> Route:
+def _route(operation: str, path: str, handler: Callable[[Call], Response], summary: str) -> Route:
     version = operation.partition(".")[0]
     return Route(
         operation=operation,
         method="GET",
         path=f"/{version}/{{project}}{path}",
-        handler=_guarded(handler),
+        handler=_checked(handler),
         summary=summary,
     )
 
 
 ROUTES = (
     _route("v2.pools", "/pools", listing, "dedicated pools with their nodes"),
-    _route("v2.pool-usage", "/metrics/runtime/pools", usage, "what is allocated in every pool"),
-    _route("v2.pool-statistics", "/statistics/pools/{pool}/workloads", statistics, "workloads of a pool, counted"),
+    _route("v2.pool-usage", "/metrics/runtime/pools", usage, "allocation and capacity of every pool"),
+    _route("v2.pool-statistics", "/statistics/pools/{pool}/workloads", statistics, "number of workloads of a pool"),
     _route("v2.pool-workloads", "/pools/{pool}/workloads", workloads, "workloads of a pool"),
     _route("v1.resource-flavors", "/resourceflavors", flavors, "node flavors"),
     _route("v1.quotas", "/quotas", quotas, "quotas of pools and networks"),

@@ -1,4 +1,4 @@
-"""Checking of SDK-HMAC-SHA256 signatures, from the reference's text alone (API reference §9.2)."""
+"""SDK-HMAC-SHA256 signatures, written from the API reference alone (§9.2)."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ _CREDENTIAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """What the Authorization header says."""
+    """A parsed Authorization header."""
 
     access_key: str
     signed: tuple[str, ...]
@@ -26,7 +26,7 @@ class Authorization:
 
 
 def parse(header: str) -> Authorization | None:
-    """Read an Authorization header; None when it does not have the form."""
+    """Parse an Authorization header; None if it is malformed."""
     found = _CREDENTIAL.fullmatch(header)
     if found is None:
         return None
@@ -38,9 +38,9 @@ def parse(header: str) -> Authorization | None:
 def canonical_request(
     *, method: str, raw_path: str, headers: Mapping[str, str], signed: tuple[str, ...], body: bytes
 ) -> str:
-    """Put the request into the form that is hashed. `raw_path` is path and query as they came.
+    """Return the canonical request, which is hashed. `raw_path` is path and query as received.
 
-    Raises KeyError for a signed header that is not there.
+    Raises KeyError for a signed header that is missing.
     """
     path, _, query = raw_path.partition("?")
     segments = [_encode(segment) for segment in _decode(path).split(b"/")]
@@ -62,14 +62,14 @@ def canonical_request(
 
 
 def sign(secret_key: str, *, date: str, canonical: str) -> str:
-    """Return the signature of a canonical request; `date` is the text of X-Sdk-Date."""
+    """Return the signature of a canonical request; `date` is the value of X-Sdk-Date."""
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{date}\n{digest}"
     return hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def moment(date: str) -> float | None:
-    """Read an X-Sdk-Date; None when it is none."""
+def parse_date(date: str) -> float | None:
+    """Parse an X-Sdk-Date to seconds since the epoch; None if it is malformed."""
     try:
         return datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:

@@ -1,11 +1,11 @@
-"""How the old generation tells a job and its versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
+"""Bodies of v1 answers about jobs and versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
 
 import json
 from typing import Any, Literal
 
 from exporter.simulator.options import SECRET_MARKER
-from exporter.simulator.world.job import Job, JobState, Lineage
-from exporter.simulator.world.usage import minutes, sampled, values
+from exporter.simulator.world.job import Job, JobState, V1Job
+from exporter.simulator.world.usage import sampled, slots, values
 
 STATUSES = {
     JobState.CREATING: 1,
@@ -21,15 +21,15 @@ STATUSES = {
     JobState.TERMINATED: 12,
     JobState.LOST: 14,
 }
-"""Number of each state. A job that could not be created is told by two more, see `status`."""
-_ODD = 77
+"""Status number of each state. CREATE_FAILED and a job terminated before its start have others, see `status`."""
+_UNKNOWN = 77
 MetricShape = Literal["text", "object", "null"]
 
 
-def status(job: Job, *, odd: bool = False) -> Any:
-    """The v1 status number, or what was laid over it."""
-    if odd:
-        return _ODD
+def status(job: Job, *, unknown: bool = False) -> Any:
+    """The v1 status number, or the value set by `Job.overlay`."""
+    if unknown:
+        return _UNKNOWN
     if job.extra and "status" in job.extra:
         return job.extra["status"]
     if job.state is JobState.CREATE_FAILED:
@@ -40,7 +40,7 @@ def status(job: Job, *, odd: bool = False) -> Any:
 
 
 def millis(moment: float | None) -> int:
-    """Milliseconds since the epoch; 0 where the moment has not come."""
+    """Milliseconds since the epoch; 0 for an event that has not happened."""
     return 0 if moment is None else round(moment * 1_000)
 
 
@@ -48,13 +48,13 @@ def _duration(job: Job, now: float) -> int | None:
     return None if job.started_at is None else round(job.duration_s(now) * 1_000)
 
 
-def overview_row(job: Job, now: float, *, per_node: bool, odd: bool) -> dict[str, Any]:
-    """One version in the overview: no job id, no user, no nodes, no usage."""
+def overview_row(job: Job, now: float, *, per_node: bool, unknown: bool) -> dict[str, Any]:
+    """One version in the overview, without job id, user, nodes and usage."""
     cards = job.flavor.cards if per_node else job.accelerators
     row = {
         "version_id": job.number,
         "version_name": job.name,
-        "status": status(job, odd=odd),
+        "status": status(job, unknown=unknown),
         "create_time": millis(job.submitted_at),
         "start_time": millis(job.started_at),
         "end_time": millis(job.ended_at) if job.started_at is not None else 0,
@@ -68,38 +68,38 @@ def overview_row(job: Job, now: float, *, per_node: bool, odd: bool) -> dict[str
     return row | {key: value for key, value in (job.extra or {}).items() if key in row}
 
 
-def job_row(lineage: Lineage, now: float, *, user: bool, odd: bool) -> dict[str, Any]:
-    """One job in the job list: what is known of its newest version."""
-    newest = lineage.versions[-1]
+def job_row(v1_job: V1Job, now: float, *, user: bool, unknown: bool) -> dict[str, Any]:
+    """One job in the job list, with fields of its newest version."""
+    newest = v1_job.versions[-1]
     row: dict[str, Any] = {
-        "job_id": lineage.id,
-        "job_name": lineage.name,
+        "job_id": v1_job.id,
+        "job_name": v1_job.name,
         "version_id": newest.number,
-        "status": status(newest, odd=odd),
-        "create_time": millis(lineage.created_at),
+        "status": status(newest, unknown=unknown),
+        "create_time": millis(v1_job.created_at),
         "duration": _duration(newest, now),
-        "job_desc": lineage.description,
-        "version_count": len(lineage.versions),
+        "job_desc": v1_job.description,
+        "version_count": len(v1_job.versions),
     }
     if user:
-        row["user"] = {"id": "", "name": lineage.user}
+        row["user"] = {"id": "", "name": v1_job.user}
     return row
 
 
-def version(job: Job, now: float, *, shape: MetricShape, secret: bool, odd: bool) -> dict[str, Any]:
+def version(job: Job, now: float, *, shape: MetricShape, secret: bool, unknown: bool) -> dict[str, Any]:
     """A version in full."""
     spec = job.flavor
-    lineage = _lineage(job)
-    place = lineage.versions.index(job)
+    v1_job = _v1_job(job)
+    index = v1_job.versions.index(job)
     row: dict[str, Any] = {
         "version_id": job.number,
-        "version_name": f"V{place + 1:04d}",
-        "pre_version_id": lineage.versions[place - 1].number if place else None,
+        "version_name": f"V{index + 1:04d}",
+        "pre_version_id": v1_job.versions[index - 1].number if index else None,
         "engine_type": 1 if job.engine.name else 0,
         "engine_name": job.engine.name,
         "engine_id": 1 + job.seed % 40,
         "engine_version": job.engine.version,
-        "status": status(job, odd=odd),
+        "status": status(job, unknown=unknown),
         "app_url": "/training/code/",
         "boot_file_url": "/training/code/train.py",
         "create_time": millis(job.submitted_at),
@@ -124,8 +124,8 @@ def version(job: Job, now: float, *, shape: MetricShape, secret: bool, odd: bool
         "user_image_url": job.engine.image or None,
         "user_command": None,
         "model_id": 1,
-        "model_metric_list": _shaped(_model_metrics(job), shape),
-        "system_metric_list": _shaped(system_metrics(job, now), shape),
+        "model_metric_list": _encoded(_model_metrics(job), shape),
+        "system_metric_list": _encoded(system_metrics(job, now), shape),
         "resource_id": f"job{job.seed:08x}",
         "dataset_name": None,
         "volumes": None,
@@ -151,43 +151,43 @@ def version(job: Job, now: float, *, shape: MetricShape, secret: bool, odd: bool
     return row | (job.extra or {})
 
 
-def head(job: Job) -> dict[str, Any]:
-    """The job's fields that stand beside a version's in its detail."""
-    lineage = _lineage(job)
-    return {"job_id": lineage.id, "job_name": lineage.name, "job_desc": lineage.description}
+def job_fields(job: Job) -> dict[str, Any]:
+    """The job fields of the answer about one version."""
+    v1_job = _v1_job(job)
+    return {"job_id": v1_job.id, "job_name": v1_job.name, "job_desc": v1_job.description}
 
 
 def system_metrics(job: Job, now: float) -> dict[str, Any]:
-    """Usage as arrays of text; a bare "0" is padding where there is no sample, a real zero has decimals."""
+    """Usage as arrays of text; "0" stands for a missing sample, a measured zero is "0.00"."""
     if job.series and "" in job.series:
         return {name: [_text(value) for value in readings] for name, readings in job.series[""].items()} | {
             "interval": 1
         }
     if job.started_at is None:
         return {}
-    span = minutes(job, now)
-    there = sampled(job, span)
+    span = slots(job, now)
+    has_sample = sampled(job, span)
 
-    def cut(metric: str) -> list[str]:
+    def series(metric: str) -> list[str]:
         readings = values(job, metric, task=0, span=span)
-        return [f"{reading:.2f}" if ok else "0" for reading, ok in zip(readings, there, strict=True)]
+        return [f"{reading:.2f}" if ok else "0" for reading, ok in zip(readings, has_sample, strict=True)]
 
     nothing = ["0"] * len(span)
     gpu, npu = job.flavor.accelerator == "gpu", job.flavor.accelerator == "npu"
-    told: dict[str, Any] = {
-        "cpuUsage": cut("cpu"),
-        "memUsage": cut("mem"),
-        "gpuUtil": cut("acc") if gpu else nothing,
-        "gpuMemUsage": cut("acc_mem") if gpu else nothing,
-        "diskReadRate": cut("disk_read"),
-        "diskWriteRate": cut("disk_write"),
-        "recvBytesRate": cut("received"),
-        "sendBytesRate": cut("sent"),
+    answer: dict[str, Any] = {
+        "cpuUsage": series("cpu"),
+        "memUsage": series("mem"),
+        "gpuUtil": series("acc") if gpu else nothing,
+        "gpuMemUsage": series("acc_mem") if gpu else nothing,
+        "diskReadRate": series("disk_read"),
+        "diskWriteRate": series("disk_write"),
+        "recvBytesRate": series("received"),
+        "sendBytesRate": series("sent"),
         "interval": 1,
     }
     if npu:
-        told |= {"npuUtil": cut("acc"), "npuMemUsage": cut("acc_mem")}
-    return told
+        answer |= {"npuUtil": series("acc"), "npuMemUsage": series("acc_mem")}
+    return answer
 
 
 def _text(value: object) -> str:
@@ -214,7 +214,7 @@ def _model_metrics(job: Job) -> dict[str, Any]:
     }
 
 
-def _shaped(value: dict[str, Any], shape: MetricShape) -> object:
+def _encoded(value: dict[str, Any], shape: MetricShape) -> object:
     if shape == "null":
         return None
     return json.dumps(value, separators=(",", ":")) if shape == "text" else value
@@ -233,7 +233,7 @@ def _flavor_info(job: Job) -> dict[str, Any]:
     }
 
 
-def _lineage(job: Job) -> Lineage:
-    if job.lineage is None:
-        raise ValueError(f"job {job.id} is not of the old generation")
-    return job.lineage
+def _v1_job(job: Job) -> V1Job:
+    if job.v1_job is None:
+        raise ValueError(f"job {job.id} is not a v1 job")
+    return job.v1_job

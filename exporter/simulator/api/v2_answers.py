@@ -1,4 +1,4 @@
-"""How the new generation tells a job (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
+"""Bodies of v2 answers about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,7 +7,7 @@ from exporter.simulator.options import SECRET_MARKER
 from exporter.simulator.world.flavor import Flavor
 from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.pool import Pool
-from exporter.simulator.world.usage import minutes, sampled, values
+from exporter.simulator.world.usage import sampled, slots, values
 
 PHASES = {
     JobState.CREATING: ("Creating", "Creating"),
@@ -26,24 +26,24 @@ PHASES = {
 }
 """(phase, secondary phase) of each state."""
 
-_ODD = ("Hibernating", "Defrosting")
+_UNKNOWN = ("Hibernating", "Defrosting")
 
 
 def millis(moment: float | None) -> int:
-    """Milliseconds since the epoch; 0 where the moment has not come."""
+    """Milliseconds since the epoch; 0 for an event that has not happened."""
     return 0 if moment is None else round(moment * 1_000)
 
 
 def phase(job: Job) -> str:
-    """The phase that filters go by."""
+    """The phase that filters use: the value set by `Job.overlay`, or that of the state."""
     overlaid = (job.extra or {}).get("status", {})
     return str(overlaid.get("phase", PHASES[job.state][0]))
 
 
-def telling(job: Job, now: float, *, pool: Pool, secret: bool, odd: bool, detail: bool) -> dict[str, Any]:
-    """Tell the whole job. `secret` adds what must not leak, `odd` puts words that no document knows."""
+def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, detail: bool) -> dict[str, Any]:
+    """The body of a job. `secret` adds secrets to it, `unknown` uses values that no document lists."""
     answer: dict[str, Any] = {
-        "kind": "quantum_job" if odd and job.seed % 2 else job.kind,
+        "kind": "quantum_job" if unknown and job.seed % 2 else job.kind,
         "metadata": {
             "id": job.id,
             "name": job.name,
@@ -54,10 +54,10 @@ def telling(job: Job, now: float, *, pool: Pool, secret: bool, odd: bool, detail
             "user_name": job.user,
             "annotations": {"job_template": "Template RL" if job.roles else "Template DL", "key_task": "worker"},
         },
-        "status": status(job, now, odd=odd),
+        "status": status(job, now, unknown=unknown),
         "algorithm": _algorithm(job, secret=secret),
         "spec": {
-            "resource": _resource(job, pool, detail=detail, odd=odd),
+            "resource": _resource(job, pool, detail=detail, unknown=unknown),
             "log_export_path": {},
             "is_hosted_log": True,
         },
@@ -74,14 +74,14 @@ def telling(job: Job, now: float, *, pool: Pool, secret: bool, odd: bool, detail
             "ssh": {"task_urls": [{"task": job.tasks[0], "url": f"ssh://ma-user:{SECRET_MARKER}@10.0.0.1:32022"}]},
             "jupyter_lab": {"url": "https://notebook.example.invalid/lab", "token": f"{SECRET_MARKER}-jupyter"},
         }
-    return _laid_over(answer, job.extra or {})
+    return _merged(answer, job.extra or {})
 
 
-def status(job: Job, now: float, *, odd: bool = False) -> dict[str, Any]:
-    """The status object alone."""
+def status(job: Job, now: float, *, unknown: bool = False) -> dict[str, Any]:
+    """The status object."""
     main, secondary = PHASES[job.state]
-    if odd:
-        main, secondary = _ODD if job.seed % 2 == 0 else (main, "Pondering")
+    if unknown:
+        main, secondary = _UNKNOWN if job.seed % 2 == 0 else (main, "Pondering")
     answer: dict[str, Any] = {
         "phase": main,
         "secondary_phase": secondary,
@@ -102,7 +102,7 @@ def status(job: Job, now: float, *, odd: bool = False) -> dict[str, Any]:
 
 
 def _node_counts(job: Job, now: float) -> list[list[int]] | None:
-    """A step function whose values repeat around each change; its last point is now, or the end."""
+    """A step function: two points around each change, the last one at the end or now."""
     if not job.node_counts:
         return None
     points: list[list[int]] = []
@@ -115,7 +115,7 @@ def _node_counts(job: Job, now: float) -> list[list[int]] | None:
 
 
 def _running_records(job: Job) -> list[dict[str, Any]]:
-    told = []
+    rows = []
     for record in job.records:
         row: dict[str, Any] = {"start_at": int(record.started_at), "start_type": record.start_type}
         if record.ended_at is not None:
@@ -126,17 +126,17 @@ def _running_records(job: Job) -> list[dict[str, Any]]:
             row["end_recover"] = record.policy
         if record.tried:
             row["end_recover_before_downgrade"] = record.tried
-        told.append(row)
-    return told
+        rows.append(row)
+    return rows
 
 
 def _recover_records(job: Job, now: float) -> list[dict[str, Any]]:
-    told = []
+    rows = []
     for record in job.records:
         if record.recovered_at is None or record.ended_at is None:
             continue
         over = record.recovered_at <= now
-        told.append(
+        rows.append(
             {
                 "recover_start_at": int(record.ended_at),
                 "recover_end_at": int(record.recovered_at) if over else 0,
@@ -147,7 +147,7 @@ def _recover_records(job: Job, now: float) -> list[dict[str, Any]]:
                 "recover_result": record.result if over else "recovering",
             }
         )
-    return told
+    return rows
 
 
 def _algorithm(job: Job, *, secret: bool) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _algorithm(job: Job, *, secret: bool) -> dict[str, Any]:
     return answer
 
 
-def _resource(job: Job, pool: Pool, *, detail: bool, odd: bool) -> dict[str, Any]:
+def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str, Any]:
     spec = job.flavor
     answer: dict[str, Any] = {
         "policy": "regular",
@@ -189,12 +189,12 @@ def _resource(job: Job, pool: Pool, *, detail: bool, odd: bool) -> dict[str, Any
     }
     if job.pool:
         answer["pool_name"] = pool.name
-    how = job.telling
-    if how == "flavor_detail":
+    field = job.accelerator_field
+    if field == "flavor_detail":
         answer["flavor_detail"] = _flavor_detail(spec, detail=detail)
-        if odd:
+        if unknown:
             answer["flavor_detail"]["flavor_type"] = "Abacus"
-    elif how == "pool_info":
+    elif field == "pool_info":
         answer["pool_info"] = {
             "pool_id": job.pool,
             "accelerator_num": spec.cards,
@@ -203,13 +203,13 @@ def _resource(job: Job, pool: Pool, *, detail: bool, odd: bool) -> dict[str, Any
             "mem_size": spec.memory_gb,
             "pool_resource_flavor": f"modelarts.bm.{spec.accelerator}.8",
         }
-    elif how == "allocated":
+    elif field == "allocated":
         if job.started_at is not None:
             answer["main_container_allocated_resources"] = _container(spec)
         answer["main_container_customized_flavor"] = _container(spec)
-    elif how == "customized":
+    elif field == "customized":
         answer["main_container_customized_flavor"] = _container(spec)
-    elif how == "nothing":
+    elif field == "nothing":
         answer["flavor_id"] = f"modelarts.pool.private.{job.flavor.accelerator}"
     return answer
 
@@ -232,7 +232,7 @@ def _flavor_detail(spec: Flavor, *, detail: bool) -> dict[str, Any]:
     }
     if spec.accelerator == "gpu":
         info["gpu"] = {"unit_num": spec.cards, "product_name": spec.model, "memory": f"{spec.card_memory_gb}GB"}
-    elif spec.accelerator == "npu":  # documented as a string, seen as a number: the list and the detail differ
+    elif spec.accelerator == "npu":  # documented as a string, observed as a number: list and detail differ
         cards: object = spec.cards if detail else str(spec.cards)
         info["npu"] = {"unit_num": cards, "product_name": spec.model, "memory": str(spec.card_memory_gb)}
     return {
@@ -243,36 +243,36 @@ def _flavor_detail(spec: Flavor, *, detail: bool) -> dict[str, Any]:
 
 
 def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
-    """Usage of one task, -1 where there is no sample; series of accelerators it has not got are -1 throughout."""
+    """Usage of one task, -1 for a missing sample; series of accelerators that the job does not have are all -1."""
     if job.series and task in job.series:
         return [{"metric": name, "value": readings} for name, readings in job.series[task].items()]
-    span = minutes(job, now)
-    there = sampled(job, span)
+    span = slots(job, now)
+    has_sample = sampled(job, span)
     index = job.tasks.index(task)
 
-    def cut(readings: list[float]) -> list[float]:
-        return [reading if ok else -1 for reading, ok in zip(readings, there, strict=True)]
+    def with_gaps(readings: list[float]) -> list[float]:
+        return [reading if ok else -1 for reading, ok in zip(readings, has_sample, strict=True)]
 
     absent: list[float] = [-1.0] * len(span)
     gpu, npu = job.flavor.accelerator == "gpu", job.flavor.accelerator == "npu"
-    usage = cut(values(job, "acc", task=index, span=span)) if gpu or npu else absent
-    memory = cut(values(job, "acc_mem", task=index, span=span)) if gpu or npu else absent
-    told = [
-        {"metric": "cpuUsage", "value": cut(values(job, "cpu", task=index, span=span))},
-        {"metric": "memUsage", "value": cut(values(job, "mem", task=index, span=span))},
+    usage = with_gaps(values(job, "acc", task=index, span=span)) if gpu or npu else absent
+    memory = with_gaps(values(job, "acc_mem", task=index, span=span)) if gpu or npu else absent
+    rows = [
+        {"metric": "cpuUsage", "value": with_gaps(values(job, "cpu", task=index, span=span))},
+        {"metric": "memUsage", "value": with_gaps(values(job, "mem", task=index, span=span))},
         {"metric": "npuUtil", "value": usage if npu else absent},
         {"metric": "npuMemUsage", "value": memory if npu else absent},
     ]
-    if gpu or job.seed % 2:  # entries may be missing altogether
-        told += [
+    if gpu or job.seed % 2:  # some jobs have no entry for accelerators they do not have
+        rows += [
             {"metric": "gpuUtil", "value": usage if gpu else absent},
             {"metric": "gpuMemUsage", "value": memory if gpu else absent},
         ]
-    return told
+    return rows
 
 
-def _laid_over(answer: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+def _merged(answer: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         below = answer.get(key)
-        answer[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        answer[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return answer

@@ -1,10 +1,10 @@
-"""Answers bent out of shape: what some faults and quirks do to JSON that was right."""
+"""Corruptions of a JSON answer, for faults and quirks."""
 
 from typing import Any
 
 
 def numbers_as_text(value: Any) -> Any:
-    """Every number becomes a string; true and false stay."""
+    """Replace every number by a string; booleans are unchanged."""
     if isinstance(value, dict):
         return {key: numbers_as_text(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -15,7 +15,7 @@ def numbers_as_text(value: Any) -> Any:
 
 
 def wrong_types(value: Any) -> Any:
-    """Numbers become objects, texts become lists, lists become texts."""
+    """Replace numbers by objects, strings by lists, lists by strings."""
     if isinstance(value, dict):
         return {key: wrong_types(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -28,7 +28,7 @@ def wrong_types(value: Any) -> Any:
 
 
 def bad_item(value: Any) -> Any:
-    """The first item of each list of objects becomes a number."""
+    """Replace the first item of each list of objects by a number."""
     if isinstance(value, dict):
         return {key: bad_item(each) for key, each in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):

@@ -1,4 +1,4 @@
-"""How each fault plays out on the wire."""
+"""What each fault does to a response."""
 
 import asyncio
 import json
@@ -20,42 +20,42 @@ _MESSAGES = {
     "500": "Internal error",
     "503": "The service is being upgraded",
 }
-_BROKEN = frozenset({"hang-body", "reset-body", "slow-body"})
-_ABSURD = "31536000"
+_BODY_FAULTS = frozenset({"hang-body", "reset-body", "slow-body"})
+_ABSURD_RETRY_AFTER = "31536000"
 _CHUNK = b" " * 65_536
 
-Answering = Callable[[], Awaitable[web.Response]]
+AnswerNormally = Callable[[], Awaitable[web.Response]]
 
 
-async def play(
-    fault: Fault, request: web.Request, answer: Answering, *, closing: asyncio.Event, now: float
+async def inject(
+    fault: Fault, request: web.Request, answer: AnswerNormally, *, closing: asyncio.Event, now: float
 ) -> web.StreamResponse:
-    """Answer the request as the fault has it. `answer` makes the normal answer, for faults that start from one."""
+    """Return the faulty response. `answer` returns the normal one, for faults that delay or modify it."""
     if fault.name in _MESSAGES:
-        return _refusal(fault, now=now)
-    if fault.name in _FINISHED:
-        return _FINISHED[fault.name](fault)
+        return _error_response(fault, now=now)
+    if fault.name in _RESPONSES:
+        return _RESPONSES[fault.name](fault)
     if fault.name in {"echo", "huge"}:
-        return await (_echo(fault, request) if fault.name == "echo" else _flood(fault, request, closing=closing))
-    if fault.name == "reset" or (fault.name in {"hang", "slow"} and not await _over(fault, closing)):
-        return _cut(request, web.Response(status=500))
+        return await (_echo(fault, request) if fault.name == "echo" else _huge(fault, request, closing=closing))
+    if fault.name == "reset" or (fault.name in {"hang", "slow"} and not await _delay_passed(fault, closing)):
+        return _abort(request, web.Response(status=500))
     normal = await answer()
-    if fault.name in _BROKEN and normal.body:
-        return await _break(fault, request, normal, closing=closing)
-    return _BENT[fault.name](normal) if fault.name in _BENT else normal
+    if fault.name in _BODY_FAULTS and normal.body:
+        return await _interrupt_body(fault, request, normal, closing=closing)
+    return _CORRUPTIONS[fault.name](normal) if fault.name in _CORRUPTIONS else normal
 
 
-def _refusal(fault: Fault, *, now: float) -> web.Response:
+def _error_response(fault: Fault, *, now: float) -> web.Response:
     code = fault.code or ""
     body = {"error_msg": _MESSAGES[fault.name], "error_code": code}
     headers = {}
     if fault.name == "429" and fault.retry_after != "none":
-        told = {"date": formatdate(now + 5, usegmt=True), "absurd": _ABSURD}
-        headers["Retry-After"] = told.get(fault.retry_after or "", fault.retry_after or "")
+        values = {"date": formatdate(now + 5, usegmt=True), "absurd": _ABSURD_RETRY_AFTER}
+        headers["Retry-After"] = values.get(fault.retry_after or "", fault.retry_after or "")
     return web.json_response(body, status=int(fault.name), headers=headers)
 
 
-_FINISHED: dict[str, Callable[[Fault], web.Response]] = {
+_RESPONSES: dict[str, Callable[[Fault], web.Response]] = {
     "html-502": lambda fault: web.Response(status=fault.status or 502, text=_HTML, content_type="text/html"),
     "empty-200": lambda _: web.Response(body=b"", content_type="application/json"),
     "204": lambda _: web.Response(status=204),
@@ -65,7 +65,7 @@ _FINISHED: dict[str, Callable[[Fault], web.Response]] = {
     ),
 }
 
-_BENT: dict[str, Callable[[web.Response], web.Response]] = {
+_CORRUPTIONS: dict[str, Callable[[web.Response], web.Response]] = {
     "truncated": lambda normal: _with_body(normal, _bytes(normal)[: max(1, len(_bytes(normal)) * 2 // 3)]),
     "wrong-types": lambda normal: _with_body(normal, json.dumps(wrong_types(_json(normal))).encode()),
     "bad-item": lambda normal: _with_body(normal, json.dumps(bad_item(_json(normal))).encode()),
@@ -73,15 +73,15 @@ _BENT: dict[str, Callable[[web.Response], web.Response]] = {
 
 
 async def _echo(fault: Fault, request: web.Request) -> web.Response:
-    headers = dict(reversed(list(request.headers.items())))  # the last ones first: credentials are among them
-    said = f"{headers} {await request.text()}"
-    return web.json_response({"error_msg": said, "error_code": fault.code}, status=fault.status or 400)
+    headers = dict(reversed(list(request.headers.items())))  # last headers first: credentials are among them
+    message = f"{headers} {await request.text()}"
+    return web.json_response({"error_msg": message, "error_code": fault.code}, status=fault.status or 400)
 
 
-async def _break(
+async def _interrupt_body(
     fault: Fault, request: web.Request, normal: web.Response, *, closing: asyncio.Event
 ) -> web.StreamResponse:
-    """Send the head and the first half, then what the fault does."""
+    """Send headers and the first half of the body, then apply the fault."""
     body = _bytes(normal)
     response = web.StreamResponse(status=normal.status, headers={"Content-Type": "application/json"})
     response.content_length = len(body)
@@ -93,13 +93,13 @@ async def _break(
             await response.write(body[start : start + step])
         return response
     await response.write(body[: len(body) // 2])
-    if fault.name == "reset-body" or not await _over(fault, closing):
-        return _cut(request, response)
+    if fault.name == "reset-body" or not await _delay_passed(fault, closing):
+        return _abort(request, response)
     await response.write(body[len(body) // 2 :])
     return response
 
 
-async def _flood(fault: Fault, request: web.Request, *, closing: asyncio.Event) -> web.StreamResponse:
+async def _huge(fault: Fault, request: web.Request, *, closing: asyncio.Event) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
     await response.write(b'{"items": [')
@@ -111,8 +111,8 @@ async def _flood(fault: Fault, request: web.Request, *, closing: asyncio.Event) 
     return response
 
 
-async def _over(fault: Fault, closing: asyncio.Event) -> bool:
-    """Wait for the fault's delay, or with 0 for ever; whether it is over and not the simulator."""
+async def _delay_passed(fault: Fault, closing: asyncio.Event) -> bool:
+    """Wait for the delay of the fault, with 0 forever; False if the simulator closed meanwhile."""
     try:
         await asyncio.wait_for(closing.wait(), fault.delay or None)
     except TimeoutError:
@@ -120,7 +120,7 @@ async def _over(fault: Fault, closing: asyncio.Event) -> bool:
     return False
 
 
-def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+def _abort(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return response

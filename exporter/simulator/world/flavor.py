@@ -1,4 +1,4 @@
-"""What a node of a job is made of."""
+"""Resource specifications and engines of jobs."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -30,23 +30,23 @@ class Flavor:
 
     @property
     def type(self) -> str:
-        """The cloud's word: CPU, GPU or Ascend."""
+        """The API's value: CPU, GPU or Ascend."""
         return {"gpu": "GPU", "npu": "Ascend"}.get(self.accelerator, "CPU")
 
     @property
     def card_memory_gb(self) -> int:
-        """Memory of one accelerator."""
+        """Memory of one accelerator, in GB."""
         return _GB.get(self.model, 32)
 
     @property
     def slots(self) -> int:
-        """How much of a node's capacity one node of the job takes: its cards, or 1 where there are none."""
+        """Slots of a node that one node of the job takes: its cards, or 1 without cards."""
         return self.cards or 1
 
 
 @cache
 def flavor(accelerator: str, cards: int, *, public: bool = True, model: str | None = None) -> Flavor:
-    """Return the flavor with that many cards a node, named as the cloud names such flavors."""
+    """Return the flavor with that many cards per node, named as the API names such flavors."""
     if accelerator not in {"gpu", "npu", "cpu"}:
         raise ValueError(f"accelerator is gpu, npu or cpu, not {accelerator!r}")
     if accelerator == "cpu":
@@ -84,12 +84,12 @@ def flavor(accelerator: str, cards: int, *, public: bool = True, model: str | No
 
 
 PUBLIC = (*(flavor(kind, cards) for kind in ("gpu", "npu") for cards in (1, 2, 4, 8)), flavor("cpu", 0))
-"""The flavors that the catalogue calls answer with."""
+"""The flavors in the answers of the catalogue calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What software a job runs on; all fields empty for a custom image."""
+    """Software of a job; all fields but `image` are empty for a custom image."""
 
     name: str = ""
     version: str = ""

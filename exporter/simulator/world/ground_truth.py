@@ -1,4 +1,4 @@
-"""The truth that a client's accounting can be held against: counts and accelerator seconds, kept by the world."""
+"""Ground truth for a client's accounting: counts and accelerator seconds, recorded by the world itself."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,40 +9,40 @@ from exporter.simulator.world.job import Job, JobState
 from exporter.simulator.world.usage import MINUTE_S, idle_minutes, idle_s
 
 IDLE_GRACE_S = 600.0
-"""How long accelerators must idle at a stretch before the sampled idle seconds count it, all of it."""
+"""An idle period longer than this counts in the sampled idle seconds, from its beginning; a shorter one does not."""
 
 _STATUS = {JobState.CREATE_FAILED: "failed"}
 
 
 def status(state: JobState) -> str:
-    """The word the books use for an end: completed, failed, terminated or lost."""
+    """The status of an end in `Totals`: completed, failed, terminated or lost."""
     return _STATUS.get(state, state.value)
 
 
 @dataclass(slots=True, kw_only=True)
 class Totals:
-    """What the books say at one moment. Seconds of accelerators are keyed by (pool, user, accelerator)."""
+    """The true totals at one moment. Accelerator seconds are keyed by (pool, user, accelerator)."""
 
     submitted: Counter[str] = field(default_factory=Counter)
     """By pool."""
     started: Counter[str] = field(default_factory=Counter)
-    """By pool; a job starts once, however often it recovers."""
+    """By pool; a recovery is not another start."""
     finished: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (pool, status); statuses are completed, failed, terminated, lost."""
     recoveries: Counter[str] = field(default_factory=Counter)
     """By policy."""
     held_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
-    """Accelerator seconds from start to end, by the nodes that were there at the time."""
+    """Accelerator seconds from start to end, by the number of nodes at the time."""
     idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
-    """Accelerator seconds of these in which the accelerators idled."""
+    """The part of `held_s` in which the accelerators idled."""
     sampled_idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
-    """What of it the cloud's own samples can tell: whole sampled minutes, in stretches longer than the grace."""
+    """The part of `idle_s` that is visible in samples: whole sampled minutes, in periods longer than the grace."""
     lost_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Accelerator seconds of runs that ended failed or lost."""
     queue_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """By pool: from submission to first start, one entry a started job."""
+    """By pool: seconds from submission to first start, one entry for each started job."""
     run_s: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """By (pool, status): from start to end, one entry a job that had started."""
+    """By (pool, status): seconds from start to end, one entry for each ended job that had started."""
 
     def add(self, other: "Totals") -> None:
         """Add another total to this one."""
@@ -66,56 +66,56 @@ class Totals:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """The books of one project. What happened before `opened_at` is history, and not in them."""
+    """Records the true totals of one project. Events before `opened_at` are history and are not counted."""
 
     opened_at: float
     totals: Totals = field(default_factory=Totals)
-    _settled: dict[str, float] = field(default_factory=dict)
+    _settled_until: dict[str, float] = field(default_factory=dict)
 
     def submit(self, job: Job, at: float) -> None:
-        """Write down a submission."""
+        """Count a submission."""
         if at >= self.opened_at:
             self.totals.submitted[job.pool] += 1
 
     def start(self, job: Job, at: float) -> None:
-        """Write down a first start."""
+        """Count a first start."""
         if at >= self.opened_at:
             self.totals.started[job.pool] += 1
             self.totals.queue_s[job.pool].append(at - job.submitted_at)
 
     def recover(self, policy: str, at: float) -> None:
-        """Write down a recovery."""
+        """Count a recovery."""
         if at >= self.opened_at:
             self.totals.recoveries[policy] += 1
 
     def finish(self, job: Job, at: float) -> None:
-        """Write down an end, and settle the accelerator seconds."""
+        """Count an end, and add the accelerator seconds of the job."""
         if at < self.opened_at:
             return
         word = status(job.state)
         self.totals.finished[job.pool, word] += 1
         if job.started_at is not None:
             self.totals.run_s[job.pool, word].append(job.duration_s(at))
-        self._settle(self.totals, job, at)
+        self._add_seconds(self.totals, job, at)
         if job.state is JobState.LOST:
-            self._settled[job.id] = at  # it may come back
+            self._settled_until[job.id] = at  # it may come back
 
-    def drop(self, job: Job, at: float) -> None:
-        """Settle a job that was deleted while it ran."""
-        self._settled.pop(job.id, None)
+    def remove(self, job: Job, at: float) -> None:
+        """Add the accelerator seconds of a job that was deleted; those of an ended job are in the totals already."""
+        self._settled_until.pop(job.id, None)
         if not job.state.finished:
-            self._settle(self.totals, job, at)
+            self._add_seconds(self.totals, job, at)
 
-    def read(self, running: Iterable[Job], at: float) -> Totals:
-        """Return the totals with what the unfinished jobs have used up to now."""
+    def totals_at(self, at: float, *, unfinished: Iterable[Job]) -> Totals:
+        """Return the totals, with the accelerator seconds of unfinished jobs up to that moment."""
         totals = Totals()
         totals.add(self.totals)
-        for job in running:
-            self._settle(totals, job, at)
+        for job in unfinished:
+            self._add_seconds(totals, job, at)
         return totals
 
-    def _settle(self, totals: Totals, job: Job, at: float) -> None:
-        since = max(self.opened_at, self._settled.get(job.id, self.opened_at))
+    def _add_seconds(self, totals: Totals, job: Job, at: float) -> None:
+        since = max(self.opened_at, self._settled_until.get(job.id, self.opened_at))
         key = (job.pool, job.user, job.flavor.accelerator)
         held = held_s(job, since=since, until=at)
         if not held:
@@ -140,17 +140,17 @@ def held_s(job: Job, *, since: float, until: float) -> float:
 
 def _sampled_idle_s(job: Job, *, since: float, until: float) -> float:
     total = pending = 0.0
-    stretch = 0
+    period = 0
     if not idle_s(job, until):
         return total
     for minute, idle in idle_minutes(job, until):
         if not idle:
-            stretch, pending = 0, 0.0
+            period, pending = 0, 0.0
             continue
-        stretch += 1
+        period += 1
         begin = (job.started_at or 0.0) + minute * MINUTE_S
         pending += held_s(job, since=max(since, begin), until=min(until, begin + MINUTE_S))
-        if stretch * MINUTE_S > IDLE_GRACE_S:
+        if period * MINUTE_S > IDLE_GRACE_S:
             total, pending = total + pending, 0.0
     return total
 

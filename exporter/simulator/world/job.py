@@ -12,16 +12,16 @@ Profile = Literal["", "steady", "saw", "idle", "hang", "straggler"]
 
 
 class JobState(Enum):
-    """Where a job stands, in our own words; each generation's answers have their own for it."""
+    """State of a job; each API generation has its own values for it."""
 
     CREATING = "creating"
     IMAGE = "image"
     """v1: the image is being built."""
     SUBMITTING = "submitting"
-    """v1: being handed to the cluster."""
+    """v1: being submitted to the cluster."""
     QUEUED = "queued"
     STARTING = "starting"
-    """Nodes are taken, the image is being pulled; nothing runs yet."""
+    """Nodes are allocated, the image is being pulled; nothing runs yet."""
     RUNNING = "running"
     SCALING = "scaling"
     TERMINATING = "terminating"
@@ -33,12 +33,12 @@ class JobState(Enum):
 
     @property
     def finished(self) -> bool:
-        """Whether this is an end."""
+        """Whether this is a final state."""
         return self in _FINISHED
 
     @property
     def runs(self) -> bool:
-        """Whether the job's processes are there."""
+        """Whether the job's processes exist."""
         return self in _RUNNING
 
 
@@ -68,7 +68,7 @@ class Exit:
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """One stretch between a (re)start and the next fault or the end."""
+    """One running record: from a (re)start to the next fault or the end."""
 
     started_at: float
     start_type: str = "init_or_rescheduled"
@@ -76,18 +76,18 @@ class Record:
     reason: str = ""
     task: str = ""
     policy: str = ""
-    """How the fault at its end was recovered from; "" for the last record."""
+    """Recovery policy for the fault that ended it; "" for the last record."""
     tried: str = ""
     """The policy that was tried first, where it had to be downgraded."""
     scenario: str = ""
-    """What broke; "" for the last record."""
+    """Fault scenario; "" for the last record."""
     recovered_at: float | None = None
     result: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """Something planned to happen during a run."""
+    """A scripted event during a run."""
 
     after_s: float
     kind: Literal["recover", "scale"]
@@ -100,7 +100,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobScript:
-    """What fate has in store for a job; without one it stays as it is until somebody moves it."""
+    """The scripted lifecycle of a job. A job without a script changes only when it is moved manually."""
 
     create_s: float
     pull_s: float
@@ -109,16 +109,16 @@ class JobScript:
     stop_s: float = 20.0
     """How long a termination takes."""
     cancel_after_s: float | None = None
-    """Patience of its owner: cancelled when it still waits then."""
+    """Cancelled this long after it was queued, if it still waits then. None: never."""
     exit_code: int = 1
     incidents: tuple[Incident, ...] = ()
     delete_after_s: float | None = None
-    """Deleted by its owner this long after its end."""
+    """Deleted this long after its end. None: never."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Lineage:
-    """A v1 job: a name, and the versions that are its runs."""
+class V1Job:
+    """A v1 job: a name, and versions, each of which is one run."""
 
     id: int
     name: str
@@ -131,7 +131,7 @@ class Lineage:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """One run. Times are seconds since the epoch; None where the moment has not come."""
+    """One run. Times are seconds since the epoch; None for an event that has not happened."""
 
     project: str
     api: Api
@@ -143,7 +143,8 @@ class Job:
     user: str
     workspace: str
     pool: str
-    telling: str
+    accelerator_field: str
+    """The field of v2 answers that states its accelerators: one of pool.ACCELERATOR_FIELDS."""
     flavor: Flavor
     nodes: int
     submitted_at: float
@@ -157,64 +158,64 @@ class Job:
     state: JobState = JobState.CREATING
     started_at: float | None = None
     ended_at: float | None = None
-    lineage: Lineage | None = None
+    v1_job: V1Job | None = None
     """v1 only."""
-    plan: JobScript | None = None
+    script: JobScript | None = None
     profile: Profile = ""
-    """How busy it is; "" lets its seed decide."""
+    """Usage profile; "" draws one from the seed."""
     node_counts: Sequence[tuple[float, int]] = ()
-    """(when, how many nodes from then on); the last entry of an ended job has 0 nodes."""
+    """(moment, number of nodes from then on); the last entry of an ended job has 0 nodes."""
     records: Sequence[Record] = ()
     exits: tuple[Exit, ...] = ()
     placement: list[tuple[int, int]] | None = None
-    """The nodes it holds in its pool."""
+    """(node index, slots) that it holds in its pool; None when it holds none."""
     epoch: int = 0
-    """Raised at each change by hand, so that what was planned before does not happen any more."""
+    """Incremented at each manual change; events scheduled in an earlier epoch are dropped."""
     series: dict[str, dict[str, list[Any]]] | None = None
-    """Usage set by hand, by task and the cloud's metric name."""
+    """Usage set by `usage`, by task and API metric name."""
     extra: dict[str, Any] | None = None
-    """Fields laid over its answers as they are: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
+    """Fields merged into its answers unchanged: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
 
     @property
     def group_key(self) -> tuple[str, str]:
-        """(pool, accelerator): whose queue it stands in."""
+        """(pool, accelerator): key of its queue."""
         return self.pool, self.flavor.accelerator
 
     @property
     def accelerators(self) -> int:
-        """Accelerators it asked for, over all nodes."""
+        """Accelerators requested, over all nodes."""
         if self.roles:
             return sum(role.nodes * role.flavor.cards for role in self.roles)
         return self.nodes * self.flavor.cards
 
     @property
     def nodes_now(self) -> int:
-        """Nodes that it holds at the moment."""
+        """Number of nodes that it holds now."""
         return self.node_counts[-1][1] if self.node_counts else 0
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of its tasks."""
+        """Task names."""
         if self.roles:
             return tuple(f"{role.name}-{index}" for role in self.roles for index in range(role.nodes))
         return tuple(f"worker-{index}" for index in range(self.nodes))
 
     def accelerators_at(self, nodes: int) -> int:
-        """Accelerators that it holds when it has that many nodes."""
+        """Number of accelerators it holds on that many nodes."""
         return self.accelerators if nodes == self.nodes else nodes * self.flavor.cards
 
     def duration_s(self, now: float) -> float:
-        """How long it has run, or ran; 0 when it never started."""
+        """Seconds from start to end, or to now; 0 if it has not started."""
         if self.started_at is None:
             return 0.0
         return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
 
     def usage(self, task: str = "worker-0", **series: Sequence[Any]) -> None:
-        """Set what the cloud answers for a task, exactly: `job.usage("worker-0", npu=[-1, 50.0], cpu=[-1, 3.1])`.
+        """Set the answered usage of a task exactly: `job.usage("worker-0", npu=[-1, 50.0], cpu=[-1, 3.1])`.
 
         Keys: cpu, mem, gpu, gpu_mem, npu, npu_mem, and for v1 disk_read, disk_write, received, sent. A v1 job has one
-        set of series, whatever the task; numbers become text with two decimals there, text stays as it is.
-        Metrics not named are missing from the answer.
+        set of series for all tasks; there, numbers become text with two decimals and text is unchanged.
+        Metrics not given are absent from the answer.
         """
         if unknown := set(series) - set(METRICS):
             raise ValueError(f"no such metric: {', '.join(sorted(unknown))}; there are {', '.join(METRICS)}")
@@ -223,7 +224,7 @@ class Job:
         self.series["" if self.api == "v1" else task] = {METRICS[key]: list(values) for key, values in series.items()}
 
     def overlay(self, fields: Mapping[str, Any]) -> None:
-        """Lay raw fields over its answers: anything the real cloud might say that this one would not."""
+        """Merge raw fields into its answers, for values that the simulator never produces itself."""
         self.extra = dict(fields)
 
 
@@ -239,4 +240,4 @@ METRICS = {
     "received": "recvBytesRate",
     "sent": "sendBytesRate",
 }
-"""Short names of the usage series, and the cloud's."""
+"""Short names of the usage series, and their API metric names."""

@@ -1,4 +1,4 @@
-"""Jobs in the order of their submission, so that no listing ever sorts the whole history."""
+"""Jobs in the order of submission, kept sorted so that a listing does not sort the whole history."""
 
 from collections.abc import Callable, Hashable, Iterator
 
@@ -6,14 +6,14 @@ from exporter.simulator.world.job import Job
 
 
 class JobIndex:
-    """One generation's jobs of one project, by id, oldest first; the unfinished ones once more on their own."""
+    """Jobs of one generation of one project, by id, oldest first, with a separate index of unfinished jobs."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._unfinished: dict[str, Job] = {}
         self._newest_at = float("-inf")
         self._sorted = True
-        self._listings: dict[Hashable, list[Job]] = {}
+        self._cache: dict[Hashable, list[Job]] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -23,56 +23,56 @@ class JobIndex:
         return self._jobs.get(job_id)
 
     def add(self, job: Job) -> None:
-        """Put a job on the shelf; one submitted before the newest is filed at the next listing."""
-        self._listings.clear()
+        """Add a job; a job submitted before the newest is sorted in by the next listing."""
+        self._cache.clear()
         self._jobs[job.id] = job
         self._sorted = self._sorted and job.submitted_at >= self._newest_at
         self._newest_at = max(self._newest_at, job.submitted_at)
-        self.note(job)
+        self.update(job)
 
-    def note(self, job: Job) -> None:
-        """Take notice of a changed state."""
+    def update(self, job: Job) -> None:
+        """Update the index after a state change."""
         if job.state.finished:
             self._unfinished.pop(job.id, None)
         elif job.id not in self._unfinished:
             self._unfinished[job.id] = job
 
-    def drop(self, job: Job) -> None:
-        """Forget a job."""
-        self._listings.clear()
+    def remove(self, job: Job) -> None:
+        """Remove a job; a job that is not in the index is no error."""
+        self._cache.clear()
         self._jobs.pop(job.id, None)
         self._unfinished.pop(job.id, None)
 
     def oldest_first(self) -> Iterator[Job]:
         """Every job, in the order of submission."""
-        self._file()
+        self._sort()
         return iter(self._jobs.values())
 
     def newest_first(self) -> Iterator[Job]:
-        """Every job, the last submitted first."""
-        self._file()
+        """Every job, newest first."""
+        self._sort()
         return reversed(self._jobs.values())
 
     def unfinished(self) -> list[Job]:
         """Jobs that have not ended, in the order of submission."""
-        return sorted(self._unfinished.values(), key=_age)
+        return sorted(self._unfinished.values(), key=_submission_order)
 
-    def listing(self, key: Hashable, build: Callable[[], list[Job]]) -> list[Job]:
-        """Return what `build` made for that key, kept while no job comes or goes: paging costs no scan a page."""
-        if key not in self._listings:
-            self._listings[key] = build()
-        return self._listings[key]
+    def cached(self, key: Hashable, build: Callable[[], list[Job]]) -> list[Job]:
+        """Return what `build` returned for that key, cached until a job is added or removed: a page costs no scan."""
+        if key not in self._cache:
+            self._cache[key] = build()
+        return self._cache[key]
 
     @property
     def unfinished_count(self) -> int:
-        """How many jobs have not ended."""
+        """Number of jobs that have not ended."""
         return len(self._unfinished)
 
-    def _file(self) -> None:
+    def _sort(self) -> None:
         if not self._sorted:
-            self._jobs = {job.id: job for job in sorted(self._jobs.values(), key=_age)}
+            self._jobs = {job.id: job for job in sorted(self._jobs.values(), key=_submission_order)}
             self._sorted = True
 
 
-def _age(job: Job) -> tuple[float, int]:
+def _submission_order(job: Job) -> tuple[float, int]:
     return job.submitted_at, job.number

@@ -1,4 +1,4 @@
-"""What fate has in store for a job: drawn once, from its own seed, when it is submitted."""
+"""Random draws: what a new job looks like, and its script, both drawn once when it is submitted."""
 
 import random
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from typing import TypeVar
 
 from exporter.simulator.world.flavor import ENGINES, Engine, Flavor, flavor
 from exporter.simulator.world.job import Api, Incident, JobScript, JobState, Role
-from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL
+from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, LEGACY_POOL, NPU_POOL
 
 USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", "llm-pretrain", "notebook-export")
-MEAN_LIFE_S = 6_600.0
-"""From submission to end, waiting included, as the draws below come out on average."""
+MEAN_LIFETIME_S = 6_600.0
+"""Mean time from submission to end, queueing included, that results from the draws below."""
 
 
-# Each table repeats its entries as often as they shall come up, so that one cheap choice draws from it.
+# Each table repeats its entries by their weight, so that one `choice` draws from it.
 
 _Choice = TypeVar("_Choice")
 
 
-def _wheel(*entries: tuple[_Choice, int]) -> tuple[_Choice, ...]:
+def _weighted(*entries: tuple[_Choice, int]) -> tuple[_Choice, ...]:
     return tuple(entry for entry, times in entries for _ in range(times))
 
 
 _PLACES = {  # pool, accelerator
-    "v1": _wheel((("", "gpu"), 24), (("", "npu"), 12), (("", "cpu"), 10), ((OLD_POOL, "gpu"), 9)),
-    "v2": _wheel(
+    "v1": _weighted((("", "gpu"), 24), (("", "npu"), 12), (("", "cpu"), 10), ((LEGACY_POOL, "gpu"), 9)),
+    "v2": _weighted(
         (("", "gpu"), 24),
         (("", "npu"), 12),
         (("", "cpu"), 10),
@@ -33,22 +33,22 @@ _PLACES = {  # pool, accelerator
         ((CPU_POOL, "cpu"), 3),
     ),
 }
-_SIZES = _wheel(  # nodes, cards
+_SIZES = _weighted(  # nodes, cards
     ((1, 1), 10), ((1, 2), 6), ((1, 4), 6), ((1, 8), 13), ((2, 8), 8), ((4, 8), 5), ((8, 8), 2)
 )
 _MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm", "gpt-pretrain", "sdxl-lora", "etl")
 _POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
 _SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
-_OUTCOMES = _wheel(
+_OUTCOMES = _weighted(
     (JobState.COMPLETED, 74),
     (JobState.FAILED, 14),
     (JobState.TERMINATED, 9),
     (JobState.LOST, 2),
     (JobState.CREATE_FAILED, 1),
 )
-_EXIT_CODES = _wheel((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
-_BUSY_USERS = _wheel(*zip(USERS, (6, 4, 5, 3, 3, 5, 1), strict=True))
-_PRIORITIES = _wheel((1, 20), (0, 2), (2, 2), (3, 1))
+_EXIT_CODES = _weighted((1, 50), (137, 25), (139, 8), (134, 6), (127, 6), (255, 5))
+_WEIGHTED_USERS = _weighted(*zip(USERS, (6, 4, 5, 3, 3, 5, 1), strict=True))
+_PRIORITIES = _weighted((1, 20), (0, 2), (2, 2), (3, 1))
 MESSAGES = {
     1: "the training process ended with an error",
     137: "the container was killed: out of memory",
@@ -61,7 +61,7 @@ MESSAGES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """Everything about a job that is decided before it exists."""
+    """The properties of a random job."""
 
     api: Api
     pool: str
@@ -75,17 +75,17 @@ class Draft:
     roles: tuple[Role, ...]
     priority: int
     new_version: bool
-    """v1: another version of an existing job, if there is one."""
+    """v1: submit it as another version of an existing job, if there is one."""
 
 
-def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], int]) -> Draft:
-    """Draw a job. `room` holds how many nodes each (pool, accelerator) has, so that every job can run some day."""
+def draft(rng: random.Random, *, v1_share: float, capacity: dict[tuple[str, str], int]) -> Draft:
+    """Draw a job. `capacity` is the number of nodes by (pool, accelerator): no job needs more than half of them."""
     api: Api = "v1" if rng.random() < v1_share else "v2"
     pool, accelerator = rng.choice(_PLACES[api])
     nodes, cards = rng.choice(_SIZES)
     if accelerator == "cpu":
         nodes, cards = rng.choice((1, 1, 1, 2)), 0
-    nodes = min(nodes, max(1, room[pool, accelerator] // 2))
+    nodes = min(nodes, max(1, capacity[pool, accelerator] // 2))
     spec = flavor(accelerator, cards, public=not pool, model="nvidia-a100-nv80" if pool == GPU_POOL else None)
     hetero = api == "v2" and accelerator != "cpu" and not pool and nodes == 1 and rng.random() < 0.08  # noqa: PLR2004
     roles: tuple[Role, ...] = ()
@@ -101,7 +101,7 @@ def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], in
         flavor=spec,
         nodes=2 if hetero else nodes,
         name=f"{model}-{rng.getrandbits(24):06x}",
-        user=rng.choice(_BUSY_USERS),
+        user=rng.choice(_WEIGHTED_USERS),
         second_workspace=rng.random() < 0.25,  # noqa: PLR2004
         engine=rng.choice(ENGINES),
         kind="hetero_job" if hetero else "job",
@@ -111,29 +111,29 @@ def draft(rng: random.Random, *, v1_share: float, room: dict[tuple[str, str], in
     )
 
 
-def run_length(rng: random.Random) -> float:
-    """Draw how long a job runs: mostly half an hour to a few hours, never below four minutes or over three days."""
+def draw_run_s(rng: random.Random) -> float:
+    """Draw the run time: mostly half an hour to a few hours, at least four minutes, at most three days."""
     return min(3 * 86_400, max(240.0, rng.lognormvariate(8.3, 1.05)))
 
 
-def outcome(rng: random.Random) -> JobState:
-    """Draw how a job ends."""
+def draw_outcome(rng: random.Random) -> JobState:
+    """Draw the final state."""
     return rng.choice(_OUTCOMES)
 
 
-def exit_code(rng: random.Random) -> int:
-    """Draw with what code the first failing task exits."""
+def draw_exit_code(rng: random.Random) -> int:
+    """Draw the exit code of the first failing task."""
     return rng.choice(_EXIT_CODES)
 
 
-def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> JobScript:
-    """Draw the course of a job. Everything is `pace` times shorter than in life."""
-    end = outcome(rng)
-    run_s = run_length(rng)
+def draw_script(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool = False) -> JobScript:
+    """Draw the script of a job. All durations are divided by `pace`."""
+    end = draw_outcome(rng)
+    run_s = draw_run_s(rng)
     if end is JobState.FAILED and rng.random() < 0.5:  # noqa: PLR2004 -- half the failures come early
         run_s = min(run_s, 60.0 + rng.expovariate(1 / 240))
     incidents: list[Incident] = []
-    if api == "v2" and rng.random() < 0.2:  # noqa: PLR2004 -- one run in five sees a fault
+    if api == "v2" and rng.random() < 0.2:  # noqa: PLR2004 -- one run in five has a fault
         incidents += [_recovery(rng, run_s) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
     if nodes > 1 and not hetero and rng.random() < 0.25:  # noqa: PLR2004 -- elastic jobs
         incidents += [
@@ -147,8 +147,8 @@ def plan(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero: bool 
         outcome=end,
         stop_s=rng.uniform(10, 90) / pace,
         cancel_after_s=rng.uniform(600, 7_200) / pace if rng.random() < 0.05 else None,  # noqa: PLR2004
-        exit_code=exit_code(rng),
-        incidents=tuple(_faster(incident, pace) for incident in sorted(incidents, key=lambda each: each.after_s)),
+        exit_code=draw_exit_code(rng),
+        incidents=tuple(_shortened(incident, pace) for incident in sorted(incidents, key=lambda each: each.after_s)),
         delete_after_s=rng.uniform(600, 86_400) / pace if rng.random() < 0.05 else None,  # noqa: PLR2004
     )
 
@@ -166,7 +166,7 @@ def _recovery(rng: random.Random, run_s: float) -> Incident:
     )
 
 
-def _faster(incident: Incident, pace: float) -> Incident:
+def _shortened(incident: Incident, pace: float) -> Incident:
     return Incident(
         after_s=incident.after_s / pace,
         kind=incident.kind,

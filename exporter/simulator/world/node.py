@@ -1,14 +1,14 @@
-"""What the nodes of dedicated pools are made of."""
+"""Node flavors of dedicated pools."""
 
 from dataclasses import dataclass
 
 from exporter.simulator.world.flavor import A100, SNT9, V100
-from exporter.simulator.world.pool import Group
+from exporter.simulator.world.pool import NodeGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFlavor:
-    """One kind of node, as the catalogue of node flavors lists it."""
+    """One entry of the catalogue of node flavors."""
 
     name: str
     accelerator: str
@@ -18,9 +18,9 @@ class NodeFlavor:
     cores: int
     memory_gib: int
     resource: str
-    """The name under which a pool counts the cards; "" without any."""
+    """Resource name under which a pool counts the cards; "" without cards."""
     slot_cores: int
-    """What a job takes for each card or, without cards, for the whole node."""
+    """Cores that a job takes for each card or, without cards, for the whole node."""
     slot_gib: int
     card_gib: int = 0
     arch: str = "x86"
@@ -76,9 +76,9 @@ NODE_FLAVORS = (
         slot_gib=32,
     ),
 )
-"""The catalogue. The name of the third and the resource behind it are masked, as in the published documents."""
+"""The catalogue. Name and resource name of the third flavor are masked, as in the published documents."""
 
 
-def node_flavor(group: Group) -> NodeFlavor:
+def node_flavor(group: NodeGroup) -> NodeFlavor:
     """The flavor of a group's nodes."""
     return next(each for each in NODE_FLAVORS if (each.accelerator, each.model) == (group.accelerator, group.model))

@@ -1,4 +1,4 @@
-"""Pools: finite sets of nodes, and the queue in front of each."""
+"""Pools: groups of nodes, each with a queue."""
 
 import heapq
 from collections.abc import Collection, Iterator, Mapping
@@ -12,8 +12,8 @@ Placement = list[tuple[int, int]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Group:
-    """Equal nodes of one pool. A node has as many slots as cards, or one slot where it has none."""
+class NodeGroup:
+    """Nodes of one kind in one pool. A node has one slot for each card, or one slot if it has no cards."""
 
     accelerator: str
     model: str
@@ -22,7 +22,7 @@ class Group:
     free: list[int] = field(init=False)
     """Free slots of each node."""
     broken: set[int] = field(init=False, default_factory=set)
-    """Nodes that take nothing new; what runs on them goes on."""
+    """Indices of nodes that take no new jobs; jobs that run on them continue."""
     _queue: list[tuple[int, float, int, Job]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -30,16 +30,16 @@ class Group:
 
     @property
     def free_slots(self) -> int:
-        """Slots that nobody holds, on sound nodes and broken ones."""
+        """Free slots, on healthy and broken nodes."""
         return sum(self.free)
 
     @property
     def slots(self) -> int:
-        """All slots, on sound nodes and broken ones."""
+        """All slots, on healthy and broken nodes."""
         return self.nodes * self.slots_per_node
 
     def place(self, *, nodes: int, slots: int) -> Placement | None:
-        """Take `slots` on each of `nodes` different nodes, fullest nodes first; None when they do not fit."""
+        """Allocate `slots` on each of `nodes` nodes, fullest nodes first; None when they do not fit."""
         fitting = sorted(
             (free, index) for index, free in enumerate(self.free) if free >= slots and index not in self.broken
         )
@@ -51,27 +51,27 @@ class Group:
         return taken
 
     def release(self, placement: Placement) -> None:
-        """Give back what `place` took."""
+        """Release what `place` allocated."""
         for index, count in placement:
             self.free[index] += count
 
     def break_down(self, nodes: int) -> list[int]:
-        """Break so many sound nodes, emptiest first; their indices, fewer when there are no more."""
-        sound = sorted((-free, index) for index, free in enumerate(self.free) if index not in self.broken)
-        struck = [index for _, index in sound[:nodes]]
-        self.broken.update(struck)
-        return struck
+        """Break that many healthy nodes, emptiest first; returns their indices, fewer when there are no more."""
+        healthy = sorted((-free, index) for index, free in enumerate(self.free) if index not in self.broken)
+        broken = [index for _, index in healthy[:nodes]]
+        self.broken.update(broken)
+        return broken
 
-    def mend(self, nodes: Collection[int]) -> None:
-        """Make these nodes sound again."""
+    def repair(self, nodes: Collection[int]) -> None:
+        """Repair these nodes."""
         self.broken.difference_update(nodes)
 
     def enqueue(self, job: Job, *, at: float) -> None:
-        """Put a job in the queue: higher priority first, then first come, first served."""
+        """Queue a job: higher priority first, then first in, first out."""
         heapq.heappush(self._queue, (-job.priority, at, job.number, job))
 
-    def head(self) -> Job | None:
-        """The job whose turn it is; those no longer waiting are dropped on the way."""
+    def next_waiting(self) -> Job | None:
+        """The first job of the queue, None for an empty queue; removes jobs that no longer wait."""
         while self._queue:
             job = self._queue[0][-1]
             if job.state is JobState.QUEUED:
@@ -80,7 +80,7 @@ class Group:
         return None
 
     def waiting(self) -> Iterator[Job]:
-        """Jobs in the queue, in their order."""
+        """Jobs in the queue, in order."""
         return (entry[-1] for entry in sorted(self._queue) if entry[-1].state is JobState.QUEUED)
 
 
@@ -90,57 +90,57 @@ class Pool:
 
     id: str
     name: str
-    telling: str
-    """How v2 answers tell the accelerators of jobs in it: one of TELLINGS."""
-    groups: tuple[Group, ...] = ()
-    others: Mapping[str, int] = field(default_factory=dict)
-    """Workloads in it that are no training jobs, by type; they hold cores, and no cards."""
+    accelerator_field: str
+    """The field of v2 answers that states the accelerators of its jobs: one of ACCELERATOR_FIELDS."""
+    groups: tuple[NodeGroup, ...] = ()
+    other_workloads: Mapping[str, int] = field(default_factory=dict)
+    """Number of workloads that are not training jobs, by type; they hold cores and no cards."""
 
-    def group(self, flavor: Flavor) -> Group | None:
-        """The group that runs jobs of that flavor; None when the pool has no such nodes."""
+    def group(self, flavor: Flavor) -> NodeGroup | None:
+        """The group that runs jobs of that flavor; None if the pool has no such nodes."""
         for group in self.groups:
             if group.accelerator == flavor.accelerator:
                 return group
         return None
 
 
-TELLINGS = ("flavor_detail", "pool_info", "allocated", "customized", "flavor_id", "nothing")
-"""The ways in which a v2 answer may tell (or not tell) how many accelerators a node of the job has."""
+ACCELERATOR_FIELDS = ("flavor_detail", "pool_info", "allocated", "customized", "flavor_id", "nothing")
+"""The fields of a v2 answer that may state the accelerators per node of a job; `nothing`: none of them does."""
 
 GPU_POOL = "pool-vision-a100"
 NPU_POOL = "pool-llm-snt9b"
-OLD_POOL = "pool7e3577e3"
+LEGACY_POOL = "pool7e3577e3"
 CPU_POOL = "pool-etl-cpu"
 
 
 def standard_pools(jobs: int) -> dict[str, Pool]:
-    """Return the public pool and four dedicated ones, just large enough for about `jobs` unfinished jobs."""
+    """Return the public pool and four dedicated pools, sized for about `jobs` unfinished jobs."""
 
-    def group(accelerator: str, model: str, slots: int, need: float) -> Group:
-        return Group(accelerator=accelerator, model=model, slots_per_node=slots, nodes=max(2, round(need * jobs)))
+    def group(accelerator: str, model: str, slots: int, need: float) -> NodeGroup:
+        return NodeGroup(accelerator=accelerator, model=model, slots_per_node=slots, nodes=max(2, round(need * jobs)))
 
     pools = (
         Pool(
             id="",
             name="public",
-            telling="flavor_detail",
+            accelerator_field="flavor_detail",
             groups=(group("gpu", V100, 8, 0.36), group("npu", SNT9, 8, 0.18), group("cpu", "", 1, 0.2)),
         ),
         Pool(
             id=GPU_POOL,
             name="vision",
-            telling="pool_info",
+            accelerator_field="pool_info",
             groups=(group("gpu", A100, 8, 0.24),),
-            others={"notebook": 2, "infer": 1} if jobs else {},
+            other_workloads={"notebook": 2, "infer": 1} if jobs else {},
         ),
-        Pool(id=NPU_POOL, name="llm", telling="allocated", groups=(group("npu", SNT9, 8, 0.22),)),
-        Pool(id=OLD_POOL, name="legacy", telling="flavor_id", groups=(group("gpu", V100, 8, 0.08),)),
+        Pool(id=NPU_POOL, name="llm", accelerator_field="allocated", groups=(group("npu", SNT9, 8, 0.22),)),
+        Pool(id=LEGACY_POOL, name="legacy", accelerator_field="flavor_id", groups=(group("gpu", V100, 8, 0.08),)),
         Pool(
             id=CPU_POOL,
             name="etl",
-            telling="nothing",
+            accelerator_field="nothing",
             groups=(group("cpu", "", 1, 0.04),),
-            others={"notebook": 1} if jobs else {},
+            other_workloads={"notebook": 1} if jobs else {},
         ),
     )
     return {pool.id: pool for pool in pools}

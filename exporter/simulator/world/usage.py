@@ -1,4 +1,4 @@
-"""How busy a job's tasks are, minute by minute: computed when asked for, from the job's seed, and never stored."""
+"""Usage of a job's tasks by the minute: computed on request from the job's seed, never stored."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ from exporter.simulator.world.job import Job, Profile
 
 MINUTE_S = 60
 WINDOW = 4_320
-"""The cloud keeps three days of minutes; older ones fall off the front (API reference §6.3)."""
+"""The API returns at most three days of minutes, the newest (API reference §6.3)."""
 IDLE_PERCENT = 5.0
-"""Below this the books call an accelerator idle; only the idle profile ever goes there."""
+"""Below this an accelerator counts as idle; only the idle profile falls below it."""
 
-_DICE = random.Random(310)
-_NOISE = tuple(_DICE.gauss(0.0, 1.0) for _ in range(4_096))
+_RNG = random.Random(310)
+_NOISE = tuple(_RNG.gauss(0.0, 1.0) for _ in range(4_096))
 _METRIC_OFFSET = {"cpu": 0, "mem": 1_009, "acc": 2_003, "acc_mem": 3_001, "disk_read": 401, "disk_write": 809}
 _PROFILES: tuple[Profile, ...] = (*("steady",) * 12, *("saw",) * 3, *("straggler",) * 2, *("idle",) * 2, "hang")
 _WARM_UP = 4
@@ -22,51 +22,51 @@ _SAW = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What the usage of one run looks like. Minutes count from its start."""
+class UsageShape:
+    """Parameters of the usage of one run. Minutes count from its start."""
 
     profile: Profile
     level: float
     """Accelerator utilisation on the plateau, percent."""
-    turns_at: int
-    """The minute from which it idles or hangs."""
+    onset: int
+    """Minute from which it idles or hangs."""
     straggler: int
     """Index of the slow task."""
 
 
-def shape(job: Job) -> Shape:
-    """Return the shape that the job's seed (or whoever submitted it) gave it."""
+def usage_shape(job: Job) -> UsageShape:
+    """Return the usage shape, from the job's profile and its seed."""
     profile = job.profile or _PROFILES[job.seed % len(_PROFILES)]
     tasks = len(job.tasks)
     if profile == "straggler" and tasks == 1:
         profile = "steady"
-    return Shape(
+    return UsageShape(
         profile=profile,
         level=55.0 + job.seed // 64 % 42,
-        turns_at=_turning_point(job),
+        onset=_onset(job),
         straggler=job.seed // 16 % tasks,
     )
 
 
-def _turning_point(job: Job) -> int:
+def _onset(job: Job) -> int:
     if job.profile:
         return 10 if job.profile == "hang" else 0
-    run_s = job.plan.run_s if job.plan else job.duration_s(job.submitted_at)
+    run_s = job.script.run_s if job.script else job.duration_s(job.submitted_at)
     run = run_s / MINUTE_S
     return int(run * (0.2 + job.seed // 256 % 50 / 100)) + min(_WARM_UP, int(run / 4))
 
 
-def minutes(job: Job, now: float) -> range:
-    """Return the minutes that the cloud has slots for: one before the start, one for the minute under way.
+def slots(job: Job, now: float) -> range:
+    """Return the minutes of a series: from the one before the start to the current one.
 
-    Their number is floor(duration / 60) + 2, or what the window holds (API reference §6.3).
+    There are floor(duration / 60) + 2 of them, at most WINDOW (API reference §6.3).
     """
     last = int(job.duration_s(now) // MINUTE_S)
     return range(max(-1, last + 1 - WINDOW), last + 1)
 
 
 def sampled(job: Job, span: range) -> list[bool]:
-    """Tell for each minute whether there is a sample: not in the first one, the last one, or while it recovers."""
+    """Whether each minute has a sample: minutes up to 0, the current one and those of a recovery have none."""
     start = job.started_at or 0.0
     gaps = list(outages(job))
     return [
@@ -76,47 +76,47 @@ def sampled(job: Job, span: range) -> list[bool]:
 
 
 def outages(job: Job) -> Iterator[tuple[float, float]]:
-    """Stretches (from, to) in which the job recovered from a fault, and nothing ran."""
+    """Periods (from, to) of recovery from a fault, in which nothing ran."""
     for record, following in pairwise(job.records):
         if record.ended_at is not None:
             yield record.ended_at, following.started_at
 
 
 def values(job: Job, metric: str, *, task: int, span: range) -> list[float]:
-    """Return one value a minute, in percent (rates: KB/s for disks, bytes/s for networks), gaps not yet cut out."""
-    form = shape(job)
+    """Return one value for each minute, sampled or not, in percent (disks: KB/s, networks: bytes/s)."""
+    shape = usage_shape(job)
     offset = job.seed + task * 7_919 + _METRIC_OFFSET.get(metric, 1_607)
     if metric == "acc":
-        return [_accelerator(form, minute, task=task, offset=offset) for minute in span]
-    return [_other(form, metric, minute, seed=job.seed, offset=offset) for minute in span]
+        return [_accelerator(shape, minute, task=task, offset=offset) for minute in span]
+    return [_other_metric(shape, metric, minute, seed=job.seed, offset=offset) for minute in span]
 
 
 def _noise(offset: int, minute: int) -> float:
     return _NOISE[(offset + minute * 31) & 4_095]
 
 
-def _accelerator(form: Shape, minute: int, *, task: int, offset: int) -> float:
-    if form.profile in {"idle", "hang"} and minute >= form.turns_at:
-        if form.profile == "idle":
+def _accelerator(shape: UsageShape, minute: int, *, task: int, offset: int) -> float:
+    if shape.profile in {"idle", "hang"} and minute >= shape.onset:
+        if shape.profile == "idle":
             return round(min(IDLE_PERCENT - 1.0, abs(_noise(offset, minute)) * 0.4), 2)
-        minute = form.turns_at
-    level = form.level
+        minute = shape.onset
+    level = shape.level
     if minute < _WARM_UP:
         level *= 0.2 + 0.8 * max(0, minute) / _WARM_UP
-    elif form.profile == "saw" and (minute + offset) % _SAW < 2:  # noqa: PLR2004 -- two minutes for a checkpoint
+    elif shape.profile == "saw" and (minute + offset) % _SAW < 2:  # noqa: PLR2004 -- two minutes for a checkpoint
         level = 18.0
-    if form.profile == "straggler" and task == form.straggler:
+    if shape.profile == "straggler" and task == shape.straggler:
         level *= 0.4
     return round(min(100.0, max(IDLE_PERCENT + 1.0, level + 2.2 * _noise(offset, minute))), 2)
 
 
-def _other(form: Shape, metric: str, minute: int, *, seed: int, offset: int) -> float:
-    turned = form.profile in {"idle", "hang"} and minute >= form.turns_at
-    if turned and form.profile == "hang":
-        minute = form.turns_at
+def _other_metric(shape: UsageShape, metric: str, minute: int, *, seed: int, offset: int) -> float:
+    past_onset = shape.profile in {"idle", "hang"} and minute >= shape.onset
+    if past_onset and shape.profile == "hang":
+        minute = shape.onset
     warm = min(1.0, (max(0, minute) + 1) / _WARM_UP)
     wobble = _noise(offset, minute)
-    idle = turned and form.profile == "idle"
+    idle = past_onset and shape.profile == "idle"
     if metric == "cpu":
         return round(min(100.0, max(0.3, (1.5 if idle else 15.0 + seed % 45) * warm + wobble)), 2)
     if metric == "mem":
@@ -128,54 +128,54 @@ def _other(form: Shape, metric: str, minute: int, *, seed: int, offset: int) -> 
 
 
 def idle_s(job: Job, now: float) -> float:
-    """How long its accelerators have idled: whole idle minutes of series set by hand, else what the shape says."""
+    """Seconds its accelerators have idled: whole idle minutes of series set by `Job.usage`, else by the shape."""
     if not job.accelerators or job.started_at is None:
         return 0.0
     if job.series:
-        return _idle_by_hand(job)
-    form = shape(job)
-    if form.profile != "idle":
+        return _idle_s_of_series(job)
+    shape = usage_shape(job)
+    if shape.profile != "idle":
         return 0.0
-    begin = job.started_at + form.turns_at * MINUTE_S
+    begin = job.started_at + shape.onset * MINUTE_S
     end = now if job.ended_at is None else min(now, job.ended_at)
     lost = sum(max(0.0, min(end, stop) - max(begin, start)) for start, stop in outages(job))
     return max(0.0, end - begin - lost)
 
 
 def idle_minutes(job: Job, now: float) -> Iterator[tuple[int, bool]]:
-    """Tell of each whole minute of its run for which the cloud has samples whether every task idled in it.
+    """Yield (minute, whether every task idled in it) for each whole minute that has samples.
 
-    Minutes count from the start; those without samples are left out.
+    Minutes count from the start.
     """
     if not job.accelerators or job.started_at is None:
         return
     if job.series:
-        yield from _minutes_by_hand(job)
+        yield from _minutes_of_series(job)
         return
-    form = shape(job)
+    shape = usage_shape(job)
     last = int(job.duration_s(now) // MINUTE_S)
     span = range(max(0, last + 1 - WINDOW), last + 1)
     for minute, ok in zip(span, sampled(job, span), strict=True):
         if ok:
-            yield minute, form.profile == "idle" and minute >= form.turns_at
+            yield minute, shape.profile == "idle" and minute >= shape.onset
 
 
-def _minutes_by_hand(job: Job) -> Iterator[tuple[int, bool]]:
-    """Slots of series set by hand; the first one lies before the start (API reference §6.3)."""
-    tasks = _busy_by_hand(job)
+def _minutes_of_series(job: Job) -> Iterator[tuple[int, bool]]:
+    """Minutes of series set by `Job.usage`; the first slot is the minute before the start (API reference §6.3)."""
+    tasks = _accelerator_series(job)
     for slot in range(max((len(values) for values in tasks), default=0)):
         readings = [values[slot] for values in tasks if slot < len(values) and values[slot] >= 0]
         if readings:
             yield slot - 1, max(readings) < IDLE_PERCENT
 
 
-def _busy_by_hand(job: Job) -> list[Sequence[float]]:
+def _accelerator_series(job: Job) -> list[Sequence[float]]:
     key = "npuUtil" if job.flavor.accelerator == "npu" else "gpuUtil"
     return [[float(value) for value in series[key]] for series in (job.series or {}).values() if key in series]
 
 
-def _idle_by_hand(job: Job) -> float:
-    tasks = _busy_by_hand(job)
+def _idle_s_of_series(job: Job) -> float:
+    tasks = _accelerator_series(job)
     slots = max((len(values) for values in tasks), default=0)
     idle = 0
     for back in range(1, slots + 1):

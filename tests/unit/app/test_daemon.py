@@ -94,7 +94,7 @@ async def test_a_change_that_is_given_up_forgets_nothing(cloud: Simulator, clock
     hang = cloud.faults.add("hang:operation=*")
     settings = settings_for(cloud)
     async with running(settings, clock) as bench:
-        while not hang.struck:  # noqa: ASYNC110 - the simulator's faults have no events
+        while not hang.hits:  # noqa: ASYNC110 - the simulator's faults have no events
             await asyncio.sleep(0.01)
         changing = asyncio.create_task(bench.daemon.change(with_another(settings)))
         await asyncio.sleep(0.05)  # less than the poll's grace

@@ -1,15 +1,24 @@
-"""An invented account, a recording observer, and the shortest way to a transport."""
+"""An invented account, a recording observer, and a short way to a connected client."""
 
 import asyncio
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from exporter.cloud.connect import AccessKeyCredentials, PasswordCredentials, TargetOptions
+from exporter.cloud.connect import MAX_RESPONSE_BYTES
+from exporter.cloud.connect import connect as cloud_connect
+from exporter.cloud.http.circuit import CircuitPolicy
+from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import Caller, Endpoint
+from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.retry import RetryPolicy
-from tests.unit.cloud.scripted_server import Step, answer
+from exporter.domain.source import Clock
+from exporter.settings import AkSk, Password, RateLimit, Secret, Target, Tls
+from tests.unit.cloud.scripted_server import Step, respond
 
 PROJECT_ID = "0123456789abcdef0123456789abcdef"
 ACCESS = "INVENTEDACCESSKEY001"
@@ -17,8 +26,22 @@ SECRET = "InventedSecretKeyInventedSecretKey000001"
 PASSWORD = "invented-password-✓"
 TOKEN = "MIIInventedToken" + "x" * 3000
 TTL_S = 86_400
-KEYS = AccessKeyCredentials(access_key=lambda: ACCESS, secret_key=lambda: SECRET)
-LOGIN = PasswordCredentials(username=lambda: "ivy", password=lambda: PASSWORD, domain_name=lambda: "INVENTED-DOMAIN")
+KEYS = AkSk(access_key=Secret(ACCESS), secret_key=Secret(SECRET))
+LOGIN = Password(username=Secret("ivy"), password=Secret(PASSWORD), domain_name=Secret("INVENTED-DOMAIN"))
+
+
+class ComputedSecret(Secret):
+    """A secret that a function returns, called at each use."""
+
+    __slots__ = ("_compute",)
+
+    def __init__(self, compute: Callable[[], str]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def reveal(self) -> str:
+        """Call the function."""
+        return self._compute()
 
 
 class Item(msgspec.Struct):
@@ -42,38 +65,81 @@ SEARCH = Endpoint(
 )
 
 
-def options(url: str, **changes: Any) -> TargetOptions:
-    """Options for a server of the tests: fast retries, no rate limit to speak of."""
-    given: dict[str, Any] = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A target, and everything else that `connect` takes beside clock and observer."""
+
+    target: Target
+    timeout_s: float = 5.0
+    retry: RetryPolicy
+    circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    metadata_url: str = "http://127.0.0.1:9"
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+
+
+def retries(attempts: int = 3) -> RetryPolicy:
+    """A policy with pauses of milliseconds and a budget of 25 s."""
+    return RetryPolicy(attempts=attempts, base_s=0.001, cap_s=0.002, total_s=25.0)
+
+
+def options(url: str, **changes: Any) -> Options:
+    """Options for a server of the tests: fast retries, a rate limit that never waits.
+
+    `changes` are fields of `Options`, of `Target`, or of its rate limit and TLS.
+    """
+
+    def changed(kind: type[Any]) -> dict[str, Any]:
+        names = kind.__dataclass_fields__ if kind is Options else kind.__struct_fields__
+        return {name: changes.pop(name) for name in names if name in changes}
+
+    target: dict[str, Any] = {
         "project": "vision",
         "endpoint": url,
         "iam_endpoint": url,
         "project_id": PROJECT_ID,
         "credentials": KEYS,
-        "requests_per_second": 10_000,
-        "burst": 1000,
-        "timeout_s": 5.0,
-        "retry": RetryPolicy(attempts=3, base_s=0.001, cap_s=0.002),
+        "rate_limit": RateLimit(**{"requests_per_second": 10_000, "burst": 1000, **changed(RateLimit)}),
+        "tls": Tls(**changed(Tls)),
     }
-    return TargetOptions(**{**given, **changes})
+    others = {"retry": retries(), **changed(Options)}
+    given = Options(target=Target(**{**target, **changed(Target)}), **others)
+    assert not changes
+    return given
 
 
-async def asked(caller: Caller, endpoint: Endpoint[Page] = JOBS) -> Page | None:
-    """Call, as a coroutine of a plain type that tasks can be made of."""
+def connect(given: Options, *, clock: Clock, observer: Observer) -> AbstractAsyncContextManager[ApiClient]:
+    """Connect with these options."""
+    return cloud_connect(
+        given.target,
+        timeout_s=given.timeout_s,
+        retry=given.retry,
+        environ=given.environ,
+        metadata_url=given.metadata_url,
+        clock=clock,
+        observer=observer,
+        jitter=random.random,
+        circuit=given.circuit,
+        max_response_bytes=given.max_response_bytes,
+    )
+
+
+async def make_call(caller: Caller, endpoint: Endpoint[Page] = JOBS) -> Page | None:
+    """Call the endpoint, as a coroutine with a plain type for `asyncio.create_task`."""
     return await caller.call(endpoint)
 
 
 def token_issued(
     token: str = TOKEN, *, expires_at: str = "2023-11-15T22:13:20.000000Z", project_id: str = PROJECT_ID
 ) -> Step:
-    """Answer as IAM does: the token in the header. By default it lasts a day from the manual clock's start."""
+    """Respond as IAM does, with the token in the header. By default it is valid for a day from the clock's start."""
     body = {"token": {"expires_at": expires_at, "project": {"id": project_id, "name": "eu-de_vision"}}}
-    return answer(201, body, {"X-Subject-Token": token})
+    return respond(201, body, {"X-Subject-Token": token})
 
 
 @dataclass
 class RecordingObserver:
-    """Remembers what it was told."""
+    """Records all events."""
 
     calls: list[tuple[str, str]] = field(default_factory=list)
     durations_s: list[float] = field(default_factory=list)
@@ -82,28 +148,28 @@ class RecordingObserver:
     throttles: int = 0
     circuit: list[bool] = field(default_factory=list)
     expiries: list[float | None] = field(default_factory=list)
-    _told: asyncio.Event = field(default_factory=asyncio.Event)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_called(self, times: int) -> None:
-        """Wait until so many exchanges are over."""
+        """Wait until this many requests have finished."""
         while len(self.calls) < times:
-            self._told.clear()
-            await self._told.wait()
+            self._finished.clear()
+            await self._finished.wait()
 
     def call_finished(self, *, project: str, operation: str, outcome: str, duration_s: float) -> None:
-        """Remember the operation with its outcome."""
+        """Record the operation with its outcome."""
         assert project == "vision"
         self.calls.append((operation, outcome))
         self.durations_s.append(duration_s)
-        self._told.set()
+        self._finished.set()
 
     def call_withheld(self, *, project: str, operation: str, outcome: str) -> None:
-        """Remember the operation with its outcome."""
+        """Record the operation with its outcome."""
         assert project == "vision"
         self.withheld.append((operation, outcome))
 
     def call_retried(self, *, project: str, operation: str) -> None:
-        """Remember the operation."""
+        """Record the operation."""
         assert project == "vision"
         self.retries.append(operation)
 
@@ -113,15 +179,15 @@ class RecordingObserver:
         self.throttles += 1
 
     def circuit_changed(self, *, project: str, is_open: bool) -> None:
-        """Remember the new state."""
+        """Record the new state."""
         assert project == "vision"
         self.circuit.append(is_open)
 
     def credentials_changed(self, *, project: str, expires_at: float | None) -> None:
-        """Remember the expiry."""
+        """Record the expiry."""
         assert project == "vision"
         self.expiries.append(expires_at)
 
     def unknown_value(self, *, project: str, field: str) -> None:
-        """Never told by the transport."""
+        """Not called by the client."""
         raise AssertionError(f"{project}: {field}")

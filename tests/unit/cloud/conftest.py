@@ -2,14 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exporter.cloud.http.retry import silence_instrumentation
 from tests.unit.cloud.account import RecordingObserver
 from tests.unit.cloud.scripted_server import ScriptedServer
-
-
-@pytest.fixture(autouse=True)
-def quiet_stamina() -> None:
-    silence_instrumentation()
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""A NoteUnknown that remembers."""
+"""A NoteUnknown that records its calls."""
 
 
 class Notes:
-    """What was noted as unknown, in order."""
+    """Records fields and values, in order."""
 
     def __init__(self) -> None:
         self.noted: list[tuple[str, object]] = []
@@ -12,5 +12,5 @@ class Notes:
 
     @property
     def fields(self) -> list[str]:
-        """The fields alone."""
+        """The fields without the values."""
         return [field for field, _ in self.noted]

@@ -1,4 +1,4 @@
-"""A server that does as it is told, misbehaviour included, and remembers what it was asked."""
+"""A server with scripted responses, including broken ones, that records the requests it received."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """One request as it came over the wire; header names in lower case."""
+class ReceivedRequest:
+    """One request as received; header names are in lower case."""
 
     method: str
     target: str
@@ -22,50 +22,50 @@ class Received:
     body: bytes
 
 
-Step = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
+Step = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
 class ScriptedServer:
-    """Listens on loopback; each path prefix has its steps, of which the last repeats. HTTP/1.1, kept alive."""
+    """Listens on loopback. Each path prefix has steps, the last of which repeats. HTTP/1.1 with keep-alive."""
 
     tls: ssl.SSLContext | None = None
-    received: list[Received] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-    under_way: int = 0
-    most_under_way: int = 0
+    active: int = 0
+    max_active: int = 0
     _steps: dict[str, list[Step]] = field(default_factory=dict)
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     def on(self, prefix: str, *steps: Step) -> Self:
-        """Take these steps for requests whose target starts so; the longest prefix counts."""
+        """Use these steps for requests whose target has this prefix; the longest prefix counts."""
         self._steps[prefix] = list(steps)
         return self
 
-    def asked(self, prefix: str) -> list[Received]:
-        """What came for targets that start so, in the order it came."""
+    def requests_to(self, prefix: str) -> list[ReceivedRequest]:
+        """Return the requests whose target has this prefix, in order."""
         return [received for received in self.received if received.target.startswith(prefix)]
 
-    async def until_asked(self, times: int) -> None:
-        """Wait until so many requests have come."""
+    async def until_received(self, times: int) -> None:
+        """Wait until this many requests were received."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.received) >= times)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         assert self._server
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Its base URL."""
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0, ssl=self.tls)
         return self
 
     async def __aexit__(
@@ -78,7 +78,7 @@ class ScriptedServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._connections.add(task)
@@ -86,16 +86,16 @@ class ScriptedServer:
             while not writer.is_closing() and (received := await _read(reader)):
                 await self._serve(received, writer)
         except (ConnectionError, asyncio.CancelledError, ssl.SSLError):
-            pass  # the client went away, or the test is over
+            pass  # the client closed the connection, or the test has ended
         finally:
             self._connections.discard(task)
             writer.close()
             with suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await writer.wait_closed()
 
-    async def _serve(self, received: Received, writer: asyncio.StreamWriter) -> None:
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+    async def _serve(self, received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        self.active += 1
+        self.max_active = max(self.max_active, self.active)
         async with self.arrived:
             self.received.append(received)
             self.arrived.notify_all()
@@ -104,10 +104,10 @@ class ScriptedServer:
         try:
             await (steps.pop(0) if len(steps) > 1 else steps[0])(received, writer)
         finally:
-            self.under_way -= 1
+            self.active -= 1
 
 
-async def _read(reader: asyncio.StreamReader) -> Received | None:
+async def _read(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -116,34 +116,34 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(method=method, target=target, headers=headers, body=body)
+    return ReceivedRequest(method=method, target=target, headers=headers, body=body)
 
 
-def answer(status: int = 200, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
-    """Answer properly; a body that is not bytes goes out as JSON."""
+def respond(status: int = 200, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
+    """Send a valid response; a body that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(status, {"Content-Length": str(len(content)), **(headers or {})}) + content)
         await writer.drain()
 
     return step
 
 
-def held_back(gate: asyncio.Event, then: Step) -> Step:
-    """Answer when the gate opens."""
+def respond_after(gate: asyncio.Event, then: Step) -> Step:
+    """Wait for the event, then do the step."""
 
-    async def step(received: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
         await then(received, writer)
 
     return step
 
 
-def written(*parts: bytes, then: str) -> Step:
-    """Write these bytes as they are; then "hang", "close" or "reset"."""
+def send_raw(*parts: bytes, then: str) -> Step:
+    """Write these bytes unchanged; then "hang", "close" or "reset"."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         for part in parts:
             writer.write(part)
             await writer.drain()
@@ -158,9 +158,9 @@ def written(*parts: bytes, then: str) -> Step:
 
 
 def trickle(status: int = 200) -> Step:
-    """Send a body of one byte each 20 ms, without end."""
+    """Send an endless body, one byte each 20 ms."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(status, {"Content-Length": "1000000"}))
         while True:
             writer.write(b" ")
@@ -171,9 +171,9 @@ def trickle(status: int = 200) -> Step:
 
 
 def flood(status: int = 200, *, announced: bool = False) -> Step:
-    """Send spaces without end, as fast as they are taken."""
+    """Send an endless body of spaces, as fast as the client reads."""
 
-    async def step(_: Received, writer: asyncio.StreamWriter) -> None:
+    async def step(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         length = {"Content-Length": "200000000"} if announced else {"Connection": "close"}
         writer.write(_head(status, length))
         while True:

@@ -1,4 +1,4 @@
-"""How a target is reached: TLS, proxies, and nothing of the environment."""
+"""Connections to a target: TLS, proxies, and no settings from the environment."""
 
 import asyncio
 import base64
@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cloud.connect import MetadataCredentials, connect
 from exporter.cloud.http.errors import Denied, Unreachable
-from exporter.cloud.http.retry import RetryPolicy
+from exporter.settings import Metadata, Secret
 from tests.clock import ManualClock
-from tests.unit.cloud.account import JOBS, PAGE, RecordingObserver, options
-from tests.unit.cloud.scripted_server import ScriptedServer, answer
+from tests.unit.cloud.account import JOBS, PAGE, RecordingObserver, connect, options, retries
+from tests.unit.cloud.scripted_server import ScriptedServer, respond
 
-ONCE = RetryPolicy(attempts=1)
+ONCE = retries(attempts=1)
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority; the key lies beside it."""
+    """A self-signed certificate for 127.0.0.1, with the key in the same folder."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         [
@@ -39,30 +38,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def secure(certificate: Path) -> AsyncIterator[ScriptedServer]:
-    """A server over TLS."""
+    """A server with TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     async with ScriptedServer(tls=context) as server:
-        yield server.on("/", answer(200, PAGE))
+        yield server.on("/", respond(200, PAGE))
 
 
-async def test_an_authority_of_ones_own_is_trusted(
+async def test_a_private_authority_is_trusted(
     *, secure: ScriptedServer, certificate: Path, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """With `ca_file` a private authority is accepted."""
     given = options(secure.url, ca_file=str(certificate))
 
-    async with connect(given, clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(given, clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
 
 async def test_an_unknown_authority_is_not_trusted(
     secure: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """By default the certificate is checked, nothing is sent, and the text says what is wrong with it."""
-    async with connect(options(secure.url, retry=ONCE), clock=clock, observer=observer) as transport:
+    """By default the certificate is verified: nothing is sent, and the text says what is wrong."""
+    async with connect(options(secure.url, retry=ONCE), clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable, match="TLS: self-signed certificate"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert secure.received == []
 
@@ -70,45 +69,45 @@ async def test_an_unknown_authority_is_not_trusted(
 async def test_a_certificate_for_another_host_is_not_trusted(
     *, secure: ScriptedServer, certificate: Path, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """The name is checked too."""
+    """The host name is verified too."""
     given = options(f"https://localhost:{secure.port}", ca_file=str(certificate), retry=ONCE)
 
-    async with connect(given, clock=clock, observer=observer) as transport:
+    async with connect(given, clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable, match=r"TLS: .*ostname mismatch"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
 
-async def test_checking_can_be_switched_off(
+async def test_verification_can_be_switched_off(
     secure: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """`insecure_skip_verify` accepts any certificate."""
     given = options(secure.url, insecure_skip_verify=True)
 
-    async with connect(given, clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(given, clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
 
-async def test_a_server_that_does_not_speak_tls(clock: ManualClock, observer: RecordingObserver) -> None:
-    """Https to a plain port is a failed handshake, and no key is sent in clear."""
-    came: list[bytes] = []
+async def test_a_server_without_tls(clock: ManualClock, observer: RecordingObserver) -> None:
+    """HTTPS to a port without TLS is a failed handshake, and nothing is sent in clear text."""
+    received: list[bytes] = []
 
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.append(await reader.read(65_536))
+        received.append(await reader.read(65_536))
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
         given = options(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", retry=ONCE)
-        async with connect(given, clock=clock, observer=observer) as transport:
+        async with connect(given, clock=clock, observer=observer) as client:
             with pytest.raises(Unreachable, match="TLS: "):
-                await transport.call(JOBS)
+                await client.call(JOBS)
 
-    assert len(came) == 1
-    assert b"SDK-HMAC-SHA256" not in came[0]
+    assert len(received) == 1
+    assert b"SDK-HMAC-SHA256" not in received[0]
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "nonsense"])
-async def test_an_authority_that_cannot_be_read_fails_the_start(
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "invalid"])
+async def test_an_unreadable_authority_fails_the_start(
     *, tmp_path: Path, clock: ManualClock, observer: RecordingObserver, content: str | None
 ) -> None:
     """A `ca_file` that is missing or holds no certificate is an OSError before anything is sent."""
@@ -116,17 +115,17 @@ async def test_an_authority_that_cannot_be_read_fails_the_start(
     if content is not None:
         path.write_text(content)
 
-    with pytest.raises(OSError):  # noqa: PT011 - the file system's and OpenSSL's words vary
+    with pytest.raises(OSError):  # noqa: PT011 - texts of the file system and of OpenSSL vary
         async with connect(options("https://127.0.0.1:1", ca_file=str(path)), clock=clock, observer=observer):
             raise AssertionError("connected")
 
 
 @dataclass
 class Proxy:
-    """A forwarding proxy of the smallest kind: CONNECT, and absolute addresses."""
+    """A minimal forwarding proxy: CONNECT, and absolute URLs."""
 
     refuses: bool = False
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     authorized_by: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -136,7 +135,7 @@ class Proxy:
             head = await reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").strip().split("\r\n")
             method, target, _ = first.split(" ")
-            self.asked.append(f"{method} {target}")
+            self.requested.append(f"{method} {target}")
             self.authorized_by += [
                 line.partition(": ")[2] for line in lines if line.startswith("Proxy-Authorization")
             ]
@@ -165,7 +164,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def proxying(proxy: Proxy) -> AsyncIterator[Proxy]:
+async def running_proxy(proxy: Proxy) -> AsyncIterator[Proxy]:
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -178,15 +177,15 @@ async def proxying(proxy: Proxy) -> AsyncIterator[Proxy]:
 async def test_a_proxy_tunnels_tls(
     *, secure: ScriptedServer, certificate: Path, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Through a proxy https goes by CONNECT, with the proxy's user and password for the proxy alone."""
-    async with proxying(Proxy()) as proxy:
+    """HTTPS uses CONNECT; user and password of the proxy are sent to the proxy only."""
+    async with running_proxy(Proxy()) as proxy:
         given = options(
-            secure.url, ca_file=str(certificate), proxy=lambda: f"http://ivy:hunter2@127.0.0.1:{proxy.port}"
+            secure.url, ca_file=str(certificate), proxy=Secret(f"http://ivy:hunter2@127.0.0.1:{proxy.port}")
         )
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
-    assert proxy.asked == [f"CONNECT 127.0.0.1:{secure.port}"]
+    assert proxy.requested == [f"CONNECT 127.0.0.1:{secure.port}"]
     assert proxy.authorized_by == ["Basic " + base64.b64encode(b"ivy:hunter2").decode()]
     assert "proxy-authorization" not in secure.received[0].headers
 
@@ -194,38 +193,38 @@ async def test_a_proxy_tunnels_tls(
 async def test_a_proxy_forwards_plain_http(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Through a proxy plain http goes by its absolute address, and the signed Host is the target's."""
-    server.on("/", answer(200, PAGE))
-    async with proxying(Proxy()) as proxy:
-        given = options(server.url, proxy=lambda: f"http://127.0.0.1:{proxy.port}")
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+    """Plain HTTP uses the absolute URL, and the signed Host is the target's."""
+    server.on("/", respond(200, PAGE))
+    async with running_proxy(Proxy()) as proxy:
+        given = options(server.url, proxy=Secret(f"http://127.0.0.1:{proxy.port}"))
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
-    assert proxy.asked[0].startswith(f"GET {server.url}/v1/")
+    assert proxy.requested[0].startswith(f"GET {server.url}/v1/")
     assert server.received[0].headers["host"] == f"127.0.0.1:{server.port}"
 
 
-async def test_a_proxy_that_refuses_is_named(
+async def test_an_error_of_the_proxy_names_it(
     secure: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 407 of the proxy is no answer of the cloud, and says so without its password."""
-    async with proxying(Proxy(refuses=True)) as proxy:
-        given = options(secure.url, retry=ONCE, proxy=lambda: f"http://ivy:hunter2@127.0.0.1:{proxy.port}")
-        async with connect(given, clock=clock, observer=observer) as transport:
+    """A 407 of the proxy is Unreachable, and the text names the proxy without its password."""
+    async with running_proxy(Proxy(refuses=True)) as proxy:
+        given = options(secure.url, retry=ONCE, proxy=Secret(f"http://ivy:hunter2@127.0.0.1:{proxy.port}"))
+        async with connect(given, clock=clock, observer=observer) as client:
             with pytest.raises(Unreachable) as caught:
-                await transport.call(JOBS)
+                await client.call(JOBS)
 
-    assert str(caught.value) == "list_jobs: unreachable: the proxy answered HTTP 407"
+    assert str(caught.value) == "list_jobs: unreachable: the proxy responded with HTTP 407"
 
 
 @pytest.mark.parametrize(
     "address,error,words",
     [
         pytest.param("http://127.0.0.1:1", Unreachable, "no connection to the proxy", id="down"),
-        pytest.param("http://[", Unreachable, "the proxy's address is no URL", id="no-url"),
-        pytest.param("http://", Unreachable, "the proxy's address is no URL", id="no-host"),
-        pytest.param("127.0.0.1:3128", Unreachable, "the proxy's address is no URL", id="no-scheme"),
-        pytest.param("", Denied, "the proxy's address cannot be read", id="empty"),
+        pytest.param("http://[", Unreachable, "the proxy's URL is invalid or has no host", id="no-url"),
+        pytest.param("http://", Unreachable, "the proxy's URL is invalid or has no host", id="no-host"),
+        pytest.param("127.0.0.1:3128", Unreachable, "the proxy's URL is invalid or has no host", id="no-scheme"),
+        pytest.param("", Denied, "the proxy's URL cannot be read", id="empty"),
     ],
 )
 async def test_a_proxy_that_cannot_be_used(
@@ -237,48 +236,49 @@ async def test_a_proxy_that_cannot_be_used(
     error: type[Exception],
     words: str,
 ) -> None:
-    """A proxy that is down, or is none, fails the call in words of its own; nothing goes past it."""
-    server.on("/", answer(200, PAGE))
+    """A proxy that is down or has an invalid URL fails the call with its own text; nothing bypasses the proxy."""
+    server.on("/", respond(200, PAGE))
 
     async with connect(
-        options(server.url, retry=ONCE, proxy=lambda: address), clock=clock, observer=observer
-    ) as transport:
+        options(server.url, retry=ONCE, proxy=Secret(address)), clock=clock, observer=observer
+    ) as client:
         with pytest.raises(error, match=words):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert server.received == []
 
 
-async def test_the_nodes_own_services_are_asked_directly(
+async def test_services_of_the_node_bypass_the_proxy(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Keys of the node never take the way through the proxy; the API does."""
+    """Requests to the node's own services bypass the proxy; requests to the API use it."""
     credential = {"access": "A", "secret": "S", "securitytoken": "T", "expires_at": "2023-11-14T23:13:20Z"}
-    server.on("/meta-data/", answer(404)).on("/openstack/", answer(200, credential)).on("/v1/", answer(200, PAGE))
-    async with proxying(Proxy()) as proxy:
+    server.on("/meta-data/", respond(404)).on("/openstack/", respond(200, credential)).on("/v1/", respond(200, PAGE))
+    async with running_proxy(Proxy()) as proxy:
         given = options(
             server.url,
-            proxy=lambda: f"http://127.0.0.1:{proxy.port}",
-            credentials=MetadataCredentials(base_url=server.url),
+            proxy=Secret(f"http://127.0.0.1:{proxy.port}"),
+            credentials=Metadata(),
+            metadata_url=server.url,
         )
-        async with connect(given, clock=clock, observer=observer) as transport:
-            assert await transport.call(JOBS)
+        async with connect(given, clock=clock, observer=observer) as client:
+            assert await client.call(JOBS)
 
-    assert len(proxy.asked) == 1
-    assert "/v1/" in proxy.asked[0]
+    assert len(proxy.requested) == 1
+    assert "/v1/" in proxy.requested[0]
 
 
-async def test_the_environment_redirects_nothing(
+async def test_proxy_variables_of_the_environment_are_ignored(
     *,
     server: ScriptedServer,
     clock: ManualClock,
     observer: RecordingObserver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proxy variables of the environment are not consulted."""
+    """Proxy variables of the environment have no effect."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    server.on("/", answer(200, PAGE))
+    server.on("/", respond(200, PAGE))
 
-    async with connect(options(server.url), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(options(server.url), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)

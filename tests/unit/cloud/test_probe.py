@@ -16,7 +16,7 @@ from exporter.cloud.http.errors import (
     Unreachable,
     Unsupported,
 )
-from exporter.cloud.probe import DOUBT_S, PROBE_S, FixedSources, ProbedSources
+from exporter.cloud.probe import PROBE_S, RECHECK_S, FixedSources, ProbedSources
 from exporter.domain.job import Api, Job
 from exporter.domain.source import JobSource, PollResult, Sources, TrackedState
 from exporter.domain.usage import TaskSeries
@@ -141,7 +141,7 @@ async def test_a_generation_that_is_switched_off_leaves(clock: ManualClock) -> N
     cloud.v1 = MISSING
     clock.turn(PROBE_S)
     assert await sources.current() == first
-    clock.turn(DOUBT_S)
+    clock.turn(RECHECK_S)
     without = await sources.current()
     cloud.v1 = None
     clock.turn(PROBE_S)
@@ -159,7 +159,7 @@ async def test_a_gateway_that_misses_once_hides_nothing(clock: ManualClock) -> N
     clock.turn(PROBE_S)
     during = await sources.current()
     cloud.v2 = None
-    clock.turn(DOUBT_S)
+    clock.turn(RECHECK_S)
     after = await sources.current()
     cloud.v2 = MISSING
     clock.turn(PROBE_S)  # an hour later it is missed once more: that is the first time again
@@ -173,7 +173,7 @@ async def test_a_doubt_outlasts_silence(clock: ManualClock) -> None:
     sources = probed(cloud, clock)
     await sources.current()
     told = []
-    for answer, wait_s in ((MISSING, PROBE_S), (Unreachable("probe", "no answer"), DOUBT_S), (MISSING, DOUBT_S)):
+    for answer, wait_s in ((MISSING, PROBE_S), (Unreachable("probe", "no answer"), RECHECK_S), (MISSING, RECHECK_S)):
         cloud.v2 = answer
         clock.turn(wait_s)
         told.append(apis(await sources.current()))
@@ -205,7 +205,7 @@ async def test_silence_is_no_absence(clock: ManualClock, error: CloudError) -> N
 
     during = await sources.current()
     cloud.asked.clear()
-    clock.turn(DOUBT_S)
+    clock.turn(RECHECK_S)
     cloud.v1 = None
     after = await sources.current()
 

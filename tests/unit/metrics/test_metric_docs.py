@@ -2,12 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import promql_parser
 import pytest
 
-from exporter.metrics.catalog import FAMILIES, by_exposed_name
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
+from exporter.domain.usage import JobUsage
+from exporter.metrics.catalog import FAMILIES, JOB_FAMILIES, by_exposed_name
+from exporter.metrics.exposition.renderer import Renderer
 from exporter.metrics.metric_docs import json_document, markdown
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -15,8 +20,8 @@ EXAMPLES = re.findall(r"```promql\n(.*?)```", markdown(), flags=re.DOTALL)
 
 
 def test_the_committed_page_is_the_generated_one() -> None:
-    """docs/metrics.md is what the catalogue says today; `make generate` makes it so."""
-    assert PAGE.read_text(encoding="utf-8") == markdown()
+    """docs/metrics.md is what the catalogue says today."""
+    assert PAGE.read_text(encoding="utf-8") == markdown(), "docs/metrics.md is out of date: run `make generate`"
 
 
 def test_the_page_warns_against_editing() -> None:
@@ -78,3 +83,58 @@ def test_the_json_tells_the_same() -> None:
         ("status", False),
     ]
     assert status["labels"][2]["values"] == ["completed", "failed", "terminated", "lost", "unknown"]
+
+
+RUNNING_USAGE = JobUsage(
+    cpu_ratio=0.5,
+    memory_ratio=0.5,
+    accelerator_ratio=0.5,
+    accelerator_min_ratio=0.5,
+    accelerator_memory_ratio=0.5,
+    accelerator_mean_ratio=0.5,
+    idle_s=0.0,
+    flat_s=0.0,
+    suspected_hang=False,
+)
+V1_USAGE = replace(
+    RUNNING_USAGE,
+    disk_read_bytes_per_second=1.0,
+    disk_written_bytes_per_second=1.0,
+    network_received_bytes_per_second=1.0,
+    network_transmitted_bytes_per_second=1.0,
+)
+WAITING = Job(
+    job_id="j",
+    api=Api.V2,
+    accelerator=Accelerator.NPU,
+    status=JobStatus.QUEUED,
+    reason="Queuing",
+    submitted_at=1.0,
+    spec_nodes=1,
+    spec_accelerators=8.0,
+)
+RUNNING = replace(WAITING, status=JobStatus.RUNNING, started_at=2.0, run_duration_s=1.0)
+
+
+@pytest.mark.parametrize(
+    "job, usage, words",
+    [
+        pytest.param(replace(RUNNING, crash_loop_runs=0), RUNNING_USAGE, "{series} series (v2)", id="running, v2"),
+        pytest.param(replace(RUNNING, api=Api.V1), V1_USAGE, "or {series} (v1)", id="running, v1"),
+        pytest.param(WAITING, None, "a waiting job {series}", id="waiting"),
+        pytest.param(
+            replace(RUNNING, status=JobStatus.COMPLETED, ended_at=3.0),
+            RUNNING_USAGE.ended(),
+            "a finished job {series}",
+            id="finished",
+        ),
+    ],
+)
+def test_the_page_gives_the_real_number_of_series(job: Job, usage: JobUsage | None, words: str) -> None:
+    """The numbers of series of typical jobs in the page are those in the exposition."""
+    tracked = TrackedJob(project="vision", job=job, usage=usage)
+    snapshot = Snapshot(taken_at=0.0, projects=(ProjectSnapshot(project="vision", jobs={"j": tracked}),))
+
+    series = Renderer(JOB_FAMILIES, ()).render(snapshot).series["vision"]
+
+    assert words.format(series=series) in " ".join(markdown().split())

@@ -7,7 +7,7 @@ import pytest
 from exporter.simulator import FAULTS, QUIRKS, SECRET_MARKER, Options
 from exporter.simulator import options as known
 from exporter.simulator.api.control import _STEPS
-from exporter.simulator.api.state import ROUTES
+from exporter.simulator.api.dispatch import ROUTES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
 

@@ -1,16 +1,13 @@
-"""Keys from the settings, and what happens when the cloud does not accept them."""
+"""Keys from the settings, and calls whose key the cloud refuses."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from exporter.cloud.auth.credentials import AccessKey, Secret, StaticKeys, header_text, revealed
-from exporter.cloud.connect import AccessKeyCredentials, connect
+from exporter.cloud.auth.credentials import AccessKey, StaticKeys, reveal, reveal_header
 from exporter.cloud.http.errors import CircuitOpen, Denied, Refused, Unsupported
-from exporter.settings.secret import Secret as SettingsSecret
-from exporter.settings.secret import SecretFile, SecretUnreadable
+from exporter.settings import AkSk, Secret, SecretFile, SecretUnreadable
 from tests.clock import ManualClock
 from tests.unit.cloud.account import (
     ACCESS,
@@ -19,54 +16,56 @@ from tests.unit.cloud.account import (
     PAGE,
     PROJECT_ID,
     SECRET,
+    ComputedSecret,
     RecordingObserver,
-    asked,
+    connect,
+    make_call,
     options,
 )
-from tests.unit.cloud.scripted_server import ScriptedServer, answer, held_back
+from tests.unit.cloud.scripted_server import ScriptedServer, respond, respond_after
 
-UNAUTHORIZED = answer(401, {"error_code": "APIG.0301", "error_msg": "Incorrect IAM authentication information"})
+UNAUTHORIZED = respond(401, {"error_code": "APIG.0301", "error_msg": "Incorrect IAM authentication information"})
 
 
 def raising(error: Exception) -> Secret:
-    def secret() -> str:
+    def compute() -> str:
         raise error
 
-    return secret
+    return ComputedSecret(compute)
 
 
 @pytest.mark.parametrize(
     "secret,words",
     [
-        pytest.param(lambda: "", "it is empty", id="empty"),
+        pytest.param(Secret(""), "it is empty", id="empty"),
         pytest.param(raising(SecretUnreadable("sk: /run/sk: No such file")), "sk: /run/sk: No such file", id="file"),
         pytest.param(raising(OSError("hunter2")), "OSError", id="os"),
         pytest.param(raising(ValueError("hunter2")), "ValueError", id="value"),
         pytest.param(raising(KeyError("hunter2")), "KeyError", id="other"),
     ],
 )
-def test_an_unreadable_secret_is_a_denial_in_one_sentence(secret: Callable[[], str], words: str) -> None:
-    """Whatever keeps a secret from being read, the call is denied, and a stranger's text is not passed on."""
+def test_an_unreadable_secret_is_denied(secret: Secret, words: str) -> None:
+    """Any failure to read a secret denies the call, and the text of another error is not shown."""
     with pytest.raises(Denied) as caught:
-        revealed(secret, what="the password")
+        reveal(secret, what="the password")
 
     assert str(caught.value) == f"credentials: denied: the password cannot be read: {words}"
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "  \n", "kéy", "a\x00b"], ids=["lines", "blank", "accent", "nul"])
-def test_what_cannot_stand_in_a_header_is_no_key(text: str) -> None:
-    """A key with a line break inside, or none at all, is denied here instead of breaking the request."""
-    with pytest.raises(Denied, match="holds characters no key has"):
-        header_text(lambda: text, what="the access key")
+def test_a_key_that_no_header_may_have_is_denied(text: str) -> None:
+    """A key that is empty or has a line break inside is denied before it breaks the request."""
+    with pytest.raises(Denied, match="has characters that no header may have"):
+        reveal_header(Secret(text), what="the access key")
 
 
-def test_white_space_around_a_key_is_not_part_of_it() -> None:
-    """A file that ends in a newline gives the key without it."""
-    assert header_text(lambda: " AK1\n", what="the access key") == "AK1"
+def test_white_space_around_a_key_is_removed() -> None:
+    """The newline at the end of a file is not part of the key."""
+    assert reveal_header(Secret(" AK1\n"), what="the access key") == "AK1"
 
 
-def test_a_key_shows_nothing_secret() -> None:
-    """The repr of a key names the access key only."""
+def test_the_repr_of_a_key_has_no_secret() -> None:
+    """The repr of a key has the access key id only."""
     key = AccessKey(access="AK1", secret="hunter2", security_token="hunter3")
     assert repr(key) == "AccessKey(access='AK1', expires_at=None)"
 
@@ -74,37 +73,33 @@ def test_a_key_shows_nothing_secret() -> None:
 async def test_a_rotated_file_counts_from_the_next_call(
     tmp_path: Path, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Keys are read from their files at each call; the observer hears of each new pair, which does not expire."""
+    """Keys are read from their files at each call; each new pair is reported, without an expiry."""
     access, secret = tmp_path / "ak", tmp_path / "sk"
     access.write_text("INVENTED1\n")
     secret.write_text(SECRET)
-    server.on("/", answer(200, PAGE))
-    credentials = AccessKeyCredentials(
-        access_key=SettingsSecret(SecretFile(access)).reveal, secret_key=SettingsSecret(SecretFile(secret)).reveal
-    )
+    server.on("/", respond(200, PAGE))
+    credentials = AkSk(access_key=Secret(SecretFile(access)), secret_key=Secret(SecretFile(secret)))
 
-    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
-        await transport.call(JOBS)
+    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
+        await client.call(JOBS)
         access.write_text("INVENTED2\n")
-        await transport.call(JOBS)
+        await client.call(JOBS)
 
-    used = [came.headers["authorization"].split("Access=")[1].split(",")[0] for came in server.received]
+    used = [request.headers["authorization"].split("Access=")[1].split(",")[0] for request in server.received]
     assert used == ["INVENTED1", "INVENTED1", "INVENTED2"]
     assert observer.expiries == [None, None]
 
 
-async def test_a_security_token_travels_along(
+async def test_a_security_token_is_sent(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """A temporary pair of the settings is sent with its token, and the token is signed."""
-    server.on("/", answer(200, PAGE))
-    credentials = AccessKeyCredentials(
-        access_key=lambda: ACCESS, secret_key=lambda: SECRET, security_token=lambda: "INVENTED/TOKEN="
-    )
+    server.on("/", respond(200, PAGE))
+    credentials = AkSk(access_key=Secret(ACCESS), secret_key=Secret(SECRET), security_token=Secret("INVENTED/TOKEN="))
 
-    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
+    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
 
     assert server.received[0].headers["x-security-token"] == "INVENTED/TOKEN="
     assert "x-security-token," in server.received[0].headers["authorization"]
@@ -113,80 +108,78 @@ async def test_a_security_token_travels_along(
 async def test_an_unreadable_secret_sends_nothing_and_recovers(
     tmp_path: Path, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """While the file is missing calls are denied, as often as they are tried; when it is back the next one works."""
+    """While the file is missing every call is denied; when it is back the next call succeeds."""
     secret = tmp_path / "sk"
-    server.on("/", answer(200, PAGE))
-    credentials = AccessKeyCredentials(
-        access_key=lambda: ACCESS, secret_key=SettingsSecret(SecretFile(secret), key="secret_key").reveal
-    )
+    server.on("/", respond(200, PAGE))
+    credentials = AkSk(access_key=Secret(ACCESS), secret_key=Secret(SecretFile(secret), key="secret_key"))
 
-    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as transport:
+    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as client:
         for _ in range(10):
             with pytest.raises(Denied, match="No such file"):
-                await transport.call(JOBS)
+                await client.call(JOBS)
         assert server.received == []
         secret.write_text(SECRET)
-        assert await transport.call(JOBS)
+        assert await client.call(JOBS)
 
-    assert observer.circuit == [False]  # nothing was refused, so nothing is held back
+    assert observer.circuit == [False]  # nothing was refused, so no call is held back
     assert observer.withheld == [("list_jobs", "denied")] * 10
 
 
-async def test_trap_34_a_key_refused_for_ever_is_used_twice_and_then_every_five_minutes(
+async def test_trap_34_a_refused_key_is_used_twice_and_then_every_330_s(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
     """Trap 34: exactly two refused signatures, then none for 330 s, then one trial in each 330 s."""
     server.on("/", UNAUTHORIZED)
 
-    async with connect(options(server.url), clock=clock, observer=observer) as transport:
+    async with connect(options(server.url), clock=clock, observer=observer) as client:
         for endpoint in (JOBS, METRICS):
             with pytest.raises(Denied):
-                await transport.call(endpoint)
+                await client.call(endpoint)
         for endpoint in (JOBS, METRICS, JOBS):
             with pytest.raises(CircuitOpen, match="the credential was refused"):
-                await transport.call(endpoint)
+                await client.call(endpoint)
         clock.turn(329.0)
         with pytest.raises(CircuitOpen):
-            await transport.call(JOBS)
+            await client.call(JOBS)
         assert len(server.received) == 2
         clock.turn(1.0)
         with pytest.raises(Denied):
-            await transport.call(JOBS)
+            await client.call(JOBS)
         with pytest.raises(CircuitOpen):
-            await transport.call(JOBS)
+            await client.call(JOBS)
         assert len(server.received) == 3
         clock.turn(330.0)
-        server.on("/", answer(200, PAGE))
-        assert await transport.call(JOBS)
+        server.on("/", respond(200, PAGE))
+        assert await client.call(JOBS)
 
     assert observer.circuit == [False, True, False]
     assert observer.withheld == [(endpoint.name, "circuit_open") for endpoint in (JOBS, METRICS, JOBS, JOBS, JOBS)]
 
 
-async def test_trap_34_twenty_calls_at_once_with_a_wrong_key_are_two_refusals(
+async def test_trap_34_twenty_concurrent_calls_with_a_wrong_key_are_two_refusals(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Trap 34: while nothing is proven one call goes ahead; of twenty at once two are refused and 18 are not sent."""
+    """Trap 34: of twenty concurrent calls with an unproven key two are refused and 18 are not sent."""
     server.on("/", UNAUTHORIZED)
 
-    async with connect(options(server.url, concurrency=8), clock=clock, observer=observer) as transport:
-        outcomes = await asyncio.gather(*(asked(transport, JOBS) for _ in range(20)), return_exceptions=True)
+    async with connect(options(server.url, concurrency=8), clock=clock, observer=observer) as client:
+        outcomes = await asyncio.gather(*(make_call(client, JOBS) for _ in range(20)), return_exceptions=True)
 
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CircuitOpen"] * 18 + ["Denied"] * 2
     assert len(server.received) == 2
 
 
-async def test_a_key_that_goes_bad_under_way_ends_with_those_under_way(
+async def test_a_key_that_becomes_invalid_is_refused_once_more(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Calls that are out when the key goes bad count as one refusal; one more is refused, the rest are not sent."""
+    """Calls that are running when the key becomes invalid count as one refusal; one more call is sent."""
     gate = asyncio.Event()
-    server.on("/v1/", answer(200, PAGE)).on("/v2/", held_back(gate, UNAUTHORIZED))
+    server.on("/v1/", respond(200, PAGE)).on("/v2/", respond_after(gate, UNAUTHORIZED))
 
-    async with connect(options(server.url, concurrency=4), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
-        calls = [asyncio.create_task(asked(transport, METRICS)) for _ in range(20)]
-        await server.until_asked(1 + 3)  # one kind gets three of four places
+    async with connect(options(server.url, concurrency=4), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
+        calls = [asyncio.create_task(make_call(client, METRICS)) for _ in range(20)]
+        await server.until_received(1 + 3)  # one operation gets three of four slots
         gate.set()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -194,40 +187,40 @@ async def test_a_key_that_goes_bad_under_way_ends_with_those_under_way(
     assert len(server.received) == 1 + 4
 
 
-async def test_a_permission_that_is_missing_holds_nothing_back(
+async def test_a_missing_permission_does_not_open_a_circuit(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """403 is about what is asked, not who asks: it is denied each time, and other calls go on."""
-    server.on("/v1/", answer(403, {"error_code": "APIG.0302"})).on("/v2/", answer(200, PAGE))
+    """A 403 refuses the request, not the credential: the call is denied each time, and other calls are sent."""
+    server.on("/v1/", respond(403, {"error_code": "APIG.0302"})).on("/v2/", respond(200, PAGE))
 
-    async with connect(options(server.url), clock=clock, observer=observer) as transport:
+    async with connect(options(server.url), clock=clock, observer=observer) as client:
         for _ in range(6):
             with pytest.raises(Denied):
-                await transport.call(JOBS)
-        assert await transport.call(METRICS)
+                await client.call(JOBS)
+        assert await client.call(METRICS)
 
     assert len(server.received) == 7
     assert observer.circuit == [False]
 
 
-async def test_a_key_rotated_while_it_is_refused_is_tried_at_once(
+async def test_a_rotated_key_is_used_at_once_after_a_refusal(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """After a 401 the files are read again; another pair in them is another chance, once."""
+    """After a 401 the files are read again; if they hold another pair, the call is sent once more."""
     pairs = iter(["OLD1", "NEW1", "NEW1", "NEW1"])
-    server.on("/", UNAUTHORIZED, answer(200, PAGE))
-    credentials = AccessKeyCredentials(access_key=lambda: next(pairs), secret_key=lambda: SECRET)
+    server.on("/", UNAUTHORIZED, respond(200, PAGE))
+    credentials = AkSk(access_key=ComputedSecret(lambda: next(pairs)), secret_key=Secret(SECRET))
 
-    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(options(server.url, credentials=credentials), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
     assert observer.calls == [("list_jobs", "denied"), ("list_jobs", "ok")]
 
 
-async def test_static_keys_are_the_same_until_they_are_not() -> None:
-    """Renewing static keys means comparing what the files hold."""
+async def test_static_keys_are_renewed_by_their_files() -> None:
+    """Renewing static keys compares them with the current content of the files."""
     held = ["AK1"]
-    keys = StaticKeys(access=lambda: held[0], secret=lambda: "sk")
+    keys = StaticKeys(access=ComputedSecret(lambda: held[0]), secret=Secret("sk"))
     key = await keys.key()
     assert not await keys.renew(key)
     held[0] = "AK2"
@@ -238,58 +231,58 @@ async def test_static_keys_are_the_same_until_they_are_not() -> None:
 async def test_a_project_is_found_by_its_name(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """With keys and only a name IAM is asked once, signed; of several projects the one of exactly that name counts.
+    """With only a name IAM gets one signed request; the project with exactly that name is used.
 
-    Asked by several at once, it is still one request.
+    Concurrent calls share the request.
     """
     projects = {"projects": [{"id": "a" * 32, "name": "eu-de"}, {"id": "b" * 32, "name": "eu-de_vision"}]}
-    server.on("/v3/projects", answer(200, projects)).on("/v1/", answer(200, PAGE))
+    server.on("/v3/projects", respond(200, projects)).on("/v1/", respond(200, PAGE))
     given = options(server.url, project_id="", project_name="eu-de_vision")
 
-    async with connect(given, clock=clock, observer=observer) as transport:
-        ids = await asyncio.gather(*(transport.project_id() for _ in range(3)))
+    async with connect(given, clock=clock, observer=observer) as client:
+        ids = await asyncio.gather(*(client.project_id() for _ in range(3)))
         assert ids == ["b" * 32] * 3
-        await asyncio.gather(*(asked(transport, JOBS) for _ in range(5)))
-        assert await transport.project_id() == "b" * 32
+        await asyncio.gather(*(make_call(client, JOBS) for _ in range(5)))
+        assert await client.project_id() == "b" * 32
 
-    (looked_up,) = server.asked("/v3/projects")
-    assert looked_up.target == "/v3/projects?name=eu-de_vision"
-    assert "SignedHeaders=host;x-sdk-date," in looked_up.headers["authorization"]
-    assert {came.target for came in server.asked("/v1/")} == {f"/v1/{'b' * 32}/jobs"}
+    (lookup,) = server.requests_to("/v3/projects")
+    assert lookup.target == "/v3/projects?name=eu-de_vision"
+    assert "SignedHeaders=host;x-sdk-date," in lookup.headers["authorization"]
+    assert {request.target for request in server.requests_to("/v1/")} == {f"/v1/{'b' * 32}/jobs"}
     assert observer.calls[0] == ("iam_projects", "ok")
 
 
-async def test_a_project_that_is_not_there_is_refused(
+async def test_an_unknown_project_is_refused(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A name IAM does not know fails the call with a sentence that names it."""
-    server.on("/v3/projects", answer(200, {"projects": []}))
+    """A name that IAM does not know fails the call, and the text has the name."""
+    server.on("/v3/projects", respond(200, {"projects": []}))
     given = options(server.url, project_id="", project_name="eu-de_nowhere")
 
-    async with connect(given, clock=clock, observer=observer) as transport:
+    async with connect(given, clock=clock, observer=observer) as client:
         with pytest.raises(Refused, match="there is no project eu-de_nowhere"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
 
-async def test_a_failure_of_iam_is_not_one_of_the_operation(
+async def test_an_error_of_iam_keeps_its_operation(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """An IAM without that API leaves the error with IAM's operation."""
-    server.on("/v3/projects", answer(404))
+    """An error of IAM has the operation of IAM."""
+    server.on("/v3/projects", respond(404))
     given = options(server.url, project_id="", project_name="eu-de")
 
-    async with connect(given, clock=clock, observer=observer) as transport:
+    async with connect(given, clock=clock, observer=observer) as client:
         with pytest.raises(Unsupported) as caught:
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert caught.value.operation == "iam_projects"
 
 
-async def test_a_configured_id_asks_nobody(
+async def test_a_configured_id_needs_no_request(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """With an id in the settings its owner is known without a request."""
-    async with connect(options(server.url), clock=clock, observer=observer) as transport:
-        assert await transport.project_id() == PROJECT_ID
+    """With an id in the settings no request is needed."""
+    async with connect(options(server.url), clock=clock, observer=observer) as client:
+        assert await client.project_id() == PROJECT_ID
 
     assert server.received == []

@@ -4,18 +4,27 @@ import asyncio
 
 import pytest
 
-from exporter.cloud.connect import MetadataCredentials, TargetOptions, connect
 from exporter.cloud.http.errors import Denied, InvalidResponse, Unreachable
-from exporter.cloud.http.retry import RetryPolicy
+from exporter.settings import Metadata
 from tests.clock import ManualClock
-from tests.unit.cloud.account import JOBS, METRICS, PAGE, RecordingObserver, asked, options
-from tests.unit.cloud.scripted_server import ScriptedServer, Step, answer, held_back, written
+from tests.unit.cloud.account import (
+    JOBS,
+    METRICS,
+    PAGE,
+    Options,
+    RecordingObserver,
+    connect,
+    make_call,
+    options,
+    retries,
+)
+from tests.unit.cloud.scripted_server import ScriptedServer, Step, respond, respond_after, send_raw
 
 TOKEN = "/meta-data/latest/api/token"
 KEY = "/openstack/latest/securitykey"
 HOUR_LATER = "2023-11-14T23:13:20.000000Z"  # than the manual clock's start
 START = 1_700_000_000.0
-UNAUTHORIZED = answer(401, {"error_code": "APIG.0301"})
+UNAUTHORIZED = respond(401, {"error_code": "APIG.0301"})
 
 
 def key(number: int, *, expires_at: str = HOUR_LATER) -> Step:
@@ -25,33 +34,33 @@ def key(number: int, *, expires_at: str = HOUR_LATER) -> Step:
         "securitytoken": f"invented-security-token-{number}",
         "expires_at": expires_at,
     }
-    return answer(200, {"credential": credential})
+    return respond(200, {"credential": credential})
 
 
-def node(server: ScriptedServer, **changes: object) -> TargetOptions:
-    return options(server.url, **{"credentials": MetadataCredentials(base_url=server.url), **changes})
+def node(server: ScriptedServer, **changes: object) -> Options:
+    return options(server.url, **{"credentials": Metadata(), "metadata_url": server.url, **changes})
 
 
 def used(server: ScriptedServer) -> list[tuple[str, str]]:
     return [
-        (came.headers["authorization"].split("Access=")[1].split(",")[0], came.headers["x-security-token"])
-        for came in server.asked("/v1/")
+        (request.headers["authorization"].split("Access=")[1].split(",")[0], request.headers["x-security-token"])
+        for request in server.requests_to("/v1/")
     ]
 
 
-async def test_the_agencys_key_signs_with_its_token(
+async def test_the_key_of_the_agency_signs(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A session token first, then the key; the key's own token travels along and its end is reported."""
-    server.on(TOKEN, answer(200, b"invented-session")).on(KEY, key(1)).on("/v1/", answer(200, PAGE))
+    """The session token is fetched first, then the key; the security token is sent and the expiry reported."""
+    server.on(TOKEN, respond(200, b"invented-session")).on(KEY, key(1)).on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
-        await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
+        await client.call(JOBS)
 
-    session, asked, *_ = server.received
+    session, fetch, *_ = server.received
     assert (session.method, session.headers["x-metadata-token-ttl-seconds"]) == ("PUT", "21600")
-    assert asked.headers["x-metadata-token"] == "invented-session"
+    assert fetch.headers["x-metadata-token"] == "invented-session"
     assert used(server) == [("TEMPORARY1", "invented-security-token-1")] * 2
     assert observer.expiries == [START + 3600.0]
     assert [operation for operation, _ in observer.calls] == [
@@ -63,90 +72,90 @@ async def test_the_agencys_key_signs_with_its_token(
 
 
 @pytest.mark.parametrize("status", [404, 405, 503])
-async def test_a_service_without_sessions_is_asked_without(
+async def test_a_service_without_session_tokens(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, status: int
 ) -> None:
-    """Where the session call does not exist, or does not work now, the key is asked for without one."""
-    server.on(TOKEN, answer(status)).on(KEY, key(1)).on("/v1/", answer(200, PAGE))
+    """Where session tokens are not available, the key is fetched without one."""
+    server.on(TOKEN, respond(status)).on(KEY, key(1)).on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
-    assert "x-metadata-token" not in server.asked(KEY)[0].headers
+    assert "x-metadata-token" not in server.requests_to(KEY)[0].headers
 
 
 async def test_a_refused_session_is_renewed_once(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 401 on the key asks for another session, and then the key comes."""
-    server.on(TOKEN, answer(200, b"one"), answer(200, b"two")).on(KEY, UNAUTHORIZED, key(1))
-    server.on("/v1/", answer(200, PAGE))
+    """After a 401 the key is fetched again with a new session token."""
+    server.on(TOKEN, respond(200, b"one"), respond(200, b"two")).on(KEY, UNAUTHORIZED, key(1))
+    server.on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
-    assert [came.headers["x-metadata-token"] for came in server.asked(KEY)] == ["one", "two"]
+    assert [request.headers["x-metadata-token"] for request in server.requests_to(KEY)] == ["one", "two"]
 
 
-async def test_a_session_refused_for_ever_is_a_denial(
+async def test_a_session_that_is_refused_twice_is_denied(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """401 on the key for ever: two sessions, two refusals, and the call is denied."""
-    server.on(TOKEN, answer(200, b"one")).on(KEY, UNAUTHORIZED)
+    """After two sessions and two 401s the call is denied."""
+    server.on(TOKEN, respond(200, b"one")).on(KEY, UNAUTHORIZED)
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
+    async with connect(node(server), clock=clock, observer=observer) as client:
         with pytest.raises(Denied):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
-    assert len(server.asked(TOKEN)) == 2
-    assert len(server.asked(KEY)) == 2
+    assert len(server.requests_to(TOKEN)) == 2
+    assert len(server.requests_to(KEY)) == 2
 
 
-async def test_the_session_is_kept_for_the_next_key(
+async def test_the_session_token_is_reused_for_the_next_key(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """The next key, 48 minutes later, is asked for with the same session of six hours; 4.8 h later with a new one."""
-    server.on(TOKEN, answer(200, b"one"), answer(200, b"two"))
-    server.on(KEY, key(1), key(2, expires_at="2023-11-15T00:01:20Z"), key(3)).on("/v1/", answer(200, PAGE))
+    """A key 48 minutes later is fetched with the same session token, one after 4.8 h with a new token."""
+    server.on(TOKEN, respond(200, b"one"), respond(200, b"two"))
+    server.on(KEY, key(1), key(2, expires_at="2023-11-15T00:01:20Z"), key(3)).on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
         clock.turn(48 * 60)
-        await transport.call(JOBS)
+        await client.call(JOBS)
         clock.turn(4 * 3600)
-        await transport.call(JOBS)
+        await client.call(JOBS)
 
-    assert [came.headers["x-metadata-token"] for came in server.asked(KEY)] == ["one", "one", "two"]
+    assert [request.headers["x-metadata-token"] for request in server.requests_to(KEY)] == ["one", "one", "two"]
     assert [access for access, _ in used(server)] == ["TEMPORARY1", "TEMPORARY2", "TEMPORARY3"]
 
 
-async def test_until_the_node_rotates_it_is_asked_once_a_minute(
+async def test_a_key_that_the_node_has_not_rotated_is_fetched_again(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """From 12 minutes before the end the same key may come back; it is used, and asked for again a minute later."""
-    server.on(TOKEN, answer(404)).on(KEY, key(1), key(1), key(2)).on("/v1/", answer(200, PAGE))
+    """From 12 minutes before the end the node may return the same key; it is used, and fetched again later."""
+    server.on(TOKEN, respond(404)).on(KEY, key(1), key(1), key(2)).on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
         clock.turn(48 * 60)
-        await transport.call(JOBS)
+        await client.call(JOBS)
         clock.turn(9 * 60 + 35)  # 80 % of the 12 minutes that were left
-        await transport.call(JOBS)
+        await client.call(JOBS)
         clock.turn(1)
-        await transport.call(JOBS)
+        await client.call(JOBS)
 
     assert [access for access, _ in used(server)] == ["TEMPORARY1", "TEMPORARY1", "TEMPORARY1", "TEMPORARY2"]
-    assert len(server.asked(KEY)) == 3
+    assert len(server.requests_to(KEY)) == 3
 
 
 async def test_a_refused_key_is_fetched_again_once(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A 401 of the API fetches the key anew; another one is another chance."""
-    server.on(TOKEN, answer(404)).on(KEY, key(1), key(2)).on("/v1/", UNAUTHORIZED, answer(200, PAGE))
+    """After a 401 of the API the key is fetched again; the call is sent once more with another key."""
+    server.on(TOKEN, respond(404)).on(KEY, key(1), key(2)).on("/v1/", UNAUTHORIZED, respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
     assert [access for access, _ in used(server)] == ["TEMPORARY1", "TEMPORARY2"]
 
@@ -154,46 +163,46 @@ async def test_a_refused_key_is_fetched_again_once(
 async def test_a_late_refusal_of_the_old_key_fetches_nothing(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """Two calls learn of their refusal when a third has fetched the next key already: they just use that one."""
+    """Two calls that are refused after a third call has fetched the next key use that key."""
     gate = asyncio.Event()
-    server.on(TOKEN, answer(404)).on(KEY, key(1), key(2)).on("/v1/", answer(200, PAGE))
-    server.on("/v2/", *[held_back(gate, UNAUTHORIZED)] * 2, answer(401), answer(200, PAGE))
+    server.on(TOKEN, respond(404)).on(KEY, key(1), key(2)).on("/v1/", respond(200, PAGE))
+    server.on("/v2/", *[respond_after(gate, UNAUTHORIZED)] * 2, respond(401), respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        await transport.call(JOBS)
-        early = [asyncio.create_task(asked(transport, METRICS)) for _ in range(2)]
-        await server.until_asked(3 + 2)
-        assert await transport.call(METRICS)  # refused, and accepted with the second key
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        await client.call(JOBS)
+        early = [asyncio.create_task(make_call(client, METRICS)) for _ in range(2)]
+        await server.until_received(3 + 2)
+        assert await client.call(METRICS)  # refused, and accepted with the second key
         gate.set()
         assert all(await asyncio.gather(*early))
 
-    assert len(server.asked(KEY)) == 2
+    assert len(server.requests_to(KEY)) == 2
 
 
-async def test_the_same_key_again_is_no_other_chance(
+async def test_the_refused_key_is_not_used_again(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """When the node still hands out the refused key, it is not used a second time."""
-    server.on(TOKEN, answer(404)).on(KEY, key(1)).on("/v1/", UNAUTHORIZED)
+    """If the node returns the refused key again, it is not used a second time."""
+    server.on(TOKEN, respond(404)).on(KEY, key(1)).on("/v1/", UNAUTHORIZED)
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
+    async with connect(node(server), clock=clock, observer=observer) as client:
         with pytest.raises(Denied):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
-    assert len(server.asked("/v1/")) == 1
-    assert len(server.asked(KEY)) == 2
+    assert len(server.requests_to("/v1/")) == 1
+    assert len(server.requests_to(KEY)) == 2
 
 
 @pytest.mark.parametrize("status", [400, 404])
 async def test_a_node_without_agency_is_denied(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, status: int
 ) -> None:
-    """No agency is a 4xx, which becomes one sentence an operator understands."""
-    server.on(TOKEN, answer(200, b"one")).on(KEY, answer(status, b"no agency", {"Content-Type": "text/plain"}))
+    """A 4xx of the key call means that the node has no agency, and the text says so."""
+    server.on(TOKEN, respond(200, b"one")).on(KEY, respond(status, b"no agency", {"Content-Type": "text/plain"}))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
+    async with connect(node(server), clock=clock, observer=observer) as client:
         with pytest.raises(Denied, match="the node has no agency to take a key from"):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
 
 @pytest.mark.parametrize(
@@ -222,11 +231,11 @@ async def test_a_node_without_agency_is_denied(
 async def test_a_key_is_read_in_each_spelling(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, spelling: dict[str, object]
 ) -> None:
-    """Names and wrapper differ between services; all of reference §9.3 are read."""
-    server.on(TOKEN, answer(404)).on(KEY, answer(200, spelling)).on("/v1/", answer(200, PAGE))
+    """All names and wrappers of reference §9.3 are read."""
+    server.on(TOKEN, respond(404)).on(KEY, respond(200, spelling)).on("/v1/", respond(200, PAGE))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        assert await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        assert await client.call(JOBS)
 
     assert used(server) == [("A", "T")]
 
@@ -234,44 +243,44 @@ async def test_a_key_is_read_in_each_spelling(
 @pytest.mark.parametrize(
     "step,words",
     [
-        pytest.param(answer(200, {"credential": {"access": "A"}}), "no text in `secret`", id="incomplete"),
-        pytest.param(answer(200, {"credential": None}), "no text in `access`", id="null"),
-        pytest.param(answer(200, {"access": "A\nB"}), "no text in `access`", id="two-lines"),
+        pytest.param(respond(200, {"credential": {"access": "A"}}), "no text in `secret`", id="incomplete"),
+        pytest.param(respond(200, {"credential": None}), "no text in `access`", id="null"),
+        pytest.param(respond(200, {"access": "A\nB"}), "no text in `access`", id="two-lines"),
         pytest.param(key(1, expires_at="later"), "no date in `expires_at`", id="no-date"),
-        pytest.param(answer(200, b"text", {"Content-Type": "text/plain"}), "text/plain", id="text"),
+        pytest.param(respond(200, b"text", {"Content-Type": "text/plain"}), "text/plain", id="text"),
     ],
 )
-async def test_what_is_no_key_is_unintelligible(
+async def test_an_invalid_key_is_an_invalid_response(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, step: Step, words: str
 ) -> None:
-    """An incomplete key names the field that is missing, never a value."""
-    server.on(TOKEN, answer(404)).on(KEY, step)
+    """The error names the missing field, never a value."""
+    server.on(TOKEN, respond(404)).on(KEY, step)
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
+    async with connect(node(server), clock=clock, observer=observer) as client:
         with pytest.raises(InvalidResponse, match=words):
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"two\nlines", b"\xff"], ids=["empty", "blank", "lines", "binary"])
-async def test_what_is_no_session_is_unintelligible(
+async def test_an_invalid_session_token_is_an_invalid_response(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, body: bytes
 ) -> None:
-    """A session must be text that fits into a header."""
-    server.on(TOKEN, answer(200, body))
+    """A session token must be text that a header may have."""
+    server.on(TOKEN, respond(200, body))
 
-    async with connect(node(server), clock=clock, observer=observer) as transport:
-        with pytest.raises(InvalidResponse, match="the answer is no token"):
-            await transport.call(JOBS)
+    async with connect(node(server), clock=clock, observer=observer) as client:
+        with pytest.raises(InvalidResponse, match="the body is not a token"):
+            await client.call(JOBS)
 
 
-async def test_no_service_at_all_is_unreachable(
+async def test_a_missing_service_is_unreachable(
     server: ScriptedServer, clock: ManualClock, observer: RecordingObserver
 ) -> None:
-    """A program that runs elsewhere than on a node is told that nobody answers."""
-    server.on(TOKEN, written(then="close"))
+    """Without a metadata service the call is Unreachable, with the operation of the session token."""
+    server.on(TOKEN, send_raw(then="close"))
 
-    async with connect(node(server, retry=RetryPolicy(attempts=1)), clock=clock, observer=observer) as transport:
+    async with connect(node(server, retry=retries(attempts=1)), clock=clock, observer=observer) as client:
         with pytest.raises(Unreachable) as caught:
-            await transport.call(JOBS)
+            await client.call(JOBS)
 
     assert caught.value.operation == "metadata_token"

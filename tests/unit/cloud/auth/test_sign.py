@@ -1,4 +1,4 @@
-"""The signature, held against the reference's vectors and the vendor's own signer."""
+"""The signature, compared with the vectors of the reference and with the vendor's signer."""
 
 import calendar
 import hashlib
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from exporter.cloud.auth.credentials import AccessKey
 from exporter.cloud.auth.sign import canonical, sign
-from exporter.cloud.http.request import Request, query_text, segment
+from exporter.cloud.http.request import Request, encode_query, encode_segment
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the vendor's package uses what Python has deprecated
+    warnings.simplefilter("ignore")  # the vendor's package uses deprecated features of Python
     from huaweicloudsdkcore.sdk_request import SdkRequest
     from huaweicloudsdkcore.signer.signer import Signer
 
@@ -36,7 +36,9 @@ def request(**changes: Any) -> Request:
 
 
 VECTOR_A = request(
-    query=query_text({"limit": "100", "offset": "0", "sort_by": "create_time", "order": "desc", "pool_id": "a b/ü~*"})
+    query=encode_query(
+        {"limit": "100", "offset": "0", "sort_by": "create_time", "order": "desc", "pool_id": "a b/ü~*"}
+    )
 )
 VECTOR_B = request(
     method="POST",
@@ -91,7 +93,7 @@ def test_signatures_equal_the_vectors_of_the_reference(
 
 
 def test_trap_29_the_slash_at_the_end_is_only_in_the_canonical_path() -> None:
-    """Trap 29: the canonical URI ends in a slash, the address on the wire does not."""
+    """Trap 29: the canonical URI ends in a slash, the URL that is sent does not."""
     headers = sign(VECTOR_A, KEY, at=AT)
 
     assert canonical(VECTOR_A, headers).split("\n")[1] == f"/v1/{PROJECT}/training-jobs/versions/"
@@ -99,7 +101,7 @@ def test_trap_29_the_slash_at_the_end_is_only_in_the_canonical_path() -> None:
 
 
 def test_trap_29_the_query_is_sorted_and_sent_as_signed() -> None:
-    """Trap 29: a space is %20 and never "+", keys are sorted, and the wire carries the very text that was signed."""
+    """Trap 29: a space is %20 and never "+", keys are sorted, and the signed text is sent."""
     headers = sign(VECTOR_A, KEY, at=AT)
 
     assert canonical(VECTOR_A, headers).split("\n")[2] == VECTOR_A.url.raw_query_string
@@ -118,7 +120,7 @@ def test_trap_29_the_query_is_sorted_and_sent_as_signed() -> None:
     ],
 )
 def test_trap_29_the_host_is_signed_with_its_port(base: str, host: str) -> None:
-    """Trap 29: Host is signed as it is sent, with the port unless it is the scheme's own."""
+    """Trap 29: Host is signed as it is sent, with the port unless it is the default port of the scheme."""
     assert sign(request(base=base), KEY, at=AT)["Host"] == host
 
 
@@ -131,14 +133,14 @@ def test_trap_29_nothing_added_later_is_signed() -> None:
 
 
 def test_a_prefix_of_the_endpoint_is_part_of_the_signed_path() -> None:
-    """An API behind a path prefix is signed with it."""
+    """The path prefix of an API is signed."""
     prefixed = request(base=f"https://{HOST}/gate")
 
     assert canonical(prefixed, {}).split("\n")[1] == f"/gate/v1/{PROJECT}/training-jobs/versions/"
 
 
 def test_a_new_date_gives_a_new_signature() -> None:
-    """A retry a second later is signed anew."""
+    """A retry a second later has another signature."""
     assert sign(VECTOR_A, KEY, at=AT)["Authorization"] != sign(VECTOR_A, KEY, at=AT + 1)["Authorization"]
 
 
@@ -158,10 +160,10 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 def test_every_request_is_signed_as_the_vendor_signs_it(
     *, method: str, segments: list[str], query: dict[str, str], body: bytes, token: str, at: int
 ) -> None:
-    """For any path, query, body and date our signature is the one of the vendor's signer."""
-    path = "".join(f"/{segment(part)}" for part in segments)
+    """For any path, query, body and date the signature equals that of the vendor's signer."""
+    path = "".join(f"/{encode_segment(part)}" for part in segments)
     headers = {"X-Project-Id": PROJECT, **({"Content-Type": "application/json"} if body else {})}
-    ours = request(method=method, path=path, query=query_text(query), headers=headers, body=body)
+    ours = request(method=method, path=path, query=encode_query(query), headers=headers, body=body)
     key = AccessKey(access=KEY.access, secret=KEY.secret, security_token=token)
     signed = sign(ours, key, at=float(at))
 

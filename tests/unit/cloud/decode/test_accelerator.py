@@ -1,4 +1,4 @@
-"""Telling a GPU from an NPU by name."""
+"""The kind of accelerator by flavor type and by name."""
 
 import pytest
 from hypothesis import given
@@ -46,7 +46,7 @@ def test_the_flavor_type_names_the_kind(flavor_type: str, expected: Accelerator 
     ],
 )
 def test_gpus_by_name(name: str) -> None:
-    """Names seen for GPUs, in products, flavors and resource keys."""
+    """Names of GPUs in products, flavors and resource keys."""
     assert by_name(name) is GPU
 
 
@@ -54,7 +54,7 @@ def test_gpus_by_name(name: str) -> None:
     "name", ["ascend-Snt9b", "Snt9", "modelarts.kat1.8snt9b", "D910B", "huawei.com/ascend-1980", "modelarts.npu.8"]
 )
 def test_npus_by_name(name: str) -> None:
-    """Names seen for NPUs."""
+    """Names of NPUs in products, flavors and resource keys."""
     assert by_name(name) is NPU
 
 
@@ -71,12 +71,12 @@ def test_npus_by_name(name: str) -> None:
         pytest.param("giant2", id="ant2-inside-a-word"),
     ],
 )
-def test_no_guess_where_the_name_does_not_tell(name: str) -> None:
-    """A masked or neutral name gives no kind: absent is better than wrong."""
+def test_an_ambiguous_name_has_no_kind(name: str) -> None:
+    """A masked or neutral name gives None."""
     assert by_name(name) is None
 
 
 @given(name=st.text())
-def test_a_name_never_makes_a_cpu(name: str) -> None:
-    """`cpu` means known to hold no accelerator, which no name can tell; and no text breaks the guess."""
+def test_no_name_is_a_cpu(name: str) -> None:
+    """No name means `cpu`, which would claim that there is no accelerator; any text is accepted."""
     assert by_name(name) in (GPU, NPU, None)

@@ -1,4 +1,4 @@
-"""Decoding part by part: what is bad is noted and left out, what is good is kept."""
+"""Lenient decoding: bad parts are noted and left out, good parts are kept."""
 
 from typing import Any
 
@@ -44,20 +44,20 @@ class Outer(msgspec.Struct):
     ],
 )
 def test_good_parts_are_kept(raw: bytes, expected: Outer | None, noted: list[str]) -> None:
-    """Each bad part is noted under its wire path and absent; the object is lost only when it is no object at all."""
+    """A bad part is noted under its wire path and absent; the result is None only when the text is not an object."""
     notes = Notes()
 
     assert decode(raw, Outer, field="x", note=notes) == expected
     assert notes.fields == noted
 
 
-def test_text_is_opened_twice_and_no_more() -> None:
-    """An object wrapped as text of text is read; one wrapped three times is not worth the trouble."""
+def test_text_is_unwrapped_twice() -> None:
+    """An object wrapped twice as JSON text is read; one wrapped three times is noted."""
     once = msgspec.json.encode({"name": "a"})
     twice = msgspec.json.encode(msgspec.json.encode(once.decode()).decode())
-    thrice = msgspec.json.encode(twice.decode())
+    three_times = msgspec.json.encode(twice.decode())
     notes = Notes()
 
     assert decode(twice, Outer, field="x", note=notes) == Outer(name="a")
-    assert decode(thrice, Outer, field="x", note=notes) is None
+    assert decode(three_times, Outer, field="x", note=notes) is None
     assert notes.fields == ["x"]

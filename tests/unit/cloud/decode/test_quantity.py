@@ -1,4 +1,4 @@
-"""Kubernetes quantities: every suffix, both exponents, and everything that is none."""
+"""Kubernetes quantities: every suffix, both exponents, and invalid ones."""
 
 from decimal import Decimal
 
@@ -14,7 +14,7 @@ BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
 @pytest.mark.parametrize(
-    "told, meant",
+    "raw, expected",
     [
         pytest.param("1073m", 1.073, id="milli"),
         pytest.param("15548Mi", 15548 * 1024**2, id="mebi"),
@@ -38,25 +38,25 @@ BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
         pytest.param(0, 0.0, id="int zero"),
     ],
 )
-def test_quantities_are_read_in_their_base_unit(told: object, meant: float) -> None:
-    """Trap 36: cores, bytes and cards, whatever the suffix."""
+def test_quantities_are_read_in_their_base_unit(raw: object, expected: float) -> None:
+    """Trap 36: cores, bytes and cards with any suffix."""
     notes = Notes()
 
-    assert kubernetes_quantity(told, field="f", note=notes) == meant
+    assert kubernetes_quantity(raw, field="f", note=notes) == expected
     assert notes.noted == []
 
 
-@pytest.mark.parametrize("told", [None, ""], ids=["null", "empty"])
-def test_what_is_not_there_is_none(told: object) -> None:
-    """Both null and empty text mean that the cloud does not say, which is no surprise."""
+@pytest.mark.parametrize("raw", [None, ""], ids=["null", "empty"])
+def test_an_absent_quantity_is_none(raw: object) -> None:
+    """Null and empty text mean that the cloud gives no value; they are None and not noted."""
     notes = Notes()
 
-    assert kubernetes_quantity(told, field="f", note=notes) is None
+    assert kubernetes_quantity(raw, field="f", note=notes) is None
     assert notes.noted == []
 
 
 @pytest.mark.parametrize(
-    "told",
+    "raw",
     [
         pytest.param("6.52 GiB", id="the other notation"),
         pytest.param("1 Cores", id="words"),
@@ -80,11 +80,11 @@ def test_what_is_not_there_is_none(told: object) -> None:
         pytest.param({"value": 1}, id="object"),
     ],
 )
-def test_nonsense_is_noted_and_none(told: object) -> None:
-    """What makes no sense is counted as unknown, and never becomes a number."""
+def test_an_invalid_quantity_is_noted(raw: object) -> None:
+    """An invalid quantity is None and noted."""
     notes = Notes()
 
-    assert kubernetes_quantity(told, field="f", note=notes) is None
+    assert kubernetes_quantity(raw, field="f", note=notes) is None
     assert notes.fields == ["f"]
 
 
@@ -93,7 +93,7 @@ def test_nonsense_is_noted_and_none(told: object) -> None:
     suffix=st.sampled_from([*DECIMAL, *BINARY]),
 )
 def test_a_suffix_multiplies_exactly(number: Decimal, suffix: str) -> None:
-    """Whatever number is written with whatever suffix, the nearest float to their exact product is read."""
+    """For any number and suffix the float nearest to the exact product is read."""
     factor = Decimal(10) ** DECIMAL[suffix] if suffix in DECIMAL else Decimal(2) ** BINARY[suffix]
 
     assert kubernetes_quantity(f"{number}{suffix}", field="f", note=Notes()) == float(number * factor)
@@ -101,11 +101,11 @@ def test_a_suffix_multiplies_exactly(number: Decimal, suffix: str) -> None:
 
 @given(whole=st.integers(0, 10**9), power=st.integers(-9, 18))
 def test_an_exponent_is_the_suffix_of_its_power(whole: int, power: int) -> None:
-    """`5e3` and `5k` are one quantity."""
+    """`5e3` and `5k` are the same quantity."""
     by_exponent = kubernetes_quantity(f"{whole}e{power}", field="f", note=Notes())
 
-    for suffix, meant in DECIMAL.items():
-        if meant == power:
+    for suffix, expected in DECIMAL.items():
+        if expected == power:
             assert by_exponent == kubernetes_quantity(f"{whole}{suffix}", field="f", note=Notes())
     assert by_exponent == float(Decimal(whole).scaleb(power))
 
@@ -120,11 +120,11 @@ def test_an_exponent_is_the_suffix_of_its_power(whole: int, power: int) -> None:
         st.from_regex(r"\A[+-]?[0-9.]{0,6}[eE]?[+-]?[0-9]{0,4}[numkKMGTPEi]{0,3}\Z"),
     )
 )
-def test_whatever_comes_it_is_a_quantity_or_none(told: object) -> None:
-    """Total: never raises, never negative, never infinite, and what is None was nothing or was noted."""
+def test_any_value_is_a_quantity_or_none(raw: object) -> None:
+    """Any value is read without an exception as a finite quantity from 0, as absent, or is noted."""
     notes = Notes()
 
-    read = kubernetes_quantity(told, field="f", note=notes)
+    read = kubernetes_quantity(raw, field="f", note=notes)
 
     assert read is None or 0 <= read < float("inf")
-    assert (read is None) == (told is None or told == "" or bool(notes.noted))
+    assert (read is None) == (raw is None or raw == "" or bool(notes.noted))

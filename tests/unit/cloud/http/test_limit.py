@@ -1,4 +1,4 @@
-"""Places, pace, and who goes first."""
+"""Slots for concurrent calls, and the probe of an unproven credential."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -13,97 +13,97 @@ def limits(*, concurrency: int = 4) -> Limits:
     return Limits(requests_per_second=1000.0, burst=1000, concurrency=concurrency)
 
 
-async def test_one_kind_never_takes_every_place() -> None:
-    """Of three places one kind gets two; the third stays for another kind, which enters without waiting."""
-    places = limits(concurrency=3)
-    async with AsyncExitStack() as inside:
-        await inside.enter_async_context(places.slot("usage"))
-        await inside.enter_async_context(places.slot("usage"))
-        third = asyncio.create_task(inside.enter_async_context(places.slot("usage")))
+async def test_one_operation_never_takes_all_slots() -> None:
+    """Of three slots one operation gets two; another operation gets the third without waiting."""
+    slots = limits(concurrency=3)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(slots.slot("usage"))
+        await held.enter_async_context(slots.slot("usage"))
+        third = asyncio.create_task(held.enter_async_context(slots.slot("usage")))
         async with asyncio.timeout(1):
-            async with places.slot("jobs"):
+            async with slots.slot("jobs"):
                 assert not third.done()
         third.cancel()
         with pytest.raises(asyncio.CancelledError):
             await third
 
 
-async def test_a_single_place_serves_every_kind() -> None:
-    """With a concurrency of one each kind gets the one place in turn."""
-    places = limits(concurrency=1)
-    for kind in ("usage", "jobs"):
-        async with asyncio.timeout(1), places.slot(kind):
+async def test_a_single_slot_serves_every_operation() -> None:
+    """With a concurrency of one each operation gets the slot in turn."""
+    slots = limits(concurrency=1)
+    for operation in ("usage", "jobs"):
+        async with asyncio.timeout(1), slots.slot(operation):
             pass
 
 
-async def test_a_cancelled_wait_takes_no_place() -> None:
-    """Whoever gives up waiting leaves the place to others."""
-    places = limits(concurrency=1)
-    async with places.slot("jobs"):
-        waiting = asyncio.create_task(places.slot("jobs").__aenter__())
+async def test_a_cancelled_wait_takes_no_slot() -> None:
+    """A caller that is cancelled while it waits leaves the slot to others."""
+    slots = limits(concurrency=1)
+    async with slots.slot("jobs"):
+        waiting = asyncio.create_task(slots.slot("jobs").__aenter__())
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    async with asyncio.timeout(1), places.slot("jobs"):
+    async with asyncio.timeout(1), slots.slot("jobs"):
         pass
 
 
-async def enter(vanguard: CredentialProbe, stack: AsyncExitStack) -> bool:
-    return await stack.enter_async_context(vanguard.turn())
+async def enter(probe: CredentialProbe, stack: AsyncExitStack) -> bool:
+    return await stack.enter_async_context(probe.acquire())
 
 
-async def test_while_nothing_is_proven_one_goes_ahead(clock: ManualClock) -> None:
-    """The second waits until the first is back; accepted by then, it and the third go together."""
-    vanguard = CredentialProbe(now=clock.monotonic, patience_s=5.0)
+async def test_while_the_credential_is_unproven_one_call_probes(clock: ManualClock) -> None:
+    """The second and third call wait until the first has ended; if it was accepted they go on together."""
+    probe = CredentialProbe(now=clock.monotonic, max_wait_s=5.0)
     async with AsyncExitStack() as first, AsyncExitStack() as second, AsyncExitStack() as third:
-        assert await enter(vanguard, first)
-        waiting = [asyncio.create_task(enter(vanguard, stack)) for stack in (second, third)]
+        assert await enter(probe, first)
+        waiting = [asyncio.create_task(enter(probe, stack)) for stack in (second, third)]
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
-        vanguard.accepted()
+        probe.accepted()
         await first.aclose()
 
         assert await asyncio.gather(*waiting) == [False, False]
 
 
-async def test_after_a_refusal_the_next_goes_alone_too(clock: ManualClock) -> None:
-    """When the first comes back refused, only the second goes; the third keeps waiting."""
-    vanguard = CredentialProbe(now=clock.monotonic, patience_s=5.0)
+async def test_after_a_refusal_the_next_call_probes_alone_too(clock: ManualClock) -> None:
+    """When the first call is refused, only the second goes on; the third keeps waiting."""
+    probe = CredentialProbe(now=clock.monotonic, max_wait_s=5.0)
     async with AsyncExitStack() as first, AsyncExitStack() as second, AsyncExitStack() as third:
-        assert await enter(vanguard, first)
-        ahead = asyncio.create_task(enter(vanguard, second))
-        behind = asyncio.create_task(enter(vanguard, third))
+        assert await enter(probe, first)
+        next_probe = asyncio.create_task(enter(probe, second))
+        waiting = asyncio.create_task(enter(probe, third))
         await asyncio.sleep(0)
-        vanguard.refused()
+        probe.refused()
         await first.aclose()
-        assert await ahead
-        assert not behind.done()
+        assert await next_probe
+        assert not waiting.done()
         await second.aclose()
-        assert await behind
+        assert await waiting
 
 
-async def test_a_proof_lasts_ten_seconds(clock: ManualClock) -> None:
-    """Within ten seconds of an acceptance nobody waits; afterwards, or after a refusal, one goes ahead again."""
-    vanguard = CredentialProbe(now=clock.monotonic)
-    vanguard.accepted()
+async def test_an_acceptance_counts_for_ten_seconds(clock: ManualClock) -> None:
+    """Within ten seconds of an acceptance no call waits; later, or after a refusal, one call probes again."""
+    probe = CredentialProbe(now=clock.monotonic)
+    probe.accepted()
     clock.turn(9.9)
-    async with vanguard.turn() as leads:
-        assert not leads
+    async with probe.acquire() as is_probe:
+        assert not is_probe
     clock.turn(0.1)
-    async with vanguard.turn() as leads:
-        assert leads
-    vanguard.accepted()
-    vanguard.refused()
-    assert not vanguard.is_proven
+    async with probe.acquire() as is_probe:
+        assert is_probe
+    probe.accepted()
+    probe.refused()
+    assert not probe.is_proven
 
 
-async def test_a_vanguard_that_hangs_is_not_waited_for_without_end(clock: ManualClock) -> None:
-    """After the patience others follow, and do not take the lead away from the one that hangs."""
-    vanguard = CredentialProbe(now=clock.monotonic, patience_s=0.01)
-    async with vanguard.turn() as leads:
-        assert leads
-        async with vanguard.turn() as follows:
-            assert not follows
-    async with vanguard.turn() as leads:
-        assert leads
+async def test_the_wait_for_a_hanging_probe_is_limited(clock: ManualClock) -> None:
+    """After the longest wait other calls go on, and the hanging call stays the probe."""
+    probe = CredentialProbe(now=clock.monotonic, max_wait_s=0.01)
+    async with probe.acquire() as is_probe:
+        assert is_probe
+        async with probe.acquire() as is_second_probe:
+            assert not is_second_probe
+    async with probe.acquire() as is_probe:
+        assert is_probe

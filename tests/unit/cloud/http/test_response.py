@@ -1,4 +1,4 @@
-"""What an answer means: statuses, codes, Retry-After, and what of the cloud's words may be shown."""
+"""From response to value or error: statuses, codes, Retry-After, and which text of the cloud is shown."""
 
 import json
 from email.utils import formatdate
@@ -19,7 +19,15 @@ from exporter.cloud.http.errors import (
     Throttled,
     Unsupported,
 )
-from exporter.cloud.http.response import Response, expiry, fault, read, refused_credential, retry_after_s, sanitize
+from exporter.cloud.http.response import (
+    Response,
+    error_for,
+    parse_time,
+    read_response,
+    refused_credential,
+    retry_after_s,
+    sanitize,
+)
 
 NOW = 1_700_000_000.0
 
@@ -33,7 +41,7 @@ class Page(msgspec.Struct):
     note: str = ""
 
 
-def reply(status: int, body: object = None, **headers: str) -> Response:
+def response(status: int, body: object = None, **headers: str) -> Response:
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status=status, headers=CIMultiDict(named), body=content)
@@ -43,8 +51,8 @@ def coded(code: str) -> dict[str, str]:
     return {"error_code": code, "error_msg": "no"}
 
 
-def fault_of(answer: Response, *, in_band: bool = False) -> CloudError | None:
-    return fault(answer, operation="op", now=NOW, in_band_failure=in_band)
+def error_of(received: Response, *, in_band: bool = False) -> CloudError | None:
+    return error_for(received, operation="op", now=NOW, in_band_failure=in_band)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,7 @@ def fault_of(answer: Response, *, in_band: bool = False) -> CloudError | None:
 )
 def test_status_first_then_code(status: int, code: str, kind: type[CloudError] | None) -> None:
     """The HTTP status decides, and the cloud's code refines it (API reference §8.2)."""
-    error = fault_of(reply(status, coded(code) if code else {}))
+    error = error_of(response(status, coded(code) if code else {}))
 
     assert (type(error) if error else None) is kind
     assert error is None or (error.status == status and error.code == code)
@@ -101,11 +109,11 @@ def test_status_first_then_code(status: int, code: str, kind: type[CloudError] |
     "status,body,kind",
     [
         pytest.param(200, {"is_success": True, "jobs": []}, None, id="success"),
-        pytest.param(200, {"jobs": []}, None, id="says-nothing"),
+        pytest.param(200, {"jobs": []}, None, id="no-flag"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.0105"}, Refused, id="at-200"),
         pytest.param(200, {"is_success": "false"}, Refused, id="as-text"),
         pytest.param(200, {"error_code": "ModelArts.0105"}, Refused, id="only-a-code"),
-        pytest.param(200, {"is_success": True, "error_code": "odd"}, None, id="success-beats-code"),
+        pytest.param(200, {"is_success": True, "error_code": "odd"}, None, id="success-overrides-code"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.2775"}, Gone, id="gone"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.6101"}, Throttled, id="throttled"),
         pytest.param(200, {"is_success": False, "error_code": "ModelArts.5039"}, ServerError, id="busy"),
@@ -120,18 +128,18 @@ def test_status_first_then_code(status: int, code: str, kind: type[CloudError] |
         pytest.param(200, b"[" * 5000, None, id="deep-nesting-left-to-the-decoder"),
     ],
 )
-def test_trap_8_v1_says_it_in_the_body(status: int, body: object, kind: type[CloudError] | None) -> None:
-    """Trap 8: `is_success: false` fails a v1 call whatever the HTTP status; its code says how."""
-    error = fault_of(reply(status, body), in_band=True)
+def test_trap_8_v1_fails_in_band(status: int, body: object, kind: type[CloudError] | None) -> None:
+    """Trap 8: `is_success: false` fails a v1 call at any HTTP status; the code decides which error it is."""
+    error = error_of(response(status, body), in_band=True)
 
     assert (type(error) if error else None) is kind
 
 
 @pytest.mark.parametrize("text_key", ["error_message", "error_msg"])
-def test_trap_8_the_text_has_two_names(text_key: str) -> None:
-    """Trap 8: v1 calls its text error_message or error_msg."""
-    error = fault_of(
-        reply(200, {"is_success": False, "error_code": "M.1", text_key: "quota is used up"}), in_band=True
+def test_trap_8_the_message_has_two_keys(text_key: str) -> None:
+    """Trap 8: the message of v1 is in error_message or error_msg."""
+    error = error_of(
+        response(200, {"is_success": False, "error_code": "M.1", text_key: "quota is used up"}), in_band=True
     )
 
     assert str(error) == "op: HTTP 200 M.1: quota is used up"
@@ -144,21 +152,21 @@ def test_trap_8_the_text_has_two_names(text_key: str) -> None:
         pytest.param({"errorCode": "A.1", "errorMsg": "no"}, "op: HTTP 400 A.1: no", id="camel-case"),
         pytest.param({"code": "A.1", "message": "no"}, "op: HTTP 400 A.1: no", id="short"),
         pytest.param({"error": {"code": 400, "message": "no"}}, "op: HTTP 400 400: no", id="keystone"),
-        pytest.param({"error_msg": ["a"], "error_code": "has spaces"}, "op: HTTP 400: no message", id="nonsense"),
-        pytest.param({"note": 1}, "op: HTTP 400: no message", id="nothing-said"),
+        pytest.param({"error_msg": ["a"], "error_code": "has spaces"}, "op: HTTP 400: no message", id="invalid"),
+        pytest.param({"note": 1}, "op: HTTP 400: no message", id="other-keys"),
         pytest.param([1], "op: HTTP 400: no message", id="not-an-object"),
         pytest.param(None, "op: HTTP 400: no message", id="empty"),
         pytest.param(b"\xff{", "op: HTTP 400: no message", id="not-json"),
     ],
 )
-def test_code_and_message_are_found_where_the_cloud_puts_them(body: object, text: str) -> None:
-    """All shapes of reference §8.1 are read; what is none of them gives no message."""
-    assert str(fault_of(reply(400, body))) == text
+def test_code_and_message_are_found_in_every_shape(body: object, text: str) -> None:
+    """All shapes of reference §8.1 are read; any other body gives no message."""
+    assert str(error_of(response(400, body))) == text
 
 
-def test_html_of_a_load_balancer_is_named_not_quoted() -> None:
-    """An HTML 502 is Broken, and its text says that HTML came, without the page."""
-    error = fault_of(reply(502, b"<html><b>Bad Gateway</b></html>", Content_Type="text/html; charset=utf-8"))
+def test_html_of_a_load_balancer_is_not_quoted() -> None:
+    """A 502 with HTML is a ServerError whose text names the content type and does not quote the page."""
+    error = error_of(response(502, b"<html><b>Bad Gateway</b></html>", Content_Type="text/html; charset=utf-8"))
 
     assert isinstance(error, ServerError)
     assert str(error) == "op: HTTP 502: text/html, no message"
@@ -178,38 +186,38 @@ def test_html_of_a_load_balancer_is_named_not_quoted() -> None:
         pytest.param(b" \n", "an empty body", id="blank"),
     ],
 )
-def test_a_success_that_does_not_decode_is_unintelligible(body: bytes, detail: str) -> None:
-    """What does not decode names the JSON path, or says what came instead."""
-    answer = reply(200, body, Content_Type="text/html" if body == b"<html>" else "application/json")
+def test_a_success_that_does_not_decode_is_an_invalid_response(body: bytes, detail: str) -> None:
+    """The error names the JSON path, or what was received instead."""
+    received = response(200, body, Content_Type="text/html" if body == b"<html>" else "application/json")
 
     with pytest.raises(InvalidResponse) as caught:
-        read(answer, Page, operation="op", now=NOW)
+        read_response(received, Page, operation="op", now=NOW)
 
     assert detail in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "received",
     [
-        pytest.param(reply(204), id="204"),
-        pytest.param(reply(200), id="empty-200"),
-        pytest.param(reply(204, coded("ModelArts.2777")), id="204-with-a-body"),
-        pytest.param(reply(400, coded("ModelArts.2776")), id="2776"),
-        pytest.param(reply(404, coded("ModelArts.2777")), id="2777"),
+        pytest.param(response(204), id="204"),
+        pytest.param(response(200), id="empty-200"),
+        pytest.param(response(204, coded("ModelArts.2777")), id="204-with-a-body"),
+        pytest.param(response(400, coded("ModelArts.2776")), id="2776"),
+        pytest.param(response(404, coded("ModelArts.2777")), id="2777"),
     ],
 )
-def test_trap_9_not_ready_is_an_answer_where_it_may_be(answer: Response) -> None:
-    """Trap 9: 204, an empty body, 2776 and 2777 mean "nothing yet" there, and a failure elsewhere."""
-    assert read(answer, Page, operation="op", now=NOW, may_be_empty=True) is None
+def test_trap_9_not_ready_is_none_where_the_endpoint_may_be_empty(received: Response) -> None:
+    """Trap 9: 204, an empty body, 2776 and 2777 mean "not ready yet" there, and are errors elsewhere."""
+    assert read_response(received, Page, operation="op", now=NOW, may_be_empty=True) is None
     with pytest.raises(CloudError):
-        read(answer, Page, operation="op", now=NOW)
+        read_response(received, Page, operation="op", now=NOW)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_not_ready_does_not_excuse_a_denial_or_a_breakdown(status: int) -> None:
-    """The status decides first: a 401, 403 or 500 with code 2777 fails, also where emptiness is an answer."""
+def test_not_ready_does_not_hide_a_denial_or_a_server_error(status: int) -> None:
+    """The status decides first: a 401, 403 or 500 with code 2777 fails, also where the endpoint may be empty."""
     with pytest.raises((Denied, ServerError)):
-        read(reply(status, coded("ModelArts.2777")), Page, operation="op", now=NOW, may_be_empty=True)
+        read_response(response(status, coded("ModelArts.2777")), Page, operation="op", now=NOW, may_be_empty=True)
 
 
 @pytest.mark.parametrize(
@@ -232,21 +240,21 @@ def test_not_ready_does_not_excuse_a_denial_or_a_breakdown(status: int) -> None:
         pytest.param("1e3", None, id="exponent"),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_within_bounds(value: str, wait_s: float | None) -> None:
-    """Retry-After is read in both forms and clamped to 0..60 s; nonsense is as if absent."""
+def test_retry_after_is_seconds_or_a_date(value: str, wait_s: float | None) -> None:
+    """Retry-After is read in both forms and clamped to 0 to 60 s; an invalid one counts as absent."""
     assert retry_after_s({"Retry-After": value}, now=NOW) == wait_s
-    error = fault_of(reply(429, Retry_After=value))
+    error = error_of(response(429, Retry_After=value))
     assert isinstance(error, Throttled)
     assert error.retry_after_s == wait_s
 
 
 def test_no_retry_after_is_none() -> None:
-    """A 429 without the header leaves the pause to us."""
+    """A 429 without the header has no pause of the cloud."""
     assert retry_after_s({}, now=NOW) is None
 
 
-def test_a_date_counts_from_the_clouds_own_clock() -> None:
-    """With the cloud's clock an hour ahead, "in 10 s" by its Date is 10 s."""
+def test_a_retry_date_is_relative_to_the_date_header() -> None:
+    """With the cloud's clock an hour ahead, a date 10 s after the Date header is 10 s."""
     headers = {
         "Retry-After": formatdate(NOW + 3610, usegmt=True),
         "Date": formatdate(NOW + 3600, usegmt=True),
@@ -257,8 +265,8 @@ def test_a_date_counts_from_the_clouds_own_clock() -> None:
 
 @settings(max_examples=100)
 @given(st.text(max_size=30))
-def test_any_retry_after_is_survived(value: str) -> None:
-    """Whatever stands in the header, the pause is None or within bounds."""
+def test_any_retry_after_is_none_or_bounded(value: str) -> None:
+    """For any header the pause is None or from 0 to 60 s."""
     wait_s = retry_after_s({"Retry-After": value, "Date": value}, now=NOW)
 
     assert wait_s is None or 0 <= wait_s <= 60
@@ -277,31 +285,29 @@ def test_any_retry_after_is_survived(value: str) -> None:
         pytest.param(500, "", False, False, id="not-a-denial"),
     ],
 )
-def test_only_a_refused_credential_asks_for_another(
-    status: int, code: str, in_band: bool, is_credential: bool
-) -> None:
-    """401 and APIG.0307 concern who asks; 403 concerns what is asked, where another credential does not help."""
-    error = fault_of(reply(status, {"is_success": False, **coded(code)}), in_band=in_band)
+def test_which_errors_refuse_the_credential(status: int, code: str, in_band: bool, is_credential: bool) -> None:
+    """401 and APIG.0307 refuse the credential; any other 403 refuses the request."""
+    error = error_of(response(status, {"is_success": False, **coded(code)}), in_band=in_band)
 
     assert error
     assert refused_credential(error) is is_credential
 
 
-def test_a_denial_without_an_answer_is_no_refused_credential() -> None:
-    """A secret that could not be read was never refused by anybody."""
+def test_an_unreadable_secret_is_not_a_refused_credential() -> None:
+    """A secret that cannot be read was not refused by the cloud."""
     assert not refused_credential(Denied("op", "unreadable"))
 
 
-def test_a_denial_tells_of_clocks_that_differ() -> None:
-    """A 401 from a cloud whose Date is 20 minutes ahead says by how much our clock is off."""
-    error = fault_of(reply(401, coded("APIG.0301"), Date=formatdate(NOW + 1200, usegmt=True)))
+def test_a_denial_reports_a_wrong_clock() -> None:
+    """A 401 with a Date 20 minutes ahead says how far the local clock is off."""
+    error = error_of(response(401, coded("APIG.0301"), Date=formatdate(NOW + 1200, usegmt=True)))
 
-    assert str(error) == "op: HTTP 401 APIG.0301: no (our clock is -1200 s off the cloud's)"
+    assert str(error) == "op: HTTP 401 APIG.0301: no (the local clock is -1200 s off the cloud's)"
 
 
-def test_a_denial_is_silent_on_clocks_that_agree() -> None:
-    """Nothing is said of a few seconds."""
-    assert "clock" not in str(fault_of(reply(401, coded("APIG.0301"), Date=formatdate(NOW + 5, usegmt=True))))
+def test_a_denial_does_not_mention_a_correct_clock() -> None:
+    """A difference of a few seconds is not mentioned."""
+    assert "clock" not in str(error_of(response(401, coded("APIG.0301"), Date=formatdate(NOW + 5, usegmt=True))))
 
 
 @pytest.mark.parametrize(
@@ -316,15 +322,15 @@ def test_a_denial_is_silent_on_clocks_that_agree() -> None:
         pytest.param("key hunter2 is wrong", "key **** is wrong", id="our-own-secret"),
     ],
 )
-def test_the_clouds_words_are_made_harmless(message: str, shown: str) -> None:
-    """One line, 200 characters, no control characters, nothing that is or looks like a secret."""
-    assert sanitize(message, unsaid=("hunter2", "")) == shown
+def test_messages_of_the_cloud_are_sanitized(message: str, shown: str) -> None:
+    """One line of at most 200 characters, without control characters, secrets, or text that looks like a token."""
+    assert sanitize(message, redact=("hunter2", "")) == shown
 
 
 @settings(max_examples=100)
 @given(st.text(max_size=400))
-def test_any_words_of_the_cloud_fit_one_line(message: str) -> None:
-    """Whatever the cloud says, at most 200 printable characters are shown."""
+def test_any_message_fits_one_line(message: str) -> None:
+    """For any message at most 200 printable characters are shown."""
     shown = sanitize(message)
 
     assert len(shown) <= 200
@@ -343,6 +349,6 @@ def test_any_words_of_the_cloud_fit_one_line(message: str) -> None:
         pytest.param("", None, id="empty"),
     ],
 )
-def test_expiry_is_utc_with_any_number_of_digits(text: str, at: float | None) -> None:
-    """IAM's times are read with and without fractions; nonsense is None."""
-    assert expiry(text) == at
+def test_times_are_utc_with_any_number_of_digits(text: str, at: float | None) -> None:
+    """Times of IAM are read with and without fractions; an invalid one is None."""
+    assert parse_time(text) == at

@@ -1,4 +1,4 @@
-"""No fault, at debug level, shows a secret: not in logs, error texts, reprs or tracebacks."""
+"""No failure shows a secret at debug level: not in logs, error texts, reprs or tracebacks."""
 
 import asyncio
 import logging
@@ -8,17 +8,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from exporter.cloud.connect import (
-    AccessKeyCredentials,
-    Credentials,
-    MetadataCredentials,
-    PasswordCredentials,
-    TargetOptions,
-    connect,
-)
+from exporter.settings import AkSk, Credentials, Metadata, Password, Secret
 from tests.clock import ManualClock
-from tests.unit.cloud.account import JOBS_V1, PAGE, RecordingObserver, asked, options
-from tests.unit.cloud.scripted_server import Received, ScriptedServer, Step, answer, written
+from tests.unit.cloud.account import JOBS_V1, PAGE, Options, RecordingObserver, connect, make_call, options
+from tests.unit.cloud.scripted_server import ReceivedRequest, ScriptedServer, Step, respond, send_raw
 
 ACCESS_KEY = "INVENTEDKEYNOBODYSEES"
 SECRET_KEY = "InventedSecretThatNobodyMaySee"
@@ -29,30 +22,24 @@ BODY = "InventedBodyNobodySees"
 SECRETS = (ACCESS_KEY, SECRET_KEY, SECURITY_TOKEN, PASSWORD, TOKEN, BODY)
 
 CREDENTIALS: dict[str, Credentials] = {
-    "aksk": AccessKeyCredentials(
-        access_key=lambda: ACCESS_KEY, secret_key=lambda: SECRET_KEY, security_token=lambda: SECURITY_TOKEN
-    ),
-    "password": PasswordCredentials(
-        username=lambda: "ivy", password=lambda: PASSWORD, domain_name=lambda: "INVENTED-DOMAIN"
-    ),
-    "metadata": MetadataCredentials(),
+    "aksk": AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY), security_token=Secret(SECURITY_TOKEN)),
+    "password": Password(username=Secret("ivy"), password=Secret(PASSWORD), domain_name=Secret("INVENTED-DOMAIN")),
+    "metadata": Metadata(),
 }
 
 
 def echo(status: int) -> Step:
     """Repeat the whole request, headers and body, in the message, as some gateways do."""
 
-    async def step(received: Received, writer: asyncio.StreamWriter) -> None:
-        sanitize = f"{dict(received.headers)} {received.body.decode()}"
-        await answer(status, {"error_code": "APIG.0301", "error_msg": sanitize, "is_success": False})(
-            received, writer
-        )
+    async def step(received: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        echoed = f"{dict(received.headers)} {received.body.decode()}"
+        await respond(status, {"error_code": "APIG.0301", "error_msg": echoed, "is_success": False})(received, writer)
 
     return step
 
 
 def wrong_value() -> Step:
-    return answer(200, {"jobs": [{"id": BODY}], "note": BODY})
+    return respond(200, {"jobs": [{"id": BODY}], "note": BODY})
 
 
 FAULTS = {
@@ -61,25 +48,25 @@ FAULTS = {
     "echo-429": echo(429),
     "echo-500": echo(500),
     "echo-in-band": echo(200),
-    "html": answer(502, f"<p>{BODY}</p>".encode(), {"Content-Type": "text/html"}),
+    "html": respond(502, f"<p>{BODY}</p>".encode(), {"Content-Type": "text/html"}),
     "wrong-value": wrong_value(),
-    "truncated": answer(200, f'{{"note": "{BODY}'.encode()),
-    "closed": written(then="close"),
-    "reset": written(then="reset"),
-    "hang": written(then="hang"),
-    "good": answer(200, PAGE),
+    "truncated": respond(200, f'{{"note": "{BODY}'.encode()),
+    "closed": send_raw(then="close"),
+    "reset": send_raw(then="reset"),
+    "hang": send_raw(then="hang"),
+    "good": respond(200, PAGE),
 }
 
 
 class Tape(logging.Handler):
-    """Keeps every line of the standard library's loggers."""
+    """Records every line of the standard library's loggers."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it, with its traceback."""
+        """Record it, with its traceback."""
         self.lines.append(self.format(record))
 
 
@@ -95,34 +82,32 @@ def tape() -> Iterator[Tape]:
     root.setLevel(level)
 
 
-def prepared(server: ScriptedServer, kind: str) -> TargetOptions:
-    credentials = CREDENTIALS[kind]
+def prepared(server: ScriptedServer, kind: str) -> Options:
     if kind == "metadata":
-        credentials = MetadataCredentials(base_url=server.url)
         key = {"access": ACCESS_KEY, "secret": SECRET_KEY, "securitytoken": SECURITY_TOKEN}
-        server.on("/meta-data/", answer(200, TOKEN.encode()))
-        server.on("/openstack/", answer(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
+        server.on("/meta-data/", respond(200, TOKEN.encode()))
+        server.on("/openstack/", respond(200, {"credential": {**key, "expires_at": "2023-11-14T23:13:20Z"}}))
     if kind == "password":
         issued = {"token": {"expires_at": "2023-11-15T22:13:20Z", "project": {"id": "0123456789abcdef" * 2}}}
-        server.on("/v3/", answer(201, issued, {"X-Subject-Token": TOKEN}))
-    return options(server.url, credentials=credentials, timeout_s=0.1)
+        server.on("/v3/", respond(201, issued, {"X-Subject-Token": TOKEN}))
+    return options(server.url, credentials=CREDENTIALS[kind], metadata_url=server.url, timeout_s=0.1)
 
 
-async def everything_told(given: TargetOptions, clock: ManualClock, observer: RecordingObserver) -> str:
-    """Every text that the calls leave behind: errors with tracebacks and all they hang on, reprs, structured logs."""
-    told = [repr(given)]
+async def all_texts(given: Options, clock: ManualClock, observer: RecordingObserver) -> str:
+    """Return all texts of the calls: errors with tracebacks, attributes and chain, reprs, structured logs."""
+    texts = [repr(given)]
     with structlog.testing.capture_logs() as lines:
-        async with connect(given, clock=clock, observer=observer) as transport:
+        async with connect(given, clock=clock, observer=observer) as client:
             for _ in range(2):
                 try:
-                    told.append(repr(await asked(transport, JOBS_V1)))
-                except Exception as error:  # noqa: BLE001 - whatever comes is to be read
+                    texts.append(repr(await make_call(client, JOBS_V1)))
+                except Exception as error:  # noqa: BLE001 - the text of any exception is checked
                     seen: BaseException | None = error
                     while seen is not None:
-                        told += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
+                        texts += [str(seen), repr(seen), repr(vars(seen)), *traceback.format_exception(seen)]
                         seen = seen.__cause__ or seen.__context__
-            told += [repr(transport), repr(vars(transport))]
-    return "\n".join([*told, *map(repr, lines)])
+            texts += [repr(client), repr(vars(client))]
+    return "\n".join([*texts, *map(repr, lines)])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -130,47 +115,47 @@ async def everything_told(given: TargetOptions, clock: ManualClock, observer: Re
 async def test_no_fault_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, kind: str, fault: str
 ) -> None:
-    """With each kind of credentials each fault is told without any secret, and each exchange in one line of log."""
+    """For each kind of credentials and each failure no text has a secret, and each request has one line of log."""
     given = prepared(server, kind)
     server.on("/v1/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer)
+    texts = await all_texts(given, clock, observer)
 
-    told += "\n".join(tape.lines)
-    assert [secret for secret in SECRETS if secret in told] == []
-    assert [f"Signature={piece}" for piece in signatures(server) if piece in told] == []
-    assert told.count("'event': 'call.finished'") == len(observer.calls) > 0
+    texts += "\n".join(tape.lines)
+    assert [secret for secret in SECRETS if secret in texts] == []
+    assert [f"Signature={piece}" for piece in signatures(server) if piece in texts] == []
+    assert texts.count("'event': 'call.finished'") == len(observer.calls) > 0
 
 
 @pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
 async def test_no_fault_of_iam_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
 ) -> None:
-    """IAM may repeat the login it was sent, password included; nobody else does."""
+    """IAM may repeat the login it received, including the password; no text does."""
     given = prepared(server, "password")
     server.on("/v3/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+    texts = await all_texts(given, clock, observer) + "\n".join(tape.lines)
 
-    assert [secret for secret in SECRETS if secret in told] == []
+    assert [secret for secret in SECRETS if secret in texts] == []
 
 
 @pytest.mark.parametrize("fault", ["echo-400", "echo-401", "echo-500", "closed", "html", "truncated"])
 async def test_no_fault_of_the_metadata_service_shows_a_secret(
     *, server: ScriptedServer, clock: ManualClock, observer: RecordingObserver, tape: Tape, fault: str
 ) -> None:
-    """The metadata service may repeat the session it was sent; nobody else does."""
+    """The metadata service may repeat the session token it received; no text does."""
     given = prepared(server, "metadata")
     server.on("/openstack/", FAULTS[fault])
 
-    told = await everything_told(given, clock, observer) + "\n".join(tape.lines)
+    texts = await all_texts(given, clock, observer) + "\n".join(tape.lines)
 
-    assert [secret for secret in SECRETS if secret in told] == []
+    assert [secret for secret in SECRETS if secret in texts] == []
 
 
 def signatures(server: ScriptedServer) -> list[str]:
     return [
-        came.headers["authorization"].rpartition("=")[2]
-        for came in server.received
-        if "authorization" in came.headers
+        request.headers["authorization"].rpartition("=")[2]
+        for request in server.received
+        if "authorization" in request.headers
     ]

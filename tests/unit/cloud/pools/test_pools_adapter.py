@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.pools import adapter, wire
-from exporter.cloud.pools.adapter import NodeFlavor, Used
+from exporter.cloud.pools.adapter import NodeFlavor, PoolUsage
 from exporter.cloud.pools.endpoints import FLAVORS, POOLS, QUOTAS, STATISTICS, TRAINING_QUOTAS, USAGE, WORKLOADS
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import (
@@ -38,7 +38,7 @@ def listed(file: str, notes: Notes | None = None) -> dict[str, Pool]:
     return {pool.pool_id: pool for pool in read if pool is not None}
 
 
-def used(file: str, notes: Notes | None = None) -> dict[str, Used]:
+def used(file: str, notes: Notes | None = None) -> dict[str, PoolUsage]:
     return dict(filter(None, (adapter.used(item, note=notes or Notes()) for item in answer(USAGE, file).items)))
 
 
@@ -47,14 +47,14 @@ def flavors(notes: Notes | None = None) -> dict[str, NodeFlavor]:
     return dict(filter(None, (adapter.flavor(item, note=notes or Notes()) for item in items)))
 
 
-def composed(
+def compose(
     pool_id: str = "pool-9928-train",
     *,
     usage: str = "usage.json",
     known: dict[str, NodeFlavor] | None = None,
 ) -> Pool:
     """A recorded pool with its recorded use."""
-    return adapter.composed(
+    return adapter.compose(
         listed("pools.json")[pool_id],
         used=used(usage).get(pool_id),
         flavors=flavors() if known is None else known,
@@ -87,11 +87,11 @@ def test_a_pool_is_told_by_its_listing() -> None:
 
 def test_one_object_is_a_list_of_one() -> None:
     """Trap 37: an object where an array is documented, counts as text, a number as workspace: the same pool."""
-    told = listed("pools_objects.json")["pool-9928-train"]
+    found = listed("pools_objects.json")["pool-9928-train"]
 
-    assert told.nodes == listed("pools.json")["pool-9928-train"].nodes
-    assert told.spec_nodes == {A100: 4}
-    assert (told.workspace_id, told.scope) == ("0", "Train")
+    assert found.nodes == listed("pools.json")["pool-9928-train"].nodes
+    assert found.spec_nodes == {A100: 4}
+    assert (found.workspace_id, found.scope) == ("0", "Train")
 
 
 def test_a_drifted_listing_keeps_what_makes_sense() -> None:
@@ -123,7 +123,7 @@ def test_what_is_used_is_read_as_kubernetes_writes_it() -> None:
 
 def test_a_pool_is_composed_of_its_answers() -> None:
     """4 nodes of 8 cards, one of them abnormal, 20 cards held: 32 = 20 allocated + 4 free + 8 unavailable."""
-    pool = composed()
+    pool = compose()
 
     assert pool.accelerators == (
         PoolAccelerators(
@@ -137,7 +137,7 @@ def test_a_pool_is_composed_of_its_answers() -> None:
 
 def test_two_kinds_of_cards_are_told_apart() -> None:
     """A masked name is of unknown kind where the nodes have GPUs and NPUs; known names speak for themselves."""
-    mixed = composed("pool-1c-mixed")
+    mixed = compose("pool-1c-mixed")
 
     assert [(cards.resource, cards.accelerator, cards.free) for cards in mixed.accelerators] == [
         ("nvidia.com/t4", Accelerator.GPU, 2 - 1.073),
@@ -147,7 +147,7 @@ def test_two_kinds_of_cards_are_told_apart() -> None:
 
 def test_without_flavors_abnormal_nodes_leave_free_unknown() -> None:
     """Where node flavors are refused nobody knows the cards of the abnormal node; what is held is still known."""
-    cards = composed(known={}).accelerators[0]
+    cards = compose(known={}).accelerators[0]
 
     assert (cards.capacity, cards.allocated, cards.free, cards.unavailable) == (32, 20, None, None)
 
@@ -155,10 +155,10 @@ def test_without_flavors_abnormal_nodes_leave_free_unknown() -> None:
 def test_a_masked_name_is_explained_by_the_flavor_of_the_nodes() -> None:
     """`tnt004` in a pool whose nodes have GPUs counts GPUs; when the flavors are not known it counts something."""
     pool = Pool(project="p", pool_id="a", nodes={("f", NodeState.AVAILABLE): 2})
-    use = Used(allocated={"tnt004": 3.0}, capacity={"tnt004": 16.0})
+    use = PoolUsage(allocated={"tnt004": 3.0}, capacity={"tnt004": 16.0})
 
     def kind(known: dict[str, NodeFlavor]) -> Accelerator | None:
-        return adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators[0].accelerator
+        return adapter.compose(pool, used=use, flavors=known, workloads=None).accelerators[0].accelerator
 
     assert kind({"f": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}) is Accelerator.GPU
     assert kind({"f": NodeFlavor(accelerator=Accelerator.NPU, cards=8)}) is Accelerator.NPU
@@ -182,12 +182,12 @@ def test_abnormal_nodes_count_for_their_own_kind_of_cards() -> None:
             ("c", NodeState.ABNORMAL): 5,
         },
     )
-    use = Used(
+    use = PoolUsage(
         allocated={"nvidia.com/gpu": 2.0, "huawei.com/ascend-1980": 4.0},
         capacity={"nvidia.com/gpu": 8.0, "huawei.com/ascend-1980": 32.0},
     )
 
-    npu, gpu = adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators
+    npu, gpu = adapter.compose(pool, used=use, flavors=known, workloads=None).accelerators
 
     assert (gpu.resource, gpu.free, gpu.unavailable) == ("nvidia.com/gpu", 6, 0)
     assert (npu.resource, npu.free, npu.unavailable) == ("huawei.com/ascend-1980", 12, 16)
@@ -196,20 +196,20 @@ def test_abnormal_nodes_count_for_their_own_kind_of_cards() -> None:
 def test_two_names_of_one_kind_leave_abnormal_nodes_unexplained() -> None:
     """Which of two GPU resources an abnormal GPU node has cannot be told, so neither says what is free."""
     pool = Pool(project="p", pool_id="a", nodes={("g", NodeState.AVAILABLE): 1, ("g", NodeState.ABNORMAL): 1})
-    use = Used(
+    use = PoolUsage(
         allocated={"nvidia.com/t4": 0.0, "nvidia.com/a100": 0.0},
         capacity={"nvidia.com/t4": 8.0, "nvidia.com/a100": 8.0},
     )
     known = {"g": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}
 
-    for cards in adapter.composed(pool, used=use, flavors=known, workloads=None).accelerators:
+    for cards in adapter.compose(pool, used=use, flavors=known, workloads=None).accelerators:
         assert (cards.allocated, cards.free, cards.unavailable) == (0, None, None)
 
 
 def test_only_cards_are_accelerators() -> None:
     """Pods, disks, huge pages, network cards, shares of cards and a card of which there are none have no series."""
     notes = Notes()
-    pool = adapter.composed(
+    pool = adapter.compose(
         listed("pools.json")["pool-9928-train"],
         used=used("usage_drifted.json", notes)["pool-9928-train"],
         flavors={},
@@ -225,7 +225,7 @@ def test_only_cards_are_accelerators() -> None:
 
 def test_what_did_not_answer_is_unknown() -> None:
     """Without the call for what is allocated, nodes are told and cores are not."""
-    pool = adapter.composed(listed("pools.json")["pool-9928-train"], used=None, flavors=flavors(), workloads=None)
+    pool = adapter.compose(listed("pools.json")["pool-9928-train"], used=None, flavors=flavors(), workloads=None)
 
     assert pool.nodes
     assert pool.accelerators == ()
@@ -261,9 +261,9 @@ def test_statics_are_statistics() -> None:
 def test_a_workload_is_counted_unless_it_is_deleted() -> None:
     """`isDeleted` is text; a workload without a status still counts, one without a name cannot."""
     notes = Notes()
-    told = [adapter.workload(item, note=notes) for item in answer(WORKLOADS, "workloads.json").items]
+    found = [adapter.workload(item, note=notes) for item in answer(WORKLOADS, "workloads.json").items]
 
-    assert told == [
+    assert found == [
         ("modelarts-job-a", (TRAIN, WorkloadStatus.RUNNING)),
         ("modelarts-job-b", (TRAIN, WorkloadStatus.QUEUED)),
         ("modelarts-job-c", None),
@@ -308,8 +308,8 @@ def test_series_of_a_pool_are_bounded() -> None:
     assert pool is not None
     assert len(pool.nodes) == 32
 
-    use = Used(capacity={f"tnt{n}": 1.0 for n in range(100)})
-    assert len(adapter.composed(pool, used=use, flavors={}, workloads=None).accelerators) == 8
+    use = PoolUsage(capacity={f"tnt{n}": 1.0 for n in range(100)})
+    assert len(adapter.compose(pool, used=use, flavors={}, workloads=None).accelerators) == 8
 
 
 def test_nothing_private_is_kept() -> None:
@@ -350,14 +350,14 @@ amounts = st.dictionaries(
 
 
 @given(
-    told=pools | json_values,
+    found=pools | json_values,
     usage=st.fixed_dictionaries({"allocated": st.fixed_dictionaries({"value": amounts | json_values}),
                                  "capacity": st.fixed_dictionaries({"value": amounts | json_values})}),
 )  # fmt: skip
-def test_any_pool_is_read_or_noted(told: Any, usage: Any) -> None:
+def test_any_pool_is_read_or_noted(found: Any, usage: Any) -> None:
     """Whatever JSON comes, reading never raises, no count is negative, and what sums up does."""
     notes = Notes()
-    pool = adapter.pool(msgspec.Raw(msgspec.json.encode(told)), project="p", note=notes)
+    pool = adapter.pool(msgspec.Raw(msgspec.json.encode(found)), project="p", note=notes)
     raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "pool-a"}, "table": usage}))
     read = adapter.used(raw, note=notes)
     assert read is not None
@@ -366,7 +366,7 @@ def test_any_pool_is_read_or_noted(told: Any, usage: Any) -> None:
         return
 
     known = {"f": NodeFlavor(accelerator=Accelerator.GPU, cards=8)}
-    whole = adapter.composed(pool, used=read[1], flavors=known, workloads=None)
+    whole = adapter.compose(pool, used=read[1], flavors=known, workloads=None)
 
     assert all(number >= 0 for number in (*whole.nodes.values(), *whole.spec_nodes.values()))
     for cards in whole.accelerators:
@@ -376,12 +376,12 @@ def test_any_pool_is_read_or_noted(told: Any, usage: Any) -> None:
 
 
 @given(json_values)
-def test_any_statistics_are_counts_or_refused(told: Any) -> None:
+def test_any_statistics_are_counts_or_refused(found: Any) -> None:
     """Whatever stands in the place of the counts, it is read, or refused as no counts."""
     notes = Notes()
     try:
-        counted = adapter.statistics(wire.Statistics(statistics=told), note=notes)
+        counted = adapter.statistics(wire.Statistics(statistics=found), note=notes)
     except InvalidResponse:
-        assert not isinstance(told, dict)
+        assert not isinstance(found, dict)
         return
     assert all(number >= 0 for number in counted.values())

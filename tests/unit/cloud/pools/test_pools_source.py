@@ -59,8 +59,8 @@ class Cloud:
         self.queries.append((endpoint.name, dict(query or {})))
         if endpoint.name in self.errors and (error := self.errors[endpoint.name](of)) is not None:
             raise error
-        told = msgspec.json.encode(self._told(endpoint, of, query or {}))
-        return msgspec.json.decode(told, type=endpoint.answer)
+        found = msgspec.json.encode(self._told(endpoint, of, query or {}))
+        return msgspec.json.decode(found, type=endpoint.answer)
 
     def _told(  # noqa: PLR0911 - a table of answers
         self, endpoint: Endpoint[Any], of: str, query: Mapping[str, str]
@@ -97,7 +97,7 @@ def broken(endpoint: Endpoint[Any]) -> ServerError:
     return ServerError(endpoint.name, "busy", status=500)
 
 
-class Bench:
+class Harness:
     """A source before a cloud."""
 
     def __init__(
@@ -131,63 +131,63 @@ class Bench:
 
 
 @pytest.fixture
-def bench(clock: ManualClock) -> Bench:
-    return Bench(clock, Cloud())
+def harness(clock: ManualClock) -> Harness:
+    return Harness(clock, Cloud())
 
 
-async def test_a_look_sees_pools_use_workloads_and_quotas(bench: Bench) -> None:
+async def test_a_look_sees_pools_use_workloads_and_quotas(harness: Harness) -> None:
     """Two pools with their cores and workloads, and the quotas of both calls."""
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.pools is not None
-    assert sighting.pools.keys() == {"w0-0", "w0-1"}
-    for pool in sighting.pools.values():
+    assert result.pools is not None
+    assert result.pools.keys() == {"w0-0", "w0-1"}
+    for pool in result.pools.values():
         assert (pool.project, pool.cpu_allocated_cores, pool.workloads) == ("p", 1, {RUNNING: 1})
-    assert set(sighting.quotas) == {QUOTAS.name, TRAINING_QUOTAS.name}
-    assert (sighting.failures, sighting.refused) == ((), None)
-    assert sighting.listed_at == bench.clock.monotonic()
+    assert set(result.quotas) == {QUOTAS.name, TRAINING_QUOTAS.name}
+    assert (result.failures, result.refused) == ((), None)
+    assert result.listed_at == harness.clock.monotonic()
 
 
 async def test_a_look_costs_what_was_said(clock: ManualClock) -> None:
     """Workspaces + 1 + pools calls; flavors (2 pages) an hour and quotas (2 calls) five minutes later again."""
-    bench = Bench(clock, Cloud(w0=3, w1=2))
+    harness = Harness(clock, Cloud(w0=3, w1=2))
 
-    await bench.poll()
-    assert bench.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
+    await harness.poll()
+    assert harness.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
     clock.turn(60)
-    await bench.poll()
-    assert bench.cloud.asked.total() == 2 + 1 + 5
+    await harness.poll()
+    assert harness.cloud.asked.total() == 2 + 1 + 5
     clock.turn(240)
-    await bench.poll()
-    assert bench.cloud.asked.total() == 2 + 1 + 5 + 2
+    await harness.poll()
+    assert harness.cloud.asked.total() == 2 + 1 + 5 + 2
     clock.turn(3300)
-    await bench.poll()
-    assert bench.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
+    await harness.poll()
+    assert harness.cloud.asked.total() == 2 + 1 + 5 + 2 + 2
 
 
 async def test_every_workspace_is_listed_by_name(clock: ManualClock) -> None:
     """Trap 4: leaving the workspace out means the default one, never all."""
-    bench = Bench(clock, Cloud(w0=1, w1=1))
+    harness = Harness(clock, Cloud(w0=1, w1=1))
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert [query for name, query in bench.cloud.queries if name == POOLS.name] == [
+    assert [query for name, query in harness.cloud.queries if name == POOLS.name] == [
         {"workspaceId": "w0"},
         {"workspaceId": "w1"},
     ]
-    assert sighting.pools is not None
-    assert sighting.pools.keys() == {"w0-0", "w1-0"}
+    assert result.pools is not None
+    assert result.pools.keys() == {"w0-0", "w1-0"}
 
 
 @pytest.mark.parametrize("error", [denied(POOLS), unsupported(POOLS)], ids=["403", "404"])
-async def test_a_refused_listing_is_a_refusal_and_asks_nothing_else(bench: Bench, error: CloudError) -> None:
+async def test_a_refused_listing_is_a_refusal_and_asks_nothing_else(harness: Harness, error: CloudError) -> None:
     """Where pools may not be listed there is nothing to ask about."""
-    bench.cloud.fail(POOLS, error)
+    harness.cloud.fail(POOLS, error)
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting == PoolPollResult(refused=error)
-    assert bench.cloud.asked == {POOLS.name: 1}
+    assert result == PoolPollResult(refused=error)
+    assert harness.cloud.asked == {POOLS.name: 1}
 
 
 @pytest.mark.parametrize(
@@ -198,73 +198,73 @@ async def test_a_refused_listing_is_a_refusal_and_asks_nothing_else(bench: Bench
         pytest.param(broken(POOLS), id="server_error"),
     ],
 )
-async def test_other_failures_of_the_listing_are_no_refusal(bench: Bench, error: CloudError) -> None:
+async def test_other_failures_of_the_listing_are_no_refusal(harness: Harness, error: CloudError) -> None:
     """A refused credential or a broken cloud says nothing about pools: a failure, and what was known is kept."""
-    before = await bench.poll()
-    bench.cloud.fail(POOLS, error)
-    bench.clock.turn(60)
+    before = await harness.poll()
+    harness.cloud.fail(POOLS, error)
+    harness.clock.turn(60)
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.refused is None
-    assert sighting.failures == (error,)
-    assert sighting.pools == before.pools
-    assert sighting.listed_at == before.listed_at
-    assert (bench.cloud.asked.total() == 1) == error.is_final  # what is final asks nothing further
+    assert result.refused is None
+    assert result.failures == (error,)
+    assert result.pools == before.pools
+    assert result.listed_at == before.listed_at
+    assert (harness.cloud.asked.total() == 1) == error.is_final  # what is final asks nothing further
 
 
 async def test_one_closed_workspace_hides_only_itself(clock: ManualClock) -> None:
     """A 403 for one workspace among two is no refusal: the other's pools are there."""
-    bench = Bench(clock, Cloud(w0=1, w1=1))
-    bench.cloud.fail(POOLS, denied(POOLS), only="w1")
+    harness = Harness(clock, Cloud(w0=1, w1=1))
+    harness.cloud.fail(POOLS, denied(POOLS), only="w1")
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.refused is None
-    assert sighting.pools is not None
-    assert sighting.pools.keys() == {"w0-0"}
+    assert result.refused is None
+    assert result.pools is not None
+    assert result.pools.keys() == {"w0-0"}
 
 
 async def test_a_workspace_that_does_not_answer_spoils_the_listing(clock: ManualClock) -> None:
     """Pools of a workspace that failed must not look deleted: the listing before stands."""
-    bench = Bench(clock, Cloud(w0=1, w1=1))
-    await bench.poll()
-    bench.cloud.fail(POOLS, broken(POOLS), only="w1")
+    harness = Harness(clock, Cloud(w0=1, w1=1))
+    await harness.poll()
+    harness.cloud.fail(POOLS, broken(POOLS), only="w1")
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.pools is not None
-    assert sighting.pools.keys() == {"w0-0", "w1-0"}
-    assert len(sighting.failures) == 1
+    assert result.pools is not None
+    assert result.pools.keys() == {"w0-0", "w1-0"}
+    assert len(result.failures) == 1
 
 
 @pytest.mark.parametrize(
     "endpoint", [USAGE, STATISTICS, FLAVORS, QUOTAS, TRAINING_QUOTAS], ids=lambda endpoint: endpoint.name
 )
-async def test_one_failing_call_blanks_no_other(bench: Bench, endpoint: Endpoint[Any]) -> None:
+async def test_one_failing_call_blanks_no_other(harness: Harness, endpoint: Endpoint[Any]) -> None:
     """Each part stands for itself: the failure is told, and what the others say is there."""
-    bench.cloud.fail(endpoint, broken(endpoint))
+    harness.cloud.fail(endpoint, broken(endpoint))
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert {str(error) for error in sighting.failures} == {str(broken(endpoint))}
-    assert sighting.pools is not None
-    pool = sighting.pools["w0-0"]
+    assert {str(error) for error in result.failures} == {str(broken(endpoint))}
+    assert result.pools is not None
+    pool = result.pools["w0-0"]
     assert (pool.cpu_allocated_cores is None) == (endpoint is USAGE)
     assert (pool.workloads is None) == (endpoint is STATISTICS)
-    assert (QUOTAS.name in sighting.quotas) == (endpoint is not QUOTAS)
-    assert (TRAINING_QUOTAS.name in sighting.quotas) == (endpoint is not TRAINING_QUOTAS)
+    assert (QUOTAS.name in result.quotas) == (endpoint is not QUOTAS)
+    assert (TRAINING_QUOTAS.name in result.quotas) == (endpoint is not TRAINING_QUOTAS)
 
 
-async def test_what_fails_is_kept_for_a_while(bench: Bench) -> None:
+async def test_what_fails_is_kept_for_a_while(harness: Harness) -> None:
     """One bad answer makes no hole in a graph: the last value is told until `keep_s` is over, and then none."""
-    await bench.poll()
-    bench.cloud.fail(USAGE, broken(USAGE))
-    bench.cloud.fail(STATISTICS, broken(STATISTICS))
-    bench.clock.turn(KEEP_S - 1)
-    kept = (await bench.poll()).pools
-    bench.clock.turn(1)
-    lost = (await bench.poll()).pools
+    await harness.poll()
+    harness.cloud.fail(USAGE, broken(USAGE))
+    harness.cloud.fail(STATISTICS, broken(STATISTICS))
+    harness.clock.turn(KEEP_S - 1)
+    kept = (await harness.poll()).pools
+    harness.clock.turn(1)
+    lost = (await harness.poll()).pools
 
     assert kept is not None
     assert (kept["w0-0"].cpu_allocated_cores, kept["w0-0"].workloads) == (1, {RUNNING: 1})
@@ -275,85 +275,85 @@ async def test_what_fails_is_kept_for_a_while(bench: Bench) -> None:
 @pytest.mark.parametrize("endpoint", [USAGE, FLAVORS, QUOTAS, TRAINING_QUOTAS], ids=lambda endpoint: endpoint.name)
 @pytest.mark.parametrize("refusal", [denied, unsupported], ids=["403", "404"])
 async def test_a_refused_part_is_left_out_for_an_hour(
-    bench: Bench, endpoint: Endpoint[Any], refusal: Callable[[Endpoint[Any]], CloudError]
+    harness: Harness, endpoint: Endpoint[Any], refusal: Callable[[Endpoint[Any]], CloudError]
 ) -> None:
     """No such call, or no permission for it, is a fact and no failure; it is asked for again after an hour."""
-    bench.cloud.fail(endpoint, refusal(endpoint))
-    assert (await bench.poll()).failures == ()
-    bench.clock.turn(3599)
-    await bench.poll()
-    assert bench.cloud.asked[endpoint.name] == 0
+    harness.cloud.fail(endpoint, refusal(endpoint))
+    assert (await harness.poll()).failures == ()
+    harness.clock.turn(3599)
+    await harness.poll()
+    assert harness.cloud.asked[endpoint.name] == 0
 
-    bench.cloud.fail(endpoint, None)
-    bench.clock.turn(1)
-    await bench.poll()
-    assert bench.cloud.asked[endpoint.name] > 0
+    harness.cloud.fail(endpoint, None)
+    harness.clock.turn(1)
+    await harness.poll()
+    assert harness.cloud.asked[endpoint.name] > 0
 
 
-async def test_without_statistics_workloads_are_counted_one_by_one(bench: Bench) -> None:
+async def test_without_statistics_workloads_are_counted_one_by_one(harness: Harness) -> None:
     """Where the cloud has no statistics the list is walked, and the statistics are not asked for again and again."""
-    bench.cloud.fail(STATISTICS, unsupported(STATISTICS))
-    bench.cloud.workloads = WORKLOADS_PAGE + 7
+    harness.cloud.fail(STATISTICS, unsupported(STATISTICS))
+    harness.cloud.workloads = WORKLOADS_PAGE + 7
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.pools is not None
-    assert {pool.pool_id: pool.workloads for pool in sighting.pools.values()} == {
+    assert result.pools is not None
+    assert {pool.pool_id: pool.workloads for pool in result.pools.values()} == {
         "w0-0": {RUNNING: WORKLOADS_PAGE + 7},
         "w0-1": {RUNNING: WORKLOADS_PAGE + 7},
     }
-    assert bench.cloud.asked[WORKLOADS.name] == 2 * 2  # two pages for each of two pools
-    await bench.poll()
-    assert bench.cloud.asked[STATISTICS.name] == 0
+    assert harness.cloud.asked[WORKLOADS.name] == 2 * 2  # two pages for each of two pools
+    await harness.poll()
+    assert harness.cloud.asked[STATISTICS.name] == 0
 
 
-async def test_a_list_without_end_is_not_counted(bench: Bench) -> None:
+async def test_a_list_without_end_is_not_counted(harness: Harness) -> None:
     """Ten pages are enough: more would be a list that never ends, and a count that may be short is none."""
-    bench.cloud.fail(STATISTICS, unsupported(STATISTICS))
-    bench.cloud.workloads = 10 * WORKLOADS_PAGE + 1
+    harness.cloud.fail(STATISTICS, unsupported(STATISTICS))
+    harness.cloud.workloads = 10 * WORKLOADS_PAGE + 1
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert bench.cloud.asked[WORKLOADS.name] == 2 * 10
-    assert sighting.pools is not None
-    assert sighting.pools["w0-0"].workloads is None
-    assert len(sighting.failures) == 2
+    assert harness.cloud.asked[WORKLOADS.name] == 2 * 10
+    assert result.pools is not None
+    assert result.pools["w0-0"].workloads is None
+    assert len(result.failures) == 2
 
 
-async def test_one_closed_pool_closes_no_other(bench: Bench) -> None:
+async def test_one_closed_pool_closes_no_other(harness: Harness) -> None:
     """A 403 about one pool's workloads leaves that pool's out, by either call, and the other's in."""
-    bench.cloud.fail(STATISTICS, denied(STATISTICS), only="w0-0")
-    bench.cloud.fail(WORKLOADS, denied(WORKLOADS), only="w0-0")
+    harness.cloud.fail(STATISTICS, denied(STATISTICS), only="w0-0")
+    harness.cloud.fail(WORKLOADS, denied(WORKLOADS), only="w0-0")
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.failures == ()
-    assert sighting.pools is not None
-    assert sighting.pools["w0-0"].workloads is None
-    assert sighting.pools["w0-1"].workloads == {RUNNING: 1}
-    await bench.poll()
-    assert bench.cloud.asked[STATISTICS.name] == 1
+    assert result.failures == ()
+    assert result.pools is not None
+    assert result.pools["w0-0"].workloads is None
+    assert result.pools["w0-1"].workloads == {RUNNING: 1}
+    await harness.poll()
+    assert harness.cloud.asked[STATISTICS.name] == 1
 
 
-async def test_a_pool_deleted_in_between_is_no_failure(bench: Bench) -> None:
+async def test_a_pool_deleted_in_between_is_no_failure(harness: Harness) -> None:
     """Listed a moment ago, gone when asked about: the next listing will know."""
-    bench.cloud.fail(STATISTICS, Gone(STATISTICS.name, "Pool w0-0 not found.", status=404), only="w0-0")
+    harness.cloud.fail(STATISTICS, Gone(STATISTICS.name, "Pool w0-0 not found.", status=404), only="w0-0")
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.failures == ()
-    assert bench.cloud.asked[WORKLOADS.name] == 0
+    assert result.failures == ()
+    assert harness.cloud.asked[WORKLOADS.name] == 0
 
 
 async def test_of_many_pools_each_has_its_turn(clock: ManualClock) -> None:
     """Of 45 pools 20 are asked about a look, those longest unanswered first: after three looks all are known."""
-    bench = Bench(clock, Cloud(w0=45))
+    harness = Harness(clock, Cloud(w0=45))
     known = []
     for _ in range(4):
-        sighting = await bench.poll()
-        assert bench.cloud.asked[STATISTICS.name] == 20
-        assert sighting.pools is not None
-        known.append(sum(pool.workloads is not None for pool in sighting.pools.values()))
+        result = await harness.poll()
+        assert harness.cloud.asked[STATISTICS.name] == 20
+        assert result.pools is not None
+        known.append(sum(pool.workloads is not None for pool in result.pools.values()))
         clock.turn(200)  # three looks take longer than keep_s, and yet nothing is lost
 
     assert known == [20, 40, 45, 45]
@@ -362,30 +362,30 @@ async def test_of_many_pools_each_has_its_turn(clock: ManualClock) -> None:
 async def test_when_time_is_up_nothing_more_is_asked(clock: ManualClock) -> None:
     """What answered in time is told; the rest is one failure, because the poll did not come to it."""
     cloud = Cloud()
-    bench = Bench(clock, cloud)
+    harness = Harness(clock, cloud)
 
     def slow(_: str) -> None:
         clock.turn(24)
 
     cloud.errors[USAGE.name] = slow
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.pools is not None
-    assert sighting.pools["w0-0"].cpu_allocated_cores == 1
+    assert result.pools is not None
+    assert result.pools["w0-0"].cpu_allocated_cores == 1
     assert cloud.asked[STATISTICS.name] == 0
-    assert any("not asked any more" in str(error) for error in sighting.failures)
+    assert any("no time left in this poll" in str(error) for error in result.failures)
 
 
 async def test_hidden_pools_are_not_even_asked_about(clock: ManualClock) -> None:
     """A pool that the settings do not show costs no call and has no series."""
-    bench = Bench(clock, Cloud(), shows=lambda pool_id: pool_id == "w0-1")
+    harness = Harness(clock, Cloud(), shows=lambda pool_id: pool_id == "w0-1")
 
-    sighting = await bench.poll()
+    result = await harness.poll()
 
-    assert sighting.pools is not None
-    assert sighting.pools.keys() == {"w0-1"}
-    assert bench.cloud.asked[STATISTICS.name] == 1
+    assert result.pools is not None
+    assert result.pools.keys() == {"w0-1"}
+    assert harness.cloud.asked[STATISTICS.name] == 1
 
 
 async def test_without_workspaces_there_is_nothing_to_list(clock: ManualClock) -> None:
@@ -394,8 +394,8 @@ async def test_without_workspaces_there_is_nothing_to_list(clock: ManualClock) -
     async def workspaces() -> tuple[str, ...]:
         raise SourceError("v1_list_workspaces: HTTP 500")
 
-    sighting = await Bench(clock, Cloud(), workspaces=workspaces).poll()
+    result = await Harness(clock, Cloud(), workspaces=workspaces).poll()
 
-    assert sighting.pools is None
-    assert sighting.quotas
-    assert len(sighting.failures) == 1
+    assert result.pools is None
+    assert result.quotas
+    assert len(result.failures) == 1

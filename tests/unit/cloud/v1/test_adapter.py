@@ -7,24 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.v1 import wire
-from exporter.cloud.v1.adapter import from_listed, from_overview, from_record, identity, merge
+from exporter.cloud.v1.adapter import from_listed, from_overview, from_record, merge, parse_id
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW, VERSION, VERSIONS
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fixtures import answer
 
 
-def overview_row(notes: Notes | None = None, **told: Any) -> Job:
+def overview_row(notes: Notes | None = None, **found: Any) -> Job:
     """Adapt an overview row of these fields."""
-    row = wire.OverviewRow(**({"version_id": 1} | told))
+    row = wire.OverviewRow(**({"version_id": 1} | found))
     job = from_overview(row, workspace_id="0", note=notes or Notes())
     assert job is not None
     return job
 
 
-def record(notes: Notes | None = None, **told: Any) -> Job:
+def record(notes: Notes | None = None, **found: Any) -> Job:
     """Adapt a version record of these fields."""
-    read = wire.VersionRecord(**({"version_id": 1} | told))
+    read = wire.VersionRecord(**({"version_id": 1} | found))
     job = from_record(read, name="", workspace_id="0", note=notes or Notes())
     assert job is not None
     return job
@@ -180,9 +180,9 @@ def test_nothing_secret_is_kept() -> None:
     page = answer(VERSIONS, "versions.json")
     records = [read for _, read in wire.rows(page.versions, wire.VersionRecord, field="v1.versions", note=Notes())]
 
-    told = [from_record(read, name="", workspace_id="0", note=Notes()) for read in records]
+    found = [from_record(read, name="", workspace_id="0", note=Notes()) for read in records]
 
-    assert "SECRET" not in repr(records) + repr(told)
+    assert "SECRET" not in repr(records) + repr(found)
 
 
 def test_npus_are_told_by_the_flavor_and_multiplied_by_the_nodes() -> None:
@@ -207,7 +207,7 @@ def test_a_cpu_job_has_no_cards() -> None:
 
 
 @pytest.mark.parametrize(
-    "told, kind, accelerators",
+    "found, kind, accelerators",
     [
         ({"gpu_num": 2, "worker_server_num": 3}, Accelerator.GPU, 6.0),
         ({"gpu_num": "2", "worker_server_num": None}, Accelerator.GPU, 2.0),
@@ -242,10 +242,10 @@ def test_a_cpu_job_has_no_cards() -> None:
     ],
 )
 def test_what_a_record_says_of_its_cards(
-    told: dict[str, Any], kind: Accelerator | None, accelerators: float | None
+    found: dict[str, Any], kind: Accelerator | None, accelerators: float | None
 ) -> None:
     """Traps 23 and 24: a number is taken from where cards are counted; a kind without a number stays without one."""
-    read = msgspec.convert({"version_id": 1} | told, type=wire.VersionRecord)
+    read = msgspec.convert({"version_id": 1} | found, type=wire.VersionRecord)
 
     job = from_record(read, name="", workspace_id="0", note=Notes())
 
@@ -254,7 +254,7 @@ def test_what_a_record_says_of_its_cards(
 
 
 @pytest.mark.parametrize(
-    "told, kind, accelerators",
+    "found, kind, accelerators",
     [
         ({"gpu_num": 8, "npu_num": 0}, Accelerator.GPU, 8.0),
         ({"gpu_num": 0, "npu_num": 16}, Accelerator.NPU, 16.0),
@@ -265,10 +265,10 @@ def test_what_a_record_says_of_its_cards(
     ids=["gpus", "npus", "neither", "no word of npus", "by the flavor's name"],
 )
 def test_what_the_overview_says_of_the_cards(
-    told: dict[str, Any], kind: Accelerator | None, accelerators: float | None
+    found: dict[str, Any], kind: Accelerator | None, accelerators: float | None
 ) -> None:
     """Trap 24: the overview's numbers are the job's total, and are multiplied by nothing."""
-    job = overview_row(**told)
+    job = overview_row(**found)
 
     assert (job.accelerator, job.spec_accelerators) == (kind, accelerators)
 
@@ -289,7 +289,7 @@ def test_a_job_that_was_killed_at_once_has_run_for_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "told, ended_at",
+    "found, ended_at",
     [
         ({"status": 10, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, 9.0),
         ({"status": 10, "start_time": 5_000, "duration": 1_000}, 6.0),
@@ -300,9 +300,9 @@ def test_a_job_that_was_killed_at_once_has_run_for_no_time() -> None:
     ],
     ids=["as told", "by duration", "never before its start", "never started", "not to be derived", "still running"],
 )
-def test_when_a_version_ended(told: dict[str, Any], ended_at: float | None) -> None:
+def test_when_a_version_ended(found: dict[str, Any], ended_at: float | None) -> None:
     """Trap 15: the end is told or derived, never lies before the start, and is for finished versions only."""
-    assert overview_row(**told).ended_at == ended_at
+    assert overview_row(**found).ended_at == ended_at
 
 
 def test_a_start_before_the_submission_queued_for_no_time() -> None:
@@ -330,7 +330,7 @@ def test_a_start_before_the_submission_queued_for_no_time() -> None:
 )
 def test_ids_are_numbers_or_plain_text(value: object, expected: str) -> None:
     """An id becomes part of a path, so anything that is not plainly an id is none."""
-    assert identity(value) == expected
+    assert parse_id(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_the_overviews_version_name_is_display_text(display: str, name: str, ver
 
 
 @pytest.mark.parametrize(
-    "told, pool",
+    "found, pool",
     [
         ({"pool_id": "pool7e3577e3"}, "pool7e3577e3"),
         ({"pool_id": "pool7e3577e3", "pool_type": "USER_DEFINED"}, "pool7e3577e3"),
@@ -355,9 +355,9 @@ def test_the_overviews_version_name_is_display_text(display: str, name: str, ver
     ],
     ids=["dedicated", "said to be dedicated", "said to be public", "none"],
 )
-def test_the_public_pool_has_no_id(told: dict[str, Any], pool: str) -> None:
+def test_the_public_pool_has_no_id(found: dict[str, Any], pool: str) -> None:
     """Jobs of the public pool are told with an empty pool id."""
-    assert record(**told).pool_id == pool
+    assert record(**found).pool_id == pool
 
 
 def test_merging_takes_the_moving_parts_from_the_listing() -> None:
@@ -457,10 +457,10 @@ def test_whatever_decodes_is_told_without_harm(
         from_listed(job_row, workspace_id="0", note=notes) if job_row is not None else None,
         from_record(version, name="", workspace_id="0", note=notes) if version is not None else None,
     ]
-    told = [job for job in jobs if job is not None]
-    told += [merge(listing, jobs[2], per_node=per_node) for listing in told]
+    found = [job for job in jobs if job is not None]
+    found += [merge(listing, jobs[2], per_node=per_node) for listing in found]
 
-    for job in told:
+    for job in found:
         assert job.job_id
         for field in fields(job):
             value = getattr(job, field.name)

@@ -9,7 +9,7 @@ from exporter.cloud.v1.endpoints import JOB_LIST, VERSIONS
 from exporter.cloud.v1.history import V1History
 from exporter.domain.history import HistoryPage
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v1.cloud import NOW_MS, FakeV1, Job, Version
+from tests.unit.cloud.v1.fake_cloud import NOW_MS, FakeV1, Job, Version
 
 DAY_MS = 86_400_000
 BACK_TO = NOW_MS / 1000 - 86_400.0
@@ -44,23 +44,23 @@ def ids(pages: list[HistoryPage]) -> list[str]:
 async def test_all_versions_come_with_their_user_and_their_minutes() -> None:
     """Job 1 has two versions: both are jobs of ours, by one call, with the owner that only the list names."""
     samples = json.dumps({"cpuUsage": ["0", "50.00", "0"], "memUsage": ["0", "10.00", "0"], "interval": 1})
-    cloud = FakeV1(job(1, Version(id=10), Version(id=11, more={"system_metric_list": samples})))
+    cloud = FakeV1(job(1, Version(id=10), Version(id=11, extra={"system_metric_list": samples})))
 
     pasts = [past for leaf in await walked(archive_of(cloud)) for past in leaf.jobs]
 
-    told = {past.job.job_id: past for past in pasts}
-    assert sorted(told) == ["10", "11"]
+    found = {past.job.job_id: past for past in pasts}
+    assert sorted(found) == ["10", "11"]
     assert {past.job.user for past in pasts} == {"ada"}
     assert {past.job.name for past in pasts} == {"job-1"}
-    assert told["10"].series == ()
-    (series,) = told["11"].series or ()
+    assert found["10"].series == ()
+    (series,) = found["11"].series or ()
     assert list(series.cpu) == [None, 0.5]
     assert [call for call, _ in cloud.calls] == [JOB_LIST.name, VERSIONS.name]
 
 
 async def test_minutes_that_nobody_wants_are_not_even_read() -> None:
     """Without usage the answer's series stay undecoded, whatever is in them."""
-    cloud = FakeV1(job(1, Version(id=10, more={"system_metric_list": "{broken"})))
+    cloud = FakeV1(job(1, Version(id=10, extra={"system_metric_list": "{broken"})))
     archive = archive_of(cloud, samples=False)
 
     (past,) = [past for leaf in await walked(archive) for past in leaf.jobs]
@@ -106,7 +106,7 @@ async def test_a_page_whose_bookmark_was_deleted_is_read_again() -> None:
 async def test_a_job_deleted_since_it_was_listed_is_left_out() -> None:
     """v1 refuses what is gone; the others are told."""
     cloud = FakeV1(*(job(number) for number in range(1, 4)))
-    cloud.trouble[VERSIONS.name] = lambda path: (
+    cloud.errors[VERSIONS.name] = lambda path: (
         Refused(VERSIONS.name, "no such job") if path.get("job_id") == "2" else None
     )
 
@@ -116,7 +116,7 @@ async def test_a_job_deleted_since_it_was_listed_is_left_out() -> None:
 async def test_a_cloud_without_the_call_has_no_history() -> None:
     """Where the versions call does not exist at all, that is a failure, not an empty past."""
     cloud = FakeV1(job(1))
-    cloud.trouble[VERSIONS.name] = Unsupported(VERSIONS.name, "no such API", status=404)
+    cloud.errors[VERSIONS.name] = Unsupported(VERSIONS.name, "no such API", status=404)
 
     with pytest.raises(Unsupported):
         await walked(archive_of(cloud))

@@ -11,7 +11,7 @@ from exporter.cloud.v1.overview import OverviewPager
 from exporter.cloud.workspaces import AllWorkspaces
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v1.cloud import FakeV1, Job, Version
+from tests.unit.cloud.v1.fake_cloud import FakeV1, Job, Version
 
 
 def crowd(size: int) -> FakeV1:
@@ -31,14 +31,14 @@ async def test_the_job_list_is_walked_to_its_last_page(size: int, calls: int) ->
     cloud = crowd(size)
 
     assert len(set(await jobs(cloud))) == size
-    assert [asked["page"] for _, asked in cloud.calls] == [str(page) for page in range(1, calls + 1)]
-    assert {asked["per_page"] for _, asked in cloud.calls} == {"1000"}
+    assert [params["page"] for _, params in cloud.calls] == [str(page) for page in range(1, calls + 1)]
+    assert {params["per_page"] for _, params in cloud.calls} == {"1000"}
 
 
 async def test_a_page_size_that_is_cut_is_followed() -> None:
     """A server that quietly gives 100 rows a page is read on, because its total says that there is more."""
     cloud = crowd(250)
-    cloud.clamp = 100
+    cloud.max_page_rows = 100
 
     assert len(set(await jobs(cloud))) == 250
     assert cloud.counts == {"v1_list_jobs": 3}
@@ -48,8 +48,8 @@ async def test_a_total_that_lies_ends_with_a_page_without_news() -> None:
     """The total is a hint only: it keeps nobody asking for ever."""
 
     class Liar(FakeV1):
-        def _v1_list_jobs(self, asked: Any) -> dict[str, Any]:
-            return super()._v1_list_jobs({**asked, "page": "1"}) | {"job_total_count": 10_000}
+        def _v1_list_jobs(self, params: Any) -> dict[str, Any]:
+            return super()._v1_list_jobs({**params, "page": "1"}) | {"job_total_count": 10_000}
 
     cloud = Liar()
     cloud.history(3, first_id=1)
@@ -62,9 +62,9 @@ async def test_a_bad_job_is_skipped_and_noted() -> None:
     """One item that is no object costs itself only."""
 
     class Odd(FakeV1):
-        def _v1_list_jobs(self, asked: Any) -> dict[str, Any]:
-            told = super()._v1_list_jobs(asked)
-            return told | {"jobs": [*told["jobs"], 17]}
+        def _v1_list_jobs(self, params: Any) -> dict[str, Any]:
+            found = super()._v1_list_jobs(params)
+            return found | {"jobs": [*found["jobs"], 17]}
 
     cloud, notes = Odd(), Notes()
     cloud.history(2, first_id=1)
@@ -86,15 +86,15 @@ async def test_a_search_is_one_page() -> None:
     """A name of more than 64 characters is cut, because no more is taken."""
     cloud = crowd(3)
 
-    found = await job_list.named(cloud, workspace_id="0", name="old-00001" + "x" * 60, note=Notes())
+    found = await job_list.search_by_name(cloud, workspace_id="0", name="old-00001" + "x" * 60, note=Notes())
 
     assert found == []
     assert cloud.calls[0][1]["search_content"] == "old-00001" + "x" * 55
 
 
-def versions_of(count: int, *, clamp: int = 0) -> FakeV1:
+def versions_of(count: int, *, max_page_rows: int = 0) -> FakeV1:
     cloud = FakeV1(Job(id=1, name="many", versions=[Version(id=10 + at) for at in range(count)]))
-    cloud.versions_clamp = clamp
+    cloud.max_versions = max_page_rows
     return cloud
 
 
@@ -110,20 +110,20 @@ async def test_versions_come_without_paging() -> None:
 
 async def test_versions_are_paged_where_not_all_came() -> None:
     """10 of 1030 came: the count says so, and pages of 1000 from page 1 bring the rest."""
-    cloud = versions_of(1030, clamp=10)
+    cloud = versions_of(1030, max_page_rows=10)
 
     found = await job_list.versions(cloud, job_id="1", note=Notes())
 
     assert len(found.records) == 1030
-    assert [asked.get("page") for _, asked in cloud.calls] == [None, "1", "2"]
+    assert [params.get("page") for _, params in cloud.calls] == [None, "1", "2"]
 
 
 async def test_a_version_count_that_lies_does_not_ask_for_ever() -> None:
     """A page that is not full is the last, whatever the count says."""
 
     class Liar(FakeV1):
-        def _v1_list_versions(self, asked: Any) -> dict[str, Any]:
-            return super()._v1_list_versions(asked) | {"version_count": 50}
+        def _v1_list_versions(self, params: Any) -> dict[str, Any]:
+            return super()._v1_list_versions(params) | {"version_count": 50}
 
     cloud = Liar(*versions_of(3).jobs)
 
@@ -135,8 +135,8 @@ async def test_pages_that_repeat_do_not_ask_for_ever() -> None:
     """A server that gives the first page again and again is left after the second time."""
 
     class Same(FakeV1):
-        def _v1_list_versions(self, asked: Any) -> dict[str, Any]:
-            return super()._v1_list_versions({**asked, "page": "1"} if "page" in asked else asked) | {
+        def _v1_list_versions(self, params: Any) -> dict[str, Any]:
+            return super()._v1_list_versions({**params, "page": "1"} if "page" in params else params) | {
                 "version_count": 5000
             }
 
@@ -150,16 +150,16 @@ async def test_no_answer_is_nothing() -> None:
     """An empty answer, or a null list, is an empty one."""
 
     class Null:
-        def __init__(self, told: bytes | None) -> None:
-            self.told = told
+        def __init__(self, found: bytes | None) -> None:
+            self.found = found
 
         async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
-            return None if self.told is None else msgspec.json.decode(self.told, type=endpoint.answer)
+            return None if self.found is None else msgspec.json.decode(self.found, type=endpoint.answer)
 
-    for told in (None, b'{"jobs": null, "versions": null}'):
-        assert await job_list.jobs(Null(told), workspace_id="0", note=Notes()) == []
-        assert await job_list.named(Null(told), workspace_id="0", name="x", note=Notes()) == []
-        assert list((await job_list.versions(Null(told), job_id="1", note=Notes())).records) == []
+    for found in (None, b'{"jobs": null, "versions": null}'):
+        assert await job_list.jobs(Null(found), workspace_id="0", note=Notes()) == []
+        assert await job_list.search_by_name(Null(found), workspace_id="0", name="x", note=Notes()) == []
+        assert list((await job_list.versions(Null(found), job_id="1", note=Notes())).records) == []
 
 
 class Mute:
@@ -204,7 +204,7 @@ LISTINGS = pytest.mark.parametrize(
 @LISTINGS
 async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
     """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
-    with pytest.raises(InvalidResponse, match="this is no listing"):
+    with pytest.raises(InvalidResponse, match="neither rows nor a total"):
         await listed(Mute(b'{"is_success": true}'))
 
 

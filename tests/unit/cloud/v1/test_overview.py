@@ -6,7 +6,7 @@ import pytest
 
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.errors import CloudError, InvalidResponse, Refused, ServerError, Unsupported
-from exporter.cloud.v1.overview import MAX_PAGES, PAGE_SIZE, REMEMBER_S, OverviewPager
+from exporter.cloud.v1.overview import MAX_PAGES, MODE_TTL_S, PAGE_SIZE, OverviewPager
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
 
@@ -21,13 +21,13 @@ class Pages:
         unit: str = "record",
         zero: str = "everything",
         total: bool = True,
-        clamp: int = PAGE_SIZE,
+        max_page_rows: int = PAGE_SIZE,
     ) -> None:
         self.ids = list(range(size, 0, -1))
         self.unit = unit
         self.zero = zero
         self.total = total
-        self.clamp = clamp
+        self.max_page_rows = max_page_rows
         self.asked: list[tuple[str, str | None]] = []
         self.before_page: list[Any] = []
 
@@ -52,13 +52,13 @@ class Pages:
                 raise InvalidResponse(endpoint.name, "larger than an answer may be")
             page = {"everything": self.ids, "default": self.ids[:20], "nothing": []}[self.zero]
         else:
-            limit = min(limit, self.clamp)
+            limit = min(limit, self.max_page_rows)
             skip = {"record": offset, "page": offset * limit, "ignored": 0}[self.unit]
             page = self.ids[skip : skip + limit]
-        told = {"versions": [{"version_id": at} for at in page]}
+        found = {"versions": [{"version_id": at} for at in page]}
         if self.total:
-            told["total_count"] = len(self.ids)  # type: ignore[assignment]
-        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+            found["total_count"] = len(self.ids)  # type: ignore[assignment]
+        return msgspec.json.decode(msgspec.json.encode(found), type=endpoint.answer)
 
 
 def overview(pages: Any, clock: ManualClock) -> OverviewPager:
@@ -66,9 +66,9 @@ def overview(pages: Any, clock: ManualClock) -> OverviewPager:
 
 
 def ids(rows: Any) -> set[int]:
-    told = [msgspec.json.decode(raw)["version_id"] for raw in rows]
-    assert len(set(told)) == len(told)
-    return set(told)
+    found = [msgspec.json.decode(raw)["version_id"] for raw in rows]
+    assert len(set(found)) == len(found)
+    return set(found)
 
 
 async def test_limit_zero_brings_everything(clock: ManualClock) -> None:
@@ -123,7 +123,7 @@ async def test_after_an_hour_everything_is_asked_at_once_again(clock: ManualCloc
     await read.rows("0")
     pages.zero, pages.asked = "everything", []
 
-    clock.turn(REMEMBER_S)
+    clock.turn(MODE_TTL_S)
     await read.rows("0")
 
     assert pages.asked == [("0", None)]
@@ -150,7 +150,7 @@ async def test_rows_that_shift_between_pages_do_not_matter(clock: ManualClock) -
 
 async def test_an_offset_without_effect_is_no_usable_overview(clock: ManualClock) -> None:
     """The same 100 rows again and again: rather than losing the rest, the job list is used."""
-    with pytest.raises(Unsupported, match="do not add up"):
+    with pytest.raises(Unsupported, match="fewer rows than the total"):
         await overview(Pages(250, unit="ignored", zero="refused"), clock).rows("0")
 
 
@@ -169,7 +169,7 @@ async def test_without_a_total_a_short_page_is_the_last(clock: ManualClock, unit
 
 async def test_a_page_size_that_is_cut_is_followed(clock: ManualClock) -> None:
     """A server that gives 30 rows a page, whatever is asked, is read whole all the same."""
-    pages = Pages(95, zero="refused", clamp=30)
+    pages = Pages(95, zero="refused", max_page_rows=30)
 
     assert ids(await overview(pages, clock).rows("0")) == set(range(1, 96))
 
@@ -178,7 +178,7 @@ async def test_a_long_overview_in_pages_is_left_for_the_job_list(clock: ManualCl
     """More than ten pages of 100 are dearer than the job list's pages of 1000; that is told after two calls."""
     pages = Pages(PAGE_SIZE * MAX_PAGES + 1, zero="refused")
 
-    with pytest.raises(Unsupported, match="cheaper"):
+    with pytest.raises(Unsupported, match="more calls than the job list"):
         await overview(pages, clock).rows("0")
     assert len(pages.asked) == 2
 
@@ -187,8 +187,8 @@ class Bad:
     """An overview with items that are no rows."""
 
     async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
-        told = {"total_count": 4, "versions": [{"version_id": 1}, 17, {"version_id": 1}, {"status": 8}]}
-        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+        found = {"total_count": 4, "versions": [{"version_id": 1}, 17, {"version_id": 1}, {"status": 8}]}
+        return msgspec.json.decode(msgspec.json.encode(found), type=endpoint.answer)
 
 
 async def test_bad_items_count_as_rows(clock: ManualClock) -> None:

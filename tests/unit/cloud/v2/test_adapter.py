@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.cloud.v2 import adapter, phases, records
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v2.fixture import recorded
+from tests.unit.cloud.v2.fixtures import recorded
 
 T0 = 1763600000.0
 """Submission time of the recorded GPU job, in seconds."""
@@ -166,7 +166,7 @@ def test_cards_in_the_name_of_a_pool_flavor(flavor_id: str | None, cards: int | 
 
 def test_the_chain_takes_the_first_number() -> None:
     """flavor_detail before the allocation before pool_info before the request before the flavor's name."""
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "flavor_detail": {"flavor_type": "GPU", "flavor_info": {"gpu": {"unit_num": 1}}},
         "main_container_allocated_resources": {"accelerator_num": 2.0, "cpu_core_num": 8},
         "pool_info": {"accelerator_num": 3, "core_num": 8},
@@ -174,9 +174,9 @@ def test_the_chain_takes_the_first_number() -> None:
         "flavor_id": "modelarts.pool.visual.8xlarge",
     }
     totals = []
-    while told:
-        totals.append(a_resource(**told).spec_accelerators)
-        told.pop(next(iter(told)))
+    while found:
+        totals.append(a_resource(**found).spec_accelerators)
+        found.pop(next(iter(found)))
 
     assert totals == [2, 4, 6, 8, 16]  # each times 2 nodes
 
@@ -544,10 +544,10 @@ def test_secrets_never_leave_the_bytes() -> None:
     notes = Notes()
     names = ("detail_gpu_running.json", "detail_elastic.json", "detail_failed.json")
 
-    told = [repr(read(recorded(name), notes)) for name in names] + [repr(notes.noted)]
+    found = [repr(read(recorded(name), notes)) for name in names] + [repr(notes.noted)]
 
     assert all(b"INVENTED-SECRET" in recorded(name) for name in names)
-    assert "INVENTED-SECRET" not in "".join(told)
+    assert "INVENTED-SECRET" not in "".join(found)
 
 
 def test_secrets_never_leave_the_bytes_of_a_job_that_is_taken_apart() -> None:

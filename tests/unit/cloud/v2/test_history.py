@@ -9,10 +9,10 @@ from exporter.cloud.v2.paging import Mode, Pager
 from exporter.domain.history import HistoryPage
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v2.cloud import T0, Ask, Cloud
+from tests.unit.cloud.v2.fake_cloud import T0, FakeV2, Request
 
 
-def archive_of(cloud: Cloud, *workspaces: str) -> V2History:
+def archive_of(cloud: FakeV2, *workspaces: str) -> V2History:
     async def ids() -> tuple[str, ...]:
         return workspaces or ("0",)
 
@@ -20,11 +20,11 @@ def archive_of(cloud: Cloud, *workspaces: str) -> V2History:
 
 
 async def walked(
-    archive: V2History, *, back_to: float = 0.0, cursor: str = "", most: int = 10_000
+    history_pages: V2History, *, back_to: float = 0.0, cursor: str = "", most: int = 10_000
 ) -> list[HistoryPage]:
     """The leaves of a walk, or the first ones."""
     pages = []
-    async for leaf in archive.pages(back_to=back_to, cursor=cursor):
+    async for leaf in history_pages.pages(back_to=back_to, cursor=cursor):
         pages.append(leaf)
         if len(pages) == most:
             break
@@ -38,7 +38,7 @@ def ids(pages: list[HistoryPage]) -> set[str]:
 @pytest.mark.parametrize("offset", ["page", "record"])
 async def test_every_job_is_told_whatever_offset_means(offset: str) -> None:
     """330 jobs, both readings of `offset`: all of them, and none is held back until the end."""
-    cloud = Cloud(offset=offset)
+    cloud = FakeV2(offset=offset)
     expected = set(cloud.submit(*range(330), phase="Completed"))
 
     pages = await walked(archive_of(cloud))
@@ -49,7 +49,7 @@ async def test_every_job_is_told_whatever_offset_means(offset: str) -> None:
 
 async def test_a_walk_ends_where_it_is_old_enough() -> None:
     """Job n was submitted n seconds after T0: back to 200 means the 100 newest of 300 and a page to see that."""
-    cloud = Cloud()
+    cloud = FakeV2()
     cloud.submit(*range(300), phase="Completed")
 
     pages = await walked(archive_of(cloud), back_to=T0 + 200)
@@ -60,7 +60,7 @@ async def test_a_walk_ends_where_it_is_old_enough() -> None:
 
 async def test_an_active_job_is_told_however_old() -> None:
     """A run of weeks was submitted before everything that is looked at, and holds its nodes today."""
-    cloud = Cloud()
+    cloud = FakeV2()
     cloud.submit(0)
     cloud.submit(*range(1000, 1200), phase="Completed")
 
@@ -71,21 +71,21 @@ async def test_an_active_job_is_told_however_old() -> None:
 @pytest.mark.parametrize("after", [1, 2, 3, 5, 7])
 async def test_a_walk_goes_on_from_any_bookmark(offset: str, after: int) -> None:
     """Broken off after some leaves, and with jobs submitted meanwhile: both parts together are everything."""
-    cloud = Cloud(offset=offset)
+    cloud = FakeV2(offset=offset)
     expected = set(cloud.submit(*range(330), phase="Completed"))
     first = await walked(archive_of(cloud), most=after)
     cloud.submit(*range(400, 407), phase="Completed")
-    before = len(cloud.searches)
+    before_answer = len(cloud.searches)
 
     second = await walked(archive_of(cloud), cursor=first[-1].cursor)
 
     assert ids(first) | ids(second) >= expected
-    assert len(cloud.searches) - before <= 8 - after + 3  # the page it had come to, and the rest
+    assert len(cloud.searches) - before_answer <= 8 - after + 3  # the page it had come to, and the rest
 
 
 async def test_a_walk_begins_anew_where_its_page_is_gone() -> None:
     """So much was deleted that nothing of the bookmark's page is where it was: older jobs may have moved up."""
-    cloud = Cloud()
+    cloud = FakeV2()
     jobs = cloud.submit(*range(300), phase="Completed")
     first = await walked(archive_of(cloud), most=4)  # active, and the pages 299-250, 249-200, 199-150
     cloud.delete(*jobs[140:300])
@@ -97,25 +97,25 @@ async def test_a_walk_begins_anew_where_its_page_is_gone() -> None:
 
 async def test_workspaces_that_are_done_are_not_walked_again() -> None:
     """Three workspaces; broken off in the second, the first one is not asked about again."""
-    cloud = Cloud()
+    cloud = FakeV2()
     for workspace_id in ("a", "b", "c"):
         cloud.submit(1, phase="Completed", workspace_id=workspace_id)
     first = await walked(archive_of(cloud, "a", "b", "c"), most=5)
-    cloud.asks.clear()
+    cloud.requests.clear()
 
     second = await walked(archive_of(cloud, "a", "b", "c"), cursor=first[-1].cursor)
 
     assert ids(first) | ids(second) == {"job-a-1", "job-b-1", "job-c-1"}
-    assert "a" not in {ask.body["workspace_id"] for ask in cloud.searches}
+    assert "a" not in {request.body["workspace_id"] for request in cloud.searches}
 
 
 async def test_the_first_failure_is_raised_and_tells_what_came_before() -> None:
     """The leaves before it are out by then; nothing is passed over in silence."""
-    cloud = Cloud()
+    cloud = FakeV2()
     cloud.submit(*range(120), phase="Completed")
 
-    def third(ask: Ask) -> CloudError | None:
-        return ServerError(SEARCH.name, "down", status=500) if ask.body["offset"] == 1 else None
+    def third(request: Request) -> CloudError | None:
+        return ServerError(SEARCH.name, "down", status=500) if request.body["offset"] == 1 else None
 
     cloud.fail = third
     pages: list[HistoryPage] = []
@@ -131,10 +131,10 @@ async def test_the_first_failure_is_raised_and_tells_what_came_before() -> None:
 
 async def test_a_listing_that_cannot_be_followed_is_no_history() -> None:
     """Where `offset` is ignored only the newest page is seen: sums over that would be a lie."""
-    cloud = Cloud(offset="ignored")
+    cloud = FakeV2(offset="ignored")
     cloud.submit(*range(120), phase="Completed")
 
-    with pytest.raises(InvalidResponse, match="offset leads nowhere"):
+    with pytest.raises(InvalidResponse, match="ignores offset"):
         await walked(archive_of(cloud))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cloud.v2.paging import REMEMBER_S, Memory, Mode, Pager
+from exporter.cloud.v2.paging import MODE_TTL_S, Mode, ModeCache, Pager
 from tests.clock import ManualClock
 
 Rows = list[int]
@@ -191,13 +191,13 @@ def test_a_deletion_under_a_remembered_record_costs_a_probe() -> None:
 def test_a_server_that_repeats_its_last_page_ends_the_walk() -> None:
     """Trap 3: a full page that brings nothing new is the end, whatever any count says."""
     pager = Pager()
-    asked = 0
+    requests_to = 0
     while (offset := pager.offset) is not None:
         begin = min(offset, 2) * 50
         pager.feed(list(range(begin, begin + 50)))
-        asked += 1
+        requests_to += 1
 
-    assert asked == 4  # pages 0, 1, 2, and 2 again
+    assert requests_to == 4  # pages 0, 1, 2, and 2 again
     assert not pager.truncated
 
 
@@ -226,35 +226,35 @@ def test_a_walk_sees_all_or_says_that_it_does_not(total: int, reading: str, mode
 
 def test_what_was_found_out_is_remembered_for_an_hour(clock: ManualClock) -> None:
     """The mode is recalled until an hour after the probe; walks that only relied on it do not prolong that."""
-    memory = Memory(clock)
-    assert memory.recall() is Mode.UNSURE
+    modes = ModeCache(clock)
+    assert modes.get() is Mode.UNSURE
 
-    memory.learn(walk(list(range(120)), reading="record")[1])
-    clock.turn(REMEMBER_S - 1)
-    assert memory.recall() is Mode.RECORD
-    memory.learn(walk(list(range(120)), reading="record", mode=Mode.RECORD)[1])
+    modes.learn(walk(list(range(120)), reading="record")[1])
+    clock.turn(MODE_TTL_S - 1)
+    assert modes.get() is Mode.RECORD
+    modes.learn(walk(list(range(120)), reading="record", mode=Mode.RECORD)[1])
     clock.turn(1)
 
-    assert memory.recall() is Mode.UNSURE
+    assert modes.get() is Mode.UNSURE
 
 
 def test_a_single_page_does_not_unlearn(clock: ManualClock) -> None:
     """A short walk knows nothing and changes nothing of what is remembered."""
-    memory = Memory(clock)
-    memory.learn(walk(list(range(120)), reading="record")[1])
+    modes = ModeCache(clock)
+    modes.learn(walk(list(range(120)), reading="record")[1])
 
-    memory.learn(walk(list(range(5)), reading="record", mode=memory.recall())[1])
+    modes.learn(walk(list(range(5)), reading="record", mode=modes.get())[1])
 
-    assert memory.recall() is Mode.RECORD
+    assert modes.get() is Mode.RECORD
 
 
 def test_an_inconsistency_is_unlearned(clock: ManualClock) -> None:
     """A server that counted records and now counts pages is found out at once, not after the hour."""
-    memory = Memory(clock)
-    memory.learn(walk(list(range(120)), reading="record")[1])
+    modes = ModeCache(clock)
+    modes.learn(walk(list(range(120)), reading="record")[1])
 
-    seen, pager, _ = walk(list(range(5000)), reading="page", mode=memory.recall())
-    memory.learn(pager)
+    seen, pager, _ = walk(list(range(5000)), reading="page", mode=modes.get())
+    modes.learn(pager)
 
     assert seen == set(range(5000))
-    assert memory.recall() is Mode.PAGE
+    assert modes.get() is Mode.PAGE

@@ -73,7 +73,7 @@ LONG = (7_200.0, "job_reschedule")
 
 
 @pytest.mark.parametrize(
-    "told, loop",
+    "found, loop",
     [
         pytest.param(runs(open_for_s=10), 0, id="first run"),
         pytest.param(runs(SHORT, open_for_s=10), 1, id="one short run"),
@@ -84,18 +84,18 @@ LONG = (7_200.0, "job_reschedule")
         pytest.param(runs(SHORT, (100.0, "")), 1, id="ended for good"),
     ],
 )
-def test_a_crash_loop_is_short_runs_in_a_row(told: Runs, loop: int) -> None:
+def test_a_crash_loop_is_short_runs_in_a_row(found: Runs, loop: int) -> None:
     """Runs that break within ten minutes are counted from the newest back; one that lasts ends the loop."""
-    assert told.crash_loop_runs == loop
+    assert found.crash_loop_runs == loop
 
 
 def test_recoveries_by_policy_and_what_was_tried_first() -> None:
     """Each is counted under what helped, and where it was downgraded under what did not."""
-    told = runs(SHORT, LONG, (10.0, "turn_it_off_and_on"), open_for_s=5, tried="npu_step_retry")
+    found = runs(SHORT, LONG, (10.0, "turn_it_off_and_on"), open_for_s=5, tried="npu_step_retry")
 
-    assert told.recoveries == {"proc_restart": 1, "job_reschedule": 1, phases.OTHER: 1}
-    assert told.degraded == {"npu_step_retry": 3}
-    assert told.last_recovery_at == T0 + 120 + 30 + 7_200 + 30 + 10 + 30
+    assert found.recoveries == {"proc_restart": 1, "job_reschedule": 1, phases.OTHER: 1}
+    assert found.degraded == {"npu_step_retry": 3}
+    assert found.last_recovery_at == T0 + 120 + 30 + 7_200 + 30 + 10 + 30
 
 
 def test_no_records_tell_nothing() -> None:
@@ -109,9 +109,9 @@ def test_no_records_tell_nothing() -> None:
 def test_faults_by_scenario() -> None:
     """Words nobody documented are told as other, and noted."""
     notes = Notes()
-    told = [wire.RecoverRecord(fault_scenario=word) for word in ("chip_fault", "Chip_Fault", "gremlins", None)]
+    found = [wire.RecoverRecord(fault_scenario=word) for word in ("chip_fault", "Chip_Fault", "gremlins", None)]
 
-    assert faults(told, note=notes) == {"chip_fault": 2, phases.OTHER: 1}
+    assert faults(found, note=notes) == {"chip_fault": 2, phases.OTHER: 1}
     assert len(notes.noted) == 1
 
 
@@ -129,11 +129,11 @@ def test_faults_by_scenario() -> None:
 )
 def test_any_records_tell_counts(records: list[wire.RunningRecord], recovered: list[wire.RecoverRecord]) -> None:
     """Whatever comes: words of a bounded vocabulary, and never more of them than there are records."""
-    told = running(records, now=float(T0), note=Notes())
+    found = running(records, now=float(T0), note=Notes())
 
-    assert told.recoveries is not None
-    assert sum(told.recoveries.values()) <= len(records)
-    assert set(told.recoveries) <= {*POLICIES, phases.OTHER}
-    assert told.crash_loop_runs is not None
-    assert 0 <= told.crash_loop_runs <= len(records)
+    assert found.recoveries is not None
+    assert sum(found.recoveries.values()) <= len(records)
+    assert set(found.recoveries) <= {*POLICIES, phases.OTHER}
+    assert found.crash_loop_runs is not None
+    assert 0 <= found.crash_loop_runs <= len(records)
     assert set(faults(recovered, note=Notes()) or {}) <= {*SCENARIOS, phases.OTHER}

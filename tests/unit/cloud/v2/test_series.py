@@ -12,7 +12,7 @@ from exporter.cloud.v2.series import series
 from exporter.domain.job import Accelerator
 from exporter.domain.usage import TaskSeries, summarise
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v2.fixture import recorded
+from tests.unit.cloud.v2.fixtures import recorded
 
 GPU, NPU, CPU = Accelerator.GPU, Accelerator.NPU, Accelerator.CPU
 
@@ -22,7 +22,7 @@ def read(raw: object, *, accelerator: Accelerator | None = GPU, notes: Notes | N
     return series(data, task="worker-0", accelerator=accelerator, note=notes if notes is not None else Notes())
 
 
-def told(**metrics: object) -> dict[str, Any]:
+def metrics(**metrics: object) -> dict[str, Any]:
     return {"metrics": [{"metric": name, "value": value} for name, value in metrics.items()]}
 
 
@@ -73,7 +73,7 @@ def test_a_cpu_job_has_no_accelerator_series(accelerator: Accelerator | None) ->
 
 def test_a_known_cpu_job_is_not_idle() -> None:
     """Trap 20: zeros written for a job that is known to hold no accelerator are not an idle accelerator."""
-    found = read(told(cpuUsage=[50], gpuUtil=[0], npuUtil=[0]), accelerator=CPU)
+    found = read(metrics(cpuUsage=[50], gpuUtil=[0], npuUtil=[0]), accelerator=CPU)
 
     assert found is not None
     assert found.accelerator == ()
@@ -87,7 +87,7 @@ def test_nothing_sampled_yet_is_no_data(accelerator: Accelerator | None) -> None
 
 @pytest.mark.parametrize(
     "raw",
-    [{}, {"metrics": None}, {"metrics": []}, told(cpuUsage=[]), told(cpuUsage=None)],
+    [{}, {"metrics": None}, {"metrics": []}, metrics(cpuUsage=[]), metrics(cpuUsage=None)],
     ids=lambda raw: str(raw)[:30],
 )
 def test_no_series_is_no_data(raw: object) -> None:
@@ -132,7 +132,7 @@ def test_which_accelerator_is_meant(
     kind: Accelerator | None, gpu: list[float], npu: list[float], expected: object
 ) -> None:
     """The job's kind decides where its series has a sample; else the one that is seen to work."""
-    found = read(told(cpuUsage=[50], gpuUtil=gpu, npuUtil=npu), accelerator=kind)
+    found = read(metrics(cpuUsage=[50], gpuUtil=gpu, npuUtil=npu), accelerator=kind)
 
     assert found is not None
     assert found.accelerator == expected
@@ -140,7 +140,7 @@ def test_which_accelerator_is_meant(
 
 def test_the_memory_is_that_of_the_same_accelerator() -> None:
     """The memory series follows the choice of the utilisation series, even where it alone has a sample."""
-    found = read(told(gpuUtil=[-1], gpuMemUsage=[60], npuUtil=[0], npuMemUsage=[0]))
+    found = read(metrics(gpuUtil=[-1], gpuMemUsage=[60], npuUtil=[0], npuMemUsage=[0]))
 
     assert found is not None
     assert (found.accelerator, found.accelerator_memory) == ([None], [0.6])
@@ -148,7 +148,7 @@ def test_the_memory_is_that_of_the_same_accelerator() -> None:
 
 def test_a_series_may_be_alone() -> None:
     """The order of series is not fixed and entries may be missing; names are compared without case."""
-    found = read(told(MEMUSAGE=[10]))
+    found = read(metrics(MEMUSAGE=[10]))
 
     assert found == TaskSeries(task="worker-0", memory=[0.1])
 

@@ -25,11 +25,11 @@ from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
 from tests.unit.cloud.recorded_unknowns import Notes
-from tests.unit.cloud.v2.cloud import T0, Ask, Cloud
+from tests.unit.cloud.v2.fake_cloud import T0, FakeV2, Request
 
 
 @dataclass
-class Watcher:
+class FakePoller:
     """Plays polling: looks, and remembers what it saw."""
 
     source: JobSource
@@ -46,17 +46,17 @@ class Watcher:
         )
 
     async def poll(self) -> PollResult:
-        sighting = await self.source.poll(self.known())
-        self.tracked.update({job.job_id: job for job in sighting.jobs})
+        result = await self.source.poll(self.known())
+        self.tracked.update({job.job_id: job for job in result.jobs})
         self.accounted |= self.tracked.keys()
-        for job_id in sighting.gone:
+        for job_id in result.gone:
             del self.tracked[job_id]
         self.bootstrapping = False
-        return sighting
+        return result
 
 
-def make(
-    cloud: Cloud, clock: ManualClock, *, workspaces: tuple[str, ...] = ("0",), notes: Notes | None = None
+def make_source(
+    cloud: FakeV2, clock: ManualClock, *, workspaces: tuple[str, ...] = ("0",), notes: Notes | None = None
 ) -> V2Source:
     async def listed() -> tuple[str, ...]:
         return workspaces
@@ -66,44 +66,44 @@ def make(
     )
 
 
-async def bury(cloud: Cloud, watcher: Watcher) -> None:
+async def push_off_newest_page(cloud: FakeV2, poller: FakePoller) -> None:
     """Push every job so far off the newest page, with 60 jobs that are accounted for."""
     cloud.submit(*range(20_000, 20_060), phase="Completed")
-    await watcher.poll()
-    cloud.asks.clear()
+    await poller.poll()
+    cloud.requests.clear()
 
 
-def failing(match: Callable[[Ask], bool], error: Exception) -> Callable[[Ask], Exception | None]:
-    return lambda ask: error if match(ask) else None
+def failing(match: Callable[[Request], bool], error: Exception) -> Callable[[Request], Exception | None]:
+    return lambda request: error if match(request) else None
 
 
-def outcomes(sighting: PollResult) -> list[str]:
-    return [failure.outcome for failure in sighting.failures]
+def outcomes(result: PollResult) -> list[str]:
+    return [failure.outcome for failure in result.failures]
 
 
-def status_of(sighting: PollResult) -> dict[str, JobStatus]:
-    found = {job.job_id: job.status for job in sighting.jobs}
-    assert len(found) == len(sighting.jobs), "each job once"
+def status_of(result: PollResult) -> dict[str, JobStatus]:
+    found = {job.job_id: job.status for job in result.jobs}
+    assert len(found) == len(result.jobs), "each job once"
     return found
 
 
 @pytest.fixture
-def cloud() -> Cloud:
-    return Cloud()
+def cloud() -> FakeV2:
+    return FakeV2()
 
 
-async def test_a_look_sees_active_and_newest_jobs(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_look_sees_active_and_newest_jobs(cloud: FakeV2, clock: ManualClock) -> None:
     """The first look brings what is active, however old, and the newest page: 50 of 60 ended jobs, 1 old active."""
     cloud.submit(*range(1, 61), phase="Completed")
     (old,) = cloud.submit(0, phase="Running")
-    watcher = Watcher(make(cloud, clock))
+    poller = FakePoller(make_source(cloud, clock))
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert sighting.failures == ()
-    assert status_of(sighting)[old] is JobStatus.RUNNING
-    assert len(sighting.jobs) == 51
-    assert len(cloud.asks) == 2
+    assert result.failures == ()
+    assert status_of(result)[old] is JobStatus.RUNNING
+    assert len(result.jobs) == 51
+    assert len(cloud.requests) == 2
 
 
 @pytest.mark.parametrize("history", [10, 10_000])
@@ -111,42 +111,42 @@ async def test_a_look_sees_active_and_newest_jobs(cloud: Cloud, clock: ManualClo
 @pytest.mark.parametrize("offset", ["page", "record"])
 async def test_the_cost_of_a_look(offset: str, active: int, history: int, clock: ManualClock) -> None:
     """At most ⌈active/50⌉ + 2 calls, from the first look on, with any history; one more for each that ended."""
-    cloud = Cloud(offset=offset)
+    cloud = FakeV2(offset=offset)
     cloud.submit(*range(history), phase="Completed")
     running = cloud.submit(*range(history, history + active))
-    watcher = Watcher(make(cloud, clock))
+    poller = FakePoller(make_source(cloud, clock))
     budget = math.ceil(active / 50) + 2
 
     for _ in range(3):
-        cloud.asks.clear()
-        sighting = await watcher.poll()
-        assert sighting.failures == ()
-        assert {job_id for job_id, status in status_of(sighting).items() if status.active} == set(running)
-        assert len(cloud.asks) <= budget
+        cloud.requests.clear()
+        result = await poller.poll()
+        assert result.failures == ()
+        assert {job_id for job_id, status in status_of(result).items() if status.active} == set(running)
+        assert len(cloud.requests) <= budget
 
-    await bury(cloud, watcher)
+    await push_off_newest_page(cloud, poller)
     ended = running[:2]
-    cloud.turn("Completed", *ended)
-    sighting = await watcher.poll()
+    cloud.set_phase("Completed", *ended)
+    result = await poller.poll()
 
-    assert all(status_of(sighting)[job_id] is JobStatus.COMPLETED for job_id in ended)
+    assert all(status_of(result)[job_id] is JobStatus.COMPLETED for job_id in ended)
     assert len(cloud.details) == len(ended)
     assert len(cloud.searches) <= budget
-    cloud.asks.clear()
-    await watcher.poll()
-    assert len(cloud.asks) <= budget
+    cloud.requests.clear()
+    await poller.poll()
+    assert len(cloud.requests) <= budget
 
 
-async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
     """Traps 2 and 4: each search asks for 50 at the most, in a sort of its own saying, of one named workspace."""
     cloud.submit(0, workspace_id="0")
     cloud.submit(1, workspace_id="ws-b")
-    source = make(cloud, clock, workspaces=("0", "ws-b"))
+    source = make_source(cloud, clock, workspaces=("0", "ws-b"))
 
-    sighting = await source.poll(TrackedState())
+    result = await source.poll(TrackedState())
 
-    assert {job.workspace_id for job in sighting.jobs} == {"0", "ws-b"}
-    assert [ask.body["workspace_id"] for ask in cloud.searches] == ["0", "0", "ws-b", "ws-b"]
+    assert {job.workspace_id for job in result.jobs} == {"0", "ws-b"}
+    assert [request.body["workspace_id"] for request in cloud.searches] == ["0", "0", "ws-b", "ws-b"]
     assert cloud.searches[0].body == {
         "offset": 0,
         "limit": 50,
@@ -160,183 +160,185 @@ async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: 
     assert "filters" not in cloud.searches[1].body
 
 
-async def test_a_job_that_starts_and_ends_between_two_looks_is_seen(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_job_that_starts_and_ends_between_two_looks_is_seen(cloud: FakeV2, clock: ManualClock) -> None:
     """It was never active when asked, but it is news on the newest page."""
     cloud.submit(*range(60), phase="Completed")
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
 
     (short,) = cloud.submit(100, phase="Failed")
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert status_of(sighting)[short] is JobStatus.FAILED
+    assert status_of(result)[short] is JobStatus.FAILED
     assert cloud.details == []
 
 
 @pytest.mark.parametrize("offset", ["page", "record"])
 async def test_a_burst_is_followed_to_known_ground(offset: str, clock: ManualClock) -> None:
     """130 jobs that came and went since the last look fill over two pages: the walk goes on until it is past them."""
-    cloud = Cloud(offset=offset)
+    cloud = FakeV2(offset=offset)
     cloud.submit(*range(1000), phase="Completed")
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
 
     burst = cloud.submit(*range(2000, 2130), phase="Completed")
-    cloud.asks.clear()
-    sighting = await watcher.poll()
+    cloud.requests.clear()
+    result = await poller.poll()
 
-    assert set(burst) <= set(status_of(sighting))
-    assert len(cloud.asks) <= 1 + 4
+    assert set(burst) <= set(status_of(result))
+    assert len(cloud.requests) <= 1 + 4
 
 
-async def test_old_news_does_not_lead_into_the_history(cloud: Cloud, clock: ManualClock) -> None:
+async def test_old_news_does_not_lead_into_the_history(cloud: FakeV2, clock: ManualClock) -> None:
     """The seed saw one page only; what lies below it is unaccounted for, and still no reason to walk there."""
     cloud.submit(*range(5000), phase="Completed")
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
 
     cloud.submit(*range(6000, 6003), phase="Completed")
-    cloud.asks.clear()
-    await watcher.poll()
+    cloud.requests.clear()
+    await poller.poll()
 
-    assert len(cloud.asks) == 2
+    assert len(cloud.requests) == 2
 
 
-async def test_ended_jobs_are_asked_for_one_by_one_a_few_at_a_time(cloud: Cloud, clock: ManualClock) -> None:
+async def test_ended_jobs_are_asked_for_one_by_one_a_few_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
     """30 jobs that left the active set and the newest page get a detail each, at most 4 under way at once."""
     running = cloud.submit(*range(30))
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    await bury(cloud, watcher)
-    cloud.turn("Completed", *running)
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *running)
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
     assert sorted(cloud.details) == sorted(running)
-    assert {status_of(sighting)[job_id] for job_id in running} == {JobStatus.COMPLETED}
-    assert cloud.most_at_once == 4
+    assert {status_of(result)[job_id] for job_id in running} == {JobStatus.COMPLETED}
+    assert cloud.max_concurrent == 4
 
 
-async def test_an_ended_job_on_the_newest_page_needs_no_detail(cloud: Cloud, clock: ManualClock) -> None:
+async def test_an_ended_job_on_the_newest_page_needs_no_detail(cloud: FakeV2, clock: ManualClock) -> None:
     """The newest page already tells how a young job ended."""
     (job_id,) = cloud.submit(0)
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    cloud.turn("Failed", job_id)
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    cloud.set_phase("Failed", job_id)
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert status_of(sighting) == {job_id: JobStatus.FAILED}
+    assert status_of(result) == {job_id: JobStatus.FAILED}
     assert cloud.details == []
 
 
-async def test_a_deleted_job_is_gone(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock) -> None:
     """Traps 9 and 40: a job that vanished is asked for by itself; 400 with 2775 says that it is gone: no failure."""
     (job_id,) = cloud.submit(0)
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
     cloud.delete(job_id)
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert sighting.gone == {job_id}
-    assert sighting.failures == ()
+    assert result.gone == {job_id}
+    assert result.failures == ()
 
 
-async def test_a_detail_that_fails_is_a_failed_part(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_detail_that_fails_is_a_failed_part(cloud: FakeV2, clock: ManualClock) -> None:
     """One job's detail breaks; the other's is told, and the failing one is neither gone nor invented."""
     one, other = cloud.submit(0, 1)
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    await bury(cloud, watcher)
-    cloud.turn("Completed", one, other)
-    cloud.fail = failing(lambda ask: ask.path.get("job_id") == one, ServerError(DETAIL.name, "busy", status=500))
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", one, other)
+    cloud.fail = failing(
+        lambda request: request.path.get("job_id") == one, ServerError(DETAIL.name, "busy", status=500)
+    )
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert outcomes(sighting) == ["server_error"]
-    assert status_of(sighting)[other] is JobStatus.COMPLETED
-    assert one not in status_of(sighting)
-    assert sighting.gone == frozenset()
+    assert outcomes(result) == ["server_error"]
+    assert status_of(result)[other] is JobStatus.COMPLETED
+    assert one not in status_of(result)
+    assert result.gone == frozenset()
 
 
 @pytest.mark.parametrize(
     "answer", [pytest.param({"metadata": {"id": "another"}}, id="another-job"), pytest.param({}, id="no-job")]
 )
 async def test_a_detail_of_something_else_is_unintelligible(
-    answer: dict[str, object], cloud: Cloud, clock: ManualClock
+    answer: dict[str, object], cloud: FakeV2, clock: ManualClock
 ) -> None:
     """An answer that is not the job that was asked for changes nothing about that job."""
     (job_id,) = cloud.submit(0)
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    await bury(cloud, watcher)
-    cloud.turn("Completed", job_id)
-    cloud.before = lambda _: None if job_id not in cloud.details else cloud.jobs.update({job_id: answer})
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", job_id)
+    cloud.before_answer = lambda _: None if job_id not in cloud.details else cloud.jobs.update({job_id: answer})
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert outcomes(sighting) == ["invalid_response"]
-    assert job_id not in status_of(sighting)
+    assert outcomes(result) == ["invalid_response"]
+    assert job_id not in status_of(result)
 
 
-async def test_a_workspace_that_fails_blanks_no_other(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_workspace_that_fails_blanks_no_other(cloud: FakeV2, clock: ManualClock) -> None:
     """Of three workspaces one breaks: its error is told, its running job is not asked for, the others are whole."""
     cloud.submit(0, workspace_id="a")
     (lost,) = cloud.submit(0, workspace_id="b")
     cloud.submit(0, workspace_id="c")
-    watcher = Watcher(make(cloud, clock, workspaces=("a", "b", "c")))
-    await watcher.poll()
+    poller = FakePoller(make_source(cloud, clock, workspaces=("a", "b", "c")))
+    await poller.poll()
     cloud.fail = failing(
-        lambda ask: ask.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=503)
+        lambda request: request.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=503)
     )
-    cloud.asks.clear()
+    cloud.requests.clear()
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert outcomes(sighting) == ["server_error"]
-    assert {job.workspace_id for job in sighting.jobs} == {"a", "c"}
+    assert outcomes(result) == ["server_error"]
+    assert {job.workspace_id for job in result.jobs} == {"a", "c"}
     assert cloud.details == []
-    assert lost in watcher.tracked
+    assert lost in poller.tracked
     assert len(cloud.searches) == 5  # two each for a and c, and one for b, whose newest page would fare no better
 
 
-async def test_a_refused_filter_leaves_the_newest_page(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_refused_filter_leaves_the_newest_page(cloud: FakeV2, clock: ManualClock) -> None:
     """When only the filtered search is refused, the newest page is still asked for; the look is not whole."""
     (job_id,) = cloud.submit(0)
     cloud.fail = failing(
-        lambda ask: ask.filtered, Refused(SEARCH.name, "bad operator", status=400, code="ModelArts.2808")
+        lambda request: request.filtered, Refused(SEARCH.name, "bad operator", status=400, code="ModelArts.2808")
     )
 
-    sighting = await make(cloud, clock).poll(TrackedState())
+    result = await make_source(cloud, clock).poll(TrackedState())
 
-    assert outcomes(sighting) == ["refused"]
-    assert list(status_of(sighting)) == [job_id]
+    assert outcomes(result) == ["refused"]
+    assert list(status_of(result)) == [job_id]
 
 
-async def test_a_failed_newest_page_is_a_failed_part(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_failed_newest_page_is_a_failed_part(cloud: FakeV2, clock: ManualClock) -> None:
     """The active jobs stand, the newest ones are missing, and that is said."""
     (job_id,) = cloud.submit(0)
-    cloud.fail = failing(lambda ask: not ask.filtered, Throttled(SEARCH.name, "slow down", status=429))
+    cloud.fail = failing(lambda request: not request.filtered, Throttled(SEARCH.name, "slow down", status=429))
 
-    sighting = await make(cloud, clock).poll(TrackedState())
+    result = await make_source(cloud, clock).poll(TrackedState())
 
-    assert outcomes(sighting) == ["throttled"]
-    assert list(status_of(sighting)) == [job_id]
+    assert outcomes(result) == ["throttled"]
+    assert list(status_of(result)) == [job_id]
 
 
-async def test_a_failed_second_page_keeps_the_first(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_failed_second_page_keeps_the_first(cloud: FakeV2, clock: ManualClock) -> None:
     """120 active jobs, the second page breaks: the first 50 are told, and nobody is asked for one by one."""
     cloud.submit(*range(120))
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    cloud.asks.clear()
-    cloud.fail = failing(lambda ask: ask.body.get("offset") == 1, Unreachable(SEARCH.name, "reset"))
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    cloud.requests.clear()
+    cloud.fail = failing(lambda r: r.body.get("offset") == 1, Unreachable(SEARCH.name, "reset"))
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert outcomes(sighting) == ["unreachable"]
-    assert len(sighting.jobs) == 50
+    assert outcomes(result) == ["unreachable"]
+    assert len(result.jobs) == 50
     assert cloud.details == []
 
 
@@ -348,57 +350,59 @@ async def test_a_failed_second_page_keeps_the_first(cloud: Cloud, clock: ManualC
         pytest.param(Unsupported(SEARCH.name, "no such API", status=404, code="APIG.0101"), id="unsupported"),
     ],
 )
-async def test_when_it_is_hopeless_nothing_more_is_asked(error: CloudError, cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_final_error_stops_all_requests(error: CloudError, cloud: FakeV2, clock: ManualClock) -> None:
     """Trap 34: after the first such answer no second request is sent, not even for other workspaces; it is raised."""
     cloud.fail = lambda _: error
-    source = make(cloud, clock, workspaces=("a", "b", "c", "d", "e", "f"))
+    source = make_source(cloud, clock, workspaces=("a", "b", "c", "d", "e", "f"))
 
-    for ask in (source.poll, source.sweep):
-        cloud.asks.clear()
+    for request in (source.poll, source.sweep):
+        cloud.requests.clear()
         with pytest.raises(type(error)):
-            await ask(TrackedState())
-        assert len(cloud.asks) == 1
+            await request(TrackedState())
+        assert len(cloud.requests) == 1
 
 
-async def test_a_forbidden_workspace_is_that_workspaces_matter(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_forbidden_workspace_is_that_workspaces_matter(cloud: FakeV2, clock: ManualClock) -> None:
     """A 403 can be about one workspace: one call for it, and the others are asked all the same."""
     (job_id,) = cloud.submit(0, workspace_id="b")
     cloud.fail = failing(
-        lambda ask: ask.body.get("workspace_id") == "a", Denied(SEARCH.name, "no permission", status=403)
+        lambda request: request.body.get("workspace_id") == "a", Denied(SEARCH.name, "no permission", status=403)
     )
 
-    sighting = await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
+    result = await make_source(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
-    assert outcomes(sighting) == ["denied"]
-    assert list(status_of(sighting)) == [job_id]
+    assert outcomes(result) == ["denied"]
+    assert list(status_of(result)) == [job_id]
     assert len(cloud.searches) == 3
 
 
-async def test_denied_details_stop_the_questions(cloud: Cloud, clock: ManualClock) -> None:
+async def test_denied_details_stop_the_questions(cloud: FakeV2, clock: ManualClock) -> None:
     """Trap 34: of 40 ended jobs at most the 4 that were under way are asked for after details are denied."""
     running = cloud.submit(*range(40))
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    await bury(cloud, watcher)
-    cloud.turn("Completed", *running)
-    cloud.fail = failing(lambda ask: ask.name == DETAIL.name, Denied(DETAIL.name, "no permission", status=403))
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *running)
+    cloud.fail = failing(
+        lambda request: request.name == DETAIL.name, Denied(DETAIL.name, "no permission", status=403)
+    )
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
     assert len(cloud.details) <= 4
-    assert set(outcomes(sighting)) == {"denied"}
-    assert len(sighting.jobs) == 50  # the newest page stands
+    assert set(outcomes(result)) == {"denied"}
+    assert len(result.jobs) == 50  # the newest page stands
 
 
-async def test_nothing_learned_is_raised(cloud: Cloud, clock: ManualClock) -> None:
+async def test_nothing_learned_is_raised(cloud: FakeV2, clock: ManualClock) -> None:
     """When no workspace answered, the first error is raised: there is no sighting to speak of."""
     cloud.fail = lambda _: ServerError(SEARCH.name, "busy", status=500)
 
     with pytest.raises(ServerError):
-        await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
+        await make_source(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
 
-async def test_unknown_workspaces_are_an_error(cloud: Cloud, clock: ManualClock) -> None:
+async def test_unknown_workspaces_are_an_error(cloud: FakeV2, clock: ManualClock) -> None:
     """When the workspaces cannot be listed, that error is the look's; nothing is asked."""
 
     async def broken() -> tuple[str, ...]:
@@ -408,52 +412,52 @@ async def test_unknown_workspaces_are_an_error(cloud: Cloud, clock: ManualClock)
 
     with pytest.raises(SourceError):
         await source.poll(TrackedState())
-    assert cloud.asks == []
+    assert cloud.requests == []
 
 
-async def test_without_a_workspace_there_is_nothing_to_see(cloud: Cloud, clock: ManualClock) -> None:
+async def test_without_a_workspace_there_is_nothing_to_see(cloud: FakeV2, clock: ManualClock) -> None:
     """No workspace: no call, no job, no failure."""
-    assert await make(cloud, clock, workspaces=()).poll(TrackedState()) == PollResult()
+    assert await make_source(cloud, clock, workspaces=()).poll(TrackedState()) == PollResult()
 
 
-async def test_an_empty_list_really_means_no_jobs(cloud: Cloud, clock: ManualClock) -> None:
+async def test_an_empty_list_really_means_no_jobs(cloud: FakeV2, clock: ManualClock) -> None:
     """A listing whose items are null is empty and whole; of one without items the contract test speaks."""
-    assert await make(cloud, clock).poll(TrackedState()) == PollResult()
+    assert await make_source(cloud, clock).poll(TrackedState()) == PollResult()
 
 
-async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: FakeV2, clock: ManualClock) -> None:
     """A job that does not name its workspace has the one that was asked about."""
     cloud.submit(0, workspace_id="b")
     cloud.names_workspaces = False
 
-    sighting = await make(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
+    result = await make_source(cloud, clock, workspaces=("a", "b")).poll(TrackedState())
 
-    assert [job.workspace_id for job in sighting.jobs] == ["b"]
+    assert [job.workspace_id for job in result.jobs] == ["b"]
 
 
-async def test_a_bad_item_costs_only_itself(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_bad_item_costs_only_itself(cloud: FakeV2, clock: ManualClock) -> None:
     """One unreadable item among 120: it is noted, the other 119 are told, and paging is not confused."""
     running = cloud.submit(*range(120))
     cloud.jobs[running[60]]["metadata"]["id"] = None
     notes = Notes()
 
-    sighting = await make(cloud, clock, notes=notes).poll(TrackedState())
+    result = await make_source(cloud, clock, notes=notes).poll(TrackedState())
 
-    assert set(status_of(sighting)) == set(running) - {running[60]}
+    assert set(status_of(result)) == set(running) - {running[60]}
     assert set(notes.fields) == {"v2.items"}
 
 
-async def test_a_job_that_is_said_active_and_is_not_is_told_as_it_is(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_job_that_is_said_active_and_is_not_is_told_as_it_is(cloud: FakeV2, clock: ManualClock) -> None:
     """A job that ends while the filtered list is answered comes as ended, and is told so without a detail."""
     (job_id,) = cloud.submit(0)
     cloud.filters = False
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    cloud.turn("Terminated", job_id)
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    cloud.set_phase("Terminated", job_id)
 
-    sighting = await watcher.poll()
+    result = await poller.poll()
 
-    assert status_of(sighting) == {job_id: JobStatus.TERMINATED}
+    assert status_of(result) == {job_id: JobStatus.TERMINATED}
 
 
 class TestIgnoredFilters:
@@ -461,98 +465,98 @@ class TestIgnoredFilters:
 
     async def test_it_is_noticed_bounded_and_said(self, clock: ManualClock) -> None:
         """Of 3000 jobs 20 run: a later look finds them in few calls, without a second newest page, and notes it."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         cloud.submit(*range(3000), phase="Completed")
         running = cloud.submit(*range(3000, 3020))
         notes = Notes()
-        watcher = Watcher(make(cloud, clock, notes=notes))
-        await watcher.poll()
-        cloud.asks.clear()
+        poller = FakePoller(make_source(cloud, clock, notes=notes))
+        await poller.poll()
+        cloud.requests.clear()
 
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
-        assert set(running) <= set(status_of(sighting))
-        assert sighting.failures == ()
+        assert set(running) <= set(status_of(result))
+        assert result.failures == ()
         assert ("v2.filters", "ignored") in notes.noted
-        assert len(cloud.asks) == 1
+        assert len(cloud.requests) == 1
 
     async def test_the_first_look_searches_further(self, clock: ManualClock) -> None:
         """An old active job among 1200 ended ones is found by the first look, which walks up to 100 pages."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         (old,) = cloud.submit(0)
         cloud.submit(*range(1, 1200), phase="Completed")
 
-        sighting = await make(cloud, clock).poll(TrackedState())
+        result = await make_source(cloud, clock).poll(TrackedState())
 
-        assert status_of(sighting)[old] is JobStatus.RUNNING
-        assert len(cloud.asks) == 25  # 1200 jobs on 24 full pages, and an empty one
+        assert status_of(result)[old] is JobStatus.RUNNING
+        assert len(cloud.requests) == 25  # 1200 jobs on 24 full pages, and an empty one
 
     async def test_the_first_look_is_bounded_too(self, clock: ManualClock) -> None:
         """Of 10 000 jobs the first look walks 100 pages, no more."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         cloud.submit(*range(10_000), phase="Completed")
 
-        await make(cloud, clock).poll(TrackedState())
+        await make_source(cloud, clock).poll(TrackedState())
 
-        assert len(cloud.asks) == 100
+        assert len(cloud.requests) == 100
 
     async def test_jobs_too_far_down_are_asked_for_by_themselves(self, clock: ManualClock) -> None:
         """A known active job 2000 places down is beyond the 20 pages of a look: one detail tells about it."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         (old,) = cloud.submit(0)
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
         finished = cloud.submit(*range(1, 2001), phase="Completed")
-        watcher.accounted |= set(finished)
+        poller.accounted |= set(finished)
 
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
         assert cloud.details == [old]
-        assert status_of(sighting)[old] is JobStatus.RUNNING
+        assert status_of(result)[old] is JobStatus.RUNNING
         assert len(cloud.searches) <= 2 + 20
 
     async def test_it_goes_no_further_than_what_is_wanted(self, clock: ManualClock) -> None:
         """An active job 120 places down is reached on the third page, and there the walk ends."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(0)
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
         finished = cloud.submit(*range(1, 121), phase="Completed")
-        watcher.accounted |= set(finished)
-        cloud.asks.clear()
+        poller.accounted |= set(finished)
+        cloud.requests.clear()
 
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
-        assert status_of(sighting)[old] is JobStatus.RUNNING
-        assert len(cloud.asks) == 3
+        assert status_of(result)[old] is JobStatus.RUNNING
+        assert len(cloud.requests) == 3
 
     async def test_a_deleted_job_does_not_lead_on(self, clock: ManualClock) -> None:
         """A wanted job that is gone is not searched for beyond the page that is older than it."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(10)
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
         cloud.delete(old)
-        cloud.asks.clear()
+        cloud.requests.clear()
 
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
-        assert sighting.gone == {old}
-        assert len(cloud.asks) == 2  # the first page, which is older but for nothing, and the detail
+        assert result.gone == {old}
+        assert len(cloud.requests) == 2  # the first page, which is older but for nothing, and the detail
 
     async def test_news_leads_on(self, clock: ManualClock) -> None:
         """A burst of 130 jobs is followed to known ground here too."""
-        cloud = Cloud(filters=False)
+        cloud = FakeV2(filters=False)
         cloud.submit(*range(1000), phase="Completed")
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
 
         burst = cloud.submit(*range(2000, 2130), phase="Completed")
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
-        assert set(burst) <= set(status_of(sighting))
+        assert set(burst) <= set(status_of(result))
 
 
 class TestIgnoredOffset:
@@ -560,50 +564,50 @@ class TestIgnoredOffset:
 
     async def test_phases_and_both_ends_show_more(self, clock: ManualClock) -> None:
         """60 running and 40 pending jobs: each phase by itself, from both ends, shows all 100: nothing is missing."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         running = cloud.submit(*range(60))
         pending = cloud.submit(*range(60, 100), phase="Pending")
 
-        sighting = await make(cloud, clock).poll(TrackedState())
+        result = await make_source(cloud, clock).poll(TrackedState())
 
-        assert set(status_of(sighting)) == {*running, *pending}
-        assert sighting.failures == ()
+        assert set(status_of(result)) == {*running, *pending}
+        assert result.failures == ()
 
     async def test_what_cannot_be_reached_is_reported(self, clock: ManualClock) -> None:
         """Of 150 running jobs 100 can be seen, from both ends: the look says that it is not whole."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         cloud.submit(*range(150))
 
-        sighting = await make(cloud, clock).poll(TrackedState())
+        result = await make_source(cloud, clock).poll(TrackedState())
 
-        assert len(sighting.jobs) == 100
-        assert outcomes(sighting) == ["invalid_response"]
+        assert len(result.jobs) == 100
+        assert outcomes(result) == ["invalid_response"]
 
     async def test_known_jobs_that_cannot_be_reached_are_asked_for(self, clock: ManualClock) -> None:
         """The 50 in the middle are known from before: each is asked for by itself."""
-        cloud = Cloud(offset="page")
+        cloud = FakeV2(offset="page")
         running = cloud.submit(*range(150))
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
         cloud.offset = "ignored"
 
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
         assert sorted(cloud.details) == sorted(running[50:100])
-        assert set(status_of(sighting)) == set(running)
+        assert set(status_of(result)) == set(running)
 
     async def test_it_is_remembered(self, clock: ManualClock) -> None:
         """The second look does not probe again: the first page, the narrowing of four phases, the newest page."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         cloud.submit(*range(60))
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
-        cloud.asks.clear()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
+        cloud.requests.clear()
 
-        await watcher.poll()
+        await poller.poll()
 
-        assert [ask.body["offset"] for ask in cloud.searches] == [0] * 7
-        assert [ask.body["order"] for ask in cloud.searches] == [
+        assert [request.body["offset"] for request in cloud.searches] == [0] * 7
+        assert [request.body["order"] for request in cloud.searches] == [
             "desc",
             "desc",
             "desc",
@@ -615,87 +619,89 @@ class TestIgnoredOffset:
 
     async def test_a_burst_beyond_the_first_page_is_reported(self, clock: ManualClock) -> None:
         """60 jobs came and went since the last look: 50 can be seen, and the look says that it is not whole."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         cloud.submit(*range(100), phase="Completed")
-        watcher = Watcher(make(cloud, clock))
-        await watcher.poll()
+        poller = FakePoller(make_source(cloud, clock))
+        await poller.poll()
 
         cloud.submit(*range(200, 260), phase="Completed")
-        sighting = await watcher.poll()
+        result = await poller.poll()
 
-        assert outcomes(sighting) == ["invalid_response"]
+        assert outcomes(result) == ["invalid_response"]
 
     async def test_a_failure_while_narrowing_is_told(self, clock: ManualClock) -> None:
         """The narrowing breaks off: its failure is the listing's."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         cloud.submit(*range(60))
         cloud.fail = failing(
-            lambda ask: ask.filtered and len(ask.body["filters"][0]["value"]) == 1,
+            lambda request: request.filtered and len(request.body["filters"][0]["value"]) == 1,
             ServerError(SEARCH.name, "busy", status=500),
         )
 
-        sighting = await make(cloud, clock).poll(TrackedState())
+        result = await make_source(cloud, clock).poll(TrackedState())
 
-        assert outcomes(sighting) == ["server_error"]
-        assert len(sighting.jobs) == 50
+        assert outcomes(result) == ["server_error"]
+        assert len(result.jobs) == 50
 
 
 class TestSweep:
     """The sweep walks everything and finds out what was deleted."""
 
-    async def test_it_brings_the_whole_history(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_it_brings_the_whole_history(self, cloud: FakeV2, clock: ManualClock) -> None:
         """1234 jobs over two workspaces, one call at a time."""
         jobs = cloud.submit(*range(1000), phase="Completed") + cloud.submit(*range(234), workspace_id="b")
 
-        sighting = await make(cloud, clock, workspaces=("0", "b")).sweep(TrackedState())
+        result = await make_source(cloud, clock, workspaces=("0", "b")).sweep(TrackedState())
 
-        assert set(status_of(sighting)) == set(jobs)
-        assert sighting.failures == ()
-        assert cloud.most_at_once == 1
+        assert set(status_of(result)) == set(jobs)
+        assert result.failures == ()
+        assert cloud.max_concurrent == 1
 
-    async def test_it_stops_at_the_oldest_tracked_job(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_it_stops_at_the_oldest_tracked_job(self, cloud: FakeV2, clock: ManualClock) -> None:
         """The oldest tracked job is 120th from the top: pages 0, 1 and 2 reach it, page 3 is wholly older."""
         cloud.submit(*range(1000), phase="Completed")
 
-        await make(cloud, clock).sweep(TrackedState(oldest_at=float(T0 + 1000 - 120)))
+        await make_source(cloud, clock).sweep(TrackedState(oldest_at=float(T0 + 1000 - 120)))
 
-        assert len(cloud.asks) == 4
+        assert len(cloud.requests) == 4
 
-    async def test_a_missing_job_is_confirmed_before_it_is_gone(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_a_missing_job_is_confirmed_before_it_is_gone(self, cloud: FakeV2, clock: ManualClock) -> None:
         """Reference §1.3: of two tracked jobs missing from the listing, one is gone and one turns out to be there."""
         deleted, moved = cloud.submit(0, 1, phase="Completed")
         cloud.submit(*range(2, 10), phase="Completed")
-        source = make(cloud, clock)
+        source = make_source(cloud, clock)
         tracked = {job.job_id: job for job in (await source.sweep(TrackedState())).jobs}
         cloud.delete(deleted)
-        cloud.before = lambda _: cloud.jobs[moved]["metadata"].update(workspace_id="elsewhere")
+        cloud.before_answer = lambda _: cloud.jobs[moved]["metadata"].update(workspace_id="elsewhere")
 
-        sighting = await source.sweep(TrackedState(tracked=tracked))
+        result = await source.sweep(TrackedState(tracked=tracked))
 
-        assert sighting.gone == {deleted}
-        assert moved in status_of(sighting)
+        assert result.gone == {deleted}
+        assert moved in status_of(result)
         assert sorted(cloud.details) == sorted([deleted, moved])
 
-    async def test_an_incomplete_listing_proves_nothing_missing(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_an_incomplete_listing_proves_nothing_missing(self, cloud: FakeV2, clock: ManualClock) -> None:
         """The second page breaks: what the first did not show is not asked for, let alone gone."""
         cloud.submit(*range(120), phase="Completed")
-        source = make(cloud, clock)
+        source = make_source(cloud, clock)
         tracked = {job.job_id: job for job in (await source.sweep(TrackedState())).jobs}
-        cloud.fail = failing(lambda ask: ask.body.get("offset") == 1, ServerError(SEARCH.name, "busy", status=500))
+        cloud.fail = failing(
+            lambda request: request.body.get("offset") == 1, ServerError(SEARCH.name, "busy", status=500)
+        )
 
-        sighting = await source.sweep(TrackedState(tracked=tracked))
+        result = await source.sweep(TrackedState(tracked=tracked))
 
-        assert len(sighting.jobs) == 50
-        assert outcomes(sighting) == ["server_error"]
-        assert (sighting.gone, cloud.details) == (frozenset(), [])
+        assert len(result.jobs) == 50
+        assert outcomes(result) == ["server_error"]
+        assert (result.gone, cloud.details) == (frozenset(), [])
 
-    async def test_a_job_of_unknown_workspace_needs_every_listing(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_a_job_of_unknown_workspace_needs_every_listing(self, cloud: FakeV2, clock: ManualClock) -> None:
         """A tracked job without a workspace is missing only when every workspace was listed in full."""
         cloud.submit(0, workspace_id="a")
         stray = Job(job_id="stray", api=Api.V2, status=JobStatus.COMPLETED)
-        source = make(cloud, clock, workspaces=("a", "b"))
+        source = make_source(cloud, clock, workspaces=("a", "b"))
         cloud.fail = failing(
-            lambda ask: ask.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=500)
+            lambda request: request.body.get("workspace_id") == "b", ServerError(SEARCH.name, "busy", status=500)
         )
 
         assert (await source.sweep(TrackedState(tracked={"stray": stray}))).gone == frozenset()
@@ -705,70 +711,70 @@ class TestSweep:
 
     async def test_an_ignored_offset_is_narrowed_and_reported(self, clock: ManualClock) -> None:
         """Of 150 completed and 60 failed jobs, 100 and 60 can be seen; the sweep says that it is not whole."""
-        cloud = Cloud(offset="ignored")
+        cloud = FakeV2(offset="ignored")
         cloud.submit(*range(150), phase="Completed")
         failed = cloud.submit(*range(150, 210), phase="Failed")
 
-        sighting = await make(cloud, clock).sweep(TrackedState())
+        result = await make_source(cloud, clock).sweep(TrackedState())
 
-        assert len(sighting.jobs) == 160
-        assert set(failed) <= set(status_of(sighting))
-        assert outcomes(sighting) == ["invalid_response"]
+        assert len(result.jobs) == 160
+        assert set(failed) <= set(status_of(result))
+        assert outcomes(result) == ["invalid_response"]
 
-    async def test_nothing_learned_is_raised(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_nothing_learned_is_raised(self, cloud: FakeV2, clock: ManualClock) -> None:
         """A sweep of which nothing answered raises what went wrong."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
-            await make(cloud, clock).sweep(TrackedState())
+            await make_source(cloud, clock).sweep(TrackedState())
 
 
 class TestTimeIsUp:
     """A look that should be back asks nothing further and says what it left out."""
 
-    async def test_details_left_over_are_the_next_looks_first(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_details_left_over_are_the_next_looks_first(self, cloud: FakeV2, clock: ManualClock) -> None:
         """Each detail takes 4 s of 20: five fit into a look; the other five have their turn in the next one."""
         unlisted = cloud.submit(*range(10), workspace_id="elsewhere")
-        source = make(cloud, clock)
-        cloud.before = lambda ask: clock.turn(4.0) if ask.name == DETAIL.name else None
-        asked = []
+        source = make_source(cloud, clock)
+        cloud.before_answer = lambda request: clock.turn(4.0) if request.name == DETAIL.name else None
+        requests_to = []
         for _ in range(2):
-            cloud.asks.clear()
-            sighting = await source.poll(
+            cloud.requests.clear()
+            result = await source.poll(
                 TrackedState(
                     unfinished={job_id: Job(job_id=job_id, api=Api.V2, workspace_id="0") for job_id in unlisted},
                     answer_by=clock.monotonic() + 20.0,
                 )
             )
-            assert outcomes(sighting) == ["unreachable"]
-            asked.append(set(cloud.details))
+            assert outcomes(result) == ["unreachable"]
+            requests_to.append(set(cloud.details))
 
-        assert asked[0] | asked[1] == set(unlisted)
+        assert requests_to[0] | requests_to[1] == set(unlisted)
 
-    async def test_searches_stop_too(self, cloud: Cloud, clock: ManualClock) -> None:
+    async def test_searches_stop_too(self, cloud: FakeV2, clock: ManualClock) -> None:
         """The first search takes all the time: no second one is sent, one failure is told, its jobs are."""
         (job_id,) = cloud.submit(0, workspace_id="a")
-        cloud.before = lambda _: clock.turn(20.0)
+        cloud.before_answer = lambda _: clock.turn(20.0)
 
-        sighting = await make(cloud, clock, workspaces=("a", "b", "c")).poll(
+        result = await make_source(cloud, clock, workspaces=("a", "b", "c")).poll(
             TrackedState(answer_by=clock.monotonic() + 20.0)
         )
 
-        assert list(status_of(sighting)) == [job_id]
-        assert outcomes(sighting) == ["unreachable"]
-        assert len(cloud.asks) == 1
+        assert list(status_of(result)) == [job_id]
+        assert outcomes(result) == ["unreachable"]
+        assert len(cloud.requests) == 1
 
 
-async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: Cloud, clock: ManualClock) -> None:
+async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: FakeV2, clock: ManualClock) -> None:
     """A poll's deadline cancels the look in the middle of its details, and every question with it."""
     running = cloud.submit(*range(20))
-    watcher = Watcher(make(cloud, clock))
-    await watcher.poll()
-    await bury(cloud, watcher)
-    cloud.turn("Completed", *running)
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *running)
     begun = asyncio.Event()
-    cloud.before = lambda ask: begun.set() if ask.name == DETAIL.name else None
-    poll = asyncio.create_task(watcher.poll())
+    cloud.before_answer = lambda request: begun.set() if request.name == DETAIL.name else None
+    poll = asyncio.create_task(poller.poll())
     await begun.wait()
 
     poll.cancel()
@@ -779,13 +785,13 @@ async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: Cloud, clo
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_usage_is_asked_by_task(cloud: Cloud, clock: ManualClock) -> None:
+async def test_usage_is_asked_by_task(cloud: FakeV2, clock: ManualClock) -> None:
     """One call for one task, read by the job's kind of accelerator."""
     (job_id,) = cloud.submit(0)
     cloud.jobs[job_id]["metrics"] = {
         "metrics": [{"metric": "npuUtil", "value": [75.0]}, {"metric": "gpuUtil", "value": [-1]}]
     }
-    source = make(cloud, clock)
+    source = make_source(cloud, clock)
     (job,) = (await source.poll(TrackedState())).jobs
     assert source.tasks(job) == ("worker-0",)
 
@@ -793,27 +799,27 @@ async def test_usage_is_asked_by_task(cloud: Cloud, clock: ManualClock) -> None:
 
     assert series is not None
     assert (series.task, series.accelerator) == ("worker-0", [0.75])
-    assert [ask.path for ask in cloud.asked(METRICS.name)] == [{"job_id": job_id, "task": "worker-0"}]
+    assert [request.path for request in cloud.requests_to(METRICS.name)] == [{"job_id": job_id, "task": "worker-0"}]
 
 
-async def test_metrics_that_are_not_ready_are_no_error(cloud: Cloud, clock: ManualClock) -> None:
+async def test_metrics_that_are_not_ready_are_no_error(cloud: FakeV2, clock: ManualClock) -> None:
     """Trap 9: 204 means that there are none yet."""
     (job_id,) = cloud.submit(0)
 
-    assert await make(cloud, clock).usage(Job(job_id=job_id, api=Api.V2), "worker-0") is None
+    assert await make_source(cloud, clock).usage(Job(job_id=job_id, api=Api.V2), "worker-0") is None
 
 
-async def test_usage_of_a_deleted_job_is_gone(cloud: Cloud, clock: ManualClock) -> None:
+async def test_usage_of_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock) -> None:
     """Errors of the metrics call pass through as they are."""
     cloud.fail = lambda _: Gone(METRICS.name, "no such job", status=400, code="ModelArts.2775")
 
     with pytest.raises(Gone):
-        await make(cloud, clock).usage(Job(job_id="a", api=Api.V2), "worker-0")
+        await make_source(cloud, clock).usage(Job(job_id="a", api=Api.V2), "worker-0")
 
 
-def test_it_is_a_source_of_v2(cloud: Cloud, clock: ManualClock) -> None:
+def test_it_is_a_source_of_v2(cloud: FakeV2, clock: ManualClock) -> None:
     """The source says which generation it speaks, and names its project where it is printed."""
-    source: JobSource = make(cloud, clock)
+    source: JobSource = make_source(cloud, clock)
 
     assert source.api is Api.V2
     assert "vision" in repr(source)

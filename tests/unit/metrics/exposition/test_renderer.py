@@ -1,4 +1,4 @@
-"""Rendering: what a snapshot becomes, that nothing depends on what was rendered before, and what is left out."""
+"""Rendering of snapshots: the text, its independence of earlier snapshots, and the limit on series."""
 
 import dataclasses
 import math
@@ -29,17 +29,17 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def job(job_id: str = "j1", *, project: str = "vision", usage: JobUsage | None = None, **facts: Any) -> TrackedJob:
-    """A tracked job; `facts` are those of the job itself, `shown` that of its tracking."""
+    """A tracked job; `facts` are fields of `Job`, except `shown`, which is a field of `TrackedJob`."""
     shown = facts.pop("shown", True)
     return TrackedJob(project=project, job=Job(job_id=job_id, api=Api.V2, **facts), usage=usage, shown=shown)
 
 
 def snapshot(*jobs: TrackedJob, project: str = "vision", **facts: Any) -> Snapshot:
     """One project with these jobs."""
-    return Snapshot(taken_at=0.0, projects=(told(*jobs, project=project, **facts),))
+    return Snapshot(taken_at=0.0, projects=(project_of(*jobs, project=project, **facts),))
 
 
-def told(*jobs: TrackedJob, project: str = "vision", **facts: Any) -> ProjectSnapshot:
+def project_of(*jobs: TrackedJob, project: str = "vision", **facts: Any) -> ProjectSnapshot:
     """A project with these jobs."""
     return ProjectSnapshot(project=project, jobs={tracked.job.job_id: tracked for tracked in jobs}, **facts)
 
@@ -50,15 +50,13 @@ def lines(rendered: Rendered) -> list[str]:
 
 
 def family(name: str, samples: Any, *names: str, kind: Type = Type.GAUGE) -> Family[TrackedJob]:
-    """A job family of our own."""
-    self_metrics = tuple(Label(name=label, help="Says.") for label in names)
-    return Family(
-        name=name, help="Says.", type=kind, subject="job", source="own", labels=self_metrics, samples=samples
-    )
+    """A job family with these samples and labels."""
+    labels = tuple(Label(name=label, help="Help.") for label in names)
+    return Family(name=name, help="Help.", type=kind, subject="job", source="own", labels=labels, samples=samples)
 
 
 def one(value: float) -> Any:
-    """Samples of a family that always says this."""
+    """Samples of a family that always has this value."""
     return lambda _: (({}, value),)
 
 
@@ -112,7 +110,7 @@ snapshots = st.lists(tracked_jobs, max_size=5).map(lambda jobs: snapshot(*jobs))
 @given(snapshots)
 @settings(max_examples=60)
 def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
-    """Whatever names strangers chose, both parsers accept the text, read the same series, and none is told twice."""
+    """Both parsers accept any names, read the same series from both formats, and read each series once."""
     rendered = Renderer(
         JOB_FAMILIES, PROJECT_FAMILIES, per_task_families=TASK_FAMILIES, job_labels=["user", "job_name"]
     ).render(newest)
@@ -126,8 +124,8 @@ def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
 
 @given(names, names)
 @settings(max_examples=60)
-def test_labels_read_back(user: str, name: str) -> None:
-    """The labels of a job's info come back exactly as the cloud gave them, but for what has no UTF-8."""
+def test_labels_are_parsed_back(user: str, name: str) -> None:
+    """The labels of the job info are parsed back as the cloud sent them, except for lone surrogates."""
     rendered = Renderer(JOB_FAMILIES, ()).render(snapshot(job(user=user, name=name)))
 
     (info,) = [
@@ -141,30 +139,28 @@ def test_labels_read_back(user: str, name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One poll: which jobs go, which get a new reading, which come, and in what order they stand."""
+    """One poll: which jobs disappear, which change, how many are new, and whether the order is reversed."""
 
     gone: frozenset[int]
     changed: frozenset[int]
     new: int
-    turned: bool
+    reversed: bool
 
 
 places = st.frozensets(st.integers(0, 11), max_size=4)
 steps = st.lists(
-    st.builds(Step, gone=places, changed=places, new=st.integers(0, 6), turned=st.booleans()), max_size=5
+    st.builds(Step, gone=places, changed=places, new=st.integers(0, 6), reversed=st.booleans()), max_size=5
 )
 
 
-def polls(taken: Sequence[Step]) -> Iterator[Snapshot]:
-    """The snapshots that such polls leave; unchanged jobs are the same objects, as polling hands them on."""
+def polls(steps_taken: Sequence[Step]) -> Iterator[Snapshot]:
+    """The snapshots after such polls; unchanged jobs are the same objects, as in real polling."""
     jobs: list[TrackedJob] = []
     count = 0
-    for step in taken:
+    for step in steps_taken:
         jobs = [
-            dataclasses.replace(self_metrics, usage=JobUsage(cpu_ratio=count / 64))
-            if at in step.changed
-            else self_metrics
-            for at, self_metrics in enumerate(jobs)
+            dataclasses.replace(tracked, usage=JobUsage(cpu_ratio=count / 64)) if at in step.changed else tracked
+            for at, tracked in enumerate(jobs)
             if at not in step.gone
         ]
         for _ in range(step.new):
@@ -175,56 +171,56 @@ def polls(taken: Sequence[Step]) -> Iterator[Snapshot]:
             jobs.append(
                 job(f"j{count}", status=status, name="ü" * (count % 3), submitted_at=1.0 * count, usage=usage)
             )
-        if step.turned:
+        if step.reversed:
             jobs.reverse()
         yield snapshot(*jobs)
 
 
 @given(steps, st.sampled_from([10**6, 150, 90, 70, 40]))
 @settings(max_examples=60)
-def test_rendering_forgets(taken: Sequence[Step], limit: int) -> None:
-    """After any history of jobs coming, changing, moving and going, limit or not, the result is a new renderer's."""
+def test_result_does_not_depend_on_earlier_snapshots(steps_taken: Sequence[Step], limit: int) -> None:
+    """After any history of new, changed, reordered and deleted jobs, a new renderer gives the same result."""
 
-    def made() -> Renderer:
+    def new_renderer() -> Renderer:
         return Renderer(JOB_FAMILIES, PROJECT_FAMILIES, per_task_families=TASK_FAMILIES, max_series_per_project=limit)
 
-    renderer = made()
-    for newest in polls(taken):
-        assert renderer.render(newest) == made().render(newest)
+    renderer = new_renderer()
+    for newest in polls(steps_taken):
+        assert renderer.render(newest) == new_renderer().render(newest)
 
 
 def test_unchanged_jobs_are_not_written_again() -> None:
-    """Only the job that is another object than last time is asked for its samples again."""
-    asked: list[str] = []
+    """Samples are computed again only for a job that is another object than in the last snapshot."""
+    calls: list[str] = []
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        asked.append(tracked.job.job_id)
+        calls.append(tracked.job.job_id)
         return (({}, 1.0),)
 
     renderer = Renderer([family("modelarts_x", samples)], ())
     first, second = job("j1"), job("j2")
     renderer.render(snapshot(first, second))
-    asked.clear()
+    calls.clear()
 
     renderer.render(snapshot(first, dataclasses.replace(second)))
 
-    assert asked == ["j2"]
+    assert calls == ["j2"]
 
 
 def test_unchanged_family_keeps_its_bytes() -> None:
-    """A body in which nothing changed is the same object, so that nobody compresses it again."""
+    """An unchanged body is the same object, so it is not compressed again."""
     renderer = Renderer(JOB_FAMILIES, ())
     before = renderer.render(snapshot(job(submitted_at=5.0)))
 
     after = renderer.render(snapshot(job(submitted_at=5.0, run_duration_s=3.0)))
 
-    kept = {block.head_text: block.body for block in before.blocks}
-    assert all(block.body is kept[block.head_text] for block in after.blocks if block.head_text in kept)
-    assert len(after.blocks) == len(before.blocks) + 1  # the run duration has come
+    kept = {block.header_text: block.body for block in before.blocks}
+    assert all(block.body is kept[block.header_text] for block in after.blocks if block.header_text in kept)
+    assert len(after.blocks) == len(before.blocks) + 1  # the run duration is new
 
 
-def test_many_jobs_at_once() -> None:
-    """More jobs than are written in one go come out complete and in order, with a change in their midst."""
+def test_more_jobs_than_one_batch() -> None:
+    """1500 jobs, of which one changes, are complete and in order; a batch has 512."""
     jobs = [job(f"j{number}") for number in range(1500)]
     renderer = Renderer([family("modelarts_x", one(1.0))], ())
     renderer.render(snapshot(*jobs))
@@ -236,8 +232,8 @@ def test_many_jobs_at_once() -> None:
     assert lines(rendered) == expected
 
 
-def test_vanished_job_vanishes() -> None:
-    """A job that is no longer in the snapshot has no line left."""
+def test_deleted_job_has_no_series() -> None:
+    """A job that is no longer in the snapshot has no lines."""
     renderer = Renderer(JOB_FAMILIES, PROJECT_FAMILIES)
     renderer.render(snapshot(job("gone"), job("here")))
 
@@ -247,8 +243,8 @@ def test_vanished_job_vanishes() -> None:
     assert b'job_id="here"' in rendered.text
 
 
-def test_hidden_job_has_no_series_but_counts() -> None:
-    """A job that a filter hides is in the project's aggregates only."""
+def test_hidden_job_is_counted_in_aggregates() -> None:
+    """A job that a filter hides has no series and is counted in the aggregates of the project."""
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES).render(snapshot(job(shown=False, status=JobStatus.QUEUED)))
 
     assert b"job_id=" not in rendered.text
@@ -256,7 +252,7 @@ def test_hidden_job_has_no_series_but_counts() -> None:
 
 
 def test_withdrawn_project_keeps_its_counters() -> None:
-    """While jobs are withdrawn, neither their series nor the counts of them are told, only what was counted."""
+    """While jobs are withdrawn, their series and gauges are absent, and the counters stay."""
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES).render(
         Snapshot(taken_at=0.0, projects=(ProjectSnapshot(project="vision", jobs=None),))
     )
@@ -269,7 +265,7 @@ def test_withdrawn_project_keeps_its_counters() -> None:
 
 
 def test_family_without_samples_is_left_out() -> None:
-    """No header stands above nothing."""
+    """A family without samples has no header."""
     rendered = Renderer([family("modelarts_x", lambda _: ()), family("modelarts_yy", one(2.0))], ()).render(
         snapshot(job())
     )
@@ -278,8 +274,8 @@ def test_family_without_samples_is_left_out() -> None:
     assert Renderer(JOB_FAMILIES, PROJECT_FAMILIES).render(Snapshot(taken_at=0.0)).text == b""
 
 
-def test_failing_family_costs_only_its_own_samples() -> None:
-    """A family that raises for one job loses its samples of that job, is counted, and spoils nothing else."""
+def test_failing_family_loses_only_its_samples() -> None:
+    """A family that raises for a job loses its samples for that job, and the failure is counted."""
 
     def sometimes(tracked: TrackedJob) -> Iterator[Sample]:
         yield {"task": "a"}, 1.0
@@ -302,12 +298,12 @@ def test_failing_family_costs_only_its_own_samples() -> None:
     "sample",
     [
         pytest.param(({"other": "a"}, 1.0), id="undeclared label"),
-        pytest.param(({"task": None}, 1.0), id="label value that is no text"),
-        pytest.param(({"task": "a"}, "much"), id="value that is no number"),
+        pytest.param(({"task": None}, 1.0), id="label value that is not a string"),
+        pytest.param(({"task": "a"}, "much"), id="value that is not a number"),
     ],
 )
-def test_impossible_sample_is_refused(sample: Any) -> None:
-    """What would not be a valid line is counted as failed instead of written."""
+def test_invalid_sample_is_refused(sample: Any) -> None:
+    """A sample that cannot become a valid line is counted as failed."""
     rendered = Renderer([family("modelarts_x", lambda _: (sample,), "task")], ()).render(snapshot(job()))
 
     assert (rendered.text, rendered.failed) == (b"", 1)
@@ -315,8 +311,8 @@ def test_impossible_sample_is_refused(sample: Any) -> None:
 
 @given(snapshots)
 @settings(max_examples=40)
-def test_asking_all_at_once_tells_what_asking_one_by_one_tells(newest: Snapshot) -> None:
-    """A family told in parts is written as if its function were called for each job by itself."""
+def test_batches_give_the_same_text_as_single_calls(newest: Snapshot) -> None:
+    """A `SingleSample` is rendered as if it were called for each job separately."""
 
     def plain(declared: Family[TrackedJob]) -> Family[TrackedJob]:
         samples = declared.samples
@@ -328,20 +324,20 @@ def test_asking_all_at_once_tells_what_asking_one_by_one_tells(newest: Snapshot)
 
 
 def unless_bad(good: Any, bad: Any = None) -> Any:
-    """A function of a job that gives `good`, and `bad` for the job of that name; None: it raises for that one."""
+    """Return a function that gives `good`, and for the job "bad" gives `bad`, or raises when that is None."""
 
-    def give(tracked: TrackedJob) -> Any:
+    def value(tracked: TrackedJob) -> Any:
         if tracked.job.job_id != "bad":
             return good
         if bad is None:
             raise ZeroDivisionError
         return bad
 
-    return give
+    return value
 
 
-def itself(tracked: TrackedJob) -> TrackedJob:
-    """The whole subject as the part a value is read from."""
+def whole_job(tracked: TrackedJob) -> TrackedJob:
+    """The whole subject as the part from which a value is read."""
     return tracked
 
 
@@ -352,14 +348,14 @@ A_TASK = {"task": "a"}
     "part, value, labels",
     [
         pytest.param(unless_bad(1), lambda _: True, unless_bad(A_TASK, A_TASK), id="part"),
-        pytest.param(itself, unless_bad(1), unless_bad(A_TASK, A_TASK), id="value"),
-        pytest.param(itself, unless_bad(1, "x"), unless_bad(A_TASK, A_TASK), id="text as value"),
-        pytest.param(itself, unless_bad(1, 1), unless_bad(A_TASK), id="labels"),
-        pytest.param(itself, unless_bad(1, 1), unless_bad(A_TASK, {"other": "a"}), id="undeclared label"),
+        pytest.param(whole_job, unless_bad(1), unless_bad(A_TASK, A_TASK), id="value"),
+        pytest.param(whole_job, unless_bad(1, "x"), unless_bad(A_TASK, A_TASK), id="text as value"),
+        pytest.param(whole_job, unless_bad(1, 1), unless_bad(A_TASK), id="labels"),
+        pytest.param(whole_job, unless_bad(1, 1), unless_bad(A_TASK, {"other": "a"}), id="undeclared label"),
     ],
 )
-def test_impossible_job_costs_a_family_told_in_parts_only_its_own_sample(part: Any, value: Any, labels: Any) -> None:
-    """When some of the jobs asked at once cannot be told, the others are, and the failures are counted."""
+def test_failing_job_loses_only_its_sample_in_a_batch(part: Any, value: Any, labels: Any) -> None:
+    """When a `SingleSample` fails for one job of a batch, the others are rendered and the failure is counted."""
     single: SingleSample[TrackedJob, Any] = SingleSample(part=part, value=value, labels=labels)
     refusing = family("modelarts_x", single, "task")
 
@@ -373,23 +369,23 @@ def test_impossible_job_costs_a_family_told_in_parts_only_its_own_sample(part: A
     assert (rendered.failed, rendered.series) == (1, {"vision": 3})
 
 
-def test_parts_are_asked_once_for_all_families() -> None:
-    """Families that share a part and labels have each job looked at once, however many they are."""
-    asked: list[str] = []
+def test_parts_are_computed_once_for_all_families() -> None:
+    """A `part` function that several families share is called once for each job."""
+    calls: list[str] = []
 
     def part(tracked: TrackedJob) -> TrackedJob:
-        asked.append(tracked.job.job_id)
+        calls.append(tracked.job.job_id)
         return tracked
 
     single = SingleSample(part=part, value=lambda _: 1.0)
 
     Renderer([family(f"modelarts_x{letter}", single) for letter in "abc"], ()).render(snapshot(job("j1"), job("j2")))
 
-    assert asked == ["j1", "j2"]
+    assert calls == ["j1", "j2"]
 
 
-def test_repeated_labels_are_told_once() -> None:
-    """The first of several samples with the same labels is kept, the others are counted."""
+def test_repeated_labels_are_written_once() -> None:
+    """Of several samples with the same labels the first is kept, and the others are counted as failed."""
     samples = (({"task": "a"}, 1.0), ({"task": "b"}, 2.0), ({"task": "a"}, 3.0), ({"task": "a"}, 4.0))
 
     rendered = Renderer([family("modelarts_x", lambda _: samples, "task")], ()).render(snapshot(job()))
@@ -401,17 +397,17 @@ def test_repeated_labels_are_told_once() -> None:
     assert rendered.failed == 2
 
 
-def test_look_alikes_are_told_once() -> None:
-    """Ids that differ only in what cannot be told would give the same series: the second job is counted, not told."""
+def test_job_ids_that_look_the_same_are_written_once() -> None:
+    """Ids that differ only in lone surrogates would give the same series: the second job is counted as failed."""
     rendered = Renderer([family("modelarts_x", one(1.0))], ()).render(snapshot(job("a\ud800"), job("a\ud801")))
 
     assert lines(rendered) == ['modelarts_x{project="vision",job_id="a\ufffd"} 1']
     assert rendered.failed == 1
 
 
-def test_project_named_twice_is_told_once() -> None:
+def test_project_that_occurs_twice_is_written_once() -> None:
     """A second project of the same name would repeat every series of the first."""
-    first, second = told(job("j1")), told(job("j2"))
+    first, second = project_of(job("j1")), project_of(job("j2"))
 
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES).render(Snapshot(taken_at=0.0, projects=(first, second)))
 
@@ -419,10 +415,10 @@ def test_project_named_twice_is_told_once() -> None:
     assert rendered.failed == 1
 
 
-def test_job_of_another_project_is_told_once() -> None:
-    """A job that two projects both hold is rendered where it comes first."""
+def test_job_in_two_projects_is_written_once() -> None:
+    """A job that is in two projects is rendered once."""
     rendered = Renderer([family("modelarts_x", one(1.0))], ()).render(
-        Snapshot(taken_at=0.0, projects=(told(job("j1")), told(job("j1"), job("j2"), project="speech")))
+        Snapshot(taken_at=0.0, projects=(project_of(job("j1")), project_of(job("j1"), job("j2"), project="speech")))
     )
 
     assert lines(rendered) == [
@@ -431,8 +427,8 @@ def test_job_of_another_project_is_told_once() -> None:
     ]
 
 
-def test_job_labels_follow_the_identity() -> None:
-    """Labels asked for are copied from the info to every other job series, in the order asked for, once each."""
+def test_job_labels_follow_the_identity_labels() -> None:
+    """Configured labels are copied from the info to every other job series, in the configured order, once each."""
     renderer = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, job_labels=["user", "pool_id", "user"])
 
     written = lines(renderer.render(snapshot(job(user='a"b', pool_id="p1"))))
@@ -444,8 +440,8 @@ def test_job_labels_follow_the_identity() -> None:
     assert [line.count("user=") for line in written if line.startswith("modelarts_training_job_")] == [1, 1]
 
 
-def test_job_label_gives_way_to_a_label_of_the_family() -> None:
-    """A family with a label of that name of its own tells its own, because no line can have it twice."""
+def test_label_of_the_family_replaces_the_job_label() -> None:
+    """A family that declares a label of that name keeps its own, because a line can have it only once."""
     renderer = Renderer(JOB_FAMILIES, (), job_labels=["accelerator"])
 
     rendered = renderer.render(snapshot(job(accelerator=Accelerator.NPU, spec_nodes=1, spec_accelerators=8.0)))
@@ -457,7 +453,7 @@ def test_job_label_gives_way_to_a_label_of_the_family() -> None:
 
 
 def test_job_label_of_a_job_without_info_is_empty() -> None:
-    """Where the info says nothing of a job, the copied label is there and empty."""
+    """When a job has no info sample, the copied label is empty."""
     info = family("modelarts_x", lambda _: (), "user", kind=Type.INFO)
 
     rendered = Renderer([info, family("modelarts_yy", one(1.0))], (), job_labels=["user"]).render(snapshot(job()))
@@ -465,8 +461,8 @@ def test_job_label_of_a_job_without_info_is_empty() -> None:
     assert lines(rendered) == ['modelarts_yy{project="vision",job_id="j1",user=""} 1']
 
 
-def test_job_that_cannot_be_named_costs_only_itself() -> None:
-    """When the info raises for a job whose labels were to be copied, the other jobs are rendered all the same."""
+def test_job_without_identity_labels_loses_only_its_series() -> None:
+    """When the info raises for a job whose labels are copied, the other jobs are rendered."""
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
         return (({"user": "u" * (1 // len(tracked.job.name))}, 1.0),)
@@ -480,7 +476,7 @@ def test_job_that_cannot_be_named_costs_only_itself() -> None:
         'modelarts_x_info{project="vision",job_id="j2",user="u"} 1',
         'modelarts_yy{project="vision",job_id="j2",user="u"} 1',
     ]
-    assert rendered.failed == 2  # the info itself, and the naming of the job for the others
+    assert rendered.failed == 2  # the info, and the identity labels for the other family
 
 
 @pytest.mark.parametrize(
@@ -491,16 +487,16 @@ def test_job_that_cannot_be_named_costs_only_itself() -> None:
         ),
         pytest.param([JOB_FAMILIES[1]], ["user"], "user", id="no info"),
         pytest.param([JOB_FAMILIES[0]] * 2, [], "declared twice", id="family twice"),
-        pytest.param([family("modelarts_x", None)], [], "modelarts_x", id="own instrument"),
+        pytest.param([family("modelarts_x", None)], [], "modelarts_x", id="self-metric"),
     ],
 )
-def test_impossible_renderer_is_refused(families: Any, labels: Any, match: str) -> None:
-    """What could never be rendered is refused when the renderer is made, by name."""
+def test_invalid_renderer_is_refused(families: Any, labels: Any, match: str) -> None:
+    """A family or label that can never be rendered is refused by name when the renderer is created."""
     with pytest.raises(ValueError, match=match):
         Renderer(families, (), job_labels=labels)
 
 
-BARE = [family("modelarts_x", one(1.0))]
+WITHOUT_USAGE = [family("modelarts_x", one(1.0))]
 TASKS = [
     family(
         "modelarts_task",
@@ -508,14 +504,14 @@ TASKS = [
         "task",
     )
 ]
-USED = [
-    *BARE,
+WITH_USAGE = [
+    *WITHOUT_USAGE,
     family("modelarts_used", lambda tracked: () if tracked.usage is None else (({}, 1.0),)),
 ]
 
 
-def using(*tasks: str) -> JobUsage:
-    """A reading of such tasks."""
+def usage_of(*tasks: str) -> JobUsage:
+    """A usage reading of these tasks."""
     return JobUsage(tasks=tuple(TaskUsage(task=task) for task in tasks))
 
 
@@ -523,52 +519,53 @@ def using(*tasks: str) -> JobUsage:
     "limit, expected",
     [
         pytest.param(12, {"old": 1, "late": 1, "big": 5, "small": 3, "young": 2}, id="room for all 12"),
-        pytest.param(11, {"late": 1, "big": 5, "small": 3, "young": 2}, id="the job that ended first goes"),
+        pytest.param(11, {"late": 1, "big": 5, "small": 3, "young": 2}, id="first the job that ended first"),
         pytest.param(10, {"big": 5, "small": 3, "young": 2}, id="then the one that ended later"),
-        pytest.param(9, {"big": 2, "small": 3, "young": 2}, id="then the tasks of the job with most of them"),
-        pytest.param(6, {"big": 2, "small": 2, "young": 2}, id="then the other's task"),
+        pytest.param(9, {"big": 2, "small": 3, "young": 2}, id="then the tasks of the job with the most"),
+        pytest.param(6, {"big": 2, "small": 2, "young": 2}, id="then the task of the other job"),
         pytest.param(5, {"big": 2, "small": 2, "young": 1}, id="then the usage of the newest job"),
-        pytest.param(3, {"big": 1, "small": 1, "young": 1}, id="then everybody's"),
-        pytest.param(2, {"big": 1, "small": 1}, id="at last whole jobs, the newest first"),
+        pytest.param(3, {"big": 1, "small": 1, "young": 1}, id="then the usage of all jobs"),
+        pytest.param(2, {"big": 1, "small": 1}, id="then whole jobs, the newest first"),
         pytest.param(0, {}, id="room for none"),
     ],
 )
-def test_limit_drops_what_is_missed_least(limit: int, expected: dict[str, int]) -> None:
-    """Finished jobs go first, then tasks, then usage, then whole jobs; what was left out is counted."""
+def test_limit_drops_the_least_important_series_first(limit: int, expected: dict[str, int]) -> None:
+    """Finished jobs are dropped first, then tasks, then usage, then whole jobs; dropped series are counted."""
     jobs = [
         job("old", status=JobStatus.FAILED, ended_at=10.0),
         job("late", status=JobStatus.COMPLETED, ended_at=20.0),
-        job("big", status=JobStatus.RUNNING, submitted_at=1.0, usage=using("a", "b", "c")),
-        job("small", status=JobStatus.RUNNING, submitted_at=2.0, usage=using("a")),
-        job("young", status=JobStatus.RUNNING, submitted_at=3.0, usage=using()),
+        job("big", status=JobStatus.RUNNING, submitted_at=1.0, usage=usage_of("a", "b", "c")),
+        job("small", status=JobStatus.RUNNING, submitted_at=2.0, usage=usage_of("a")),
+        job("young", status=JobStatus.RUNNING, submitted_at=3.0, usage=usage_of()),
     ]
-    renderer = Renderer(USED, (), per_task_families=TASKS, max_series_per_project=limit)
+    renderer = Renderer(WITH_USAGE, (), per_task_families=TASKS, max_series_per_project=limit)
 
     rendered = renderer.render(snapshot(*jobs))
 
     written = lines(rendered)
     counts = {
-        self_metrics.job.job_id: sum(f'job_id="{self_metrics.job.job_id}"' in line for line in written)
-        for self_metrics in jobs
+        tracked.job.job_id: sum(f'job_id="{tracked.job.job_id}"' in line for line in written) for tracked in jobs
     }
     assert {job_id: count for job_id, count in counts.items() if count} == expected
     assert rendered.series == {"vision": len(written)}
     assert rendered.dropped == {"vision": 12 - len(written)}  # 1 + 1 + (2 + 3) + (2 + 1) + 2 = 12
 
 
-def test_limit_counts_each_project_by_itself() -> None:
-    """A crowded project costs another one nothing."""
-    crowded = told(job("j1"), job("j2"), job("j3"))
-    quiet = told(job("j4", project="speech"), project="speech")
+def test_limit_applies_to_each_project() -> None:
+    """A project above the limit does not affect another one."""
+    large = project_of(job("j1"), job("j2"), job("j3"))
+    small_project = project_of(job("j4", project="speech"), project="speech")
 
-    rendered = Renderer(BARE, (), max_series_per_project=2).render(Snapshot(taken_at=0.0, projects=(crowded, quiet)))
+    rendered = Renderer(WITHOUT_USAGE, (), max_series_per_project=2).render(
+        Snapshot(taken_at=0.0, projects=(large, small_project))
+    )
 
     assert rendered.series == {"vision": 2, "speech": 1}
     assert rendered.dropped == {"vision": 1, "speech": 0}
 
 
 def test_aggregates_are_never_dropped() -> None:
-    """Aggregates take their room first, and stay when there is none."""
+    """Aggregates count towards the limit first, and are rendered even when they exceed it."""
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, max_series_per_project=1).render(snapshot(job()))
 
     assert b"job_id=" not in rendered.text
@@ -576,9 +573,9 @@ def test_aggregates_are_never_dropped() -> None:
     assert rendered.dropped == {"vision": 2}  # info and status
 
 
-def test_limit_forgets_what_left() -> None:
-    """Once there is room again, everything is back."""
-    renderer = Renderer(BARE, (), max_series_per_project=1)
+def test_series_return_below_the_limit() -> None:
+    """When a project is below the limit again, all its series are back."""
+    renderer = Renderer(WITHOUT_USAGE, (), max_series_per_project=1)
     staying, leaving = job("j2", submitted_at=2.0), job("j1", submitted_at=1.0)
     assert renderer.render(snapshot(leaving, staying)).dropped == {"vision": 1}
 
@@ -589,29 +586,29 @@ def test_limit_forgets_what_left() -> None:
 
 
 def test_jobs_beyond_the_limit_are_not_written_again() -> None:
-    """A job left out last time, and unchanged, is neither written nor weighed again."""
-    asked: list[str] = []
+    """An unchanged job that was dropped last time is neither rendered nor counted again."""
+    calls: list[str] = []
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
-        asked.append(tracked.job.job_id)
+        calls.append(tracked.job.job_id)
         return (({}, math.pi),)
 
     renderer = Renderer([family("modelarts_x", samples)], (), max_series_per_project=2)
     jobs = [job(f"j{number}", status=JobStatus.COMPLETED, ended_at=1.0 * number) for number in range(4)]
     renderer.render(snapshot(*jobs))
-    asked.clear()
+    calls.clear()
 
-    rendered = renderer.render(Snapshot(taken_at=1.0, projects=(told(*jobs),)))
+    rendered = renderer.render(Snapshot(taken_at=1.0, projects=(project_of(*jobs),)))
 
-    assert asked == []
+    assert calls == []
     assert [line[-23:] for line in lines(rendered)] == ['"j2"} 3.141592653589793', '"j3"} 3.141592653589793']
 
 
 @pytest.mark.skipif(
     shutil.which("promtool") is None and "CI" not in os.environ, reason="promtool is not installed; CI has it"
 )
-def test_promtool_finds_nothing_to_say() -> None:
-    """`promtool check metrics` accepts every family with a sample, and has no advice."""
+def test_promtool_accepts_every_family() -> None:
+    """`promtool check metrics` reports nothing when every family has a sample."""
     readings: dict[str, Any] = {field.name: 0.5 for field in dataclasses.fields(JobUsage) if field.name != "tasks"}
     task = TaskUsage(
         task="worker-0", cpu_ratio=0.5, memory_ratio=0.5, accelerator_ratio=0.5, accelerator_memory_ratio=0.5
@@ -651,7 +648,7 @@ def test_promtool_finds_nothing_to_say() -> None:
         snapshot(running, waiting, totals=totals)
     )
 
-    said = subprocess.run(["promtool", "check", "metrics"], input=rendered.text, capture_output=True, check=False)
+    result = subprocess.run(["promtool", "check", "metrics"], input=rendered.text, capture_output=True, check=False)
 
     assert len(rendered.blocks) == len(WHOLE)
-    assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")

@@ -1,4 +1,4 @@
-"""Exposition text, piece by piece: what stands above the samples, and how values and labels are written."""
+"""Exposition text of headers, labels and values."""
 
 import math
 from typing import Any
@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics.exposition.family import Family, Type
 from exporter.metrics.exposition.text import (
-    head_openmetrics,
-    head_text,
+    header_openmetrics,
+    header_text,
     label_value,
     label_writer,
     labels,
@@ -45,13 +45,13 @@ def family(kind: Type, **facts: str) -> Family[None]:
     ],
 )
 def test_label_value_is_escaped(value: str, expected: str) -> None:
-    """Backslash, quote and newline are escaped; what UTF-8 cannot say is replaced; all else stands."""
+    """Backslash, quote and newline are escaped, lone surrogates are replaced, and nothing else changes."""
     assert label_value(value) == expected
 
 
 @given(st.text(st.characters(), max_size=30))
-def test_label_value_reads_back(value: str) -> None:
-    """Both of prometheus-client's parsers read back the very value that was written, whatever it holds."""
+def test_label_value_is_parsed_back(value: str) -> None:
+    """Both parsers of prometheus-client return the value that was written, whatever it contains."""
     line = f"x{{{labels([('y', value)])}}} 1\n"
 
     (text,) = parse_text(line.encode().decode())
@@ -61,11 +61,11 @@ def test_label_value_reads_back(value: str) -> None:
 
 
 @given(st.lists(st.floats()))
-def test_numbers_read_back(values: list[float]) -> None:
-    """Every float reads back as exactly itself, infinities and not-a-number included."""
-    told = numbers(values)
+def test_numbers_are_parsed_back(values: list[float]) -> None:
+    """Every float is parsed back to the same float, infinities and NaN included."""
+    written = numbers(values)
 
-    assert [float(text) for text in told] == pytest.approx(values, rel=0, abs=0, nan_ok=True)
+    assert [float(text) for text in written] == pytest.approx(values, rel=0, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_numbers_read_back(values: list[float]) -> None:
         pytest.param(1_700_000_000.0, "1700000000", id="timestamp"),
         pytest.param(1_700_000_000.25, "1700000000.25", id="timestamp with fraction"),
         pytest.param(0.1, "0.1", id="tenth"),
-        pytest.param(100.0, "100", id="zeros before the point stay"),
+        pytest.param(100.0, "100", id="zeros before the decimal point"),
         pytest.param(math.inf, "+Inf", id="infinite"),
-        pytest.param(-math.inf, "-Inf", id="infinitely negative"),
+        pytest.param(-math.inf, "-Inf", id="minus infinity"),
         pytest.param(math.nan, "NaN", id="not a number"),
         pytest.param(7, "7", id="integer"),
         pytest.param(True, "1", id="true"),
@@ -86,20 +86,20 @@ def test_numbers_read_back(values: list[float]) -> None:
         pytest.param(None, "", id="absent"),
     ],
 )
-def test_number_is_written_without_noise(value: float | None, expected: str) -> None:
-    """Whole numbers have no fraction and non-finite ones are spelled as Go spells them, whatever stands beside."""
+def test_number_has_its_shortest_form(value: float | None, expected: str) -> None:
+    """Integers have no fraction, and non-finite values are spelled as in Go, in a list with any other values."""
     assert numbers([0.5, value, 2.0]) == ["0.5", expected, "2"]
 
 
 @pytest.mark.parametrize("value", [pytest.param(v, id=type(v).__name__) for v in ("1", [1.0], {"1": 1.0}, b"1")])
-def test_what_is_no_number_is_refused(value: Any) -> None:
-    """Anything else raises, so that it never stands where a number belongs."""
+def test_other_types_are_refused(value: Any) -> None:
+    """A value of any other type raises and never becomes part of a line."""
     with pytest.raises(TypeError, match="not all are numbers"):
         numbers([0.5, value])
 
 
 def test_no_numbers() -> None:
-    """Nothing to write gives nothing."""
+    """An empty list gives an empty list."""
     assert numbers([]) == []
 
 
@@ -132,16 +132,16 @@ def test_no_numbers() -> None:
         ),
     ],
 )
-def test_heads(declared: Family[None], text: str, openmetrics: str) -> None:
-    """Text 0.0.4 names what is exposed and knows no info and no unit; OpenMetrics names the family and tells both."""
-    assert (head_text(declared), head_openmetrics(declared)) == (text, openmetrics)
+def test_headers(declared: Family[None], text: str, openmetrics: str) -> None:
+    """Text 0.0.4 has the exposed name, no info type and no unit; OpenMetrics has the family name and both."""
+    assert (header_text(declared), header_openmetrics(declared)) == (text, openmetrics)
 
 
-def test_labels_are_told_in_order() -> None:
-    """Own labels follow a comma each, in the declared order, escaped."""
-    tell = label_writer(["pool_id", "status"])
+def test_labels_are_written_in_order() -> None:
+    """Labels of the family each follow a comma, in the declared order, escaped."""
+    write = label_writer(["pool_id", "status"])
 
-    assert tell({"pool_id": 'p"1', "status": "failed"}) == ',pool_id="p\\"1",status="failed"'
+    assert write({"pool_id": 'p"1', "status": "failed"}) == ',pool_id="p\\"1",status="failed"'
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_labels_are_told_in_order() -> None:
     ],
 )
 def test_undeclared_labels_are_refused(declared: list[str], given: dict[str, str]) -> None:
-    """A sample with other labels than its family declared is an error, never a line with wrong labels."""
+    """A sample with other labels than its family declares is an error, never a line with wrong labels."""
     with pytest.raises(ValueError, match=r"declared|unpack"):
         label_writer(declared)(given)
 
 
-def test_memory_for_label_values_is_bounded() -> None:
-    """However many values pass by, each is written rightly, remembered or not."""
-    tell = label_writer(["task"])
+def test_values_beyond_the_label_cache_are_written() -> None:
+    """Each of 10,000 values is written correctly, in the cache or not."""
+    write = label_writer(["task"])
 
-    assert all(tell({"task": str(number)}) == f',task="{number}"' for number in range(10_000))
-    assert tell({"task": "0"}) == ',task="0"'
+    assert all(write({"task": str(number)}) == f',task="{number}"' for number in range(10_000))
+    assert write({"task": "0"}) == ',task="0"'

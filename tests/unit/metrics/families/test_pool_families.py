@@ -109,7 +109,7 @@ def test_a_pool_is_told(family: Family[Pool], expected: Samples) -> None:
     assert told(family, WHOLE) == expected
 
 
-@pytest.mark.parametrize("family", pool.POOL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", pool.FAMILIES, ids=lambda family: family.name)
 def test_what_is_unknown_is_absent(family: Family[Pool]) -> None:
     """A pool of which nothing but the id is known has an info and nothing else; no zero is made up."""
     empty = [({"pool_name": "", "workspace_id": "", "scope": "", "type": ""}, 1.0)]
@@ -117,7 +117,7 @@ def test_what_is_unknown_is_absent(family: Family[Pool]) -> None:
     assert told(family, BARE) == (empty if family is pool.INFO else [])
 
 
-@pytest.mark.parametrize("family", pool.POOL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", pool.FAMILIES, ids=lambda family: family.name)
 def test_samples_keep_the_declaration(family: Family[Pool]) -> None:
     """Label names, their order and their vocabulary are those declared, each combination once."""
     samples = told(family, WHOLE)
@@ -132,7 +132,7 @@ def test_samples_keep_the_declaration(family: Family[Pool]) -> None:
 
 def test_the_declared_words_are_the_models() -> None:
     """Every status, state and kind the model has can be told."""
-    vocabulary = {label.name: set(label.values) for family in pool.POOL_FAMILIES for label in family.labels}
+    vocabulary = {label.name: set(label.values) for family in pool.FAMILIES for label in family.labels}
 
     assert set(PoolStatus) == set(pool.STATUS.labels[0].values)
     assert set(NodeState) == set(pool.NODES.labels[1].values)
@@ -164,7 +164,7 @@ def test_a_collector_that_is_off_is_not_failing() -> None:
 
 def test_pools_carry_project_and_pool() -> None:
     """The renderer puts the identity first; pools of two projects with one id are two."""
-    renderer = Renderer((), (), pool_families=pool.POOL_FAMILIES)
+    renderer = Renderer((), (), pool_families=pool.FAMILIES)
     projects = tuple(
         ProjectSnapshot(project=name, pools={"pool-a": replace(WHOLE, project=name)}) for name in ("vision", "speech")
     )
@@ -180,7 +180,7 @@ def test_pools_carry_project_and_pool() -> None:
 
 def test_withdrawn_pools_have_no_series() -> None:
     """None is nobody knows, empty is there are none: neither has a series, and both render."""
-    renderer = Renderer((), (), pool_families=pool.POOL_FAMILIES)
+    renderer = Renderer((), (), pool_families=pool.FAMILIES)
 
     for pools in ({"pool-a": WHOLE}, None, {}):
         snapshot = ProjectSnapshot(project="vision", pools=pools)
@@ -195,9 +195,9 @@ def test_pools_are_never_dropped_for_the_limit() -> None:
         for n in range(10)
     }
     snapshot = ProjectSnapshot(project="vision", jobs=jobs, pools={"pool-a": WHOLE})
-    limited = Renderer(
-        JOB_FAMILIES, PROJECT_FAMILIES, pool_families=pool.POOL_FAMILIES, max_series_per_project=50
-    ).render(Snapshot(taken_at=0.0, projects=(snapshot,)))
+    limited = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, pool_families=pool.FAMILIES, max_series_per_project=50).render(
+        Snapshot(taken_at=0.0, projects=(snapshot,))
+    )
 
     assert limited.text.decode().count("modelarts_pool_accelerators{") == 4
     assert limited.series["vision"] <= 50

@@ -220,7 +220,7 @@ def test_tracked_jobs_are_counted_while_they_are_known(
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(family, id=family.name) for family in (*project.COUNT_FAMILIES, *live.LIVE_FAMILIES)],
+    [pytest.param(family, id=family.name) for family in (*project.FAMILIES, *live.FAMILIES)],
 )
 def test_samples_keep_the_declaration(family: Family[ProjectSnapshot]) -> None:
     """Label names, their order and their vocabulary are those declared, each combination once."""

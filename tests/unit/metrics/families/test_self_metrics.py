@@ -13,10 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import exporter
-from exporter.cloud.http import errors
 from exporter.cloud.http.observer import Observer
-from exporter.metrics.catalog import OWN_FAMILIES
-from exporter.metrics.families.self_metrics import OUTCOMES, SelfMetrics
+from exporter.domain.outcome import Outcome
+from exporter.metrics.catalog import SELF_METRIC_FAMILIES
+from exporter.metrics.families.self_metrics import SelfMetrics
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def self_metrics(registry: CollectorRegistry) -> SelfMetrics:
 def everything_happened(self_metrics: SelfMetrics) -> None:
     """Report each kind of event once."""
     self_metrics.declare_project("vision", operations=["show_job"])
-    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
-    self_metrics.call_withheld(project="vision", operation="show_job", outcome="circuit_open")
+    self_metrics.call_finished(project="vision", operation="show_job", outcome=Outcome.OK, duration_s=0.2)
+    self_metrics.call_withheld(project="vision", operation="show_job", outcome=Outcome.CIRCUIT_OPEN)
     self_metrics.call_retried(project="vision", operation="show_job")
     self_metrics.throttled(project="vision")
     self_metrics.circuit_changed(project="vision", is_open=True)
@@ -99,9 +99,7 @@ def test_a_declared_project_starts_at_zero(self_metrics: SelfMetrics, registry: 
     vision = {"project": "vision"}
     call = vision | {"operation": "show_job"}
     read = registry.get_sample_value
-    assert [
-        read("modelarts_exporter_api_requests_total", call | {"outcome": outcome}) for outcome in errors.OUTCOMES
-    ] == [0] * len(errors.OUTCOMES)
+    assert all(read("modelarts_exporter_api_requests_total", call | {"outcome": outcome}) == 0 for outcome in Outcome)
     assert read("modelarts_exporter_api_retries_total", call) == 0
     assert read("modelarts_exporter_throttled_total", vision) == 0
     assert read("modelarts_exporter_series_dropped_total", vision) == 0
@@ -112,7 +110,7 @@ def test_a_declared_project_starts_at_zero(self_metrics: SelfMetrics, registry: 
 
 def test_an_undeclared_operation_declares_itself(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
     """The first call of an operation brings all its outcomes at 0, so that its first failure is an increase."""
-    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.1)
+    self_metrics.call_finished(project="vision", operation="show_job", outcome=Outcome.OK, duration_s=0.1)
 
     labels = {"project": "vision", "operation": "show_job", "outcome": "server_error"}
     assert registry.get_sample_value("modelarts_exporter_api_requests_total", labels) == 0
@@ -150,16 +148,11 @@ def test_states_go_back(self_metrics: SelfMetrics, registry: CollectorRegistry) 
     assert registry.get_sample_value("modelarts_exporter_config_last_reload_successful") == 1
 
 
-def test_the_outcomes_are_those_of_the_cloud_side() -> None:
-    """The vocabulary repeated here is the one that the transport speaks."""
-    assert OUTCOMES == errors.OUTCOMES
-
-
 def test_it_is_an_observer(self_metrics: SelfMetrics) -> None:
     """The cloud side can report to it: mypy checks the assignment, this runs each method through the protocol."""
     observer: Observer = self_metrics
 
-    observer.call_finished(project="p", operation="o", outcome="ok", duration_s=0.1)
+    observer.call_finished(project="p", operation="o", outcome=Outcome.OK, duration_s=0.1)
     observer.call_retried(project="p", operation="o")
     observer.throttled(project="p")
     observer.circuit_changed(project="p", is_open=True)
@@ -189,8 +182,8 @@ def test_what_is_exposed_is_what_is_declared(self_metrics: SelfMetrics, registry
     everything_happened(self_metrics)
 
     exposed = [family for family in registry.collect() if family.name.startswith("modelarts_")]
-    assert [family.name for family in exposed] == [family.name for family in OWN_FAMILIES]
-    for family, declared in zip(exposed, OWN_FAMILIES, strict=True):
+    assert [family.name for family in exposed] == [family.name for family in SELF_METRIC_FAMILIES]
+    for family, declared in zip(exposed, SELF_METRIC_FAMILIES, strict=True):
         assert (family.type, family.unit, family.documentation) == (declared.type, declared.unit, declared.help)
         assert {sample.name for sample in family.samples} == set(declared.sample_names)
         for sample in family.samples:
@@ -256,6 +249,6 @@ def test_a_project_that_is_no_longer_watched_is_forgotten(
     samples = [sample for family in registry.collect() for sample in family.samples]
     assert not [sample for sample in samples if sample.labels.get("project") == "vision"]
     assert registry.get_sample_value("modelarts_exporter_circuit_open", {"project": "speech"}) == 0
-    self_metrics.call_finished(project="vision", operation="show_job", outcome="ok", duration_s=0.2)
+    self_metrics.call_finished(project="vision", operation="show_job", outcome=Outcome.OK, duration_s=0.2)
     call = {"project": "vision", "operation": "show_job"}
     assert registry.get_sample_value("modelarts_exporter_api_requests_total", call | {"outcome": "ok"}) == 1

@@ -153,7 +153,7 @@ async def test_project_that_does_not_exist(visitor: Visitor, clock: ManualClock)
 async def test_rotated_secret(visitor: Visitor, clock: ManualClock, cloud: Simulator) -> None:
     """After a rotation the old secret is refused and the new one passes; a new password voids every token."""
     await visitor.token()
-    cloud.cloud.keys.rotate(secret_key="ANewInventedSecret", password="a-new-password")
+    cloud.state.keys.rotate(secret_key="ANewInventedSecret", password="a-new-password")
 
     assert (await sign_in(visitor, clock)).status == 401
     assert (await sign_in(visitor, clock, secret_key="ANewInventedSecret")).status == 200

@@ -120,7 +120,7 @@ async def test_faults(visitor: Visitor) -> None:
     await visitor.ask("GET", "/nothing")
 
     listed = (await visitor.ask("GET", "/simulator/faults")).body["faults"]
-    assert [(fault["name"], fault["struck"]) for fault in listed] == [("500", 1), ("429", 0)]
+    assert [(fault["name"], fault["hits"]) for fault in listed] == [("500", 1), ("429", 0)]
     assert (await visitor.ask("DELETE", "/simulator/faults")).body == {"faults": []}
     assert (await visitor.ask("GET", "/nothing")).status == 404
 
@@ -145,13 +145,13 @@ async def test_books(visitor: Visitor, cloud: Simulator) -> None:
     cloud.world.fail(job)
 
     for query in ("", f"?project={PROJECT_ID}"):
-        body = (await visitor.ask("GET", f"/simulator/books{query}")).body
+        body = (await visitor.ask("GET", f"/simulator/ground-truth{query}")).body
         assert body["finished"] == [{"pool": "", "status": "failed", "jobs": 1}]
         held = [{"pool": "", "user": "vision-train", "accelerator": "gpu", "seconds": 10.0}]
         assert body["held"] == body["lost"] == held
         assert body["queue_seconds"] == {"": {"count": 1, "sum": 0.0}}
         assert body["run_seconds"] == [{"pool": "", "status": "failed", "count": 1, "sum": 10.0}]
-    assert (await visitor.ask("GET", "/simulator/books?project=nobody")).status == 400
+    assert (await visitor.ask("GET", "/simulator/ground-truth?project=nobody")).status == 400
 
 
 async def test_requests_are_counted(visitor: Visitor, cloud: Simulator) -> None:
@@ -171,12 +171,12 @@ async def test_requests_are_counted(visitor: Visitor, cloud: Simulator) -> None:
 async def test_credentials_rotate(visitor: Visitor, cloud: Simulator) -> None:
     """Keys are replaced, tokens and temporary keys expired, over HTTP."""
     await visitor.token()
-    before = cloud.cloud.keys.temporary("node")
+    before = cloud.state.keys.temporary("node")
     body = {"access_key": "NEWACCESSKEY", "secret_key": "s", "tokens": True, "temporary": True}
 
     assert (await visitor.ask("POST", "/simulator/credentials", body=body)).body == {"access_key": "NEWACCESSKEY"}
     assert (await visitor.get("/v1/{project}/workspaces")).status == 401
-    assert cloud.cloud.keys.temporary("node") != before
+    assert cloud.state.keys.temporary("node") != before
     assert (await visitor.ask("POST", "/simulator/credentials", body={})).status == 200
 
 

@@ -199,6 +199,6 @@ async def test_pod_identity(visitor: Visitor, clock: ManualClock) -> None:
 async def test_temporary_keys_can_be_voided(visitor: Visitor, cloud: Simulator) -> None:
     """Once voided, temporary keys are replaced at the next call."""
     first = await metadata_keys(visitor)
-    cloud.cloud.keys.expire_temporary()
+    cloud.state.keys.expire_temporary()
 
     assert (await metadata_keys(visitor))["access"] != first["access"]

@@ -8,7 +8,7 @@ import pytest
 from exporter.simulator import Options, Simulator, World
 from exporter.simulator.options import SECOND_WORKSPACE
 from exporter.simulator.world.job import JobScript, JobState
-from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, NPU_POOL, OLD_POOL, Group
+from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, LEGACY_POOL, NPU_POOL, NodeGroup
 from tests.clock import ManualClock
 from tests.unit.simulator.visitor import Visitor
 
@@ -27,8 +27,8 @@ async def guest(busy: Simulator) -> AsyncIterator[Visitor]:
         yield visitor
 
 
-def group(cloud: Simulator, pool: str) -> Group:
-    return cloud.world.tenant().pools[pool].groups[0]
+def group(cloud: Simulator, pool: str) -> NodeGroup:
+    return cloud.world.project().pools[pool].groups[0]
 
 
 async def items(visitor: Visitor, path: str) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ async def items(visitor: Visitor, path: str) -> dict[str, dict[str, Any]]:
 
 async def test_pools_are_listed_by_workspace(guest: Visitor) -> None:
     """Without a workspace the default one is meant, as everywhere; the public pool is in none."""
-    assert (await items(guest, "/v2/{project}/pools")).keys() == {GPU_POOL, NPU_POOL, OLD_POOL}
+    assert (await items(guest, "/v2/{project}/pools")).keys() == {GPU_POOL, NPU_POOL, LEGACY_POOL}
     assert (await items(guest, f"/v2/{{project}}/pools?workspaceId={SECOND_WORKSPACE}")).keys() == {CPU_POOL}
 
 
@@ -48,7 +48,7 @@ async def test_what_is_allocated_is_what_jobs_hold(busy: Simulator, guest: Visit
     """Cards are those of placed jobs, under the pool's own name for them; cores come in thousandths."""
     told = await items(guest, "/v2/{project}/metrics/runtime/pools")
 
-    for pool, name in ((GPU_POOL, "nvidia.com/gpu"), (NPU_POOL, "huawei.com/ascend-snt9b"), (OLD_POOL, "tnt004")):
+    for pool, name in ((GPU_POOL, "nvidia.com/gpu"), (NPU_POOL, "huawei.com/ascend-snt9b"), (LEGACY_POOL, "tnt004")):
         nodes = group(busy, pool)
         table = told[pool]["table"]
         held = sum(
@@ -147,7 +147,7 @@ async def test_broken_nodes_are_abnormal_until_they_are_mended(busy: Simulator, 
     assert await states() == {"creating": 0, "available": nodes - 2, "abnormal": 2, "deleting": 0}
     told = (await guest.ask("GET", "/simulator/pools")).body["pools"]
     assert {pool["id"]: pool["groups"][0]["broken"] for pool in told}[GPU_POOL] == 2
-    await guest.ask("POST", f"/simulator/pools/{GPU_POOL}/mend", body={})
+    await guest.ask("POST", f"/simulator/pools/{GPU_POOL}/repair", body={})
     assert (await states())["abnormal"] == 0
     wrong = await guest.ask("POST", "/simulator/pools/nowhere/break", body={})
     assert (wrong.status, "nowhere" in wrong.body["error"]) == (400, True)
@@ -168,18 +168,18 @@ def test_a_broken_node_takes_nothing_new() -> None:
     world = World(Options(empty=True), now=NOW)
     assert world.break_nodes(NPU_POOL, 2) == 2
     plan = JobScript(create_s=10.0, pull_s=10.0, run_s=600.0, outcome=JobState.COMPLETED)
-    job = world.submit(pool=NPU_POOL, accelerator="npu", accelerators_per_node=8, plan=plan)
+    job = world.submit(pool=NPU_POOL, accelerator="npu", accelerators_per_node=8, script=plan)
     world.advance(60)
     assert (job.state, job.placement) == (JobState.QUEUED, None)
 
-    world.mend_nodes(NPU_POOL)
+    world.repair_nodes(NPU_POOL)
 
     assert job.placement is not None
 
 
 def test_the_emptiest_nodes_break_first() -> None:
     """A node that is in use is struck only when no empty one is left, and goes on."""
-    nodes = Group(accelerator="gpu", model="x", slots_per_node=8, nodes=3)
+    nodes = NodeGroup(accelerator="gpu", model="x", slots_per_node=8, nodes=3)
     assert nodes.place(nodes=1, slots=4) == [(0, 4)]
 
     assert nodes.break_down(2) == [1, 2]
@@ -188,7 +188,7 @@ def test_the_emptiest_nodes_break_first() -> None:
     assert nodes.break_down(5) == [0]
     nodes.release([(0, 4)])
     assert nodes.place(nodes=1, slots=1) is None
-    nodes.mend([0])
+    nodes.repair([0])
     assert nodes.place(nodes=1, slots=1) == [(0, 1)]
 
 
@@ -198,11 +198,11 @@ def test_nodes_break_by_chance_and_are_mended() -> None:
     seen = set()
     for _ in range(24 * 6):
         world.advance(600)
-        groups = [each for pool in world.tenant().pools.values() for each in pool.groups]
+        groups = [each for pool in world.project().pools.values() for each in pool.groups]
         assert all(3 * len(each.broken) <= each.nodes for each in groups)
         seen.add(sum(len(each.broken) for each in groups))
     assert min(seen) < max(seen)
-    assert not any(each.broken for each in world.tenant().pools[""].groups)
+    assert not any(each.broken for each in world.project().pools[""].groups)
 
 
 def test_breakdowns_have_dice_of_their_own() -> None:
@@ -213,7 +213,7 @@ def test_breakdowns_have_dice_of_their_own() -> None:
         told = []
         for _ in range(50):
             world.advance(600)
-            pools = world.tenant().pools.values()
+            pools = world.project().pools.values()
             told.append((world.now, [set(each.broken) for pool in pools for each in pool.groups]))
         return told
 

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.simulator.api.signature import Authorization, canonical_request, moment, parse, sign
+from exporter.simulator.api.signature import Authorization, canonical_request, parse, parse_date, sign
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 SECRET = "ExampleSecretKeyExampleSecretKeyExample1"
@@ -68,5 +68,5 @@ def test_scoped_dialect_is_refused() -> None:
 
 def test_date_is_utc() -> None:
     """20250102T030405Z is 1735787045 seconds after the epoch; anything of another form is no date."""
-    assert moment(DATE) == 1_735_787_045.0
-    assert moment("2025-01-02T03:04:05Z") is None
+    assert parse_date(DATE) == 1_735_787_045.0
+    assert parse_date("2025-01-02T03:04:05Z") is None

@@ -17,8 +17,8 @@ def running(world: World, name: str = "", **how: Any) -> Job:
 
 
 def number(job: Job) -> int:
-    assert job.lineage is not None
-    return job.lineage.id
+    assert job.v1_job is not None
+    return job.v1_job.id
 
 
 async def overview(visitor: Visitor, query: str = "?limit=0") -> list[dict[str, Any]]:

@@ -182,7 +182,7 @@ async def test_how_accelerators_are_told(
     visitor: Visitor, cloud: Simulator, telling: str, path: tuple[str, ...]
 ) -> None:
     """Each way of telling has the eight cards where the reference says, and no earlier way beside it (trap 25)."""
-    job = running(cloud.world, pool="pool-x", accelerator="npu", telling=telling)
+    job = running(cloud.world, pool="pool-x", accelerator="npu", accelerator_field=telling)
 
     found: Any = (await detail(visitor, job))["spec"]["resource"]
     assert ("flavor_detail" in found) == (telling == "flavor_detail")
@@ -194,7 +194,7 @@ async def test_how_accelerators_are_told(
 
 async def test_allocated_resources_appear_with_the_start(visitor: Visitor, cloud: Simulator) -> None:
     """Before the start only what was asked for is told, not what was allocated."""
-    job = cloud.world.submit(pool="pool-x", telling="allocated")
+    job = cloud.world.submit(pool="pool-x", accelerator_field="allocated")
 
     resource = (await detail(visitor, job))["spec"]["resource"]
     assert "main_container_allocated_resources" not in resource
@@ -203,8 +203,8 @@ async def test_allocated_resources_appear_with_the_start(visitor: Visitor, cloud
 
 async def test_flavor_id_tells_the_cards(visitor: Visitor, cloud: Simulator) -> None:
     """In a pool that tells nothing else the flavor id has the size; and there are pools without even that."""
-    telling = running(cloud.world, pool="pool-x", accelerators_per_node=4, telling="flavor_id")
-    silent = running(cloud.world, pool="pool-x", telling="nothing")
+    telling = running(cloud.world, pool="pool-x", accelerators_per_node=4, accelerator_field="flavor_id")
+    silent = running(cloud.world, pool="pool-x", accelerator_field="nothing")
 
     assert (await detail(visitor, telling))["spec"]["resource"]["flavor_id"] == "modelarts.pool.visual.4xlarge"
     resource = (await detail(visitor, silent))["spec"]["resource"]

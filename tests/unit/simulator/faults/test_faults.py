@@ -58,7 +58,7 @@ def test_every_fault_has_help() -> None:
     for name, kind in FAULTS.items():
         assert kind.help
         assert "\n" not in kind.help
-        assert Fault(name).described()["name"] == name
+        assert Fault(name).as_json()["name"] == name
 
 
 def test_probability() -> None:
@@ -67,7 +67,7 @@ def test_probability() -> None:
     for _ in range(2):
         faults = Faults(seed=1)
         faults.add("500:probability=0.3")
-        struck.append([faults.strike(operation="v2.search", path="/") is not None for _ in range(1_000)])
+        struck.append([faults.select(operation="v2.search", path="/") is not None for _ in range(1_000)])
 
     assert 250 < sum(struck[0]) < 350
     assert struck[0] == struck[1]
@@ -78,7 +78,7 @@ def test_count_and_after() -> None:
     faults = Faults(seed=1)
     faults.add(Fault("500", after=2, count=2))
 
-    assert [bool(faults.strike(operation="v1.jobs", path="/")) for _ in range(6)] == [False] * 2 + [True] * 2 + [
+    assert [bool(faults.select(operation="v1.jobs", path="/")) for _ in range(6)] == [False] * 2 + [True] * 2 + [
         False
     ] * 2
 
@@ -90,7 +90,7 @@ def test_first_fitting_fault_strikes() -> None:
     faults.add("500:path=/v2/*")
 
     def struck(operation: str, path: str) -> str:
-        fault = faults.strike(operation=operation, path=path)
+        fault = faults.select(operation=operation, path=path)
         return fault.name if fault else ""
 
     assert struck("v2.search", "/v2/p/x") == "503"
@@ -327,7 +327,7 @@ async def test_token_expired(visitor: Visitor) -> None:
 
 async def test_keys_expired(visitor: Visitor, clock: ManualClock) -> None:
     """Temporary keys are void from this call on."""
-    key = visitor.cloud.cloud.keys.temporary("node")
+    key = visitor.cloud.state.keys.temporary("node")
     path = WORKSPACES.replace("{project}", visitor.project)
 
     async def enter() -> int:
@@ -387,7 +387,7 @@ async def test_closing_ends_what_hangs(clock: ManualClock) -> None:
             await half.content.readany()
             hanging = asyncio.create_task(visitor.get(WORKSPACES))
             async with asyncio.timeout(5):
-                await _struck_twice(cloud)
+                await _hit_twice(cloud)
             await cloud.__aexit__(None, None, None)
             with pytest.raises(aiohttp.ClientError):
                 await half.read()
@@ -395,6 +395,6 @@ async def test_closing_ends_what_hangs(clock: ManualClock) -> None:
                 await hanging
 
 
-async def _struck_twice(cloud: Simulator) -> None:
-    while sum(fault.struck for fault in cloud.faults) < 2:  # noqa: ASYNC110 -- nothing tells when a call arrives
+async def _hit_twice(cloud: Simulator) -> None:
+    while sum(fault.hits for fault in cloud.faults) < 2:  # noqa: ASYNC110 -- nothing tells when a call arrives
         await asyncio.sleep(0.001)

@@ -30,7 +30,7 @@ def test_counts(world: World) -> None:
     world.terminate(ran(world, 10))
     world.create_fail(world.submit())
 
-    totals = world.books()
+    totals = world.ground_truth()
 
     assert totals.submitted == {"p": 1, "": 5}
     assert totals.started == {"": 4}
@@ -49,7 +49,7 @@ def test_held_seconds_of_a_running_job(world: World) -> None:
     """Two nodes of eight, held for 100 s and still held, are 1600 accelerator seconds."""
     ran(world, 100, nodes=2)
 
-    assert world.books().held_s == {GPU: 1_600.0}
+    assert world.ground_truth().held_s == {GPU: 1_600.0}
 
 
 def test_held_seconds_follow_the_nodes(world: World) -> None:
@@ -60,7 +60,7 @@ def test_held_seconds_follow_the_nodes(world: World) -> None:
     world.complete(job)
     world.advance(1_000)
 
-    assert world.books().held_s == {GPU: 4_400.0}
+    assert world.ground_truth().held_s == {GPU: 4_400.0}
     assert held_s(job, since=NOW + 50, until=NOW + 120) == 4 * 8 * 50 + 3 * 8 * 20
 
 
@@ -71,7 +71,7 @@ def test_heterogeneous_roles_hold_their_own(world: World) -> None:
     world.start(job)
     world.advance(10)
 
-    assert world.books().held_s == {GPU: 110.0}
+    assert world.ground_truth().held_s == {GPU: 110.0}
 
 
 def test_lost_seconds(world: World) -> None:
@@ -80,7 +80,7 @@ def test_lost_seconds(world: World) -> None:
     world.lose(ran(world, 20, accelerators_per_node=1))
     world.complete(ran(world, 40, accelerators_per_node=1))
 
-    totals = world.books()
+    totals = world.ground_truth()
 
     assert totals.lost_s == {GPU: 30.0}
     assert totals.held_s == {GPU: 70.0}
@@ -94,8 +94,8 @@ def test_a_deleted_job_stays_counted(world: World) -> None:
     world.delete(ran(world, 5, accelerators_per_node=1))
     world.advance(1_000)
 
-    assert world.books().held_s == {GPU: 15.0}
-    assert world.books().finished.total() == 1
+    assert world.ground_truth().held_s == {GPU: 15.0}
+    assert world.ground_truth().finished.total() == 1
 
 
 def test_a_job_that_comes_back_is_counted_on(world: World) -> None:
@@ -107,7 +107,7 @@ def test_a_job_that_comes_back_is_counted_on(world: World) -> None:
     world.advance(20)
     world.complete(job)
 
-    assert world.books().held_s == {GPU: 30.0}
+    assert world.ground_truth().held_s == {GPU: 30.0}
 
 
 def test_waits(world: World) -> None:
@@ -118,7 +118,7 @@ def test_waits(world: World) -> None:
     world.advance(60)
     world.recover(job, policy="proc_restart")
 
-    totals = world.books()
+    totals = world.ground_truth()
 
     assert totals.queue_s == {"": [90.0]}
     assert totals.recoveries == {"proc_restart": 1}
@@ -134,7 +134,7 @@ def test_idle_seconds(world: World) -> None:
     busy = world.submit(profile="steady")
     world.start(busy)
 
-    assert world.books().idle_s == {GPU: 2 * (900.0 - 100.0)}
+    assert world.ground_truth().idle_s == {GPU: 2 * (900.0 - 100.0)}
 
 
 def test_idle_seconds_of_series_by_hand(world: World) -> None:
@@ -146,7 +146,7 @@ def test_idle_seconds_of_series_by_hand(world: World) -> None:
     job.usage("worker-1", gpu=[1, 60, 0, -1])
 
     # from the end: (3, none) idle, (none, 0) idle, (2, 60) busy, (1, 1) idle, (90) busy: three minutes of two cards
-    assert world.books().idle_s == {GPU: 360.0}
+    assert world.ground_truth().idle_s == {GPU: 360.0}
 
 
 def test_a_job_without_accelerators_holds_nothing(world: World) -> None:
@@ -155,7 +155,7 @@ def test_a_job_without_accelerators_holds_nothing(world: World) -> None:
     world.start(job)
     world.advance(60)
 
-    totals = world.books()
+    totals = world.ground_truth()
     assert not totals.held_s
     assert not totals.idle_s
 
@@ -167,13 +167,13 @@ def test_what_began_before_the_books_is_cut() -> None:
 
     assert world.unfinished == []
     assert busy.unfinished
-    assert not busy.books().held_s
+    assert not world.ground_truth().held_s
     cards = sum(job.accelerators_at(job.nodes_now) for job in busy.unfinished if job.state.runs)
     before = busy.unfinished
     busy.advance(0.001)
     unchanged = [job for job in before if not job.state.finished]
     assert len(unchanged) == len(before)
-    assert sum(busy.books().held_s.values()) == pytest.approx(cards * 0.001, rel=1e-3)
+    assert sum(world.ground_truth().held_s.values()) == pytest.approx(cards * 0.001, rel=1e-3)
 
 
 def test_idle_before_the_books_is_cut() -> None:
@@ -183,7 +183,7 @@ def test_idle_before_the_books_is_cut() -> None:
     world.start(job, at=NOW - 900)
     world.advance(60)
 
-    totals = world.books()
+    totals = world.ground_truth()
 
     assert (totals.held_s, totals.idle_s) == ({GPU: 60.0}, {GPU: 60.0})
     assert totals.submitted.total() == totals.started.total() == 0
@@ -196,7 +196,7 @@ def test_ends_before_the_books_are_history() -> None:
     world.start(job, at=NOW - 90)
     world.fail(job, at=NOW - 10)
 
-    assert world.books().finished.total() == 0
+    assert world.ground_truth().finished.total() == 0
 
 
 def test_held_equals_the_sum_over_jobs() -> None:
@@ -204,7 +204,7 @@ def test_held_equals_the_sum_over_jobs() -> None:
     world = World(Options(jobs=40, history=0), now=NOW)
     world.advance(3 * 86_400)
 
-    totals = world.books()
+    totals = world.ground_truth()
     jobs = sum(held_s(job, since=NOW, until=world.now) for job in world.jobs)
     deleted = sum(totals.held_s.values()) - jobs
     assert 0 <= deleted < 0.2 * jobs  # one job in twenty is deleted by its owner
@@ -224,11 +224,11 @@ def test_books_by_project_add_up() -> None:
     )
     world.advance(86_400)
     total = Totals()
-    for project in world.tenants:
-        total.add(world.books(project))
+    for project in world.projects:
+        total.add(world.ground_truth(project))
 
-    assert total.finished == world.books().finished
-    assert sum(total.held_s.values()) == pytest.approx(sum(world.books().held_s.values()))
+    assert total.finished == world.ground_truth().finished
+    assert sum(total.held_s.values()) == pytest.approx(sum(world.ground_truth().held_s.values()))
 
 
 async def test_books_of_a_simulator_are_up_to_date(cloud: Simulator, clock: ManualClock) -> None:
@@ -237,8 +237,8 @@ async def test_books_of_a_simulator_are_up_to_date(cloud: Simulator, clock: Manu
     cloud.world.start(job)
     clock.turn(42)
 
-    assert cloud.books.held_s == {GPU: 42.0}
-    assert cloud.cloud.books(job.project).held_s == {GPU: 42.0}
+    assert cloud.ground_truth.held_s == {GPU: 42.0}
+    assert cloud.state.ground_truth(job.project).held_s == {GPU: 42.0}
 
 
 def test_sampled_idle_seconds_are_whole_minutes_of_long_stretches(world: World) -> None:
@@ -247,6 +247,6 @@ def test_sampled_idle_seconds_are_whole_minutes_of_long_stretches(world: World) 
     world.start(job)
     world.advance(660)
 
-    assert not world.books().sampled_idle_s
+    assert not world.ground_truth().sampled_idle_s
     world.advance(270)
-    assert world.books().sampled_idle_s == {GPU: 14 * 60 * 2}
+    assert world.ground_truth().sampled_idle_s == {GPU: 14 * 60 * 2}

@@ -9,7 +9,7 @@ NOW = 1_700_000_000.0
 def test_history_is_exact_and_spread() -> None:
     """History has exactly so many finished jobs, the oldest 90 days old, in the order of submission."""
     world = World(Options(jobs=0, history=900), now=NOW)
-    submitted = [job.submitted_at for job in world.tenant().job_index("v2").oldest_first()]
+    submitted = [job.submitted_at for job in world.project().job_index("v2").oldest_first()]
 
     assert len(world.jobs) == 900
     assert all(job.state.finished for job in world.jobs)
@@ -24,7 +24,7 @@ def test_history_is_exact_and_spread() -> None:
 
 def test_history_is_not_in_the_books() -> None:
     """What ended before the world began was never counted."""
-    totals = World(Options(jobs=0, history=500), now=NOW).books()
+    totals = World(Options(jobs=0, history=500), now=NOW).ground_truth()
 
     assert totals.finished.total() == totals.submitted.total() == 0
     assert not totals.held_s
@@ -45,11 +45,11 @@ def test_history_is_cheap() -> None:
 
 def test_paging_through_history_does_not_sort_it() -> None:
     """The hundredth listing of an unchanged world costs a small part of the first one."""
-    job_index = World(Options(jobs=0, history=1_500), now=NOW).tenant().job_index("v2")
+    job_index = World(Options(jobs=0, history=1_500), now=NOW).project().job_index("v2")
 
     def listed() -> float:
         begin = time.process_time()
-        job_index.listing("all", lambda: [job for job in job_index.newest_first() if job.workspace == "0"])
+        job_index.cached("all", lambda: [job for job in job_index.newest_first() if job.workspace == "0"])
         return time.process_time() - begin
 
     first = listed()

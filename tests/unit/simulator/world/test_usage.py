@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.simulator import Options, World
 from exporter.simulator.world.job import Job, Profile
-from exporter.simulator.world.usage import IDLE_PERCENT, idle_s, minutes, sampled, shape, values
+from exporter.simulator.world.usage import IDLE_PERCENT, idle_s, sampled, slots, usage_shape, values
 
 NOW = 1_700_000_000.0
 
@@ -21,7 +21,7 @@ def job(profile: Profile = "steady", **how: int) -> Job:
 
 
 def usage(made: Job, metric: str = "acc", *, task: int = 0, hours: float = 2.0) -> list[float]:
-    return values(made, metric, task=task, span=minutes(made, NOW + hours * 3_600))
+    return values(made, metric, task=task, span=slots(made, NOW + hours * 3_600))
 
 
 @given(duration_s=st.floats(0, 400_000), seed=st.integers(0, 2**30 - 1))
@@ -30,21 +30,21 @@ def test_every_value_is_a_percentage(duration_s: float, seed: int) -> None:
     """Whatever the seed and however long it runs: as many values as slots, each 0 to 100, idle only if it idles."""
     made = job("")
     made.seed = seed
-    span = minutes(made, NOW + duration_s)
+    span = slots(made, NOW + duration_s)
     assert len(span) == min(4_320, int(duration_s // 60) + 2)
     assert len(sampled(made, span)) == len(span)
     for metric in ("acc", "cpu", "mem", "acc_mem"):
         told = values(made, metric, task=0, span=span)
         assert len(told) == len(span)
         assert all(0 <= value <= 100 for value in told)
-    if shape(made).profile != "idle":
+    if usage_shape(made).profile != "idle":
         assert min(values(made, "acc", task=0, span=span)) > IDLE_PERCENT
 
 
 def test_warm_up_and_plateau() -> None:
     """A steady job warms up, then stays near its level, with noise."""
     told = usage(job())
-    level = shape(job()).level
+    level = usage_shape(job()).level
 
     assert told[1] < 0.5 * level
     assert abs(mean(told[10:]) - level) < 2
@@ -79,7 +79,7 @@ def test_straggler() -> None:
 
 def test_single_task_does_not_straggle() -> None:
     """A job of one task has nobody to lag behind."""
-    assert shape(job("straggler")).profile == "steady"
+    assert usage_shape(job("straggler")).profile == "steady"
 
 
 def test_saw() -> None:
@@ -98,7 +98,7 @@ def gaps(numbers: Iterable[int]) -> list[int]:
 def test_seed_decides() -> None:
     """Among the seeds there are all kinds of jobs, most of them steady."""
     world = World(Options(empty=True), now=NOW)
-    profiles = [shape(world.submit(profile="", nodes=2)).profile for _ in range(200)]
+    profiles = [usage_shape(world.submit(profile="", nodes=2)).profile for _ in range(200)]
 
     assert set(profiles) == {"steady", "saw", "straggler", "idle", "hang"}
     assert profiles.count("steady") > 80
@@ -118,7 +118,7 @@ def test_idle_time_agrees_with_the_series() -> None:
     idle = [each for each in world.jobs if each.started_at and idle_s(each, world.now) > 0]
     assert idle
     for each in idle:
-        span = minutes(each, world.now)
+        span = slots(each, world.now)
         there = sampled(each, span)
         told = values(each, "acc", task=0, span=span)
         shown = sum(ok and value < IDLE_PERCENT for ok, value in zip(there, told, strict=True)) * 60

@@ -17,7 +17,9 @@ def described(world: World) -> list[tuple[object, ...]]:
     ]
 
 
-def plan(outcome: JobState = JobState.COMPLETED, *, incidents: tuple[Incident, ...] = (), **how: float) -> JobScript:
+def script(
+    outcome: JobState = JobState.COMPLETED, *, incidents: tuple[Incident, ...] = (), **how: float
+) -> JobScript:
     times = {"create_s": 10.0, "pull_s": 20.0, "run_s": 600.0} | how
     return JobScript(outcome=outcome, incidents=incidents, **times)  # type: ignore[arg-type] # floats all
 
@@ -77,7 +79,7 @@ def test_every_state_and_incident_happens() -> None:
         seen |= {job.state for job in world.jobs}
 
     assert seen == set(JobState)
-    assert world.books().recoveries.total() > 0
+    assert world.ground_truth().recoveries.total() > 0
     assert any(len(job.records) > 1 for job in world.jobs)
     assert any(len({nodes for _, nodes in job.node_counts}) > 2 for job in world.jobs)
     assert any(job.roles for job in world.jobs)
@@ -99,13 +101,13 @@ def test_nothing_precedes_what_comes_before_it() -> None:
 def test_pools_are_finite() -> None:
     """No node ever gives more slots than it has, and all are given back when nothing holds them."""
     world = World(Options(jobs=60, history=0), now=NOW)
-    tenant = world.tenant()
+    project = world.project()
     for _ in range(200):
         world.advance(600)
         held: Counter[tuple[str, str]] = Counter()
         for job in world.unfinished:
             held[job.group_key] += sum(slots for _, slots in job.placement or ())
-        for pool in tenant.pools.values():
+        for pool in project.pools.values():
             for group in pool.groups:
                 assert all(0 <= free <= group.slots_per_node for free in group.free)
                 taken = group.nodes * group.slots_per_node - group.free_slots
@@ -115,11 +117,11 @@ def test_pools_are_finite() -> None:
 def test_priority_goes_first() -> None:
     """When a node is freed, the job of higher priority starts before the one that waited longer."""
     world = World(Options(jobs=0, history=0), now=NOW)  # two nodes of eight in each group
-    fill = [world.submit(f"fill-{n}", plan=plan()) for n in range(2)]
+    fill = [world.submit(f"fill-{n}", script=script()) for n in range(2)]
     world.advance(60)
-    low = world.submit("low", priority=0, plan=plan())
+    low = world.submit("low", priority=0, script=script())
     world.advance(60)
-    high = world.submit("high", priority=3, plan=plan())
+    high = world.submit("high", priority=3, script=script())
     world.advance(60)
     assert [job.state for job in (*fill, low, high)] == [JobState.RUNNING] * 2 + [JobState.QUEUED] * 2
 
@@ -132,14 +134,14 @@ def test_priority_goes_first() -> None:
 def test_queue_is_first_come_first_served() -> None:
     """A small job does not overtake a large one that waits before it; the queue tells its order."""
     world = World(Options(jobs=0, history=0), now=NOW)
-    first = world.submit(plan=plan())
+    first = world.submit(script=script())
     world.advance(60)
-    large = world.submit("large", nodes=2, plan=plan())
+    large = world.submit("large", nodes=2, script=script())
     world.advance(30)
-    small = world.submit("small", accelerators_per_node=1, plan=plan())
+    small = world.submit("small", accelerators_per_node=1, script=script())
     world.advance(30)
 
-    group = world.tenant().pool("").group(first.flavor)
+    group = world.project().pool("").group(first.flavor)
     assert group is not None
     assert [job.name for job in group.waiting()] == ["large", "small"]
     world.complete(first)
@@ -150,7 +152,7 @@ def test_queue_is_first_come_first_served() -> None:
 def test_course_of_a_planned_job() -> None:
     """A planned job is created for 10 s, pulls for 20 s, runs for 600 s and ends as planned."""
     world = World(EMPTY, now=NOW)
-    job = world.submit(plan=plan())
+    job = world.submit(script=script())
     course = []
     for moment in (0, 9, 10, 29, 30, 629, 630):
         world.advance_to(NOW + moment)
@@ -177,7 +179,7 @@ def test_course_of_a_planned_job() -> None:
 def test_outcomes(outcome: JobState, api: str) -> None:
     """Each planned outcome comes about, in both generations."""
     world = World(EMPTY, now=NOW)
-    job = world.submit(api="v1" if api == "v1" else "v2", plan=plan(outcome))
+    job = world.submit(api="v1" if api == "v1" else "v2", script=script(outcome))
     world.advance(3_600)
 
     assert job.state is outcome
@@ -187,8 +189,8 @@ def test_outcomes(outcome: JobState, api: str) -> None:
 def test_impatient_owner() -> None:
     """A job whose owner loses patience is cancelled while it waits, and one that has started is not."""
     world = World(Options(jobs=0, history=0), now=NOW)
-    runs = world.submit(nodes=2, plan=plan(cancel_after_s=100.0))
-    waits = world.submit(nodes=2, plan=plan(cancel_after_s=100.0))
+    runs = world.submit(nodes=2, script=script(cancel_after_s=100.0))
+    waits = world.submit(nodes=2, script=script(cancel_after_s=100.0))
     world.advance(200)
 
     assert (runs.state, waits.state, waits.started_at) == (JobState.RUNNING, JobState.TERMINATED, None)
@@ -203,7 +205,7 @@ def test_planned_incidents() -> None:
         Incident(after_s=900, kind="scale", nodes=2),
     )
     world = World(EMPTY, now=NOW)
-    job = world.submit(nodes=2, plan=plan(incidents=incidents))
+    job = world.submit(nodes=2, script=script(incidents=incidents))
     world.advance(3_600)
 
     start = NOW + 30
@@ -218,7 +220,7 @@ def test_old_jobs_scale_visibly() -> None:
     """A v1 job is scaling for a while, and running again."""
     world = World(EMPTY, now=NOW)
     scale = (Incident(after_s=100, kind="scale", nodes=1, gap_s=45),)
-    job = world.submit(api="v1", nodes=2, plan=plan(incidents=scale))
+    job = world.submit(api="v1", nodes=2, script=script(incidents=scale))
     states = []
     for moment in (129, 131, 176):
         world.advance_to(NOW + moment)
@@ -230,7 +232,7 @@ def test_old_jobs_scale_visibly() -> None:
 def test_scaling_waits_for_nobody() -> None:
     """A change of size planned for a job that is being terminated does not happen."""
     world = World(EMPTY, now=NOW)
-    job = world.submit(api="v1", nodes=2, plan=plan(incidents=(Incident(after_s=100, kind="scale", nodes=1),)))
+    job = world.submit(api="v1", nodes=2, script=script(incidents=(Incident(after_s=100, kind="scale", nodes=1),)))
     world.advance(60)
     world.stop(job, grace_s=1_000)
     world.advance(100)
@@ -241,7 +243,7 @@ def test_scaling_waits_for_nobody() -> None:
 def test_a_hand_overrules_the_plan() -> None:
     """A job moved by hand is not moved by its plan any more."""
     world = World(EMPTY, now=NOW)
-    job = world.submit(plan=plan())
+    job = world.submit(script=script())
     world.advance(60)
     world.fail(job, exit_code=139)
     world.advance(3_600)
@@ -252,7 +254,7 @@ def test_a_hand_overrules_the_plan() -> None:
 def test_owner_deletes() -> None:
     """A finished job is deleted when its plan says so."""
     world = World(EMPTY, now=NOW)
-    world.submit("short-lived", plan=plan(delete_after_s=100.0))
+    world.submit("short-lived", script=script(delete_after_s=100.0))
     world.advance_to(NOW + 729)
     assert len(world.jobs) == 1
     world.advance_to(NOW + 730)
@@ -261,8 +263,8 @@ def test_owner_deletes() -> None:
 
 
 def test_forgetting() -> None:
-    """With forget_after_s finished jobs go after that time, history included, so that the world does not grow."""
-    world = World(Options(jobs=5, history=50, forget_after_s=3_600.0), now=NOW)
+    """With retention_s finished jobs go after that time, history included, so that the world does not grow."""
+    world = World(Options(jobs=5, history=50, retention_s=3_600.0), now=NOW)
     world.advance(12 * 3_600)
 
     ended = [job.ended_at for job in world.jobs if job.ended_at is not None]
@@ -347,9 +349,9 @@ def test_projects_are_separate() -> None:
     world = World(
         Options(jobs=10, history=10, projects=(ProjectOptions(), ProjectOptions(id="b" * 32, name="b"))), now=NOW
     )
-    one, two = (world.tenant(project) for project in world.tenants)
+    one, two = (world.project(project) for project in world.projects)
 
-    assert {job.project for job in one.jobs()} == {one.project.id}
+    assert {job.project for job in one.jobs()} == {one.options.id}
     assert not {job.id for job in one.jobs()} & {job.id for job in two.jobs()}
 
 
@@ -366,13 +368,13 @@ def test_pace_shortens_everything() -> None:
 def test_arrivals_can_be_set() -> None:
     """With 60 arrivals an hour about 240 jobs come in four hours, whatever `jobs` says; with 0 none."""
     busy = World(Options(jobs=1, history=0, arrivals=60.0), now=NOW)
-    before = busy.books().submitted.total()
+    before = busy.ground_truth().submitted.total()
     busy.advance(4 * 3_600)
     quiet = World(Options(jobs=40, history=10, arrivals=0.0), now=NOW)
     quiet.advance(86_400)
 
     assert before == 0
-    assert 190 <= busy.books().submitted.total() <= 290
+    assert 190 <= busy.ground_truth().submitted.total() <= 290
     assert len(quiet.jobs) == 10
 
 
@@ -388,17 +390,17 @@ def test_v1_versions_share_a_name() -> None:
     first = world.submit("bert", api="v1", workspace="w")
     second = world.submit("ignored", api="v1", version_of=first)
 
-    assert (second.name, second.workspace, second.lineage) == ("bert", "w", first.lineage)
+    assert (second.name, second.workspace, second.v1_job) == ("bert", "w", first.v1_job)
     world.delete(first)
-    assert len(world.tenant().lineages) == 1
+    assert len(world.project().v1_jobs) == 1
     world.delete(second)
-    assert world.tenant().lineages == {}
+    assert world.project().v1_jobs == {}
 
 
 def test_job_of_a_kind_the_pool_has_not() -> None:
     """A planned job in a pool without such nodes runs all the same: the pool is made for the test that names it."""
     world = World(EMPTY, now=NOW)
-    job: Job = world.submit(pool="pool-made-up", plan=plan())
+    job: Job = world.submit(pool="pool-made-up", script=script())
     world.advance(60)
 
     assert job.state is JobState.RUNNING

@@ -19,7 +19,7 @@ T0 = 1_700_000_000
 
 
 @dataclass(kw_only=True)
-class Ask:
+class Request:
     """One call."""
 
     name: str
@@ -32,7 +32,7 @@ class Ask:
         return "filters" in self.body
 
 
-class Cloud:
+class FakeV2:
     """Jobs by number. `offset` is "page", "record" or "ignored"."""
 
     def __init__(self, *, offset: str = "page", filters: bool = True) -> None:
@@ -40,12 +40,12 @@ class Cloud:
         self.filters = filters
         self.names_workspaces = True
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.asks: list[Ask] = []
-        self.fail: Callable[[Ask], Exception | None] = lambda _: None
-        self.before: Callable[[Ask], None] = lambda _: None
+        self.requests: list[Request] = []
+        self.fail: Callable[[Request], Exception | None] = lambda _: None
+        self.before_answer: Callable[[Request], None] = lambda _: None
         """Called with each search before it is answered: the place to change the world between pages."""
-        self.most_at_once = 0
-        self._at_once = 0
+        self.max_concurrent = 0
+        self._concurrent = 0
 
     def submit(self, *numbers: int, phase: str = "Running", workspace_id: str = "0") -> list[str]:
         """Add jobs; their ids are in the order of the numbers."""
@@ -60,7 +60,7 @@ class Cloud:
             ids.append(job_id)
         return ids
 
-    def turn(self, phase: str, *job_ids: str) -> None:
+    def set_phase(self, phase: str, *job_ids: str) -> None:
         """Change the phase of jobs."""
         for job_id in job_ids:
             self.jobs[job_id]["status"]["phase"] = phase
@@ -70,19 +70,19 @@ class Cloud:
         for job_id in job_ids:
             del self.jobs[job_id]
 
-    def asked(self, name: str) -> list[Ask]:
+    def requests_to(self, name: str) -> list[Request]:
         """The calls of one endpoint."""
-        return [ask for ask in self.asks if ask.name == name]
+        return [request for request in self.requests if request.name == name]
 
     @property
-    def searches(self) -> list[Ask]:
+    def searches(self) -> list[Request]:
         """The searches, in order."""
-        return self.asked(SEARCH.name)
+        return self.requests_to(SEARCH.name)
 
     @property
     def details(self) -> list[str]:
         """The ids of the jobs whose detail was asked for, in order."""
-        return [ask.path["job_id"] for ask in self.asked(DETAIL.name)]
+        return [request.path["job_id"] for request in self.requests_to(DETAIL.name)]
 
     async def call(
         self,
@@ -94,33 +94,33 @@ class Cloud:
     ) -> Answer | None:
         """Answer one call in the endpoint's type, as a transport would."""
         assert not query
-        ask = Ask(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
-        self.asks.append(ask)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        request = Request(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
+        self.requests.append(request)
+        self._concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
             await asyncio.sleep(0)  # as any real call, this one lets others run
-            error = self.fail(ask)
+            error = self.fail(request)
             if error is not None:
                 raise error
-            self.before(ask)
-            answer = self._answer(ask)
+            self.before_answer(request)
+            answer = self._answer(request)
         finally:
-            self._at_once -= 1
+            self._concurrent -= 1
         if answer is None:
             return None
         return msgspec.json.decode(json.dumps(answer), type=endpoint.answer)
 
-    def _answer(self, ask: Ask) -> object:
-        if ask.name == SEARCH.name:
-            return self._search(ask.body)
-        if ask.name == DETAIL.name:
-            job = self.jobs.get(ask.path["job_id"])
+    def _answer(self, request: Request) -> object:
+        if request.name == SEARCH.name:
+            return self._search(request.body)
+        if request.name == DETAIL.name:
+            job = self.jobs.get(request.path["job_id"])
             if job is None:
                 raise Gone(DETAIL.name, "no such job", status=400, code="ModelArts.2775")
             return job
-        assert ask.name == METRICS.name
-        return self.jobs[ask.path["job_id"]].get("metrics")
+        assert request.name == METRICS.name
+        return self.jobs[request.path["job_id"]].get("metrics")
 
     def _search(self, body: dict[str, Any]) -> object:
         assert 1 <= body["limit"] <= 50, "trap 2: a search may ask for 50 at the most"

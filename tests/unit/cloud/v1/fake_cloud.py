@@ -27,7 +27,7 @@ class Version:
     duration: int | None = 500_000
     gpus: int = 2
     nodes: int = 1
-    more: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of its record."""
 
 
@@ -53,10 +53,10 @@ class FakeV1:
         self.jobs = list(jobs)
         self.overview = overview
         self.calls: list[tuple[str, dict[str, str]]] = []
-        self.trouble: dict[str, CloudError | Callable[[Mapping[str, str]], CloudError | None]] = {}
-        self.clamp = 1000
+        self.errors: dict[str, CloudError | Callable[[Mapping[str, str]], CloudError | None]] = {}
+        self.max_page_rows = 1000
         """The most rows the job list gives a page."""
-        self.versions_clamp = 0
+        self.max_versions = 0
         """The most rows an unpaged versions call gives; 0: all."""
 
     @property
@@ -91,16 +91,16 @@ class FakeV1:
         body: object = None,  # noqa: ARG002 - v1 has none (trap 6)
     ) -> Answer | None:
         """Answer a call."""
-        asked = {**(path or {}), **(query or {})}
-        self.calls.append((endpoint.name, asked))
-        trouble = self.trouble.get(endpoint.name)
-        error = trouble(asked) if callable(trouble) else trouble
+        params = {**(path or {}), **(query or {})}
+        self.calls.append((endpoint.name, params))
+        errors = self.errors.get(endpoint.name)
+        error = errors(params) if callable(errors) else errors
         if error is not None:
             raise error
-        told = getattr(self, "_" + endpoint.name)(asked)
-        return msgspec.json.decode(msgspec.json.encode(told), type=endpoint.answer)
+        found = getattr(self, "_" + endpoint.name)(params)
+        return msgspec.json.decode(msgspec.json.encode(found), type=endpoint.answer)
 
-    def _v1_list_overview(self, asked: Mapping[str, str]) -> dict[str, Any]:
+    def _v1_list_overview(self, params: Mapping[str, str]) -> dict[str, Any]:
         if self.overview is None:
             raise Unsupported("v1_list_overview", "no such API", status=404, code="APIG.0101")
         rows = [
@@ -118,20 +118,20 @@ class FakeV1:
                 "gpu_num": version.gpus * (version.nodes if self.overview == "total" else 1),
             }
             for job in self.jobs
-            if job.workspace == asked["workspace_id"]
+            if job.workspace == params["workspace_id"]
             for version in job.versions
         ]
         rows.sort(key=lambda row: -int(str(row["create_time"])))
         return {"is_success": True, "total_count": len(rows), "versions": rows}
 
-    def _v1_list_jobs(self, asked: Mapping[str, str]) -> dict[str, Any]:
+    def _v1_list_jobs(self, params: Mapping[str, str]) -> dict[str, Any]:
         found = [
             job
             for job in sorted(self.jobs, key=lambda job: job.name)
-            if job.workspace == asked["workspace_id"] and asked.get("search_content", "") in job.name
+            if job.workspace == params["workspace_id"] and params.get("search_content", "") in job.name
         ]
-        size = min(int(asked["per_page"]), self.clamp)
-        begin = (int(asked["page"]) - 1) * size
+        size = min(int(params["per_page"]), self.max_page_rows)
+        begin = (int(params["page"]) - 1) * size
         rows = [
             {
                 "job_id": job.id,
@@ -147,26 +147,26 @@ class FakeV1:
         ]
         return {"is_success": True, "job_total_count": len(found), "jobs": rows}
 
-    def _v1_list_versions(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        job = self._found(asked)
+    def _v1_list_versions(self, params: Mapping[str, str]) -> dict[str, Any]:
+        job = self._found(params)
         rows = [self._record(version, name=f"V{at:04d}") for at, version in enumerate(job.versions, start=1)]
-        if "page" in asked:
-            begin = (int(asked["page"]) - 1) * int(asked["per_page"])
-            told = rows[begin : begin + int(asked["per_page"])]
+        if "page" in params:
+            begin = (int(params["page"]) - 1) * int(params["per_page"])
+            found = rows[begin : begin + int(params["per_page"])]
         else:
-            told = rows[: self.versions_clamp or None]
-        return {"job_id": job.id, "job_name": job.name, "version_count": len(rows), "versions": told}
+            found = rows[: self.max_versions or None]
+        return {"job_id": job.id, "job_name": job.name, "version_count": len(rows), "versions": found}
 
-    def _v1_get_version(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        job = self._found(asked)
+    def _v1_get_version(self, params: Mapping[str, str]) -> dict[str, Any]:
+        job = self._found(params)
         for at, version in enumerate(job.versions, start=1):
-            if str(version.id) == asked["version_id"]:
+            if str(version.id) == params["version_id"]:
                 return {"job_id": job.id, "job_name": job.name, **self._record(version, name=f"V{at:04d}")}
         raise Refused("v1_get_version", "no such version", status=200, code="ModelArts.0105")
 
-    def _found(self, asked: Mapping[str, str]) -> Job:
+    def _found(self, params: Mapping[str, str]) -> Job:
         for job in self.jobs:
-            if str(job.id) == asked["job_id"]:
+            if str(job.id) == params["job_id"]:
                 return job
         raise Refused("v1_get_version", "no such job", status=200, code="ModelArts.0105")
 
@@ -185,5 +185,5 @@ class FakeV1:
             "flavor_code": "modelarts.vm.gpu",
             "flavor_info": {"gpu": {"unit_num": version.gpus}, "npu": None},
             "engine_version": "TF-1.13",
-            **version.more,
+            **version.extra,
         }

@@ -11,7 +11,7 @@ from exporter.simulator import SECOND_WORKSPACE, Engine, Options
 from exporter.simulator import Job as Simulated
 from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.contract.simulated import Scene, Watcher, scene_of
+from tests.contract.simulated import FakePoller, Scene, scene_of
 
 OF_THE_GENERATION = {
     "api",
@@ -75,10 +75,10 @@ def act(scene: Scene, *, api: Api, accelerator: str, stage: str) -> Simulated:
     return job
 
 
-async def told(watcher: Watcher, job: Simulated) -> Job:
+async def found(poller: FakePoller, job: Simulated) -> Job:
     """The job after two looks: the first one finds it, the second one knows it."""
-    await watcher.jobs()
-    return (await watcher.jobs())[job.id]
+    await poller.jobs()
+    return (await poller.jobs())[job.id]
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
@@ -88,10 +88,10 @@ async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: 
     old = act(scene, api="v1", accelerator=accelerator, stage=stage)
     new = act(scene, api="v2", accelerator=accelerator, stage=stage)
 
-    by_overview = await told(scene.v1, old)
+    by_overview = await found(scene.v1, old)
     scene.cloud.quirks.on("v1-overview-missing")
-    by_list = await told(Watcher(scene.make_v1(), scene.clock), old)
-    by_v2 = await told(scene.v2, new)
+    by_list = await found(FakePoller(scene.make_v1(), scene.clock), old)
+    by_v2 = await found(scene.v2, new)
 
     assert by_overview == by_list
     assert essence(by_overview) == essence(by_v2)
@@ -103,9 +103,9 @@ async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: 
     assert scene.notes.noted == []
 
 
-async def usage(watcher: Watcher, job: Job) -> JobUsage:
+async def usage(poller: FakePoller, job: Job) -> JobUsage:
     """What the tasks say of a job."""
-    readings = [await watcher.source.usage(job, task) for task in watcher.source.tasks(job)]
+    readings = [await poller.source.usage(job, task) for task in poller.source.tasks(job)]
     return combine(summarise(series, idle_threshold=0.05) for series in readings if series is not None)
 
 
@@ -122,8 +122,8 @@ async def test_usage_is_told_alike(scene: Scene, accelerator: str) -> None:
     old.series = {"": series}
     new.series = {"worker-0": series, "worker-1": series}
 
-    by_v1 = await usage(scene.v1, await told(scene.v1, old))
-    by_v2 = await usage(scene.v2, await told(scene.v2, new))
+    by_v1 = await usage(scene.v1, await found(scene.v1, old))
+    by_v2 = await usage(scene.v2, await found(scene.v2, new))
 
     assert (by_v1.cpu_ratio, by_v1.memory_ratio) == (by_v2.cpu_ratio, by_v2.memory_ratio) == (0.5, 0.45)
     expected = (None, None) if accelerator == "cpu" else (0.955, 0.61)
