@@ -79,7 +79,7 @@ class FakeCaller:
 )
 @settings(max_examples=MAX_EXAMPLES)
 def test_any_answer_is_survived(bodies: Bodies) -> None:
-    """Two jobs polls, usage, a sweep and two pools polls over mutated responses: no defect, and both formats parse."""
+    """Polls of jobs, usage and pools, and a sweep, over mutated responses: no defect, and both formats parse."""
     clock = ManualClock(now=1_763_700_000.0)
     caller = FakeCaller(bodies, clock)
     registry = CollectorRegistry()
