@@ -13,7 +13,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 
 WORKDIR /build
 
-# Behind a mirror or a company's own authority: --secret id=pip,src=$HOME/.config/pip/pip.conf; it leaves no trace here.
+# Behind a mirror or a company's own authority: --secret id=pip,src=$HOME/.config/pip/pip.conf; it is not stored in the image.
 COPY requirements.txt requirements-build.txt ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install --require-hashes --no-deps --only-binary=:all: --requirement requirements-build.txt \
@@ -39,7 +39,7 @@ FROM ${PYTHON_IMAGE}
 
 COPY --from=build /opt/modelarts-exporter /opt/modelarts-exporter
 
-# The demo listens on loopback by default, which nobody outside a container reaches; a flag still wins over this.
+# The demo listens on loopback by default, which cannot be reached from outside a container; a flag overrides this.
 ENV PATH=/opt/modelarts-exporter/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPYCACHEPREFIX=/opt/modelarts-exporter/pycache \

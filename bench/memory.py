@@ -1,8 +1,8 @@
-"""What a tracked job costs in memory: the whole way from the poll to the compressed exposition, in steady state.
+"""Measures the memory per tracked job, from the poll to the compressed exposition, in steady state.
 
-Resident memory of a process that has loaded the whole program, before the first poll and after several in which
-every job and every reading changed; `peak` is the most it ever had, while a publication holds old and new side by
-side. The pages of the simulated cloud are kept in another process, so that they do not count.
+Measures the resident memory of a process that has loaded the whole program, before the first poll and after several
+polls in which every job and every reading changed. `peak` is the maximum, while a publish holds the old and the new
+text. The pages of the cloud are in another process, so that they are not measured.
 
 Usage: python bench/memory.py [jobs]
 """
@@ -13,13 +13,13 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Mapping
-from multiprocessing.connection import HttpConnection
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from pages import Pages
-from poll import Rig
+from poll import Bench
 
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.commands import main as program
@@ -31,25 +31,25 @@ JOB_BUDGET_BYTES = 3e3
 POLLS = 5
 
 
-def cloud(jobs: int, calls: HttpConnection) -> None:
-    """Answer calls with bytes until None comes; a bare word turns the world on."""
+def cloud(jobs: int, calls: Connection) -> None:
+    """Answer calls with bytes until None is received; "advance" lets time pass."""
     pages = Pages(jobs)
     while (call := calls.recv()) is not None:
-        if call == "turn":
-            pages.turn()
+        if call == "advance":
+            pages.advance()
         else:
-            calls.send_bytes(pages.told(*call))
+            calls.send_bytes(pages.response(*call))
 
 
 class Remote:
     """The pages of another process."""
 
-    def __init__(self, calls: HttpConnection) -> None:
+    def __init__(self, calls: Connection) -> None:
         self._calls = calls
 
-    def turn(self) -> None:
-        """Let time pass there."""
-        self._calls.send("turn")
+    def advance(self) -> None:
+        """Let time pass in the other process."""
+        self._calls.send("advance")
 
     async def call(
         self,
@@ -59,49 +59,51 @@ class Remote:
         query: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> Answer | None:
-        """Fetch the bytes and decode them, as the transport does."""
+        """Fetch the bytes and decode them, as the client does."""
         del query
         self._calls.send((endpoint.name, dict(path or {}), body))
         return msgspec.json.decode(self._calls.recv_bytes(), type=endpoint.answer)
 
 
 def resident_bytes() -> int:
-    """Memory this process holds now."""
+    """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def measure(cloud: Remote) -> tuple[int, int]:
-    """Poll and publish several times; memory then, and the most there ever was."""
-    rig = Rig(cloud)
+    """Poll and publish several times; return the resident memory afterwards, and the peak."""
+    bench = Bench(cloud)
     for _ in range(POLLS):
-        cloud.turn()
-        await rig.poller.poll_jobs()
-        await asyncio.to_thread(rig.exposition.publish, rig.newest)
-        await rig.poller.poll_usage()
-        await asyncio.to_thread(rig.exposition.publish, rig.newest)
+        cloud.advance()
+        await bench.poller.poll_jobs()
+        await asyncio.to_thread(bench.exposition.publish, bench.newest)
+        await bench.poller.poll_usage()
+        await asyncio.to_thread(bench.exposition.publish, bench.newest)
         for openmetrics, gzip in ((False, True), (True, True)):
-            rig.exposition.body(openmetrics=openmetrics, gzip=gzip)
+            bench.exposition.body(openmetrics=openmetrics, gzip=gzip)
     return resident_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(jobs: int) -> None:
-    """Measure, print megabytes and bytes a job."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=cloud, args=(jobs, there))
+    """Measure, and print megabytes and bytes per job."""
+    parent, child = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=cloud, args=(jobs, child))
     process.start()
     gc.collect()
     base = resident_bytes()
     try:
-        held, peak = asyncio.run(measure(Remote(here)))
+        resident, peak = asyncio.run(measure(Remote(parent)))
     finally:
-        here.send(None)
+        parent.send(None)
         process.join()
     budget = BASE_BUDGET_BYTES + JOB_BUDGET_BYTES * jobs
     print(f"{program.name} loaded {base / 1e6:8.1f} MB")
-    print(f"{jobs} tracked jobs, two tasks each {held / 1e6:8.1f} MB: {(held - base) / jobs:8.0f} bytes a job")
-    print(f"peak {peak / 1e6:8.1f} MB: {(peak - base) / jobs:8.0f} bytes a job")
-    met = "ok" if held <= budget else "MISSED"
-    print(f"budget 70 MB and 3 kB a job: {budget / 1e6:.1f} MB or less  {met}")
+    print(
+        f"{jobs} tracked jobs, two tasks each {resident / 1e6:8.1f} MB: {(resident - base) / jobs:8.0f} bytes per job"
+    )
+    print(f"peak {peak / 1e6:8.1f} MB: {(peak - base) / jobs:8.0f} bytes per job")
+    met = "ok" if resident <= budget else "MISSED"
+    print(f"budget 70 MB and 3 kB per job: {budget / 1e6:.1f} MB or less  {met}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A v2 cloud in memory that answers with the bytes of real pages, so that what is measured is all ours."""
+"""A v2 API in memory that returns the bytes of realistic pages, so that only the exporter is measured."""
 
 import json
 import random
@@ -16,7 +16,7 @@ _SERIES = ("cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "npuMemU
 
 
 def row(number: int, *, ran_s: int) -> bytes:
-    """Tell of a running job of two nodes, with everything the cloud tells and we do not read."""
+    """Return a running job of two nodes, with the fields that the exporter does not read."""
     return json.dumps(
         {
             "kind": "job",
@@ -82,7 +82,7 @@ def row(number: int, *, ran_s: int) -> bytes:
 
 
 def metrics(rng: random.Random, *, minutes: int) -> bytes:
-    """Tell of one task's minutes; the NPU series of a GPU task are wholly -1."""
+    """Return the usage of one task by minute; all values of the NPU series of a GPU task are -1."""
     return json.dumps(
         {
             "metrics": [
@@ -103,13 +103,13 @@ class Pages:
 
     def __init__(self, jobs: int) -> None:
         self._count = jobs
-        self._rng = random.Random(1)  # noqa: S311 - a seeded run is meant to be repeatable
+        self._rng = random.Random(1)  # noqa: S311 - seeded, so that runs are repeatable
         self._ran_s = 0
         self._readings: list[bytes] = []
-        self.turn()
+        self.advance()
 
-    def turn(self) -> None:
-        """Let every job have run half a minute longer, and every task have other readings."""
+    def advance(self) -> None:
+        """Let every job run for 30 s more, with new readings for every task."""
         self._ran_s += 30
         self._rows = [row(number, ran_s=self._ran_s) for number in reversed(range(self._count))]
         self._readings = [metrics(self._rng, minutes=60) for _ in range(100)]
@@ -122,12 +122,12 @@ class Pages:
         query: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> Answer | None:
-        """Decode what the cloud would say, as the transport does."""
+        """Decode the response of the API, as the client does."""
         del query
-        return msgspec.json.decode(self.told(endpoint.name, path or {}, body), type=endpoint.answer)
+        return msgspec.json.decode(self.response(endpoint.name, path or {}, body), type=endpoint.answer)
 
-    def told(self, name: str, path: Mapping[str, str], body: Any) -> bytes:
-        """What the cloud would say, by the name of the call."""
+    def response(self, name: str, path: Mapping[str, str], body: Any) -> bytes:
+        """Return the body of the response to the named call."""
         if name == METRICS.name:
             return self._readings[hash(path["job_id"]) % len(self._readings)]
         if name == SEARCH.name:

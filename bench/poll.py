@@ -1,7 +1,7 @@
-"""What a poll costs a job: a page's bytes, a `Job`, the ledger, the snapshot; and on to the finished exposition.
+"""Measures the time per job of a poll and a publish: page, `Job`, ledger, snapshot, exposition.
 
-Processor time of this process, the best of several rounds, because a shared machine only ever adds to it. HTTP and
-signing are not in it: they are paid once for a page of 50 jobs.
+Each time is the lowest processor time of several rounds, because other load on the machine can only increase it. HTTP
+and signing are excluded: they happen once for a page of 50 jobs.
 
 Usage: python bench/poll.py [jobs]
 """
@@ -29,8 +29,8 @@ CHANGED_BUDGET_S = 1e-3
 ROUNDS = 7
 
 
-class Wall:
-    """The real clock."""
+class SystemClock:
+    """The system clock."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -41,8 +41,8 @@ class Wall:
         return time.monotonic()
 
 
-class Fixed:
-    """One source, always."""
+class FixedSource:
+    """Always the same source."""
 
     def __init__(self, source: JobSource) -> None:
         self._source = source
@@ -52,25 +52,25 @@ class Fixed:
         return (self._source,)
 
 
-def _unheard(field: str, value: object) -> None:
-    """Hear of a value nobody knows; a page that has one would be a mistake of this benchmark."""
+def _fail(field: str, value: object) -> None:
+    """Exit because of an unknown value, which would be a mistake in the pages."""
     raise SystemExit(f"{field}: {value!r}")
 
 
-class Rig:
-    """A poller of an in-memory cloud, and what it publishes into."""
+class Bench:
+    """A poller of an in-memory API, and its exposition."""
 
     def __init__(self, cloud: Caller) -> None:
-        clock = Wall()
+        clock = SystemClock()
         self.newest = Snapshot(taken_at=clock.time())
 
         async def workspaces() -> tuple[str, ...]:
             return ("0",)
 
-        source = V2Source(cloud, project="vision", workspaces=workspaces, clock=clock, note=_unheard)
+        source = V2Source(cloud, project="vision", workspaces=workspaces, clock=clock, note=_fail)
         self.poller = ProjectPoller(
             identity=ProjectSnapshot(project="vision"),
-            sources=Fixed(source),
+            sources=FixedSource(source),
             plan=PollSettings(timeout_s=600.0),
             screen=Visibility(),
             clock=clock,
@@ -91,44 +91,46 @@ class Rig:
         return sum(len(project.jobs or ()) for project in self.newest.projects)
 
     async def publish(self) -> None:
-        """Render and compress what is known."""
+        """Render and compress the newest snapshot."""
         self.exposition.publish(self.newest)
 
     def _take(self, project: ProjectSnapshot) -> None:
         self.newest = Snapshot(taken_at=time.time(), projects=(project,))
 
 
-async def computed(work: Callable[[], Awaitable[None]]) -> float:
-    """Processor time of one piece of work, in seconds."""
-    begun = time.process_time()
-    await work()
-    return time.process_time() - begun
+async def measure(run: Callable[[], Awaitable[None]]) -> float:
+    """Processor time of one run of the function, in seconds."""
+    started = time.process_time()
+    await run()
+    return time.process_time() - started
 
 
 async def main(jobs: int) -> None:
-    """Measure, print microseconds a job."""
+    """Measure, and print microseconds per job."""
     cloud = Pages(jobs)
-    rig = Rig(cloud)
-    took: dict[str, list[float]] = {}
+    bench = Bench(cloud)
+    times: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        cloud.turn()
-        took.setdefault("jobs poll, all changed", []).append(await computed(rig.poller.poll_jobs))
-        took.setdefault("usage poll, all changed, two tasks a job", []).append(await computed(rig.poller.poll_usage))
-        took.setdefault("publish, all changed", []).append(await computed(rig.publish))
-        took.setdefault("jobs poll, none changed", []).append(await computed(rig.poller.poll_jobs))
-        took.setdefault("publish, none changed", []).append(await computed(rig.publish))
-    if rig.jobs != jobs:
-        raise SystemExit(f"{rig.jobs} jobs seen instead of {jobs}")
-    best = {name: min(times[1:]) / jobs for name, times in took.items()}  # the first round meets every job anew
+        cloud.advance()
+        times.setdefault("jobs poll, all changed", []).append(await measure(bench.poller.poll_jobs))
+        times.setdefault("usage poll, all changed, two tasks per job", []).append(
+            await measure(bench.poller.poll_usage)
+        )
+        times.setdefault("publish, all changed", []).append(await measure(bench.publish))
+        times.setdefault("jobs poll, none changed", []).append(await measure(bench.poller.poll_jobs))
+        times.setdefault("publish, none changed", []).append(await measure(bench.publish))
+    if bench.jobs != jobs:
+        raise SystemExit(f"{bench.jobs} jobs in the snapshot instead of {jobs}")
+    best = {name: min(measured[1:]) / jobs for name, measured in times.items()}  # in the first round every job is new
     print(f"{jobs} jobs")
     for name, value in best.items():
-        print(f"{name:58} {value * 1e6:8.1f} µs a job")
+        print(f"{name:58} {value * 1e6:8.1f} µs per job")
     for name, value, budget in (
         ("an unchanged job", best["jobs poll, none changed"] + best["publish, none changed"], UNCHANGED_BUDGET_S),
         (
             "a changed job",
             sum(best[f"{part}, all changed"] for part in ("jobs poll", "publish"))
-            + best["usage poll, all changed, two tasks a job"],
+            + best["usage poll, all changed, two tasks per job"],
             CHANGED_BUDGET_S,
         ),
     ):

@@ -1,6 +1,6 @@
-"""Rendering against prometheus-client: the same series of the same jobs, in one process, on one core.
+"""Compares rendering with prometheus-client: the same series of the same jobs, in one process, on one core.
 
-Each time is processor time, the best of several rounds, on both sides: a shared machine only ever adds to it.
+Each time is the lowest processor time of several rounds, because other load on the machine can only increase it.
 
 Usage: python bench/render.py [jobs]
 """
@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, TrackedJob
@@ -32,7 +38,7 @@ ROUNDS = 7
 
 
 def tracked(rng: random.Random, *, number: int) -> TrackedJob:
-    """Invent a running job with a reading; it yields about 20 series."""
+    """Create a running job with a usage reading; it has about 20 series."""
     job = Job(
         job_id=f"{rng.getrandbits(32):08x}-5b6c-4d7e-8f90-{number:012x}",
         api=Api.V2,
@@ -58,7 +64,7 @@ def tracked(rng: random.Random, *, number: int) -> TrackedJob:
 
 
 def reading(rng: random.Random) -> JobUsage:
-    """Invent what a job's tasks say."""
+    """Create a usage reading."""
     names = ("cpu_ratio", "memory_ratio", "accelerator_ratio", "accelerator_min_ratio", "accelerator_memory_ratio")
     return JobUsage(accelerator_mean_ratio=rng.random(), idle_s=0.0, **{name: rng.random() for name in names})
 
@@ -70,26 +76,26 @@ def changed(jobs: list[TrackedJob], rng: random.Random, *, share: float) -> list
 
 
 def snapshot(jobs: list[TrackedJob]) -> Snapshot:
-    """Publishable, as polling hands it on."""
+    """Create a snapshot, as polling does."""
     project = ProjectSnapshot(project=PROJECT, jobs={job.job.job_id: job for job in jobs})
     return Snapshot(taken_at=1_700_000_000.0, projects=(project,))
 
 
 class Reference:
-    """The same families told to prometheus-client by a collector."""
+    """A collector that gives the same families to prometheus-client."""
 
     def __init__(self, newest: Snapshot) -> None:
         self.newest = newest
 
     def describe(self) -> list[Metric]:
-        """Nothing: keeps the registry from collecting when this is registered."""
+        """Nothing, so that registration does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """Build each family with all its samples."""
         for family in JOB_FAMILIES:
             yield self._metric(
-                family, [job for self_metrics in self.newest.projects for job in (self_metrics.jobs or {}).values()]
+                family, [job for project in self.newest.projects for job in (project.jobs or {}).values()]
             )
         for family in PROJECT_FAMILIES:
             yield self._metric(family, list(self.newest.projects))
@@ -99,38 +105,37 @@ class Reference:
             Type.GAUGE: GaugeMetricFamily,
             Type.COUNTER: CounterMetricFamily,
             Type.INFO: InfoMetricFamily,
+            Type.HISTOGRAM: HistogramMetricFamily,  # without observations here
         }
         identity = [label.name for label in IDENTITY_LABELS[family.subject]]
-        self_metrics = [label.name for label in family.labels]
-        metric = kinds[family.type](
-            family.name, family.help, labels=[*identity, *([] if family.type is Type.INFO else self_metrics)]
-        )
+        declared = [] if family.type is Type.INFO else [label.name for label in family.labels]
+        metric = kinds[family.type](family.name, family.help, labels=[*identity, *declared])
         samples = family.samples or (lambda _: ())
         for subject in subjects:
-            named = [subject.project, subject.job.job_id] if family.subject == "job" else [subject.project]
+            identity_values = [subject.project, subject.job.job_id] if family.subject == "job" else [subject.project]
             for labels, value in samples(subject):
                 if family.type is Type.INFO:
-                    metric.add_metric(named, labels)
+                    metric.add_metric(identity_values, labels)
                 else:
-                    metric.add_metric([*named, *labels.values()], value)
+                    metric.add_metric([*identity_values, *labels.values()], value)
         return metric
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time it takes, once."""
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
+def seconds(run: Callable[[], object]) -> float:
+    """Processor time of one run of the function."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
 
 
 def verdict(name: str, ratio: float, budget: float) -> None:
-    """Print one ratio beside its budget."""
+    """Print a ratio and its budget."""
     print(f"{name:58} {ratio:8.4f}  budget {budget:.4f} or less  {'ok' if ratio <= budget else 'MISSED'}")
 
 
 def main(count: int) -> None:
-    """Measure, print seconds and ratios."""
-    rng = random.Random(1)  # noqa: S311 - a seeded run is meant to be repeatable
+    """Measure, and print seconds and ratios."""
+    rng = random.Random(1)  # noqa: S311 - seeded, so that runs are repeatable
     jobs = [tracked(rng, number=number) for number in range(count)]
     registry = CollectorRegistry()
     reference = Reference(snapshot(jobs))
@@ -143,25 +148,25 @@ def main(count: int) -> None:
         registry=CollectorRegistry(),
         monotonic=time.monotonic,
     )
-    took: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, share in (("all", 1.0), ("some", 0.01)):
             jobs = changed(jobs, rng, share=share)
             reference.newest = snapshot(jobs)
-            took.setdefault(f"render {name}", []).append(seconds(lambda: renderer.render(reference.newest)))
-            took.setdefault(f"publish {name}", []).append(seconds(lambda: exposition.publish(reference.newest)))
-        took.setdefault("reference", []).append(seconds(lambda: generate_latest(registry)))
-        took.setdefault("reference gzip", []).append(seconds(lambda: gzip.compress(generate_latest(registry))))
+            times.setdefault(f"render {name}", []).append(seconds(lambda: renderer.render(reference.newest)))
+            times.setdefault(f"publish {name}", []).append(seconds(lambda: exposition.publish(reference.newest)))
+        times.setdefault("reference", []).append(seconds(lambda: generate_latest(registry)))
+        times.setdefault("reference gzip", []).append(seconds(lambda: gzip.compress(generate_latest(registry))))
     rendered = renderer.render(reference.newest)
     print(f"{count} jobs, {rendered.series[PROJECT]} series, {len(rendered.text) / 1e6:.1f} MB")
-    best = {name: min(times) for name, times in took.items()}
+    best = {name: min(measured) for name, measured in times.items()}
     for name, value in best.items():
         print(f"{name:58} {value:8.4f} s")
     verdict(
         "render, all jobs changed / prometheus-client", best["render all"] / best["reference"], ALL_CHANGED_BUDGET
     )
     verdict("render, 1 % changed / prometheus-client", best["render some"] / best["reference"], SOME_CHANGED_BUDGET)
-    print("with compression on both sides, for which there is no budget:")
+    print("with compression on both sides, without a budget:")
     print(f"publish, all jobs changed / client and gzip {best['publish all'] / best['reference gzip']:.3f}")
     print(f"publish, 1 % changed / client and gzip {best['publish some'] / best['reference gzip']:.3f}")
 

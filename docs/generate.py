@@ -1,4 +1,4 @@
-"""Writes every generated file, or with --check names those that are not what their sources say."""
+"""Writes the generated documentation, or with --check lists the files that are out of date."""
 
 import argparse
 import sys
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def generated() -> Iterator[tuple[Path, Callable[[str], str]]]:
-    """Yield each generated file with the function that makes its text from the text it has now ("" if none)."""
+    """Yield each generated file, and the function from its current text ("" if none) to its new text."""
     yield ROOT / "docs/metrics.md", lambda _: metric_docs.markdown()
     yield ROOT / "docs/configuration.md", configuration_markdown
     yield ROOT / "docs/endpoints.md", lambda _: endpoints_markdown()
 
 
 def main() -> int:
-    """Write or check; 1 when a check finds a difference."""
+    """Write or check; return 1 when a check finds a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     check: bool = parser.parse_args().check

@@ -1,7 +1,7 @@
-"""Writes the chart's generated files, or with --check names those that are not what their sources say.
+"""Writes the generated files of the chart; with --check it only lists those that are out of date.
 
-These are the schema of the values, their table in the chart's README, the exporter's version in Chart.yaml, and the
-chart's copies of alerts and dashboards (a chart can read only its own folder). Run it after dashboards/generate.py.
+These are the schema of the values, their table in the README, the version of the exporter in Chart.yaml, and copies
+of alerts and dashboards (a chart can read only its own folder). Run it after dashboards/generate.py.
 """
 
 import argparse
@@ -37,38 +37,43 @@ class Value:
     """One key of values.yaml."""
 
     path: str
-    """Its keys with dots between them."""
+    """Its keys, joined by dots."""
     default: Any
-    meaning: str
+    description: str
     """The comment above it, on one line."""
     inner: tuple["Value", ...]
-    """The values it is made of; none where it is a value itself."""
+    """Its nested values; empty for a single value."""
 
 
 def values(text: str, *, units: Mapping[str, Schema]) -> tuple[Value, ...]:
-    """Read values.yaml with its comments. What `units` names is not taken apart.
+    """Read values.yaml with its comments. A value in `units` is read as a whole, without its nested values.
 
-    Raises ValueError, naming every value that nothing is written above.
+    Raises ValueError that names every value without a comment.
     """
     lines = text.splitlines()
     root = yaml.compose(text, yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)  # noqa: S101 - a chart's values are a mapping
     found = tuple(_values(root, yaml.safe_load(text), "", lines=lines, units=units))
-    bare = [value.path for value in _walk(found) if not value.meaning]
-    if bare:
-        raise ValueError(f"values.yaml says nothing above {', '.join(bare)}")
+    undocumented = [value.path for value in _flatten(found) if not value.description]
+    if undocumented:
+        raise ValueError(
+            f"helm/modelarts-exporter/values.yaml: write a comment above {', '.join(undocumented)}; "
+            f"it is the description in README.md and values.schema.json"
+        )
     return found
 
 
 def values_schema() -> Schema:
     """Give the schema of the values: draft 7, and no key is allowed that values.yaml does not have.
 
-    Raises ValueError where neither the default nor helm/schema.yaml says what a value may be.
+    Raises ValueError if the type of a value follows neither from its default nor from helm/schema.yaml.
     """
     units = _units()
-    unused = set(units) - {value.path for value in _walk(_chart_values())}
+    unused = set(units) - {value.path for value in _flatten(_chart_values())}
     if unused:
-        raise ValueError(f"schema.yaml describes what values.yaml does not have: {', '.join(sorted(unused))}")
+        raise ValueError(
+            f"helm/schema.yaml: delete {', '.join(sorted(unused))}, or add it to helm/modelarts-exporter/values.yaml"
+        )
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the modelarts-exporter chart",
@@ -77,20 +82,20 @@ def values_schema() -> Schema:
 
 
 def readme(existing: str) -> str:
-    """Give the chart's README with the table of values written anew. Raises ValueError without the markers."""
+    """Return the README of the chart with a new table of values. Raises ValueError without the markers."""
     if not _BETWEEN.search(existing):
-        raise ValueError(f"README.md lacks the lines {BEGIN} and {END}")
+        raise ValueError(f"helm/modelarts-exporter/README.md lacks the lines {BEGIN} and {END}; restore them")
     return _BETWEEN.sub(lambda _: f"{BEGIN}\n\n{''.join(_tables())}{END}", existing)
 
 
 def chart_yaml(existing: str) -> str:
-    """Give Chart.yaml with the exporter's version where it is named."""
+    """Return Chart.yaml with the version of the exporter."""
     text = re.sub(r"^appVersion: .*$", f'appVersion: "{__version__}"', existing, flags=re.MULTILINE)
     return re.sub(r"(image: \S+:)\S+$", rf"\g<1>{__version__}", text, flags=re.MULTILINE)
 
 
 def generated() -> Iterator[tuple[Path, str | None]]:
-    """Yield each generated file with its text; None for a copy whose source is gone."""
+    """Yield each generated file with its text; None for a copy whose source no longer exists."""
     yield CHART / "values.schema.json", json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n"
     yield CHART / "README.md", readme((CHART / "README.md").read_text(encoding="utf-8"))
     yield CHART / "Chart.yaml", chart_yaml((CHART / "Chart.yaml").read_text(encoding="utf-8"))
@@ -130,17 +135,17 @@ def _values(
 ) -> Iterator[Value]:
     for key, inside in node.value:
         path = prefix + key.value
-        apart = isinstance(inside, yaml.MappingNode) and inside.value and path not in units
+        nested = isinstance(inside, yaml.MappingNode) and inside.value and path not in units
         yield Value(
             path=path,
             default=default[key.value],
-            meaning=_comment(lines, line=key.start_mark.line, column=key.start_mark.column),
-            inner=tuple(_values(inside, default[key.value], f"{path}.", lines=lines, units=units)) if apart else (),
+            description=_comment(lines, line=key.start_mark.line, column=key.start_mark.column),
+            inner=tuple(_values(inside, default[key.value], f"{path}.", lines=lines, units=units)) if nested else (),
         )
 
 
 def _comment(lines: list[str], *, line: int, column: int) -> str:
-    """Give the comment that ends right above a line and is indented like it."""
+    """Return the comment directly above a line with the same indentation."""
     mark = " " * column + "# "
     words: list[str] = []
     while line and lines[line - 1].startswith(mark):
@@ -149,10 +154,10 @@ def _comment(lines: list[str], *, line: int, column: int) -> str:
     return " ".join(words)
 
 
-def _walk(found: tuple[Value, ...]) -> Iterator[Value]:
+def _flatten(found: tuple[Value, ...]) -> Iterator[Value]:
     for value in found:
         yield value
-        yield from _walk(value.inner)
+        yield from _flatten(value.inner)
 
 
 def _chart_values() -> tuple[Value, ...]:
@@ -165,31 +170,33 @@ def _units() -> dict[str, Schema]:
 
 
 def _schema(value: Value, *, units: Mapping[str, Schema]) -> Schema:
-    described: Schema = {"description": value.meaning}
+    described: Schema = {"description": value.description}
     if value.path == "config":
         return described | _settings()
     if value.inner:
         return described | _closed({inner.path: _schema(inner, units=units) for inner in value.inner})
-    return described | _kind(value, units.get(value.path, {})) | {"default": value.default}
+    return described | _typed(value, units.get(value.path, {})) | {"default": value.default}
 
 
 def _closed(properties: Mapping[str, Schema]) -> Schema:
     named = {path.rpartition(".")[2]: schema for path, schema in properties.items()}
-    shared = {"global": {"description": "What a parent chart shares with all charts; not used.", "type": "object"}}
+    shared = {
+        "global": {"description": "Values that a parent chart passes to all charts; not used.", "type": "object"}
+    }
     top = not any("." in path for path in properties)
     return {"type": "object", "additionalProperties": False, "properties": named | (shared if top else {})}
 
 
-def _kind(value: Value, said: Schema) -> Schema:
+def _typed(value: Value, written: Schema) -> Schema:
     kinds: dict[type, str] = {bool: "boolean", str: "string", int: "integer"}
     kind = kinds.get(type(value.default))
-    if kind is None and not {"type", "anyOf"} & said.keys():
-        raise ValueError(f"schema.yaml must say what {value.path} may hold: its default does not tell")
-    return ({} if "anyOf" in said or kind is None else {"type": kind}) | said
+    if kind is None and not {"type", "anyOf"} & written.keys():
+        raise ValueError(f"helm/schema.yaml: add {value.path} with its `type` below `values`; its default has none")
+    return ({} if "anyOf" in written or kind is None else {"type": kind}) | written
 
 
 def _settings() -> Schema:
-    """The exporter's own schema; targets may be missing, because the demo has none and the chart says so better."""
+    """The schema of the exporter's settings. Targets are optional here, because the demo has none."""
     schema = json_schema()
     targets = {key: word for key, word in schema["properties"]["targets"].items() if key != "minItems"}
     return {
@@ -198,49 +205,58 @@ def _settings() -> Schema:
     }
 
 
-def _rules() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give every shipped rule with the name of its group."""
+def _rules() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield every rule in alerts/ with its file and the name of its group."""
     for path in sorted(ROOT.glob("alerts/*.yaml")):
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
             for rule in group["rules"]:
-                yield group["name"], rule
+                yield f"alerts/{path.name}", group["name"], rule
 
 
 def _groups() -> Schema:
-    names = dict.fromkeys(group for group, _ in _rules())
+    names = dict.fromkeys(group for _, group, _ in _rules())
     switch = {"enabled": {"description": "Whether the group is installed.", "type": "boolean", "default": True}}
     group = {"type": "object", "additionalProperties": False, "properties": switch}
     return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(names, group)}
 
 
 def _alerts() -> Schema:
-    alerts = {rule["alert"]: _alert(rule) for _, rule in _rules() if "alert" in rule}
+    alerts = {rule["alert"]: _alert(rule, file=file) for file, _, rule in _rules() if "alert" in rule}
     return {"type": "object", "additionalProperties": False, "properties": alerts}
 
 
-def _alert(rule: Mapping[str, Any]) -> Schema:
+def _alert(rule: Mapping[str, Any], *, file: str) -> Schema:
+    """Return the schema of the settings of one alert. Raises ValueError that names what the rule lacks."""
+    if "severity" not in rule.get("labels", {}):
+        raise ValueError(f"{file}: add the label `severity` to {rule['alert']}: critical, warning or info")
+    if not re.fullmatch(r"\S+", str(rule.get("annotations", {}).get("threshold", ""))):
+        raise ValueError(
+            f"{file}: add the annotation `threshold` to {rule['alert']}: the number that users may "
+            f"change, or the `for` of the rule, as a quoted string"
+        )
     texts = {"type": "object", "additionalProperties": {"type": "string"}}
-    token = rule["annotations"]["threshold"]
-    waits = {"description": "How long it must hold."} | _PROMETHEUS_DURATION
+    token = str(rule["annotations"]["threshold"])
+    waits = {"description": "How long the condition must be true before the alert fires."} | _PROMETHEUS_DURATION
     properties: Schema = {
         "enabled": {"description": "Whether the alert is installed.", "type": "boolean", "default": True},
-        "threshold": {"description": "The number to turn, in the unit of its metric."} | _threshold(token),
+        "threshold": {"description": "Threshold of the alert, in the unit of its metric."} | _threshold(token),
         "severity": {
-            "description": "Its label `severity`.",
+            "description": "Label `severity` of the alert.",
             "type": "string",
             "minLength": 1,
             "default": rule["labels"]["severity"],
         },
         **({} if token == rule.get("for") else {"for": waits}),
-        "keepFiringFor": {"description": "How long it goes on firing."} | _PROMETHEUS_DURATION,
-        "labels": {"description": "Further labels."} | texts,
-        "annotations": {"description": "Further annotations."} | texts,
+        "keepFiringFor": {"description": "How long the alert keeps firing after the condition ends."}
+        | _PROMETHEUS_DURATION,
+        "labels": {"description": "Additional labels."} | texts,
+        "annotations": {"description": "Additional annotations."} | texts,
     }
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _threshold(token: str) -> Schema:
-    """What may replace a threshold: a duration for a duration, a whole number (windows need one) or a ratio else."""
+    """Return the schema of a threshold: a duration, a ratio, or an integer (which windows need), as in the rule."""
     if _DURATION.fullmatch(token):
         return _PROMETHEUS_DURATION | {"default": token}
     if "." in token:
@@ -252,17 +268,17 @@ def _tables() -> Iterator[str]:
     found = _chart_values()
     for value in found:
         if value.inner:
-            yield f"### `{value.path}`\n\n{value.meaning}\n\n{_table(value.inner)}\n"
-    yield f"### The pod, and everything else\n\n{_table(tuple(value for value in found if not value.inner))}\n"
+            yield f"### `{value.path}`\n\n{value.description}\n\n{_table(value.inner)}\n"
+    yield f"### Pod and other values\n\n{_table(tuple(value for value in found if not value.inner))}\n"
 
 
 def _table(rows: tuple[Value, ...]) -> str:
     lines = [
-        f"| `{row.path}` | `{_cell(json.dumps(row.default, ensure_ascii=False))}` | {_cell(row.meaning)} |\n"
-        for row in _walk(rows)
+        f"| `{row.path}` | `{_cell(json.dumps(row.default, ensure_ascii=False))}` | {_cell(row.description)} |\n"
+        for row in _flatten(rows)
         if not row.inner
     ]
-    return "".join(["| value | default | meaning |\n", "|---|---|---|\n", *lines])
+    return "".join(["| value | default | description |\n", "|---|---|---|\n", *lines])
 
 
 def _cell(text: str) -> str:

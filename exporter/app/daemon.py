@@ -1,87 +1,85 @@
-"""The set of projects that is watched, and how it changes while the program runs."""
+"""The set of projects that are polled, and how it changes while the program runs."""
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from exporter.app.events import Observed
-from exporter.app.project import identity, plan, watching
+from exporter.app.project import initial_snapshot, open_poller, poll_settings
+from exporter.app.publisher import Publisher
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock
-from exporter.polling.memory import ProjectMemory
-from exporter.polling.poller import ProjectPoller
+from exporter.metrics.families.self_metrics import SelfMetrics
+from exporter.polling.poller import ProjectPoller, ProjectState
 from exporter.polling.schedule import Schedule
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Collection, Settings, Target
 
 _JITTER = 0.1
-"""Part of the interval by which polls are spread, so that replicas do not ask in step."""
+"""Fraction of the interval by which polls are spread, so that replicas do not poll in step."""
 
-_SWEEP_TICK_S = 60.0
-"""How often a sweep asks itself whether it is due."""
+_SWEEP_CHECK_S = 60.0
+"""How often it is checked whether a sweep is due."""
 
 
 class ShutdownError(OSError):
-    """Changed settings came when the program was about to end."""
+    """The settings cannot change any more: the program is about to end."""
 
 
 @dataclass(slots=True)
-class _Watched:
-    """One project that is polled, and what it was made of."""
+class _Polled:
+    """One project that is polled, and the settings it depends on."""
 
     target: Target
-    made_of: tuple[object, ...]
+    depends_on: tuple[object, ...]
     poller: ProjectPoller
     connections: AsyncExitStack
-    works: tuple[str, ...] = ()
-    """Names of its work in the schedule."""
+    names: tuple[str, ...] = ()
+    """Of its work in the schedule."""
 
 
 class Daemon:
-    """Watches the projects of the settings; `memory` is what earlier runs remembered, by project.
+    """Polls the projects of the settings; `states` are those of earlier runs, by project.
 
-    What is remembered of projects that are not in the settings (any more) is kept, in case they come back.
+    The states of projects that are not in the settings (any more) are kept, in case these come back.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        memory: Mapping[str, ProjectMemory],
+        states: Mapping[str, ProjectState],
         schedule: Schedule,
-        store: SnapshotStore,
+        publisher: Publisher,
         clock: Clock,
-        self_metrics: Observed,
+        self_metrics: SelfMetrics,
     ) -> None:
         self._settings = settings
-        self._memory = dict(memory)
+        self._states = dict(states)
         self._schedule = schedule
-        self._store = store
+        self._publisher = publisher
         self._clock = clock
-        self._own = self_metrics
-        self._watched: dict[str, _Watched] = {}
+        self._self_metrics = self_metrics
+        self._polled: dict[str, _Polled] = {}
         self._changing = asyncio.Lock()
         self._closed = False
 
-    def dump(self) -> dict[str, ProjectMemory]:
-        """Tell what must survive, of all projects ever watched."""
-        now = {project: watched.poller.dump() for project, watched in self._watched.items()}
-        return {**self._memory, **now}
+    def dump(self) -> dict[str, ProjectState]:
+        """Copy the states of all projects that were ever polled."""
+        return {**self._states, **{project: polled.poller.dump() for project, polled in self._polled.items()}}
 
     async def start(self) -> None:
         """Begin to poll. Raises OSError when a file of the settings cannot be read; then nothing polls."""
         await self.change(self._settings)
 
     async def close(self) -> None:
-        """Close all connections; the schedule has stopped before. No change is taken over any more."""
+        """Close all connections; the schedule has stopped before. Later changes are refused."""
         async with self._changing:
             self._closed = True
-            for watched in self._watched.values():
-                await watched.connections.aclose()
+            for polled in self._polled.values():
+                await polled.connections.aclose()
 
     async def change(self, settings: Settings) -> None:
-        """Go over to other settings: what did not change is not touched, what did goes on from what it remembers.
+        """Change to other settings. Projects they do not concern go on, the others continue from their state.
 
         Everything that can fail comes first. Raises OSError when a file of the new settings cannot be read, or when
         this daemon is closed; then the old ones stay in force.
@@ -89,69 +87,78 @@ class Daemon:
         async with self._changing:
             if self._closed:
                 raise ShutdownError("the exporter is stopping")
-            opened = await self._opened(settings)
+            opened = await self._open(settings)
             try:
-                kept = {target.project for target in settings.targets} - opened.keys()
-                await asyncio.gather(*(self._end(project) for project in self._watched.keys() - kept))
+                unchanged = {target.project for target in settings.targets} - opened.keys()
+                await asyncio.gather(*(self._end(project) for project in self._polled.keys() - unchanged))
             except BaseException:
                 await self._discard(opened)
                 raise
-            for project, watched in opened.items():
-                self._begin(project, watched, settings.collection)
-            self._store.arrange([self._unpolled(target) for target in settings.targets])
+            for project, polled in opened.items():
+                self._begin(project, polled, settings.collection)
+            self._publisher.set_projects([self._unpolled(target) for target in settings.targets])
             self._settings = settings
 
-    async def _opened(self, settings: Settings) -> dict[str, _Watched]:
-        """Open what is new or other than before; all of it or nothing."""
-        opened: dict[str, _Watched] = {}
+    async def _open(self, settings: Settings) -> dict[str, _Polled]:
+        """Open all projects that are new or have changed, or none."""
+        opened: dict[str, _Polled] = {}
         try:
             for target in settings.targets:
-                made_of = (target, settings.collection, plan(target, settings), settings.metrics.user_label)
-                old = self._watched.get(target.project)
-                if old is not None and old.made_of == made_of:
+                depends_on = (
+                    target,
+                    settings.collection,
+                    poll_settings(target, settings),
+                    settings.metrics.user_label,
+                )
+                old = self._polled.get(target.project)
+                if old is not None and old.depends_on == depends_on:
                     continue
                 connections = AsyncExitStack()
                 poller = await connections.enter_async_context(
-                    watching(
-                        target, settings, clock=self._clock, self_metrics=self._own, on_change=self._store.update
+                    open_poller(
+                        target,
+                        settings,
+                        clock=self._clock,
+                        self_metrics=self._self_metrics,
+                        on_change=self._publisher.update,
                     )
                 )
-                opened[target.project] = _Watched(target, made_of, poller, connections)
+                opened[target.project] = _Polled(target, depends_on, poller, connections)
         except BaseException:
             await self._discard(opened)
             for target in settings.targets:
-                if target.project not in self._watched:
-                    self._own.forget_project(target.project)
+                if target.project not in self._polled:
+                    self._self_metrics.forget_project(target.project)
             raise
         return opened
 
     def _unpolled(self, target: Target) -> ProjectSnapshot:
-        """A project before its first poll; its totals go on at once, for a 0 shown now would be a counter reset."""
-        return replace(identity(target), totals=self._watched[target.project].poller.totals)
+        """A project before its first poll. It has its totals: a 0 shown now would be a counter reset."""
+        return replace(initial_snapshot(target), totals=self._polled[target.project].poller.totals)
 
-    async def _discard(self, opened: Mapping[str, _Watched]) -> None:
-        for watched in opened.values():
-            await watched.connections.aclose()
+    async def _discard(self, opened: Mapping[str, _Polled]) -> None:
+        for polled in opened.values():
+            await polled.connections.aclose()
 
     async def _end(self, project: str) -> None:
-        watched = self._watched[project]
-        await self._schedule.end(*watched.works)
-        # In one step: there is no moment at which a state is written that knows nothing of this project.
-        self._memory[project] = watched.poller.dump()
-        del self._watched[project]
-        await watched.connections.aclose()
+        polled = self._polled[project]
+        await self._schedule.end(*polled.names)
+        # Without an await in between: every dump has the project's state.
+        self._states[project] = polled.poller.dump()
+        del self._polled[project]
+        await polled.connections.aclose()
 
-    def _begin(self, project: str, watched: _Watched, collection: Collection) -> None:
-        memory = self._memory.pop(project, None)
-        if memory is not None:
-            watched.poller.restore(memory)
+    def _begin(self, project: str, polled: _Polled, collection: Collection) -> None:
+        state = self._states.pop(project, None)
+        if state is not None:
+            polled.poller.restore(state)
         works = {
-            "jobs": (collection.jobs_interval_s, watched.poller.poll_jobs),
-            "usage": (collection.usage_interval_s, watched.poller.poll_usage),
-            "sweep": (min(collection.sweep_interval_s, _SWEEP_TICK_S), watched.poller.sweep),
-            "pools": (collection.pools_interval_s, watched.poller.poll_pools),
+            "jobs": (collection.jobs_interval_s, polled.poller.poll_jobs),
+            "usage": (collection.usage_interval_s, polled.poller.poll_usage),
+            "sweep": (min(collection.sweep_interval_s, _SWEEP_CHECK_S), polled.poller.sweep),
+            "pools": (collection.pools_interval_s, polled.poller.poll_pools),
         }
         for collector, (interval_s, work) in works.items():
             self._schedule.every(interval_s, work, name=f"{project}/{collector}", jitter_s=interval_s * _JITTER)
-        watched.works = tuple(f"{project}/{collector}" for collector in works)
-        self._watched[project] = watched
+        polled.names = tuple(f"{project}/{collector}" for collector in works)
+        self._polled[project] = polled

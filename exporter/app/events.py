@@ -1,57 +1,46 @@
-"""What the log tells of the work: one line a poll, and one for each value of the cloud we do not know."""
+"""Log events of the work: one line for each poll, each defect, and each value of the cloud that is not known."""
 
 import traceback
 
 import structlog
 
-from exporter.domain.outcome import Outcome
 from exporter.metrics.families.self_metrics import SelfMetrics
-from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport
 from exporter.settings import Prices
 
 _log = structlog.get_logger()
 
-_MOST_ERRORS = 3
-_MOST_NOTED = 200
-_LONGEST_VALUE = 80
+_MAX_ERRORS = 3
+_MAX_NOTED = 200
+_MAX_VALUE_LENGTH = 80
 
 
-class Observed(SelfMetrics):
-    """The self-metrics, which also count each call towards the poll that made it."""
-
-    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
-        """Count one HTTP exchange, for the metrics and for its poll."""
-        count_call()
-        super().call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
+def export_prices(prices: Prices, self_metrics: SelfMetrics) -> None:
+    """Export the price list of the settings."""
+    by_key = {(price.flavor, price.accelerator_model): price.price for price in prices.accelerator_hour}
+    self_metrics.priced(by_key, currency=prices.currency)
 
 
-def priced(prices: Prices, self_metrics: SelfMetrics) -> None:
-    """Show the price list of the settings."""
-    told = {(price.flavor, price.accelerator_model): price.price for price in prices.accelerator_hour}
-    self_metrics.priced(told, currency=prices.currency)
-
-
-class Unknowns:
-    """Counts values of the cloud that we do not know, and logs each once."""
+class UnknownValues:
+    """Counts values of the cloud that are not known, and logs each once."""
 
     def __init__(self, project: str, self_metrics: SelfMetrics) -> None:
         self._project = project
-        self._own = self_metrics
+        self._self_metrics = self_metrics
         self._noted: set[tuple[str, str]] = set()
 
     def __call__(self, field: str, value: object) -> None:
-        """Note one: `field` is bounded, the value is cut short. Only fields that hold no secrets are ever read."""
-        self._own.unknown_value(project=self._project, field=field)
-        shown = str(value)[:_LONGEST_VALUE]
-        if (field, shown) not in self._noted and len(self._noted) < _MOST_NOTED:
+        """Note one. `field` is bounded, the value is truncated; only fields that hold no secrets are ever read."""
+        self._self_metrics.unknown_value(project=self._project, field=field)
+        shown = str(value)[:_MAX_VALUE_LENGTH]
+        if (field, shown) not in self._noted and len(self._noted) < _MAX_NOTED:
             self._noted.add((field, shown))
             _log.warning("cloud.value_unknown", project=self._project, field=field, value=shown)
 
 
-def polled(report: PollReport) -> None:
-    """Log one line for a poll that is over; a failed one says what failed, without repeating itself."""
-    told = {
+def log_poll(report: PollReport) -> None:
+    """Log one line for a poll that has ended; that of a failed one has each reason once."""
+    fields = {
         "project": report.project,
         "collector": report.collector,
         "jobs": report.jobs,
@@ -59,19 +48,19 @@ def polled(report: PollReport) -> None:
         "duration_s": report.duration_s,
     }
     if report.deferred:
-        told["deferred"] = report.deferred
+        fields["deferred"] = report.deferred
     if report.ok:
-        _log.info("poll.finished", **told)
+        _log.info("poll.finished", **fields)
         return
     sentences = list(dict.fromkeys(str(error) for error in report.failures))
-    if len(sentences) > _MOST_ERRORS:
-        sentences[_MOST_ERRORS:] = [f"and {len(sentences) - _MOST_ERRORS} more"]
+    if len(sentences) > _MAX_ERRORS:
+        sentences[_MAX_ERRORS:] = [f"and {len(sentences) - _MAX_ERRORS} more"]
     outcomes = ",".join(sorted({error.outcome for error in report.failures}))
-    _log.warning("poll.failed", **told, outcome=outcomes, error="; ".join(sentences))
+    _log.warning("poll.failed", **fields, outcome=outcomes, error="; ".join(sentences))
 
 
 def defect(name: str, error: Exception) -> None:
-    """Log a defect of our own with its traceback; whatever met it goes on."""
+    """Log a defect of the exporter with its traceback; the work goes on."""
     _log.error(
         "defect.met", work=name, error=type(error).__name__, traceback="".join(traceback.format_exception(error))
     )

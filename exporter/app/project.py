@@ -1,14 +1,14 @@
-"""Opens one target of the settings: its transport, its sources, its poller."""
+"""Opens one target of the settings: its API client, its sources, its poller."""
 
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
-from exporter.app.events import Observed, Unknowns, polled
+from exporter.app.events import UnknownValues, log_poll
 from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -19,31 +19,36 @@ from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
+from exporter.domain.outcome import Outcome
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.domain.source import Clock, JobSource, Sources
+from exporter.domain.source import Clock, JobSource
+from exporter.metrics.families.self_metrics import SelfMetrics
+from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollSettings, ProjectPoller
 from exporter.polling.visibility import Visibility
 from exporter.settings import Settings, Target
 
 _log = structlog.get_logger()
 
-_CALLS_A_DEADLINE = 3  # a call may take a third of a poll's deadline, so that a retry still fits in
-_LAST_ATTEMPT = 0.6  # of the deadline: an attempt begun later would be cut off by it, and the poll not learn why
+_CALLS_PER_TIMEOUT = 3  # a call may take a third of a poll's timeout, so that a retry fits in
+_LAST_ATTEMPT = 0.6  # of the timeout: an attempt begun later could be cancelled by it, and its error be lost
+
+Generations = FixedSources | ProbedSources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What a target finds around itself on the machine it runs on; the defaults are this machine's."""
+    """The machine the exporter runs on."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    """Where CCE says how a pod gets its keys."""
+    """Environment variables; CCE describes a pod's identity in them."""
     metadata_url: str = "http://169.254.169.254"
     """The node's metadata service."""
     jitter: Callable[[], float] = random.random
-    """Part of the longest pause, from 0 to 1, that a retry waits."""
+    """Fraction (0 to 1) of the longest pause that a retry waits."""
 
 
-def identity(target: Target) -> ProjectSnapshot:
+def initial_snapshot(target: Target) -> ProjectSnapshot:
     """A target before its first poll."""
     return ProjectSnapshot(
         project=target.project, project_id=target.project_id, region=target.region, cloud=target.cloud
@@ -51,40 +56,37 @@ def identity(target: Target) -> ProjectSnapshot:
 
 
 def origin(target: Target) -> str:
-    """Which project of which cloud a target is about: what is remembered of one is true of no other."""
+    """Which project of which cloud a target stands for: the state of one does not fit another."""
     return f"{target.endpoint}/{target.project_id or target.project_name}"
 
 
 @asynccontextmanager
-async def watching(
+async def open_poller(
     target: Target,
     settings: Settings,
     *,
     clock: Clock,
-    self_metrics: Observed,
+    self_metrics: SelfMetrics,
     on_change: Callable[[ProjectSnapshot], None],
-    place: Host | None = None,
+    host: Host | None = None,
 ) -> AsyncIterator[ProjectPoller]:
-    """Give the poller of one target; its connections close at the end. Sends nothing by itself."""
+    """Yield the poller of one target; its connections are closed at the end. Sends nothing by itself."""
     self_metrics.declare_project(target.project)
-    async with reaching(target, settings, clock=clock, self_metrics=self_metrics, place=place) as transport:
-        note = Unknowns(target.project, self_metrics)
-        workspaces = workspaces_of(target, transport, clock=clock, note=note)
-        made = sources_of(target, transport, workspaces=workspaces, clock=clock, note=note)
-        sources = _Identified(made, transport, project=target.project)
+    async with open_client(target, settings, clock=clock, self_metrics=self_metrics, host=host) as client:
+        note = UnknownValues(target.project, self_metrics)
+        workspaces = make_workspaces(target, client, clock=clock, note=note)
+        generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
         yield ProjectPoller(
-            identity=identity(target),
-            sources=sources,
-            plan=plan(target, settings),
-            screen=screen(target, settings),
+            initial_snapshot=initial_snapshot(target),
+            sources=_IdentifiedSources(generations, client, project=target.project),
+            settings=poll_settings(target, settings),
+            visibility=visibility(target, settings),
             clock=clock,
-            on_change=lambda snapshot: on_change(
-                replace(snapshot, project_id=sources.project_id or target.project_id)
-            ),
-            on_poll=polled,
+            on_change=on_change,
+            on_poll=log_poll,
             origin=origin(target),
             pools=CloudPools(
-                transport,
+                client,
                 project=target.project,
                 workspaces=workspaces,
                 clock=clock,
@@ -96,25 +98,25 @@ async def watching(
 
 
 @asynccontextmanager
-async def reaching(
-    target: Target, settings: Settings, *, clock: Clock, self_metrics: Observed, place: Host | None = None
+async def open_client(
+    target: Target, settings: Settings, *, clock: Clock, self_metrics: SelfMetrics, host: Host | None = None
 ) -> AsyncIterator[ApiClient]:
-    """Give the transport of one target, with its credentials and limits; its connections close at the end."""
-    place = place or Host()
+    """Yield the API client of one target, with its credentials and limits; its connections are closed at the end."""
+    host = host or Host()
     async with connect(
         target,
-        timeout_s=settings.collection.timeout_s / _CALLS_A_DEADLINE,
+        timeout_s=settings.collection.timeout_s / _CALLS_PER_TIMEOUT,
         retry=RetryPolicy(total_s=settings.collection.timeout_s * _LAST_ATTEMPT),
-        environ=place.environ,
-        metadata_url=place.metadata_url,
+        environ=host.environ,
+        metadata_url=host.metadata_url,
         clock=clock,
-        observer=self_metrics,
-        jitter=place.jitter,
-    ) as transport:
-        yield transport
+        observer=_CallObserver(self_metrics),
+        jitter=host.jitter,
+    ) as client:
+        yield client
 
 
-def plan(target: Target, settings: Settings) -> PollSettings:
+def poll_settings(target: Target, settings: Settings) -> PollSettings:
     """How a target is polled."""
     collection = settings.collection
     return PollSettings(
@@ -132,8 +134,8 @@ def plan(target: Target, settings: Settings) -> PollSettings:
     )
 
 
-def screen(target: Target, settings: Settings) -> Visibility:
-    """What of a target's jobs is shown."""
+def visibility(target: Target, settings: Settings) -> Visibility:
+    """Which of a target's jobs have series of their own, and how their users are shown."""
 
     def shows(job: Job) -> bool:
         return target.filters.shows(name=job.name, pool_id=job.pool_id, user=job.user)
@@ -141,54 +143,74 @@ def screen(target: Target, settings: Settings) -> Visibility:
     return Visibility(shows=shows, user_label=settings.metrics.user_label)
 
 
-class _Identified:
-    """Sources that also learn the project's id, which IAM tells where the settings give a name only.
+class _CallObserver:
+    """The self-metrics as the client's observer; counts each call for the poll that makes it, too."""
 
-    Which generations are asked is logged whenever it changes: one that is not asked shows in no metric.
+    def __init__(self, self_metrics: SelfMetrics) -> None:
+        self._self_metrics = self_metrics
+        self.call_withheld = self_metrics.call_withheld
+        self.call_retried = self_metrics.call_retried
+        self.throttled = self_metrics.throttled
+        self.circuit_changed = self_metrics.circuit_changed
+        self.credentials_changed = self_metrics.credentials_changed
+        self.unknown_value = self_metrics.unknown_value
+
+    def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
+        """Count one HTTP exchange."""
+        count_call()
+        self._self_metrics.call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
+
+
+class _IdentifiedSources:
+    """The sources of the API generations together with the project's id.
+
+    Logs which generations are polled, because no metric shows one that is not.
     """
 
-    def __init__(self, sources: Sources, transport: ApiClient, *, project: str) -> None:
-        self._sources = sources
-        self._transport = transport
+    def __init__(self, generations: Generations, client: ApiClient, *, project: str) -> None:
+        self._generations = generations
+        self._client = client
         self._project = project
-        self._asked: tuple[str, ...] = ()
-        self.project_id = ""
+        self._logged: tuple[str, ...] = ()
+
+    async def project_id(self) -> str:
+        """Return the project's id, which IAM reports where the settings give a name only. Raises CloudError."""
+        return await self._client.project_id()
 
     async def current(self) -> tuple[JobSource, ...]:
-        """The sources to ask now. Raises SourceError."""
-        self.project_id = await self._transport.project_id()
-        sources = await self._sources.current()
-        asked = tuple(source.api.value for source in sources)
-        if asked != self._asked:
-            self._asked = asked
-            _log.info("sources.changed", project=self._project, api=",".join(asked))
+        """Return the sources to poll now. Raises CloudError."""
+        sources = await self._generations.current()
+        apis = tuple(source.api.value for source in sources)
+        if apis != self._logged:
+            self._logged = apis
+            _log.info("api_generations.changed", project=self._project, api=",".join(apis))
         return sources
 
 
-def workspaces_of(
-    target: Target, transport: ApiClient, *, clock: Clock, note: NoteUnknown
+def make_workspaces(
+    target: Target, client: ApiClient, *, clock: Clock, note: NoteUnknown
 ) -> Callable[[], Awaitable[tuple[str, ...]]]:
-    """Tell which workspaces of a target to look into."""
+    """Return the function that lists the workspaces of a target."""
     if target.workspaces == "all":
-        return AllWorkspaces(transport, clock=clock, note=note)
+        return AllWorkspaces(client, clock=clock, note=note)
     return FixedWorkspaces(target.workspaces)
 
 
-def sources_of(
+def make_generations(
     target: Target,
-    transport: ApiClient,
+    client: ApiClient,
     *,
     workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
     note: NoteUnknown,
-) -> Sources:
-    """Make the sources of a target, those that its settings name or that probing finds."""
+) -> Generations:
+    """Return the API generations of a target: those that its settings name, or that probing finds."""
 
     def v1() -> V1Source:
-        return V1Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V1Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
 
     def v2() -> V2Source:
-        return V2Source(transport, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V2Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
 
     match target.api:
         case "v1":
@@ -198,4 +220,4 @@ def sources_of(
         case "both":
             return FixedSources((v1(), v2()))
         case "auto":
-            return ProbedSources(transport, make_v1=v1, make_v2=v2, clock=clock)
+            return ProbedSources(client, make_v1=v1, make_v2=v2, clock=clock)

@@ -11,13 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__
 from exporter.app.daemon import Daemon
-from exporter.app.events import Observed, defect, priced
-from exporter.app.output import Output
-from exporter.app.project import identity
-from exporter.app.publication import Publication, StatePersistence
+from exporter.app.events import defect, export_prices
+from exporter.app.project import initial_snapshot
+from exporter.app.publisher import Publisher, StatePersistence
 from exporter.domain.source import Clock
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.schedule import Schedule
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, SettingsError
 from exporter.web.address import Address
 from exporter.web.config import WebConfig
@@ -29,8 +28,8 @@ _log = structlog.get_logger()
 _DOCS_URL = "https://github.com/modelarts-exporter/modelarts-exporter/tree/main/docs"
 
 _GRACE_S = 4.0
-"""How long a running poll may go on after the request to stop. Answers under way get five seconds after that, and
-both together stay within ten; Kubernetes kills after thirty."""
+"""How long running polls may go on after the request to stop. HTTP responses then have five seconds more; both
+together stay within ten, and Kubernetes kills after thirty."""
 
 
 class RealClock:
@@ -41,7 +40,7 @@ class RealClock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary point, never going back."""
+        """Seconds from an arbitrary point; never decreases."""
         return time.monotonic()
 
 
@@ -54,66 +53,71 @@ class WebOptions:
     enable_lifecycle: bool = False
     """Whether POST /-/reload is served."""
     config: WebConfig | None = None
-    """TLS and who is let in; None: plain HTTP for anybody."""
+    """TLS and authentication; None: plain HTTP without either."""
     on_listening: Callable[[tuple[Address, ...]], None] = field(default=lambda _: None)
-    """Told the addresses really bound, in the order asked for."""
+    """Called with the bound addresses, in the order of `listen_addresses`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the operator asks of a running program; to be made on its loop."""
+    """Requests of the operator to the running program; created on its event loop."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def serve(
-    settings: Settings, *, load: Callable[[], Settings], web: WebOptions, wishes: Signals, clock: Clock
+    settings: Settings, *, load: Callable[[], Settings], web: WebOptions, signals: Signals, clock: Clock
 ) -> None:
-    """Poll and serve until asked to stop; then end in reverse order: polls first, `/metrics` last.
+    """Poll and serve until `signals.stop`; then end in reverse order: polls first, `/metrics` last.
 
-    `load` reads the settings again. Raises OSError when an address cannot be listened on, or a CA file or the state
-    file cannot be read, before anything is asked of the cloud.
+    `load` reads the settings again. Raises OSError before the first API call when an address cannot be bound, or a CA
+    file or the state file cannot be read.
     """
     registry = CollectorRegistry()
-    self_metrics = Observed(registry)
-    priced(settings.prices, self_metrics)
+    self_metrics = SelfMetrics(registry)
+    export_prices(settings.prices, self_metrics)
     state = StatePersistence(settings.state.file, self_metrics=self_metrics, clock=clock)
-    memory = await asyncio.to_thread(state.load)
-    store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-    output = Output(
-        settings.metrics, initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    publisher = Publisher(
+        map(initial_snapshot, settings.targets),
+        metrics=settings.metrics,
+        registry=registry,
+        self_metrics=self_metrics,
+        clock=clock,
+        state=state,
+        dump=lambda: daemon.dump(),  # noqa: PLW0108 - the daemon needs the publisher, and is made below
     )
+    schedule = Schedule(grace_s=_GRACE_S, on_error=defect)
+    daemon = Daemon(
+        settings,
+        states=await asyncio.to_thread(state.load),
+        schedule=schedule,
+        publisher=publisher,
+        clock=clock,
+        self_metrics=self_metrics,
+    )
+    reloader = _Reloader(load, daemon=daemon, publisher=publisher, state=state, self_metrics=self_metrics)
 
-    async with AsyncExitStack() as up:
-        schedule = Schedule(grace_s=_GRACE_S, on_error=defect)
-        daemon = Daemon(
-            settings, memory=memory, schedule=schedule, store=store, clock=clock, self_metrics=self_metrics
-        )
-        publication = Publication(store, dump=daemon.dump, output=output, state=state)
-        reloading = _Reloading(
-            load, daemon=daemon, output=output, publication=publication, state=state, self_metrics=self_metrics
-        )
-
-        bound = await up.enter_async_context(
+    async with AsyncExitStack() as stack:
+        bound = await stack.enter_async_context(
             serving(
                 web.listen_addresses,
-                output,
-                ready=lambda: output.latest.settled,
-                snapshot=lambda: output.latest,
+                publisher,
+                ready=lambda: publisher.served.settled,
+                snapshot=lambda: publisher.served,
                 clock=clock,
                 version=__version__,
                 telemetry_path=web.telemetry_path,
                 docs_url=_DOCS_URL,
-                reload=reloading.reload if web.enable_lifecycle else None,
+                reload=reloader.reload if web.enable_lifecycle else None,
                 guard=None if web.config is None else _guard(web.config, clock=clock, self_metrics=self_metrics),
             )
         )
-        up.push_async_callback(daemon.close)
-        await up.enter_async_context(publication.going_on())
-        await up.enter_async_context(schedule)
+        stack.push_async_callback(daemon.close)
+        await stack.enter_async_context(publisher.running())
+        await stack.enter_async_context(schedule)
         await daemon.start()
-        await up.enter_async_context(reloading.on_wish(wishes.reload))
+        await stack.enter_async_context(reloader.reload_on(signals.reload))
         _log.info(
             "exporter.started",
             version=__version__,
@@ -121,43 +125,41 @@ async def serve(
             addresses=[str(address) for address in bound],
         )
         web.on_listening(bound)
-        await wishes.stop.wait()
+        await signals.stop.wait()
         _log.info("exporter.stopping")
     _log.info("exporter.stopped")
 
 
-def _guard(config: WebConfig, *, clock: Clock, self_metrics: Observed) -> Guard:
-    self_metrics.web_config_reloaded(successful=True)  # a first look that fails ends the program
+def _guard(config: WebConfig, *, clock: Clock, self_metrics: SelfMetrics) -> Guard:
+    self_metrics.web_config_reloaded(successful=True)  # it was read at the start: an error there ends the program
     return Guard(
         config, clock=clock, on_change=lambda in_force: self_metrics.web_config_reloaded(successful=in_force)
     )
 
 
-class _Reloading:
-    """Takes over changed settings, one reload at a time; bad ones change nothing."""
+class _Reloader:
+    """Reloads the settings, one reload at a time; invalid ones change nothing."""
 
     def __init__(
         self,
         load: Callable[[], Settings],
         *,
         daemon: Daemon,
-        output: Output,
-        publication: Publication,
+        publisher: Publisher,
         state: StatePersistence,
-        self_metrics: Observed,
+        self_metrics: SelfMetrics,
     ) -> None:
         self._load = load
         self._daemon = daemon
-        self._output = output
-        self._publication = publication
+        self._publisher = publisher
         self._state = state
-        self._own = self_metrics
-        self._turn = asyncio.Lock()
+        self._self_metrics = self_metrics
+        self._reloading = asyncio.Lock()
 
     @asynccontextmanager
-    async def on_wish(self, wish: asyncio.Event) -> AsyncIterator[None]:
-        """Reload each time it is wished for; at the end one under way is given up."""
-        task = asyncio.create_task(self._whenever(wish), name="reloading")
+    async def reload_on(self, requested: asyncio.Event) -> AsyncIterator[None]:
+        """Reload each time the event is set; at the end a reload under way is cancelled."""
+        task = asyncio.create_task(self._reload_on(requested), name="reloading")
         try:
             yield
         finally:
@@ -165,24 +167,24 @@ class _Reloading:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _whenever(self, wish: asyncio.Event) -> None:
+    async def _reload_on(self, requested: asyncio.Event) -> None:
         while True:
-            await wish.wait()
-            wish.clear()
+            await requested.wait()
+            requested.clear()
             await self.reload()
 
     async def reload(self) -> tuple[str, ...]:
-        """Read the settings and go over to them; the mistakes, if any, and then nothing changed.
+        """Read the settings and apply them; returns the mistakes, if any, and then nothing has changed.
 
         What the new settings change is served when this returns.
         """
-        async with self._turn:  # or settings that were read earlier could be taken over later
+        async with self._reloading:  # or settings that were read earlier could be applied later
             try:
                 mistakes = await self._change()
-            except Exception as error:  # noqa: BLE001 - a defect must not end the watch for the next wish
+            except Exception as error:  # noqa: BLE001 - a defect must not end the wait for the next reload
                 defect("reload", error)
-                mistakes = ("the settings could not be taken over; the log tells why",)
-            self._own.config_reloaded(successful=not mistakes)
+                mistakes = ("the settings could not be applied; the log has the reason",)
+            self._self_metrics.config_reloaded(successful=not mistakes)
         if mistakes:
             _log.error("config.refused", mistakes=list(mistakes))
         else:
@@ -200,7 +202,7 @@ class _Reloading:
             await self._daemon.change(settings)
         except OSError as error:
             return (str(error),)
-        priced(settings.prices, self._own)
-        await asyncio.to_thread(self._output.change, settings.metrics)
-        await self._publication.publish()
+        export_prices(settings.prices, self._self_metrics)
+        await asyncio.to_thread(self._publisher.set_metrics, settings.metrics)
+        await self._publisher.publish()
         return ()

@@ -52,7 +52,7 @@ class ProbedSources:
         self._factories: Mapping[Api, Callable[[], JobSource]] = {Api.V1: make_v1, Api.V2: make_v2}
         self._sources_by_api: dict[Api, JobSource] = {}
         self._exists: dict[Api, bool] = {}
-        self._missed: set[Api] = set()
+        self._missing_once: set[Api] = set()
         self._sources: Cached[tuple[JobSource, ...]] = Cached(clock, ttl_s=PROBE_S)
 
     async def current(self) -> tuple[JobSource, ...]:
@@ -64,29 +64,29 @@ class ProbedSources:
 
     async def _probe(self) -> tuple[JobSource, ...]:
         failures: dict[Api, CloudError] = {}
-        missed: set[Api] = set()
+        missing_once: set[Api] = set()
         for api, probe in ((Api.V1, self._probe_v1), (Api.V2, self._probe_v2)):
             try:
                 await probe()
             except Unsupported:
-                if self._exists.get(api) and api not in self._missed:
-                    missed.add(api)
+                if self._exists.get(api) and api not in self._missing_once:
+                    missing_once.add(api)
                 else:
                     self._exists[api] = False
             except Refused:
                 self._exists[api] = True  # it exists and refused the parameters
             except CloudError as error:
                 failures[api] = error
-                missed |= self._missed & {api}  # a failure proves nothing: still missing once
+                missing_once |= self._missing_once & {api}  # a failure proves nothing: still missing once
             else:
                 self._exists[api] = True
-        self._missed = missed
+        self._missing_once = missing_once
         if not any(self._exists.values()):
             if failures:
                 raise next(iter(failures.values()))
             raise Unsupported("probe", "neither the v1 nor the v2 training API exists at this endpoint")
         sources = tuple(self._source(api) for api in Api if self._exists.get(api, True))
-        self._sources.set(sources, ttl_s=RECHECK_S if failures or missed else PROBE_S)
+        self._sources.set(sources, ttl_s=RECHECK_S if failures or missing_once else PROBE_S)
         return sources
 
     def _source(self, api: Api) -> JobSource:

@@ -48,7 +48,7 @@ class AllWorkspaces:
 
     async def __call__(self) -> tuple[str, ...]:
         """Return the ids in the cloud's order; never empty."""
-        async with self._lock:  # both generations ask at the same time: the second one uses the first one's answer
+        async with self._lock:  # both generations poll at the same time: one request serves both
             ids = self._ids.get()
             if ids is not None and not self._ids.is_due:
                 return ids

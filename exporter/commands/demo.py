@@ -87,7 +87,7 @@ def demo(
                 listen_addresses=(web_listen_address,), on_listening=lambda bound: _print_addresses(bound, cloud.url)
             )
             settings = settings_for(_local_url(cloud.url))
-            await app.serve(settings, load=lambda: settings, web=web, wishes=signals, clock=app.RealClock())
+            await app.serve(settings, load=lambda: settings, web=web, signals=signals, clock=app.RealClock())
 
     run(serve)
 

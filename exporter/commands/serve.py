@@ -69,7 +69,7 @@ def serve(
             settings,
             load=lambda: load(config_file, environ=os.environ),
             web=web,
-            wishes=wishes(),
+            signals=wishes(),
             clock=app.RealClock(),
         )
     )

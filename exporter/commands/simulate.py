@@ -24,7 +24,7 @@ from exporter.simulator import (
 )
 from exporter.web.address import Address
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - asked for by leaving the host out
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - an address without a host means all interfaces
 
 _EXAMPLES = """\b
 Examples:

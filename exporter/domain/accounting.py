@@ -1,8 +1,8 @@
-"""What jobs used, as figures that only grow: waits and runs by length, and accelerator seconds by who held them."""
+"""Monotonic totals of use: queue times and run times by bucket, and accelerator seconds by holder."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,58 +11,57 @@ from exporter.domain.job import Accelerator, Job, JobStatus
 QUEUE_BUCKETS_S = (
     30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 43_200.0, 86_400.0, 172_800.0,
 )  # fmt: skip
-"""Upper bounds of waits, from half a minute to two days: what a person notices, and what a queue can come to."""
+"""Upper bounds of queue times, from half a minute, which a person notices, to two days."""
 
 RUN_BUCKETS_S = (
     60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 57_600.0, 86_400.0, 172_800.0, 345_600.0,
     604_800.0, 1_209_600.0,
 )  # fmt: skip
-"""Upper bounds of runs, from a minute (it broke at once) to two weeks."""
+"""Upper bounds of run times, from a minute (it failed at once) to two weeks."""
 
 
 RUN_STATUSES = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.TERMINATED, JobStatus.LOST)
-"""How a run whose length is known can have ended."""
+"""Statuses in which a run of known length can have ended."""
 
 
 class Holder(NamedTuple):
-    """Whose accelerators: the key of every total of accelerator seconds."""
+    """Key of all totals of accelerator seconds."""
 
     pool_id: str
     """Empty: the public pool."""
     user: str
-    """Empty: the cloud does not say."""
+    """Empty: unknown."""
     accelerator: Accelerator | None
-    """None: the job has accelerators, and nothing tells of which kind."""
+    """None: the job has accelerators of an unknown kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """Lengths, each observed once."""
+    """A histogram of lengths of time."""
 
-    bounds_s: Sequence[float]
-    """Upper bounds of the buckets, each included in its own."""
-    counts: Sequence[int]
-    """Lengths in each bucket, not cumulative; one more than there are bounds, for those beyond the last."""
+    bounds_s: tuple[float, ...]
+    """Upper bounds of the buckets, inclusive."""
+    counts: tuple[int, ...]
+    """Observations in each bucket, not cumulative; the last one is for lengths beyond all bounds."""
     sum_s: float = 0.0
 
     @classmethod
     def empty(cls, bounds_s: Sequence[float]) -> "Distribution":
-        """Nothing observed yet."""
-        return cls(bounds_s=bounds_s, counts=(0,) * (len(bounds_s) + 1))
+        """Return a distribution without observations."""
+        return cls(bounds_s=tuple(bounds_s), counts=(0,) * (len(bounds_s) + 1))
 
     def with_one(self, length_s: float) -> "Distribution":
-        """Observe one more."""
+        """Return a distribution with one more observation."""
         counts = list(self.counts)
         counts[bisect_left(self.bounds_s, length_s)] += 1
-        return Distribution(bounds_s=self.bounds_s, counts=tuple(counts), sum_s=self.sum_s + length_s)
+        return replace(self, counts=tuple(counts), sum_s=self.sum_s + length_s)
 
 
 def accelerator_seconds(job: Job, *, since_s: float = 0.0, until_s: float | None = None) -> float | None:
-    """Accelerators that the job held, integrated over its run from one moment to another, in seconds of the run.
+    """Return the accelerator seconds of a part of the run, given in seconds of the run; `until_s` None: to the end.
 
-    Exact under elasticity where the cloud tells the nodes over time, and as far as it has told the run: a running
-    job has run for as long as the last look said. `until_s` None: to the end. None when the cloud does not tell how
-    long it ran, how many accelerators it has, or on how many nodes they are.
+    Exact for elastic jobs where the cloud reports the nodes over time. A running job has run for as long as the last
+    poll reported. Returns None while the run time, the number of accelerators or that of the nodes is unknown.
     """
     run_s = job.run_duration_s
     if job.spec_accelerators is None or run_s is None:

@@ -1,4 +1,4 @@
-"""What is published: every project's jobs and counts at one moment, immutable."""
+"""The published data: every project's jobs and totals at one moment, immutable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from exporter.domain.usage import JobUsage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedJob:
-    """One job with its newest usage. The same object is handed on from snapshot to snapshot while nothing changed."""
+    """One job with its newest usage. While nothing changes, successive snapshots hold the same object."""
 
     project: str
     job: Job
     usage: JobUsage | None = None
-    """None: no reading yet, or the last one is too old to be shown."""
+    """None: no reading yet, or the last one is stale."""
     shown: bool = True
-    """False: a filter of the settings hides the job's own series; the project's aggregates still count it."""
+    """False: a filter of the settings hides the job's own series; aggregates count it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What has been counted since the start; counters never go back. Keys are pool ids ("" is the public pool)."""
+    """Counters since the first start; they never decrease. Keys are pool ids ("" is the public pool)."""
 
     submitted: Mapping[str, int] = field(default_factory=dict)
     started: Mapping[str, int] = field(default_factory=dict)
@@ -34,9 +34,9 @@ class Totals:
     runs: Mapping[tuple[str, JobStatus], Distribution] = field(default_factory=dict)
     """From start to end, by pool and the status the job ended in."""
     held_s: Mapping[Holder, float] = field(default_factory=dict)
-    """Accelerator seconds, by who held them."""
+    """Accelerator seconds, by holder."""
     idle_s: Mapping[Holder, float] = field(default_factory=dict)
-    """Those of them in which the accelerators idled, for longer than the grace."""
+    """Those in which the accelerators idled for longer than the grace period."""
     lost_s: Mapping[Holder, float] = field(default_factory=dict)
     """Those of runs that ended failed or lost."""
     recoveries: Mapping[str, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorState:
-    """How one collector of one project fares."""
+    """State of one collector of one project."""
 
     name: str
     """`jobs`, `usage`, `sweep` or `pools`."""
@@ -54,9 +54,9 @@ class CollectorState:
     last_success_at: float | None
     """Seconds since the epoch by our clock; None before the first success."""
     duration_s: float
-    """How long the newest poll took, good or bad."""
+    """Duration of the newest poll, successful or not."""
     enabled: bool = True
-    """False: the API refuses what it asks for. Then it is off, which is no failure, and asks again every hour."""
+    """False: the API refuses its requests. It is off, which is no failure, and tries again every hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +68,20 @@ class ProjectSnapshot:
     region: str = ""
     cloud: str = ""
     jobs: Mapping[str, TrackedJob] | None = None
-    """By job id. None: withdrawn, because no poll has succeeded (yet, or for too long); empty: there are no jobs."""
+    """By job id. None: withdrawn, because no poll has succeeded yet, or for too long; empty: there are no jobs."""
     complete: bool = True
-    """False: some of the project's jobs may be missing from `jobs`, so no sum over them may be shown."""
+    """False: jobs may be missing from `jobs`, so no sum over them may be exported."""
     totals: Totals = field(default_factory=Totals)
     collectors: tuple[CollectorState, ...] = ()
     """Those that have run at least once."""
     pools: Mapping[str, Pool] | None = None
-    """Dedicated pools by id. None: withdrawn, because no poll has listed them (yet, or for too long); empty: none."""
+    """Dedicated pools by id. None: withdrawn, because no poll has listed them yet, or for too long; empty: none."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """By resource."""
 
     @property
     def settled(self) -> bool:
-        """Whether the first jobs poll is over, well or badly."""
+        """Whether the first jobs poll has ended, whatever its outcome."""
         return any(state.name == "jobs" for state in self.collectors)
 
     @property
@@ -100,5 +100,5 @@ class Snapshot:
 
     @property
     def settled(self) -> bool:
-        """Whether every project's first jobs poll is over, well or badly."""
+        """Whether the first jobs poll of every project has ended, whatever its outcome."""
         return all(project.settled for project in self.projects)

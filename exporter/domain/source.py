@@ -111,6 +111,10 @@ class JobSource(Protocol):
 class Sources(Protocol):
     """The sources of a project: fixed by the settings, or detected by probing."""
 
+    async def project_id(self) -> str:
+        """The project's id in the cloud; empty: unknown. Raises SourceError."""
+        ...
+
     async def current(self) -> tuple[JobSource, ...]:
         """The current sources; the same objects while they do not change. Raises SourceError."""
         ...

@@ -1,4 +1,4 @@
-"""How busy a job's tasks are: one task's minutes, what they boil down to, and the job as the sum of its tasks."""
+"""Usage of a job: the samples of one task, their summary, and the combination of all tasks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,19 @@ from dataclasses import dataclass
 MINUTE_S = 60.0
 """Both generations sample once a minute (API reference §6.1, §6.2)."""
 
-HANG_AFTER_S = 1_800.0
-"""The default of the setting `metrics.hang_after`."""
+_FLAT_TOLERANCE = 0.005
+"""How far a flat series may move, as a ratio: half a percentage point is caused by rounding and drivers."""
 
-_STILL = 0.005
-"""How far a series may move and still count as flat, as a ratio: half a percentage point is rounding and drivers."""
-
-_LOOK_BACK = 3
-"""How many slots before the newest whole one a single series may lag and still count as current."""
+_MAX_LAG = 3
+"""How many slots a single series may lag behind the newest complete one and still be current."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSeries:
-    """One task's minutes, oldest first, aligned at the end; ratios 0-1, rates in bytes per second.
+    """One task's samples, one a minute, oldest first, aligned at the end; ratios 0-1, rates in bytes per second.
 
     None in a list: no sample for that minute. An empty list: the cloud has no such series.
-    v1 knows one series a job, told as a task named "".
+    v1 has one set of series for each job, which is a task named "".
     """
 
     task: str
@@ -37,7 +34,7 @@ class TaskSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskUsage:
-    """What one task's series say now. Ratios 0-1; None means no valid sample."""
+    """Summary of one task's series. Ratios 0-1; None means no valid sample."""
 
     task: str
     cpu_ratio: float | None = None
@@ -45,13 +42,13 @@ class TaskUsage:
     accelerator_ratio: float | None = None
     accelerator_memory_ratio: float | None = None
     accelerator_mean_ratio: float | None = None
-    """Mean of every valid minute the cloud still had."""
+    """Mean of all valid samples that the cloud still has."""
     idle_s: float | None = None
-    """For how long, up to the newest sample, the accelerators stayed below the threshold; 0 when they are busy."""
+    """How long, up to the newest sample, the accelerators have been below the threshold; 0 when they are busy."""
     flat_s: float | None = None
-    """For how long, up to the newest sample, no series of the task has moved; None without accelerators' samples."""
+    """How long, up to the newest sample, no series of the task has moved; None without accelerator samples."""
     was_busy: bool = False
-    """Whether its accelerators were ever at or above the threshold, in the minutes the cloud still has."""
+    """Whether any accelerator sample that the cloud still has is at or above the threshold."""
     disk_read_bytes_per_second: float | None = None
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
@@ -60,7 +57,7 @@ class TaskUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobUsage:
-    """The job as a whole: means over its tasks, the slowest task, sums of rates."""
+    """Usage of a job: means over its tasks, the minimum over its tasks, sums of rates."""
 
     cpu_ratio: float | None = None
     memory_ratio: float | None = None
@@ -73,7 +70,7 @@ class JobUsage:
     flat_s: float | None = None
     """How long no series of any task has moved: the shortest of the tasks' times."""
     suspected_hang: bool | None = None
-    """Whether nothing has moved for so long, after the accelerators had been busy, that a hang is to be feared."""
+    """Whether all series have been flat for `hang_after`, after the accelerators had been busy."""
     disk_read_bytes_per_second: float | None = None
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
@@ -81,17 +78,17 @@ class JobUsage:
     tasks: tuple[TaskUsage, ...] = ()
 
     def ended(self) -> "JobUsage | None":
-        """What remains true once the job has ended: the mean over the run. None when there was none."""
+        """Return what stays true once the job has ended: the mean over the run. None without a mean."""
         if self.accelerator_mean_ratio is None:
             return None
         return JobUsage(accelerator_mean_ratio=self.accelerator_mean_ratio)
 
 
 def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
-    """Boil one task's minutes down to its newest whole minute, its mean and its idle time.
+    """Summarise one task's samples: its newest complete minute, its mean and its idle time.
 
-    The newest minute is the last one at which the CPU or the memory has a sample, because a live container always
-    has memory (API reference §6.2); a series without a sample there may lag by up to three minutes, no more.
+    The newest minute is the last one with a CPU or memory sample, because a running container always uses memory
+    (API reference §6.2). A series without a sample there may lag by up to three minutes.
     """
     newest = _newest(series)
     valid = [value for value in series.accelerator if value is not None]
@@ -112,10 +109,10 @@ def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
     )
 
 
-def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float = HANG_AFTER_S) -> JobUsage:
-    """Put the tasks of one job together; a task without a sample is left out of that mean, never counted as 0.
+def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float | None = None) -> JobUsage:
+    """Combine the tasks of one job. A task without a sample is left out of that mean, never counted as 0.
 
-    A job that has been flat for `hang_after_s` after having been busy is suspected to hang.
+    A job that has been flat for `hang_after_s` after having been busy is suspected to hang; None: it is not judged.
     """
     tasks = tuple(sorted(tasks, key=lambda usage: usage.task))
     flat_s = _min(task.flat_s for task in tasks)
@@ -128,7 +125,11 @@ def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float = HANG_AFTER_S) -
         accelerator_mean_ratio=_mean(task.accelerator_mean_ratio for task in tasks),
         idle_s=_min(task.idle_s for task in tasks),
         flat_s=flat_s,
-        suspected_hang=None if flat_s is None else flat_s >= hang_after_s and any(task.was_busy for task in tasks),
+        suspected_hang=(
+            None
+            if flat_s is None or hang_after_s is None
+            else flat_s >= hang_after_s and any(task.was_busy for task in tasks)
+        ),
         disk_read_bytes_per_second=_sum(task.disk_read_bytes_per_second for task in tasks),
         disk_written_bytes_per_second=_sum(task.disk_written_bytes_per_second for task in tasks),
         network_received_bytes_per_second=_sum(task.network_received_bytes_per_second for task in tasks),
@@ -138,7 +139,7 @@ def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float = HANG_AFTER_S) -
 
 
 def _newest(series: TaskSeries) -> int:
-    """Slots from the end to the newest minute that an anchor series has; 0 when neither anchor has one."""
+    """Slots from the end to the newest CPU or memory sample; 0 when neither series has one."""
     ages = [age for values in (series.cpu, series.memory) if (age := _age(values)) is not None]
     return min(ages, default=0)
 
@@ -151,7 +152,7 @@ def _age(values: Sequence[float | None]) -> int | None:
 
 
 def _at(values: Sequence[float | None], age: int) -> float | None:
-    for back in range(age, age + _LOOK_BACK + 1):
+    for back in range(age, age + _MAX_LAG + 1):
         if back >= len(values):
             return None
         value = values[-1 - back]
@@ -164,7 +165,7 @@ def _idle(values: Sequence[float | None], *, threshold: float) -> float:
     samples = 0
     for value in reversed(values):
         if value is None:
-            continue  # a minute without a sample is no evidence either way: it neither counts nor ends the idling
+            continue  # no evidence either way: it does not count, and does not end the idle time
         if value >= threshold:
             break
         samples += 1
@@ -172,21 +173,22 @@ def _idle(values: Sequence[float | None], *, threshold: float) -> float:
 
 
 def _flat(series: TaskSeries) -> float:
-    """How long all series have stayed within `_STILL` of their newest value; a minute without samples is no evidence.
+    """How long all series have stayed within `_FLAT_TOLERANCE` of their newest value, in seconds.
 
-    Utilisation of work that goes on is never still: it breathes with batches, checkpoints and garbage. A process that
-    waits for ever, for a peer or a lock, shows the same figures minute after minute, at 0 or at 100 %.
+    The utilisation of a working process varies with batches, checkpoints and garbage collection. A process that waits
+    for a peer or a lock has the same utilisation minute after minute, at 0 or at 100 %. A minute without samples is
+    no evidence.
     """
     samples = None
     for values in (series.cpu, series.memory, series.accelerator, series.accelerator_memory):
-        still = _still(values)
-        if still is not None:
-            samples = still if samples is None else min(samples, still)
+        flat = _flat_minutes(values)
+        if flat is not None:
+            samples = flat if samples is None else min(samples, flat)
     return (samples or 0) * MINUTE_S
 
 
-def _still(values: Sequence[float | None]) -> int | None:
-    """Minutes between the newest sample and the oldest one that, like all between, is about the same; None: none."""
+def _flat_minutes(values: Sequence[float | None]) -> int | None:
+    """Minutes from the newest sample back to the oldest in a row that equals it within the tolerance; None: none."""
     newest = None
     samples = 0
     for value in reversed(values):
@@ -195,7 +197,7 @@ def _still(values: Sequence[float | None]) -> int | None:
         if newest is None:
             newest = value
             continue
-        if abs(value - newest) > _STILL:
+        if abs(value - newest) > _FLAT_TOLERANCE:
             return samples
         samples += 1
     return None if newest is None else samples
@@ -207,19 +209,19 @@ def _present(values: Iterable[float | None]) -> list[float]:
 
 def _mean(values: Iterable[float | None]) -> float | None:
     present = _present(values)
-    return _tidy(sum(present) / len(present)) if present else None
+    return _rounded(sum(present) / len(present)) if present else None
 
 
 def _min(values: Iterable[float | None]) -> float | None:
     present = _present(values)
-    return _tidy(min(present)) if present else None
+    return _rounded(min(present)) if present else None
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
     present = _present(values)
-    return _tidy(sum(present)) if present else None
+    return _rounded(sum(present)) if present else None
 
 
-def _tidy(value: float) -> float:
-    """Cut off the noise of binary fractions, which costs bytes and says nothing: the cloud gives four digits."""
+def _rounded(value: float) -> float:
+    """Round off the noise of binary fractions, which costs bytes: the cloud gives four digits."""
     return round(value, 6)

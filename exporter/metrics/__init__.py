@@ -1,1 +1,1 @@
-"""What we tell Prometheus: every family declared once, and the text they are rendered to."""
+"""Metric families, their catalogue and documentation, and the exposition."""

@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Families that are read together: a chapter of the reference."""
+    """Families that belong together: a section of the documentation."""
 
     title: str
     about: str
@@ -54,55 +54,55 @@ GROUPS: tuple[Group, ...] = (
     Group(
         title="Jobs",
         about=(
-            "One set for each active job, and for each finished one until the retention is over. "
-            "A filter of the settings can hide a job's own series; the counts by project still include it."
+            "For each active job, and for each finished job until the end of the retention period. A filter in the "
+            "settings can hide the series of a job; the counts by project still include it."
         ),
         families=JOB_FAMILIES,
     ),
     Group(
         title="Tasks",
-        about="One set for each task of a job that holds nodes, only with `metrics.per_task: true`.",
+        about="For each task of a job that holds nodes; only with `metrics.per_task: true`.",
         families=TASK_FAMILIES,
     ),
     Group(
-        title="Projects: jobs counted",
+        title="Projects: job counts",
         about=(
-            "Counters start at zero with the exporter. They stay while the jobs' series are withdrawn, "
-            "because what was counted has not become untrue."
+            "Counters start at 0 with the exporter. They stay while the series of jobs are withdrawn, because past "
+            "events remain true."
         ),
         families=project.FAMILIES,
     ),
     Group(
-        title="Projects: what waits, what is held, what was used",
+        title="Projects: queue and accelerator time",
         about=(
-            "From the cloud's own times, so that neither the interval of the polls nor a restart changes a total; "
-            "[accounting](accounting.md) explains each number and its error bounds. What happened before the "
-            "exporter's first look never counts."
+            "Computed from the times in the API, so that neither the poll interval nor a restart changes a total; "
+            "[accounting](accounting.md) explains each number and its error bounds. Events before the first poll of "
+            "the exporter are not counted."
         ),
         families=accounting.FAMILIES,
     ),
     Group(
         title="Pools",
         about=(
-            "One set for each dedicated pool; the public pool belongs to nobody and has none. Off where the API "
-            "refuses to list pools, and then `modelarts_collector_enabled` is 0. Withdrawn like jobs when no answer "
-            "came for `collection.stale_after`. A `pools` filter of the target narrows them."
+            "For each dedicated pool, not for the public one. Disabled when the API refuses to list pools; then "
+            "`modelarts_collector_enabled` is 0. Withdrawn like jobs when no poll has succeeded for "
+            "`collection.stale_after`. The `pools` filter of the target selects pools."
         ),
         families=POOL_FAMILIES,
     ),
     Group(
         title="Projects: quotas",
-        about="Asked with the pools, and off where they are.",
+        about="Polled with the pools, and disabled when they are.",
         families=QUOTA_FAMILIES,
     ),
     Group(
-        title="Projects: is the data good?",
-        about="Read these before trusting the rest: whether each poll succeeds, and how old its result is.",
+        title="Projects: quality of the data",
+        about="Check these before the others: they show whether polls succeed and how old the data is.",
         families=LIVE_FAMILIES,
     ),
     Group(
-        title="The exporter itself",
-        about="How much and how well it asks the cloud, what refused it, what it did not understand, what it serves.",
+        title="The exporter",
+        about="Calls to the API and their outcomes, unknown values, configuration, state and exposition.",
         families=SELF_METRIC_FAMILIES,
     ),
 )
@@ -111,12 +111,12 @@ FAMILIES: tuple[Family[Any], ...] = tuple(family for group in GROUPS for family 
 
 
 def index(families: Iterable[Family[Any]]) -> Mapping[str, Family[Any]]:
-    """Families by every name under which a query can find their samples (`_bucket` and the like included).
+    """Return the families by each name that a query can use for their samples, such as `_bucket` of a histogram.
 
-    Raises ValueError when two families would meet under one name, or a family has a label twice: once of its own
-    and once from the identity of its subject.
+    Raises ValueError when two families have a name in common, or when a label of a family is also an identity label
+    of its subject.
     """
-    found: dict[str, Family[Any]] = {}
+    by_name: dict[str, Family[Any]] = {}
     taken: set[str] = set()
     for family in families:
         names = {family.name, family.exposed_name, *family.sample_names}
@@ -124,16 +124,16 @@ def index(families: Iterable[Family[Any]]) -> Mapping[str, Family[Any]]:
             raise ValueError(f"{family.name}: another family has the name {min(taken & names)}")
         taken |= names
         if {label.name for label in family.labels} & {label.name for label in IDENTITY_LABELS[family.subject]}:
-            raise ValueError(f"{family.name}: a label of its own is also an identity label of its subject")
-        found.update(dict.fromkeys((family.exposed_name, *family.sample_names), family))
-    return MappingProxyType(found)
+            raise ValueError(f"{family.name}: one of its labels is also an identity label of its subject")
+        by_name.update(dict.fromkeys((family.exposed_name, *family.sample_names), family))
+    return MappingProxyType(by_name)
 
 
 _INDEX = index(FAMILIES)
 
 
 def by_exposed_name(name: str) -> Family[Any]:
-    """Find the family by the name a query uses; of a histogram also by `_bucket`, `_count` and `_sum`.
+    """Return the family by the name in a query; a histogram also by `_bucket`, `_count` and `_sum`.
 
     Raises KeyError when no family has that name.
     """

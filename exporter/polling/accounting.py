@@ -1,9 +1,11 @@
-"""What is counted of waiting, running and holding: one job's account, and the totals of its project."""
+"""Queue time, run time and accelerator seconds: the account of one job, and the totals of its project."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
+
+import msgspec
 
 from exporter.domain.accounting import (
     QUEUE_BUCKETS_S,
@@ -16,177 +18,192 @@ from exporter.domain.accounting import (
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.usage import MINUTE_S
-from exporter.polling.idle import IdleMeter
-from exporter.polling.memory import AccountMemory, CountsMemory, RunCount, UsedCount, WaitCount
+from exporter.polling.detach import detach
+from exporter.polling.idle import IdleMeter, IdleState
 
 OTHER = "_other"
-"""The user under whom those are counted who came when every place was taken."""
+"""The user that stands for all users beyond the limit."""
+
+_SHARED_USERS = frozenset({"", OTHER})
+"""Users that do not count towards the limit."""
 
 
-@dataclass(slots=True)
-class Used:
+class Used(msgspec.Struct, gc=False):
     """Accelerator seconds of one holder."""
 
+    holder: Holder
     held_s: float = 0.0
     idle_s: float = 0.0
     lost_s: float = 0.0
 
-    def add(self, other: "Used") -> None:
+    def add(self, *, held_s: float, idle_s: float, lost_s: float) -> None:
         """Count more."""
-        self.held_s += other.held_s
-        self.idle_s += other.idle_s
-        self.lost_s += other.lost_s
+        self.held_s += held_s
+        self.idle_s += idle_s
+        self.lost_s += lost_s
+
+
+class AccountsState(msgspec.Struct, kw_only=True):
+    """Totals of one project that survive a restart."""
+
+    waits: dict[str, Distribution] = msgspec.field(default_factory=dict)
+    """Queue times by pool."""
+    runs: dict[str, dict[JobStatus, Distribution]] = msgspec.field(default_factory=dict)
+    """Run times by pool and the status the job ended in."""
+    used: list[Used] = msgspec.field(default_factory=list)
+    """One for each holder."""
+    recoveries: dict[str, int] = msgspec.field(default_factory=dict)
+    """By policy."""
 
 
 class Accounts:
-    """Totals of one project, over all its sources; they only ever grow.
+    """Totals of one project over all its sources; they never decrease.
 
-    `max_users` have series of their own: whoever comes first, and of those who come in one poll whoever held most.
-    The others share one. Nobody's seconds ever move from one series to another, because that would read as if they
-    had been used again (ADR 0006).
+    The first `max_users` users have series of their own; of users first seen in the same poll, those with the most
+    accelerator seconds. The others share the series of `OTHER`. Seconds never move from one series to another,
+    because that would look like further use (ADR 0006).
     """
 
     def __init__(self, *, max_users: int) -> None:
         self._max_users = max_users
-        self._waits: dict[str, Distribution] = {}
-        self._runs: dict[tuple[str, JobStatus], Distribution] = {}
+        self._state = AccountsState()
         self._used: dict[Holder, Used] = {}
-        self._coming: dict[Holder, Used] = {}
-        """Holders whose user has no place yet."""
-        self._users: set[str] = {"", OTHER}
-        """Those who have one; the nameless and the others take none away."""
-        self._recoveries: Counter[str] = Counter()
+        """The rows of the state, by their holders."""
+        self._pending: dict[Holder, Used] = {}
+        """Rows of users that have no series yet."""
+        self._users = set(_SHARED_USERS)
+        """Users that have series of their own."""
 
     def observe_pool(self, pool_id: str) -> None:
-        """Give a pool its empty distributions, so that the first length observed is an increase."""
-        if pool_id in self._waits:
-            return
-        self._waits[pool_id] = Distribution.empty(QUEUE_BUCKETS_S)
-        for status in RUN_STATUSES:
-            self._runs[pool_id, status] = Distribution.empty(RUN_BUCKETS_S)
+        """Give a pool empty distributions, so that increase() sees the first length observed in it."""
+        if pool_id not in self._state.waits:
+            self._state.waits[pool_id] = Distribution.empty(QUEUE_BUCKETS_S)
+            self._state.runs[pool_id] = dict.fromkeys(RUN_STATUSES, Distribution.empty(RUN_BUCKETS_S))
 
     def observe_wait(self, pool_id: str, wait_s: float) -> None:
-        """Count how long a job waited."""
+        """Count the queue time of a job."""
         self.observe_pool(pool_id)
-        self._waits[pool_id] = self._waits[pool_id].with_one(wait_s)
+        self._state.waits[pool_id] = self._state.waits[pool_id].with_one(wait_s)
 
     def observe_run(self, pool_id: str, status: JobStatus, run_s: float) -> None:
-        """Count how long a job ran that ended so; one of `RUN_STATUSES`."""
+        """Count the run time of a job that ended in this status, one of `RUN_STATUSES`."""
         self.observe_pool(pool_id)
-        self._runs[pool_id, status] = self._runs[pool_id, status].with_one(run_s)
+        self._state.runs[pool_id][status] = self._state.runs[pool_id][status].with_one(run_s)
 
-    def use(self, holder: Holder, used: Used) -> None:
-        """Count accelerator seconds; nothing used yet gives a new holder its zeros."""
-        books = self._used if holder.user in self._users else self._coming
-        books.setdefault(holder, Used()).add(used)
+    def use(self, holder: Holder, *, held_s: float = 0.0, idle_s: float = 0.0, lost_s: float = 0.0) -> None:
+        """Count accelerator seconds. A holder that has used nothing yet gets its zeros."""
+        rows = self._used if holder.user in self._users else self._pending
+        used = rows.get(holder)
+        if used is None:
+            used = rows[holder] = Used(holder)
+            if rows is self._used:
+                self._state.used.append(used)
+        used.add(held_s=held_s, idle_s=idle_s, lost_s=lost_s)
 
     def recovered(self, policy: str, times: int) -> None:
         """Count recoveries; 0 gives a policy its zero."""
-        self._recoveries[policy] += times
+        self._state.recoveries[policy] = self._state.recoveries.get(policy, 0) + times
 
     def freeze(self, totals: Totals, *, mask_user: Callable[[str], str]) -> Totals:
-        """Complete the totals by what was counted here; `veil` gives the name under which a user is shown."""
-        self._seat()
-        shown: defaultdict[Holder, Used] = defaultdict(Used)
-        for holder, used in self._used.items():
-            name = holder.user if holder.user == OTHER else mask_user(holder.user)
-            shown[holder._replace(user=name)].add(used)
-        return Totals(
-            submitted=totals.submitted,
-            started=totals.started,
-            finished=totals.finished,
-            waits=dict(self._waits),
-            runs=dict(self._runs),
+        """Add what was counted here to the totals. `mask_user` gives the name under which a user is exported."""
+        self._assign_series()
+        shown: dict[Holder, Used] = {}
+        for used in self._used.values():
+            user = used.holder.user if used.holder.user == OTHER else mask_user(used.holder.user)
+            holder = used.holder._replace(user=user)
+            shown.setdefault(holder, Used(holder)).add(held_s=used.held_s, idle_s=used.idle_s, lost_s=used.lost_s)
+        return replace(
+            totals,
+            waits=dict(self._state.waits),
+            runs={(pool, status): run for pool, runs in self._state.runs.items() for status, run in runs.items()},
             held_s={holder: used.held_s for holder, used in shown.items()},
             idle_s={holder: used.idle_s for holder, used in shown.items()},
             lost_s={holder: used.lost_s for holder, used in shown.items()},
-            recoveries=dict(self._recoveries),
+            recoveries=dict(self._state.recoveries),
         )
 
-    def dump(self, counts: CountsMemory) -> CountsMemory:
-        """Complete what is remembered of the project by what was counted here."""
-        self._seat()
-        return CountsMemory(
-            submitted=counts.submitted,
-            started=counts.started,
-            finished=counts.finished,
-            waits=tuple(
-                WaitCount(pool_id=pool_id, counts=tuple(told.counts), sum_s=told.sum_s)
-                for pool_id, told in self._waits.items()
-            ),
-            runs=tuple(
-                RunCount(pool_id=pool_id, status=status, counts=tuple(told.counts), sum_s=told.sum_s)
-                for (pool_id, status), told in self._runs.items()
-            ),
-            used=tuple(
-                UsedCount(
-                    pool_id=holder.pool_id,
-                    user=holder.user,
-                    accelerator=holder.accelerator,
-                    held_s=used.held_s,
-                    idle_s=used.idle_s,
-                    lost_s=used.lost_s,
-                )
-                for holder, used in self._used.items()
-            ),
-            recoveries=dict(self._recoveries),
-        )
+    def dump(self) -> AccountsState:
+        """Copy the state."""
+        self._assign_series()
+        return detach(self._state)
 
-    def restore(self, memory: CountsMemory) -> None:
-        """Go on from these totals. Lengths that were counted in other buckets cannot be, and begin at zero."""
-        for wait in memory.waits:
-            self.observe_pool(wait.pool_id)
-            self._waits[wait.pool_id] = _recalled(self._waits[wait.pool_id], wait.counts, wait.sum_s)
-        for run in memory.runs:
-            self.observe_pool(run.pool_id)
-            before = self._runs.get((run.pool_id, run.status))
-            if before is not None:
-                self._runs[run.pool_id, run.status] = _recalled(before, run.counts, run.sum_s)
-        for told in memory.used:
-            self._users.add(told.user)
-            self._used[Holder(told.pool_id, told.user, told.accelerator)] = Used(
-                told.held_s, told.idle_s, told.lost_s
-            )
-        self._recoveries.update(memory.recoveries)
+    def restore(self, state: AccountsState) -> None:
+        """Continue from a state. Distributions with other bucket bounds than today's start at zero."""
+        self._state = detach(state)
+        for pool_id in (*state.waits, *state.runs):
+            self._state.waits[pool_id] = _usable(state.waits.get(pool_id), QUEUE_BUCKETS_S)
+            runs = state.runs.get(pool_id, {})
+            self._state.runs[pool_id] = {status: _usable(runs.get(status), RUN_BUCKETS_S) for status in RUN_STATUSES}
+        self._used = {used.holder: used for used in self._state.used}
+        self._users.update(holder.user for holder in self._used)
 
-    def _seat(self) -> None:
-        """Decide which of the users that came since the last time have series of their own."""
-        coming, self._coming = self._coming, {}
+    def _assign_series(self) -> None:
+        """Decide which of the users that are new since the last call have series of their own."""
+        pending, self._pending = self._pending, {}
         held: defaultdict[str, float] = defaultdict(float)
-        for holder, used in coming.items():
+        for holder, used in pending.items():
             held[holder.user] += used.held_s
-        places = self._max_users + len({"", OTHER}) - len(self._users)
-        self._users.update(sorted(held, key=lambda user: (-held[user], user))[: max(0, places)])
-        for holder, used in coming.items():
-            self.use(holder if holder.user in self._users else holder._replace(user=OTHER), used)
+        free = self._max_users + len(_SHARED_USERS) - len(self._users)
+        self._users.update(sorted(held, key=lambda user: (-held[user], user))[: max(0, free)])
+        for holder, used in pending.items():
+            self.use(
+                holder if holder.user in self._users else holder._replace(user=OTHER),
+                held_s=used.held_s,
+                idle_s=used.idle_s,
+                lost_s=used.lost_s,
+            )
 
 
-_PATIENCE = 10
-"""Looks for which the seconds of a job wait for its user's name, where that is told by a call of its own (v1)."""
+_NAMELESS_POLLS = 10
+"""For so many polls the seconds of a v1 job wait for its user's name, which takes a call of its own."""
+
+
+class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """What has been counted of one job."""
+
+    since_s: float | None = None
+    """Use before this second of the run does not count; None: set as soon as the run time is known."""
+    past: bool = False
+    """It ended before the first poll: nothing of it counts."""
+    waited: bool = False
+    """Its queue time was observed, or lies before the first poll."""
+    ran: bool = False
+    """Its run time was observed, or lies before the first poll."""
+    nameless_polls: int = 0
+    """Polls so far that did not know its user."""
+    held_s: float = 0.0
+    lost_s: float = 0.0
+    recoveries: dict[str, int] | None = None
+    """Recoveries counted, by policy; None: the cloud has not reported any list yet."""
+    idle: IdleState | None = None
+    """None: no samples yet, or the last ones have been judged."""
+    idle_over: bool = False
+    """Its final samples have been judged."""
 
 
 class Account:
-    """One job's account: what of its waiting, running and holding has been counted.
+    """One job's account: what of its queue time, run time and accelerator seconds has been counted.
 
-    Everything comes from the cloud's own times, so that it does not matter when, or how often, anybody looked.
+    Everything derives from the cloud's own times, so the number and the moments of the polls do not matter.
     """
 
-    __slots__ = ("_idle", "_kept")
+    __slots__ = ("_idle", "state")
 
-    def __init__(self, memory: AccountMemory) -> None:
-        self._kept = copy(memory)
-        self._idle = None if memory.idle is None else IdleMeter(memory.idle)
+    def __init__(self, state: AccountState) -> None:
+        """Continue from a state, which is changed in place."""
+        self.state = state
+        self._idle = None if state.idle is None else IdleMeter(state.idle)
 
     @classmethod
-    def opened(cls, job: Job, *, news: bool, started: bool) -> "Account":
-        """Open the account of a job that is met for the first time.
+    def opened(cls, job: Job, *, is_new: bool, started: bool) -> "Account":
+        """Open the account of a job that is seen for the first time.
 
-        `news`: it was submitted since the first look, so all of it counts; else what lies behind it does not.
+        `is_new`: it was submitted since the first poll, so all of it counts; otherwise only what follows.
         """
-        if news:
-            return cls(AccountMemory(since_s=0.0, recoveries={}))
+        if is_new:
+            return cls(AccountState(since_s=0.0, recoveries={}))
         return cls(
-            AccountMemory(
+            AccountState(
                 since_s=job.run_duration_s if started else 0.0,
                 past=job.status.finished,
                 waited=started,
@@ -196,100 +213,109 @@ class Account:
             )
         )
 
-    def dump(self) -> AccountMemory:
-        """Tell it as plain values, which no later event changes."""
-        if self._idle is not None:
-            self._kept.idle = self._idle.dump()
-        return copy(self._kept)
+    def dump(self) -> AccountState:
+        """Copy the state."""
+        state = copy(self.state)
+        if state.idle is not None:
+            state.idle = copy(state.idle)
+        return state
 
     def update(self, job: Job, accounts: Accounts, *, last: bool = False) -> None:
-        """Take in what a look says of the job, and count what is new; `last`: nothing more will be told of it."""
-        if self._kept.past:
+        """Count what a poll reports of the job that is new; `last`: no further poll will report it."""
+        state = self.state
+        if state.past:
             if job.status.finished:
                 return
-            self._kept.past, self._kept.since_s = False, job.run_duration_s  # it was lost, and has come back
-        if not self._kept.waited and job.queue_duration_s is not None:
-            self._kept.waited = True
+            state.past, state.since_s = False, job.run_duration_s  # it was lost and has come back
+        if not state.waited and job.queue_duration_s is not None:
+            state.waited = True
             accounts.observe_wait(job.pool_id, job.queue_duration_s)
-        if not self._kept.ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
-            self._kept.ran = True
+        if not state.ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
+            state.ran = True
             accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
-        self._recover(job, accounts)
-        self._kept.nameless_looks += not job.user
-        if last or not self._awaits_user(job):
-            self._hold(job, accounts)  # all that was held so far: waiting for the name loses nothing
+        self._count_recoveries(job, accounts)
+        state.nameless_polls += not job.user
+        if last or not self._expects_user(job):
+            self._count_held(job, accounts)  # all that was held so far: waiting for the name loses nothing
 
     def has_unread_samples(self, job: Job) -> bool:
-        """Whether the job has ended, and its last minutes have not been judged yet."""
-        return not self._kept.idle_over and not self._kept.past and job.status.finished and _holder(job) is not None
+        """Whether the job has ended and its final samples have not been judged."""
+        state = self.state
+        return not state.idle_over and not state.past and job.status.finished and _holder(job) is not None
 
     def read(
         self, job: Job, task: str, samples: Sequence[float | None] | None, *, run_s: float, threshold: float
     ) -> None:
-        """Take in one task's minutes of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
-        if self._kept.idle_over or self._kept.past or _holder(job) is None:
+        """Take one task's samples of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
+        if self.state.idle_over or self.state.past or _holder(job) is None:
             return
         if self._idle is None:
-            self._idle = IdleMeter()
+            self.state.idle = IdleState()
+            self._idle = IdleMeter(self.state.idle)
         self._idle.read(task, samples, run_s=run_s, threshold=threshold)
 
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
-        """Count what idled in the minutes that all tasks have told of; `over`: no more will come, so judge all."""
+        """Count the idle time of the minutes that all tasks have reported; `over`: no more will come, judge all."""
         holder = _holder(job)
-        if self._awaits_user(job) and not over:
+        if self._expects_user(job) and not over:
             return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
-                None if over else tasks, held_s=lambda at: self._held_in(job, at), grace_s=grace_s
+                None if over else tasks, held_s=lambda minute: self._held_in(job, minute), grace_s=grace_s
             )
             if idle_s:
-                accounts.use(holder, Used(idle_s=idle_s))
+                accounts.use(holder, idle_s=idle_s)
         if over:
-            self._idle, self._kept.idle, self._kept.idle_over = None, None, True
+            self._idle, self.state.idle, self.state.idle_over = None, None, True
 
-    def _awaits_user(self, job: Job) -> bool:
-        return not job.user and job.api is Api.V1 and self._kept.nameless_looks <= _PATIENCE
+    def _expects_user(self, job: Job) -> bool:
+        """Whether a later poll may still give the user's name."""
+        return not job.user and job.api is Api.V1 and self.state.nameless_polls <= _NAMELESS_POLLS
 
     def _held_in(self, job: Job, minute: int) -> float:
-        since_s = max(minute * MINUTE_S, self._kept.since_s or 0.0)
+        since_s = max(minute * MINUTE_S, self.state.since_s or 0.0)
         return accelerator_seconds(job, since_s=since_s, until_s=(minute + 1) * MINUTE_S) or 0.0
 
-    def _hold(self, job: Job, accounts: Accounts) -> None:
-        if self._kept.since_s is None:
-            self._kept.since_s = job.run_duration_s
+    def _count_held(self, job: Job, accounts: Accounts) -> None:
+        state = self.state
+        if state.since_s is None:
+            state.since_s = job.run_duration_s
         holder = _holder(job)
-        if holder is None or self._kept.since_s is None:
+        if holder is None or state.since_s is None:
             return
-        held_s = accelerator_seconds(job, since_s=self._kept.since_s)
-        used = Used()
-        if (
-            held_s is not None and held_s > self._kept.held_s
-        ):  # the cloud may take back a little: a counter never does
-            used.held_s, self._kept.held_s = held_s - self._kept.held_s, held_s
-        if job.status.failure and self._kept.held_s > self._kept.lost_s:
-            used.lost_s, self._kept.lost_s = self._kept.held_s - self._kept.lost_s, self._kept.held_s
-        accounts.use(holder, used)
+        held_s = accelerator_seconds(job, since_s=state.since_s)
+        more_held_s = more_lost_s = 0.0
+        if held_s is not None and held_s > state.held_s:  # the cloud may correct it downwards: a counter must not
+            more_held_s, state.held_s = held_s - state.held_s, held_s
+        if job.status.failure and state.held_s > state.lost_s:
+            more_lost_s, state.lost_s = state.held_s - state.lost_s, state.held_s
+        accounts.use(holder, held_s=more_held_s, lost_s=more_lost_s)
 
-    def _recover(self, job: Job, accounts: Accounts) -> None:
+    def _count_recoveries(self, job: Job, accounts: Accounts) -> None:
         if job.recoveries is None:
             return
-        if self._kept.recoveries is None:
-            self._kept.recoveries = dict(job.recoveries)
+        if self.state.recoveries is None:
+            self.state.recoveries = dict(job.recoveries)
         for policy, times in job.recoveries.items():
-            more = times - self._kept.recoveries.get(policy, 0)
+            more = times - self.state.recoveries.get(policy, 0)
             accounts.recovered(policy, max(0, more))
-            if more > 0:
-                self._kept.recoveries = {**self._kept.recoveries, policy: times}
+            if more > 0:  # a new dict: `dump` shares it with its copies
+                self.state.recoveries = {**self.state.recoveries, policy: times}
 
 
 def _holder(job: Job) -> Holder | None:
-    """Under whom its accelerators count; None for a job that has none, or of which nobody tells how many."""
+    """Return the key under which its accelerators count; None when it has none, or their number is unknown."""
     if job.accelerator is Accelerator.CPU or not job.spec_accelerators:
         return None
     return Holder(job.pool_id, job.user, job.accelerator)
 
 
-def _recalled(empty: Distribution, counts: Sequence[int], sum_s: float) -> Distribution:
-    if len(counts) != len(empty.counts):
+def _usable(distribution: Distribution | None, bounds_s: Sequence[float]) -> Distribution:
+    empty = Distribution.empty(bounds_s)
+    if (
+        distribution is None
+        or distribution.bounds_s != empty.bounds_s
+        or len(distribution.counts) != len(empty.counts)
+    ):
         return empty
-    return Distribution(bounds_s=empty.bounds_s, counts=tuple(counts), sum_s=sum_s)
+    return distribution

@@ -1,4 +1,9 @@
-"""Counts the API calls that one poll makes, wherever in its tasks they are made."""
+"""Counts the API calls of one poll.
+
+A poll's calls pass through objects that it shares with other polls of its project at the same time: sources, caches,
+the client and the credentials. Only the task that makes a call knows its poll, so a context variable carries the
+counter: tasks inherit it from the task that starts them.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,31 +12,31 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Tally:
+class CallCount:
     """Calls made so far."""
 
     calls: int = 0
 
 
-_TALLY: ContextVar[Tally | None] = ContextVar("tally", default=None)
+_CURRENT: ContextVar[CallCount | None] = ContextVar("call_count", default=None)
 
 
 @contextmanager
-def tally() -> Iterator[Tally]:
-    """Count every call reported by `count_call` inside the block, tasks started in it and blocks inside included."""
-    counted = Tally()
-    outer = _TALLY.get()
-    token = _TALLY.set(counted)
+def count_calls() -> Iterator[CallCount]:
+    """Count every call reported by `count_call` in this block, in tasks started in it, and in blocks inside it."""
+    count = CallCount()
+    outer = _CURRENT.get()
+    token = _CURRENT.set(count)
     try:
-        yield counted
+        yield count
     finally:
-        _TALLY.reset(token)
+        _CURRENT.reset(token)
         if outer is not None:
-            outer.calls += counted.calls
+            outer.calls += count.calls
 
 
 def count_call() -> None:
-    """Report one API call to the poll it is made for, if any."""
-    counted = _TALLY.get()
-    if counted is not None:
-        counted.calls += 1
+    """Report one API call to the block in which it is made, if any."""
+    count = _CURRENT.get()
+    if count is not None:
+        count.calls += 1

@@ -1,31 +1,31 @@
-"""What is known of one source's jobs, and what was counted about them. Pure: time and sightings come as arguments."""
+"""Which jobs of one source are tracked, and what was counted about them. Pure: time and results come as arguments."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
+
+import msgspec
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import Totals
 from exporter.domain.source import PollResult, TrackedState
-from exporter.polling.accounting import Account, Accounts
-from exporter.polling.memory import CountsMemory, EntryMemory, FinishedCount, LedgerMemory
+from exporter.polling.accounting import Account, Accounts, AccountsState, AccountState
+from exporter.polling.detach import detach
 
 LATE_S = 3600.0
-"""How much later than its submission a job may first turn up in a listing and still be counted as new."""
+"""A job counts as new although a job submitted up to this much later was seen before it."""
 
-_PATIENCE_S = 6 * LATE_S
-"""The same, while a part of the source does not answer: it may come back with jobs nobody has seen."""
+_LATE_WHILE_FAILING_S = 6 * LATE_S
+"""The same while a part of the source fails: it may come back with jobs that were never listed."""
 
-_SEED_LOOKS = 3
-"""Looks after which the seeding ends although a part of the source still does not answer."""
+_BOOTSTRAP_POLLS = 3
+"""Bootstrapping ends after so many polls, although a part of the source still fails."""
 
-_UNKNOWN_ASKED = 5
-"""Jobs of unknown status asked one by one in each look: enough to see them end, too few to cost much."""
+_UNKNOWN_PER_POLL = 5
+"""Jobs of unknown status whose detail each poll requests: enough to see them end, few enough to cost little."""
 
-_NEVER = float("inf")
-
-_STAYS = (
+_PERMANENT = (
     "user",
     "pool_id",
     "flavor",
@@ -37,83 +37,136 @@ _STAYS = (
     "spec_nodes",
     "spec_accelerators",
 )
-"""What is true of a job for good once the cloud has told it. Some of it stands in records only that are not asked for
-again at each look, or cannot be had: a job must not move to another pool for that, between its start and its end."""
+"""Fields of a job that never change once the cloud has reported them. Some come from records that not every poll
+requests or gets: a job must not move to another pool for that between its start and its end."""
 
-_FINISHED = tuple(status for status in JobStatus if status.finished)
+_COUNTED_STATUSES = (*(status for status in JobStatus if status.finished), JobStatus.UNKNOWN)
+
+
+class CountsState(msgspec.Struct, kw_only=True):
+    """Totals of one project that survive a restart, by pool ("" is the public pool)."""
+
+    submitted: dict[str, int] = msgspec.field(default_factory=dict)
+    started: dict[str, int] = msgspec.field(default_factory=dict)
+    finished: dict[str, dict[JobStatus, int]] = msgspec.field(default_factory=dict)
+    """By the status the job ended in; `unknown` when it was deleted before its end was seen."""
+    accounts: AccountsState = msgspec.field(default_factory=AccountsState)
 
 
 class Counts:
-    """Running totals of one project, over all its sources; they only ever grow.
+    """Totals of one project over all its sources; they never decrease.
 
     `max_users`: how many users have accelerator seconds of their own.
     """
 
-    def __init__(self, *, max_users: int = 100) -> None:
+    def __init__(self, *, max_users: int) -> None:
         self.accounts = Accounts(max_users=max_users)
-        self.submitted: Counter[str] = Counter({"": 0})
-        self.started: Counter[str] = Counter({"": 0})
-        self.finished: Counter[tuple[str, JobStatus]] = Counter()
+        self._state = CountsState()
         self.observe_pool("")
 
     def observe_pool(self, pool_id: str) -> None:
-        """Give a pool its zeros, so that the first event in it is an increase a query can see."""
-        if (pool_id, JobStatus.UNKNOWN) in self.finished:
-            return
-        self.submitted[pool_id] += 0
-        self.started[pool_id] += 0
-        for status in (*_FINISHED, JobStatus.UNKNOWN):
-            self.finished[pool_id, status] += 0
-        self.accounts.observe_pool(pool_id)
+        """Give a pool its zeros, so that increase() sees the first event in it."""
+        if pool_id not in self._state.submitted:
+            self._add_zeros(pool_id)
+
+    def submitted(self, job: Job) -> None:
+        """Count a submission."""
+        self._state.submitted[job.pool_id] += 1
+
+    def started(self, job: Job) -> None:
+        """Count a start."""
+        self._state.started[job.pool_id] += 1
+
+    def finished(self, job: Job, status: JobStatus) -> None:
+        """Count an end; `status` is that of a finished job, or `unknown`."""
+        self._state.finished[job.pool_id][status] += 1
 
     def freeze(self, *, mask_user: Callable[[str], str] = str) -> Totals:
-        """Copy what has been counted so far; `veil` gives the name under which a user is shown."""
-        totals = Totals(submitted=dict(self.submitted), started=dict(self.started), finished=dict(self.finished))
+        """Copy the totals. `mask_user` gives the name under which a user is exported."""
+        state = self._state
+        totals = Totals(
+            submitted=dict(state.submitted),
+            started=dict(state.started),
+            finished={
+                (pool, status): count for pool, counts in state.finished.items() for status, count in counts.items()
+            },
+        )
         return self.accounts.freeze(totals, mask_user=mask_user)
 
-    def dump(self) -> CountsMemory:
-        """Tell the totals as plain values."""
-        counts = CountsMemory(
-            submitted=dict(self.submitted),
-            started=dict(self.started),
-            finished=tuple(
-                FinishedCount(pool_id=pool_id, status=status, count=count)
-                for (pool_id, status), count in self.finished.items()
-            ),
-        )
-        return self.accounts.dump(counts)
+    def dump(self) -> CountsState:
+        """Copy the state."""
+        return msgspec.structs.replace(detach(self._state), accounts=self.accounts.dump())
 
-    def restore(self, memory: CountsMemory) -> None:
-        """Go on from these totals."""
-        for pool_id in memory.submitted:
-            self.observe_pool(pool_id)
-        self.submitted.update(memory.submitted)
-        self.started.update(memory.started)
-        self.finished.update({(told.pool_id, told.status): told.count for told in memory.finished})
-        self.accounts.restore(memory)
+    def restore(self, state: CountsState) -> None:
+        """Continue from a state."""
+        self._state = detach(state)
+        self.accounts.restore(state.accounts)
+        for pool_id in ("", *state.submitted):
+            self._add_zeros(pool_id)
+
+    def _add_zeros(self, pool_id: str) -> None:
+        state = self._state
+        state.submitted.setdefault(pool_id, 0)
+        state.started.setdefault(pool_id, 0)
+        state.finished[pool_id] = dict.fromkeys(_COUNTED_STATUSES, 0) | state.finished.get(pool_id, {})
+        self.accounts.observe_pool(pool_id)
+
+
+class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """What survives of one tracked job.
+
+    A struct, because every publication copies that of every job while the event loop waits.
+    """
+
+    job: Job
+    seen_at: float
+    """When a poll last reported it."""
+    started: bool
+    """Its start was counted, or lies before the first poll."""
+    finished: bool
+    """Its end was counted, or lies before the first poll."""
+    account: AccountState
+    finished_seen_at: float | None = None
+    """When its end was first seen, whenever that end was."""
+    gone: bool = False
+    """The cloud has deleted it; it stays a little longer, so that scrapes see how it ended."""
+    mean_ratio: float | None = None
+    """Mean accelerator utilisation over the run so far, which no later call returns once the job has ended."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One tracked job and what has been counted about it."""
+    """One tracked job."""
 
-    job: Job
-    seen_at: float
-    """When a look last had word of it."""
-    started: bool
-    """Its start was counted, or lies before the first look."""
-    finished: bool
-    """Its end was counted, or lies before the first look."""
+    state: EntryState
     account: Account
-    """What of its waiting, running and holding was counted."""
-    finished_seen_at: float | None = None
-    """When its end was first seen, whenever that end was."""
+    """Changes `state.account`."""
     confirmed_at: float | None = None
-    """When a look last had word of it, by the monotonic clock; None: not since the start of this process."""
-    gone: bool = False
-    """The cloud has deleted it; it is kept a little longer because its end is news."""
-    mean_ratio: float | None = None
-    """Mean accelerator utilisation that was remembered from before a restart; None: there was none."""
+    """When a poll last reported it, by the monotonic clock; None: not since the start of this process."""
+
+    @property
+    def job(self) -> Job:
+        """The job as last reported."""
+        return self.state.job
+
+
+class LedgerState(msgspec.Struct, kw_only=True):
+    """What survives of one source's ledger."""
+
+    bootstrapping: bool = True
+    """No poll has ended that all later ones can be compared with: nothing counts yet."""
+    swept: bool = False
+    """A sweep has walked the whole listing."""
+    watermark: float = 0.0
+    """Submission time at or below which no job is new."""
+    seen: dict[str, float | None] = msgspec.field(default_factory=dict)
+    """Submission times of seen jobs above the watermark; None: the cloud reports none."""
+    deleted: dict[str, float] = msgspec.field(default_factory=dict)
+    """Jobs that were dropped because they were gone, and when: one that is listed again has been counted."""
+    incomplete: frozenset[str] = frozenset()
+    """Jobs above a gap in the listing, at which no later listing may stop."""
+    polls: int = 0
+    entries: list[EntryState] = msgspec.field(default_factory=list)
 
 
 class Ledger:
@@ -122,30 +175,25 @@ class Ledger:
     `retention_s`: how long a finished job stays. `linger_s`: how long a job that was deleted right after its end
     stays, so that a slow scraper still sees how it ended.
 
-    The first wholly good look seeds: it counts nothing. When a part of the source fails in three looks on end, the
-    third one seeds without it, for a workspace that may never be read must not keep the others from being counted.
-    After that a job counts as submitted when it was submitted after everything the seed had seen; each job counts at
-    most once as submitted, started and finished. "Now" is our
-    clock; which job is new is decided by the cloud's own submission times alone, so that skew between the clocks
-    cannot make history count.
+    The first poll without failures ends the bootstrapping; until then nothing counts. When a part of the source fails
+    in three polls in a row, the third ends it all the same: a workspace that can never be read must not keep the
+    others from being counted. From then on a job counts as submitted when it was submitted after all jobs seen while
+    bootstrapping. Each job counts at most once as submitted, started and finished. "Now" is our clock, but the
+    cloud's own submission times alone decide which job is new, so that skew between the clocks cannot make history
+    count (ADR 0002).
     """
 
     def __init__(self, *, counts: Counts, retention_s: float, linger_s: float) -> None:
         self._counts = counts
         self._retention_s = retention_s
         self._linger_s = linger_s
+        self._state = LedgerState()
+        """Its `entries` are empty; they are filled in at each dump."""
         self._entries: dict[str, Entry] = {}
-        self._seeded = False
-        self._watermark = 0.0  # submission time at or below which nothing is news
-        self._seen: dict[str, float] = {}  # submission times of accounted jobs above the watermark; inf: unknown
-        self._lost: dict[str, float] = {}  # jobs that were dropped because they were gone, and when
-        self._torn: frozenset[str] = frozenset()
-        self._swept = False
-        self._looks = 0
 
     @property
     def entries(self) -> Iterator[Entry]:
-        """Every tracked job, in the order of first sight."""
+        """Every tracked job, in the order in which they were first seen."""
         return iter(self._entries.values())
 
     def __len__(self) -> int:
@@ -156,194 +204,160 @@ class Ledger:
         return self._entries.get(job_id)
 
     def known(self, *, answer_by: float | None = None) -> TrackedState:
-        """Tell a source what it need not ask again, and by when (monotonic) it should be back."""
+        """Return what a source need not request again. `answer_by`: when (monotonic) its poll has to end."""
         tracked = {job_id: entry.job for job_id, entry in self._entries.items()}
         unfinished = {job_id: job for job_id, job in tracked.items() if job.status.active}
         unclear = [job_id for job_id, job in tracked.items() if job.status is JobStatus.UNKNOWN]
         if unclear:
-            turn = self._looks * _UNKNOWN_ASKED % len(unclear)
-            for job_id in islice(unclear[turn:] + unclear[:turn], _UNKNOWN_ASKED):
+            start = self._state.polls * _UNKNOWN_PER_POLL % len(unclear)
+            for job_id in islice(unclear[start:] + unclear[:start], _UNKNOWN_PER_POLL):
                 unfinished[job_id] = tracked[job_id]
         times = [job.submitted_at for job in tracked.values() if job.submitted_at is not None]
+        incomplete = self._state.incomplete
         return TrackedState(
             unfinished=unfinished,
             tracked=tracked,
-            is_new=lambda job: job.job_id in self._torn or self.is_new(job),
-            incomplete=self._torn,
-            bootstrapping=not self._seeded,
+            is_new=lambda job: job.job_id in incomplete or self.is_new(job),
+            incomplete=incomplete,
+            bootstrapping=self.bootstrapping,
             answer_by=answer_by,
-            oldest_at=min(times, default=self._watermark) if self._swept else None,
+            oldest_at=min(times, default=self._state.watermark) if self._state.swept else None,
         )
 
     def is_new(self, job: Job) -> bool:
-        """Whether a job was never accounted for: not tracked, not counted before, not older than the first look."""
-        if job.job_id in self._entries or job.job_id in self._seen:
+        """Whether a job is neither tracked nor counted, and was submitted after the watermark."""
+        if job.job_id in self._entries or job.job_id in self._state.seen:
             return False
-        return job.submitted_at is None or job.submitted_at > self._watermark
+        return job.submitted_at is None or job.submitted_at > self._state.watermark
 
     @property
-    def seeded(self) -> bool:
-        """Whether what is new from now on counts."""
-        return self._seeded
+    def bootstrapping(self) -> bool:
+        """Whether new jobs do not count yet."""
+        return self._state.bootstrapping
 
-    def update(self, sighting: PollResult, *, now: float, at: float) -> None:
-        """Take in one look, `at` by the monotonic clock. What did not answer changes nothing: no job disappears."""
-        self._looks += 1
-        for job in sighting.jobs:
+    def update(self, result: PollResult, *, now: float, at: float) -> None:
+        """Take the result of a poll, `at` by the monotonic clock. A part that failed changes nothing of its jobs."""
+        self._state.polls += 1
+        for job in result.jobs:
             self._observe(job, now=now)
             if entry := self._entries.get(job.job_id):
                 entry.confirmed_at = at
-        for job_id in sighting.gone:
+        for job_id in result.gone:
             self._mark_deleted(job_id)
-        self._torn = sighting.incomplete
-        if self._seeded or not sighting.failures or self._looks >= _SEED_LOOKS:
-            self._raise_watermark(late_s=_PATIENCE_S if sighting.failures else LATE_S)
-            self._seeded = True
+        self._state.incomplete = result.incomplete
+        if not self.bootstrapping or not result.failures or self._state.polls >= _BOOTSTRAP_POLLS:
+            self._raise_watermark(late_s=_LATE_WHILE_FAILING_S if result.failures else LATE_S)
+            self._state.bootstrapping = False
         self._expire(now=now)
 
-    def sweep(self, sighting: PollResult, *, now: float) -> None:
-        """Take in a sweep: it started long ago, so it adds old jobs and removes deleted ones, but changes none."""
-        for job in sighting.jobs:
+    def sweep(self, result: PollResult, *, now: float) -> None:
+        """Take the result of a sweep. It began long ago: it adds old jobs and removes deleted ones, changes none."""
+        for job in result.jobs:
             if not job.status.active and job.job_id not in self._entries and not self.is_new(job):
                 self._observe(job, now=now)
-        for job_id in sighting.gone:
+        for job_id in result.gone:
             self._mark_deleted(job_id)
-        if not sighting.failures:
-            self._swept = True
+        if not result.failures:
+            self._state.swept = True
         self._expire(now=now)
 
-    def dump(self, *, means: Mapping[str, float]) -> LedgerMemory:
-        """Tell everything as plain values; `means` has the mean utilisation of jobs by id."""
-        return LedgerMemory(
-            seeded=self._seeded,
-            swept=self._swept,
-            watermark=self._watermark,
-            seen={job_id: None if at == _NEVER else at for job_id, at in self._seen.items()},
-            lost=dict(self._lost),
-            looks=self._looks,
-            incomplete=tuple(sorted(self._torn)),
-            entries=tuple(
-                EntryMemory(
-                    job=entry.job,
-                    seen_at=entry.seen_at,
-                    started=entry.started,
-                    finished=entry.finished,
-                    finished_seen_at=entry.finished_seen_at,
-                    gone=entry.gone,
-                    mean_ratio=means.get(entry.job.job_id, entry.mean_ratio),
-                    account=entry.account.dump(),
-                )
-                for entry in self._entries.values()
-            ),
-        )
+    def dump(self, *, means: Mapping[str, float]) -> LedgerState:
+        """Copy the state. `means`: newest mean utilisation of jobs by id."""
+        state = detach(self._state)
+        for job_id, entry in self._entries.items():
+            copied = copy(entry.state)
+            copied.account = entry.account.dump()
+            copied.mean_ratio = means.get(job_id, copied.mean_ratio)
+            state.entries.append(copied)
+        return state
 
-    def restore(self, memory: LedgerMemory) -> None:
-        """Go on from there, as if the time in between had been one long interval between two looks."""
-        self._seeded, self._swept, self._watermark = memory.seeded, memory.swept, memory.watermark
-        self._seen = {job_id: _NEVER if at is None else at for job_id, at in memory.seen.items()}
-        self._lost = dict(memory.lost)
-        self._looks = memory.looks
-        self._torn = frozenset(memory.incomplete)
-        for told in memory.entries:
-            self._entries[told.job.job_id] = Entry(
-                job=told.job,
-                seen_at=told.seen_at,
-                started=told.started,
-                finished=told.finished,
-                account=(
-                    Account.opened(told.job, news=False, started=told.started)
-                    if told.account is None
-                    else Account(told.account)
-                ),
-                finished_seen_at=told.finished_seen_at,
-                gone=told.gone,
-                mean_ratio=told.mean_ratio,
-            )
+    def restore(self, state: LedgerState) -> None:
+        """Continue from a state, as if the time since then were one long interval between two polls."""
+        self._state = detach(state)
+        for entry in self._state.entries:
+            self._entries[entry.job.job_id] = Entry(state=entry, account=Account(entry.account))
+        self._state.entries = []
 
     def _observe(self, job: Job, *, now: float) -> None:
         entry = self._entries.get(job.job_id)
         if entry is not None and job != entry.job:
-            job = _completed(job, entry.job)
+            job = _with_permanent(job, entry.job)
         self._counts.observe_pool(job.pool_id)
         if entry is None:
             self._observe_first(job, now=now)
             return
-        entry.seen_at = now
-        entry.gone = False
-        if not entry.started and _has_started(job):
-            entry.started = True
-            self._counts.started[job.pool_id] += 1
+        state = entry.state
+        state.seen_at = now
+        state.gone = False
+        if not state.started and _has_started(job):
+            state.started = True
+            self._counts.started(job)
         if job.status.finished:
-            saw_it_end = not entry.job.status.finished
+            saw_it_end = not state.job.status.finished
             if saw_it_end:
-                entry.finished_seen_at = now
-            if not entry.finished:
-                entry.finished = True
-                self._counts.finished[job.pool_id, job.status] += 1
+                state.finished_seen_at = now
+            if not state.finished:
+                state.finished = True
+                self._counts.finished(job, job.status)
             if job.ended_at is None:
-                job = replace(job, ended_at=now if saw_it_end else entry.job.ended_at)
-        if job != entry.job:
-            entry.job = job
-        entry.account.update(entry.job, self._counts.accounts)
+                job = replace(job, ended_at=now if saw_it_end else state.job.ended_at)
+        if job != state.job:
+            state.job = job
+        entry.account.update(state.job, self._counts.accounts)
 
     def _observe_first(self, job: Job, *, now: float) -> None:
-        news = self._seeded and self.is_new(job)
-        forgotten = (
-            job.job_id in self._seen and not job.status.active
-        )  # its retention is over, and it is still listed
-        if job.submitted_at is None:
-            self._seen[job.job_id] = _NEVER
-        elif job.submitted_at > self._watermark:
-            self._seen[job.job_id] = job.submitted_at
-        if forgotten or (not news and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
+        counts, seen = self._counts, self._state.seen
+        reappeared = job.job_id in self._state.deleted  # it has been counted, whatever the cloud says of it now
+        is_new = not self.bootstrapping and not reappeared and self.is_new(job)
+        expired = job.job_id in seen and not job.status.active  # its retention is over, and it is still listed
+        if job.submitted_at is None or job.submitted_at > self._state.watermark:
+            seen[job.job_id] = job.submitted_at
+        if expired or (not is_new and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
             return
-        ended_before = job.job_id in self._lost  # it was reported gone, and turns up again
-        entry = Entry(
-            job=job,
-            seen_at=now,
-            started=ended_before or _has_started(job),
-            finished=ended_before or job.status.finished,
-            account=Account.opened(job, news=news, started=ended_before or _has_started(job)),
-        )
-        self._entries[job.job_id] = entry
+        started, finished = reappeared or _has_started(job), reappeared or job.status.finished
+        account = Account.opened(job, is_new=is_new, started=started)
+        state = EntryState(job=job, seen_at=now, started=started, finished=finished, account=account.state)
+        entry = self._entries[job.job_id] = Entry(state=state, account=account)
         if job.status.finished:
-            entry.finished_seen_at = now
-        entry.account.update(job, self._counts.accounts)
-        if not news:
+            entry.state.finished_seen_at = now
+        entry.account.update(job, counts.accounts)
+        if not is_new:
             return
-        self._counts.submitted[job.pool_id] += 1
-        if entry.started:
-            self._counts.started[job.pool_id] += 1
-        if entry.finished:
-            self._counts.finished[job.pool_id, job.status] += 1
+        counts.submitted(job)
+        if started:
+            counts.started(job)
+        if finished:
+            counts.finished(job, job.status)
             if job.ended_at is None:
-                entry.job = replace(job, ended_at=now)
+                entry.state.job = replace(job, ended_at=now)
 
     def _mark_deleted(self, job_id: str) -> None:
         entry = self._entries.get(job_id)
         if entry is None:
             return
-        if not entry.finished:
-            entry.finished = True
-            self._counts.finished[entry.job.pool_id, JobStatus.UNKNOWN] += 1
-        entry.gone = True
+        if not entry.state.finished:
+            entry.state.finished = True
+            self._counts.finished(entry.job, JobStatus.UNKNOWN)
+        entry.state.gone = True
 
     def _raise_watermark(self, *, late_s: float) -> None:
-        newest = max((at for at in self._seen.values() if at < _NEVER), default=0.0)
-        # The seed saw one page of the newest jobs only, so nothing below its newest job may count later.
-        self._watermark = max(self._watermark, newest - late_s if self._seeded else newest)
-        self._seen = {job_id: at for job_id, at in self._seen.items() if at > self._watermark}
+        state = self._state
+        newest = max((at for at in state.seen.values() if at is not None), default=0.0)
+        # The first poll saw one page of the newest jobs only, so nothing older than its newest job may count later.
+        state.watermark = max(state.watermark, newest if state.bootstrapping else newest - late_s)
+        state.seen = {job_id: at for job_id, at in state.seen.items() if at is None or at > state.watermark}
 
     def _expire(self, *, now: float) -> None:
-        self._lost = {job_id: at for job_id, at in self._lost.items() if now - at < _PATIENCE_S}
+        state = self._state
+        state.deleted = {job_id: at for job_id, at in state.deleted.items() if now - at < _LATE_WHILE_FAILING_S}
         for job_id, entry in list(self._entries.items()):
-            if entry.gone:
-                seen = entry.finished_seen_at
+            if entry.state.gone:
+                seen = entry.state.finished_seen_at
                 if seen is None or now - seen >= self._linger_s:
                     self._drop(entry)
-                    self._lost[job_id] = now
+                    state.deleted[job_id] = now
             elif not entry.job.status.active:
-                ended = entry.job.ended_at or entry.finished_seen_at or entry.seen_at
+                ended = entry.job.ended_at or entry.state.finished_seen_at or entry.state.seen_at
                 if self._is_past(entry.job, since=ended, now=now):
                     self._drop(entry)
 
@@ -352,22 +366,22 @@ class Ledger:
         del self._entries[entry.job.job_id]
 
     def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
-        """Whether the retention of a job that is not active is over; an undated one counts from its first sight."""
+        """Whether the retention of a job that is not active is over; without any time it counts from first sight."""
         return not job.status.active and since is not None and now - since >= self._retention_s
 
 
-def _completed(job: Job, before: Job) -> Job:
-    """Return the job with what was told of it before and is not any more."""
+def _with_permanent(job: Job, before: Job) -> Job:
+    """Return the job with the permanent fields that were reported before and are missing now."""
     kept = {
         name: value
-        for name in _STAYS
+        for name in _PERMANENT
         if getattr(job, name) in {None, ""} and (value := getattr(before, name)) not in {None, ""}
     }
     return replace(job, **kept) if kept else job
 
 
 def _has_started(job: Job) -> bool:
-    """Whether a job has ever run: the start time alone does not tell (API reference §4.3)."""
+    """Whether a job has ever run: the start time alone is not enough (API reference §4.3)."""
     return (
         job.started_at is not None or job.status in {JobStatus.RUNNING, JobStatus.SCALING} or bool(job.run_duration_s)
     )

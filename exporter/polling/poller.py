@@ -1,57 +1,62 @@
-"""Polls one project: asks its sources, keeps the ledgers, and tells what is known of the project now."""
+"""Polls one project: requests its sources, keeps the ledgers, and makes the project's snapshot."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
 
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
-from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
-from exporter.domain.usage import HANG_AFTER_S, JobUsage, summarise
-from exporter.polling.call_count import Tally, tally
-from exporter.polling.ledger import Counts, Entry, Ledger
-from exporter.polling.memory import LedgerMemory, ProjectMemory
-from exporter.polling.pools import PoolWatch
+from exporter.domain.source import Clock, JobSource, SourceError, Sources
+from exporter.domain.usage import JobUsage, summarise
+from exporter.polling.call_count import CallCount, count_calls
+from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
+from exporter.polling.pools import PoolTracker
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
 
-_ASKING = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
-_NEVER_MORE = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
-"""Answers after which asking for the minutes of a job that has ended would fare no better."""
-_LAST_START = 0.8  # of the deadline: a call begun later could hardly be answered in time
+_USAGE_STATUSES = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
+
+FINAL_OUTCOMES = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
+"""Outcomes after which usage of an ended job is not requested again."""
+
+_SWEEP_RETRY_S = 600.0
+"""Pause before a failed sweep is repeated; each further failure doubles it, up to the interval."""
+
+_LAST_START = 0.8  # of the timeout: a call begun later could hardly be answered in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollSettings:
-    """How a project is polled; seconds. The reasons for the defaults stand with the settings."""
+    """How a project is polled; seconds."""
 
-    timeout_s: float = 30.0
-    """Deadline of one jobs poll, and of one pools poll."""
-    usage_timeout_s: float = 60.0
-    """Deadline of one usage poll: a whole interval, for every running task is a call."""
-    sweep_timeout_s: float = 3600.0
-    """Deadline of a sweep, which walks the whole history one call at a time."""
-    sweep_interval_s: float = 21600.0
-    sweep_retry_s: float = 600.0
-    """How soon a sweep that failed is tried again, at first; each further failure doubles it."""
-    stale_after_s: float = 300.0
-    retention_s: float = 86400.0
-    idle_threshold: float = 0.05
-    idle_grace_s: float = 600.0
-    """How long accelerators may idle at a stretch before it counts."""
-    hang_after_s: float = HANG_AFTER_S
-    """How long a job may stand still before a hang is suspected."""
-    max_users: int = 100
+    timeout_s: float
+    """Timeout of one jobs poll, and of one pools poll."""
+    usage_timeout_s: float
+    """Timeout of one usage poll: a whole interval, because every running task takes a call."""
+    sweep_timeout_s: float
+    """Timeout of a sweep, which lists the whole history one call at a time."""
+    sweep_interval_s: float
+    stale_after_s: float
+    retention_s: float
+    idle_threshold: float
+    idle_grace_s: float
+    """Idle time counts once it has lasted longer than this."""
+    hang_after_s: float
+    """How long no series of a job may move before a hang is suspected."""
+    max_users: int
     """How many users have accelerator seconds of their own."""
-    usage_workers: int = 3
-    """Tasks asked at the same time; one fewer than the target's concurrency leaves a jobs poll its place."""
+    usage_workers: int
+    """Tasks read at the same time; one fewer than the target's concurrency leaves a call for the jobs poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollReport:
-    """One poll is over. `failures` are its failed parts; `deferred` tasks had no turn before the deadline."""
+    """One poll has ended. `failures` are its failed parts; `deferred` tasks were not read before the timeout."""
 
     project: str
     collector: str
@@ -64,52 +69,62 @@ class PollReport:
     failures: tuple[SourceError, ...] = ()
 
 
+class ProjectState(msgspec.Struct, kw_only=True):
+    """What survives of one project."""
+
+    origin: str
+    """Which project of which cloud the ledgers are about; for another one only the totals are kept."""
+    counts: CountsState = msgspec.field(default_factory=CountsState)
+    ledgers: dict[str, LedgerState] = msgspec.field(default_factory=dict)
+    """By API generation."""
+
+
 @dataclass(slots=True)
-class _Watch:
-    """One source with its ledger, and when it last answered (monotonic; None: never)."""
+class _PolledSource:
+    """One source with its ledger. Times are monotonic; None: never."""
 
     source: JobSource
     ledger: Ledger
     answered_at: float | None = None
-    """When at least part of a look was answered."""
-    whole_at: float | None = None
-    """When a look was answered wholly."""
+    """When at least a part of a poll succeeded."""
+    complete_at: float | None = None
+    """When a poll succeeded wholly."""
 
 
 @dataclass(slots=True)
-class _Asking:
-    """A job whose tasks are asked how busy they are."""
+class _UsageJob:
+    """A job whose usage is read."""
 
     source: JobSource
     entry: Entry
     job: Job
-    """As it was when the poll began: whether these are its last minutes is a matter of then."""
-    told_at: float | None
-    """When a look last told how long it had run (monotonic)."""
-    left: set[str]
-    """Tasks that have not answered in this poll."""
+    """As of the start of the poll, which decides whether the samples are its final ones."""
+    confirmed_at: float | None
+    """When a poll last reported its run time (monotonic)."""
+    unread: set[str]
+    """Tasks that this poll has not read."""
 
 
 class DeadlineError(SourceError):
-    """A poll did not end in time; the cloud answered too slowly for all of it."""
+    """A poll did not end before its timeout: the cloud was too slow."""
 
     outcome = Outcome.UNREACHABLE
 
 
 class OverdueError(SourceError):
-    """The rate limit leaves too few calls to read every running task in time: some utilisation is missing."""
+    """The rate limit allows too few calls to read every running task in time: some usage is missing."""
 
     outcome = "overdue"
 
 
 class DefectError(SourceError):
-    """A poll met a defect of our own; the traceback is in the log."""
+    """A poll raised an unexpected exception; the log has the traceback."""
 
     outcome = "defect"
 
 
 @dataclass(slots=True)
-class _Result:
+class _Outcome:
     failures: list[SourceError] = field(default_factory=list)
     deferred: int = 0
 
@@ -117,99 +132,103 @@ class _Result:
 class ProjectPoller:
     """Everything known of one project. Each of the four polls ends by publishing through `on_change`.
 
-    A cloud that fails is reported, never raised. A defect of our own is reported as a failed poll too, because a poll
-    that ended in one has learned nothing, and then raised for the schedule to log.
+    Failures of the cloud are reported, never raised. A defect of the exporter is reported as a failed poll, because
+    the poll has no result, and then raised for the schedule to log.
 
-    `identity` carries the labels of the project. `on_poll` is told of each poll that is over. `origin` says which
-    project of which cloud this is, so that what was remembered of another one is not taken for its own.
+    `initial_snapshot` carries the labels of the project. `on_poll` is called with the report of each poll. `origin`
+    says which project of which cloud this is: the ledgers of another one are not restored.
     """
 
     def __init__(
         self,
         *,
-        identity: ProjectSnapshot,
+        initial_snapshot: ProjectSnapshot,
         sources: Sources,
-        plan: PollSettings,
-        screen: Visibility,
+        settings: PollSettings,
+        visibility: Visibility,
         clock: Clock,
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
         origin: str = "",
         pools: PoolSource | None = None,
     ) -> None:
-        self.project = identity.project
-        self._origin = origin
-        self._identity = identity
+        self.project = initial_snapshot.project
+        self._initial = initial_snapshot
+        self._project_id = initial_snapshot.project_id
         self._sources = sources
-        self._plan = plan
-        self._screen = screen
+        self._settings = settings
+        self._visibility = visibility
         self._clock = clock
         self._on_change = on_change
         self._on_poll = on_poll
-        self._counts = Counts(max_users=plan.max_users)
-        self._watches: dict[str, _Watch] = {}
-        self._readings = UsageReadings(keep_s=plan.stale_after_s, hang_after_s=plan.hang_after_s)
+        self._origin = origin
+        self._counts = Counts(max_users=settings.max_users)
+        self._polled: dict[str, _PolledSource] = {}
+        """By API generation."""
+        self._unused: dict[str, LedgerState] = {}
+        """Ledgers of generations that are not polled now."""
+        self._readings = UsageReadings(keep_s=settings.stale_after_s, hang_after_s=settings.hang_after_s)
         self._collectors: dict[str, CollectorState] = {}
         self._tracked: dict[str, TrackedJob] = {}
-        self._judged: dict[str, tuple[Job, Job, bool]] = {}
-        self._recalled: dict[str, LedgerMemory] = {}
-        self._sweep_due_at = 0.0
+        self._masked: dict[str, tuple[Job, Job, bool]] = {}
+        """By job id: the job, the job with its user masked, and whether it is shown."""
+        self._sweep_due_at = float("-inf")
         self._failed_sweeps = 0
-        self._first_over = asyncio.Event()
-        self._pools = PoolWatch(pools, stale_after_s=plan.stale_after_s, clock=clock)
+        self._first_poll_ended = asyncio.Event()
+        self._pools = PoolTracker(pools, stale_after_s=settings.stale_after_s, clock=clock)
 
     async def poll_jobs(self) -> None:
-        """Ask every source what its jobs do."""
-        await self._poll("jobs", self._look, timeout_s=self._plan.timeout_s)
+        """Poll the jobs of every source."""
+        await self._poll("jobs", self._poll_sources, timeout_s=self._settings.timeout_s)
 
     async def poll_usage(self) -> None:
-        """Ask the tasks of running jobs how busy they are, most stale first, as far as the deadline allows.
+        """Read the usage of running jobs' tasks, longest unread first, as far as the timeout allows.
 
-        Waits until the first jobs poll is over; while no jobs poll has found a source there is nobody to ask.
+        Waits for the end of the first jobs poll; does nothing while no source is known.
         """
-        await self._first_over.wait()
-        if self._watches:
-            await self._poll("usage", self._ask_usage, timeout_s=self._plan.usage_timeout_s)
+        await self._first_poll_ended.wait()
+        if self._polled:
+            await self._poll("usage", self._read_usage, timeout_s=self._settings.usage_timeout_s)
 
     async def sweep(self) -> None:
-        """Walk the whole listing if that is due; before the seeding it is not, and it waits for the first look."""
-        await self._first_over.wait()
-        seeded = self._watches and all(watch.ledger.seeded for watch in self._watches.values())
-        if seeded and self._clock.monotonic() >= self._sweep_due_at:
-            await self._poll("sweep", self._sweep, timeout_s=self._plan.sweep_timeout_s)
+        """List the whole history if that is due. Waits for the first jobs poll; not due while bootstrapping."""
+        await self._first_poll_ended.wait()
+        ready = self._polled and not any(polled.ledger.bootstrapping for polled in self._polled.values())
+        if ready and self._clock.monotonic() >= self._sweep_due_at:
+            await self._poll("sweep", self._sweep_sources, timeout_s=self._settings.sweep_timeout_s)
             self._failed_sweeps = 0 if self._collectors["sweep"].ok else self._failed_sweeps + 1
-            wait_s = self._plan.sweep_interval_s
+            pause_s = self._settings.sweep_interval_s
             if self._failed_sweeps:
-                wait_s = min(wait_s, self._plan.sweep_retry_s * 2.0 ** (self._failed_sweeps - 1))
-            self._sweep_due_at = self._clock.monotonic() + wait_s
+                pause_s = min(pause_s, _SWEEP_RETRY_S * 2.0 ** (self._failed_sweeps - 1))
+            self._sweep_due_at = self._clock.monotonic() + pause_s
 
     async def poll_pools(self) -> None:
-        """Ask for the pools, unless the API has refused that within the hour; waits for the first jobs poll."""
-        await self._first_over.wait()
+        """Poll the pools, unless the API has refused that within the hour. Waits for the first jobs poll."""
+        await self._first_poll_ended.wait()
         if self._pools.is_due:
-            await self._poll("pools", self._look_at_pools, timeout_s=self._plan.timeout_s)
+            await self._poll("pools", self._poll_pools, timeout_s=self._settings.timeout_s)
 
-    async def _poll(self, collector: str, work: Callable[[_Result], Awaitable[None]], *, timeout_s: float) -> None:
+    async def _poll(self, collector: str, work: Callable[[_Outcome], Awaitable[None]], *, timeout_s: float) -> None:
         begun_at = self._clock.monotonic()
-        result = _Result()
-        with tally() as counted:
+        outcome = _Outcome()
+        with count_calls() as count:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await work(result)
+                    await work(outcome)
             except SourceError as error:
-                result.failures.append(error)
+                outcome.failures.append(error)
             except TimeoutError:
-                result.failures.append(DeadlineError(f"{collector}: not over after {timeout_s:g} s"))
+                outcome.failures.append(DeadlineError(f"{collector}: not finished within {timeout_s:g} s"))
             except Exception as error:
-                result.failures.append(DefectError(f"{collector}: {type(error).__name__}"))
-                self._report(collector, result, counted, begun_at=begun_at)
+                outcome.failures.append(DefectError(f"{collector}: {type(error).__name__}"))
+                self._report(collector, outcome, count, begun_at=begun_at)
                 raise
-            self._report(collector, result, counted, begun_at=begun_at)
+            self._report(collector, outcome, count, begun_at=begun_at)
 
-    def _report(self, collector: str, result: _Result, counted: Tally, *, begun_at: float) -> None:
-        ok = not result.failures
-        for failure in result.failures:
-            failure.__traceback__ = None  # a finding from here on; what it passed through would stay as long as it
+    def _report(self, collector: str, outcome: _Outcome, count: CallCount, *, begun_at: float) -> None:
+        ok = not outcome.failures
+        for failure in outcome.failures:
+            failure.__traceback__ = None  # its frames would stay in memory as long as the failure does
         duration_s = self._clock.monotonic() - begun_at
         before = self._collectors.get(collector)
         self._collectors[collector] = CollectorState(
@@ -220,7 +239,7 @@ class ProjectPoller:
             enabled=collector != "pools" or not self._pools.is_off,
         )
         if collector == "jobs":
-            self._first_over.set()
+            self._first_poll_ended.set()
         self._on_change(self.snapshot())
         self._on_poll(
             PollReport(
@@ -228,182 +247,175 @@ class ProjectPoller:
                 collector=collector,
                 ok=ok,
                 duration_s=duration_s,
-                calls=counted.calls,
-                jobs=sum(len(watch.ledger) for watch in self._watches.values()),
-                deferred=result.deferred,
-                failures=tuple(result.failures),
+                calls=count.calls,
+                jobs=sum(len(polled.ledger) for polled in self._polled.values()),
+                deferred=outcome.deferred,
+                failures=tuple(outcome.failures),
             )
         )
 
-    async def _look(self, result: _Result) -> None:
-        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
-        watches = await self._watching()
-        await self._each(watches, lambda watch: self._look_at(watch, result, answer_by=answer_by))
+    async def _poll_sources(self, outcome: _Outcome) -> None:
+        answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
+        await self._update_sources()
+        await _gather(self._poll_source(polled, outcome, answer_by=answer_by) for polled in self._polled.values())
 
-    async def _look_at(self, watch: _Watch, result: _Result, *, answer_by: float) -> None:
+    async def _poll_source(self, polled: _PolledSource, outcome: _Outcome, *, answer_by: float) -> None:
         try:
-            sighting = await watch.source.poll(watch.ledger.known(answer_by=answer_by))
+            result = await polled.source.poll(polled.ledger.known(answer_by=answer_by))
         except SourceError as error:
-            result.failures.append(error)
+            outcome.failures.append(error)
             return
-        watch.answered_at = self._clock.monotonic()
-        watch.ledger.update(sighting, now=self._clock.time(), at=watch.answered_at)
-        if not sighting.failures:
-            watch.whole_at = watch.answered_at
-        result.failures.extend(sighting.failures)
+        polled.answered_at = self._clock.monotonic()
+        polled.ledger.update(result, now=self._clock.time(), at=polled.answered_at)
+        if not result.failures:
+            polled.complete_at = polled.answered_at
+        outcome.failures.extend(result.failures)
 
-    async def _look_at_pools(self, result: _Result) -> None:
-        answer_by = self._clock.monotonic() + self._plan.timeout_s * _LAST_START
-        result.failures.extend(await self._pools.poll(answer_by=answer_by))
+    async def _poll_pools(self, outcome: _Outcome) -> None:
+        answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
+        outcome.failures.extend(await self._pools.poll(answer_by=answer_by))
 
-    async def _sweep(self, result: _Result) -> None:
-        await self._each(tuple(self._watches.values()), lambda watch: self._sweep_one(watch, result))
+    async def _sweep_sources(self, outcome: _Outcome) -> None:
+        await _gather(self._sweep_source(polled, outcome) for polled in self._polled.values())
 
-    async def _sweep_one(self, watch: _Watch, result: _Result) -> None:
+    async def _sweep_source(self, polled: _PolledSource, outcome: _Outcome) -> None:
         try:
-            sighting: PollResult = await watch.source.sweep(watch.ledger.known())
+            result = await polled.source.sweep(polled.ledger.known())
         except SourceError as error:
-            result.failures.append(error)
+            outcome.failures.append(error)
             return
-        watch.ledger.sweep(sighting, now=self._clock.time())
-        result.failures.extend(sighting.failures)
+        polled.ledger.sweep(result, now=self._clock.time())
+        outcome.failures.extend(result.failures)
 
-    async def _ask_usage(self, result: _Result) -> None:
-        asking = {asked.job.job_id: asked for asked in self._to_be_asked()}
-        tasks = {job_id: asked.source.tasks(asked.job) for job_id, asked in asking.items()}
-        queue = self._readings.turns(tasks, at=self._clock.monotonic())
-        queue.reverse()  # the next turn is the last one: popping there is cheap
-        last_start = self._clock.monotonic() + self._plan.usage_timeout_s * _LAST_START
+    async def _read_usage(self, outcome: _Outcome) -> None:
+        jobs = {usage_job.job.job_id: usage_job for usage_job in self._usage_jobs()}
+        tasks = {job_id: usage_job.source.tasks(usage_job.job) for job_id, usage_job in jobs.items()}
+        queue = self._readings.requests(tasks, at=self._clock.monotonic())
+        queue.reverse()  # the next request is the last item, where popping is cheap
+        last_start = self._clock.monotonic() + self._settings.usage_timeout_s * _LAST_START
 
         async def work() -> None:
             while queue and self._clock.monotonic() < last_start:
-                if any(error.is_final for error in result.failures):
+                if any(error.is_final for error in outcome.failures):
                     break
-                turn = queue.pop()
-                await self._ask(turn, asking[turn.job_id], result)
+                request = queue.pop()
+                await self._read_task(request, jobs[request.job_id], outcome)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(max(1, self._plan.usage_workers)):
-                group.create_task(work())
-        for asked in asking.values():
-            self._judge(asked)
-        result.deferred = len(queue)
-        overdue = self._readings.overdue(at=self._clock.monotonic())
-        if overdue and not result.failures:
-            result.failures.append(
-                OverdueError(
-                    f"usage: {overdue} tasks had no turn for {self._plan.stale_after_s:g} s; raise rate_limit"
-                )
+        await _gather(work() for _ in range(self._settings.usage_workers))
+        for usage_job in jobs.values():
+            self._judge(usage_job)
+        outcome.deferred = len(queue)
+        overdue = self._readings.overdue_count(at=self._clock.monotonic())
+        if overdue and not outcome.failures:
+            stale_after_s = self._settings.stale_after_s
+            outcome.failures.append(
+                OverdueError(f"usage: {overdue} tasks were not read for {stale_after_s:g} s; raise rate_limit")
             )
 
-    def _to_be_asked(self) -> Iterator[_Asking]:
-        """Jobs that run, and those that have ended with minutes nobody has read yet."""
-        for watch in self._watches.values():
-            for entry in watch.ledger.entries:
+    def _usage_jobs(self) -> Iterator[_UsageJob]:
+        """Yield jobs that run, and ended jobs with samples that have not been read."""
+        for polled in self._polled.values():
+            for entry in polled.ledger.entries:
                 job = entry.job
-                if entry.gone:
-                    entry.account.judge(job, (), self._counts.accounts, grace_s=self._plan.idle_grace_s, over=True)
-                elif job.status in _ASKING or entry.account.has_unread_samples(job):
-                    left = set(watch.source.tasks(job))
-                    yield _Asking(source=watch.source, entry=entry, job=job, told_at=entry.confirmed_at, left=left)
+                if entry.state.gone:
+                    grace_s = self._settings.idle_grace_s
+                    entry.account.judge(job, (), self._counts.accounts, grace_s=grace_s, over=True)
+                elif job.status in _USAGE_STATUSES or entry.account.has_unread_samples(job):
+                    yield _UsageJob(
+                        source=polled.source,
+                        entry=entry,
+                        job=job,
+                        confirmed_at=entry.confirmed_at,
+                        unread=set(polled.source.tasks(job)),
+                    )
 
-    async def _ask(self, turn: UsageRequest, asked: _Asking, result: _Result) -> None:
-        job = asked.job
+    async def _read_task(self, request: UsageRequest, usage_job: _UsageJob, outcome: _Outcome) -> None:
+        job = usage_job.job
         try:
-            series = await asked.source.usage(job, turn.task)
+            series = await usage_job.source.usage(job, request.task)
         except SourceError as error:
-            self._readings.asked(turn, None, at=self._clock.monotonic())
-            over = job.status.finished and error.outcome in _NEVER_MORE
-            if over:
-                asked.left.discard(turn.task)  # its last minutes are not to be had: as if it had none
-            # What is gone the next jobs poll will find out; a refusal for a job that has ended is an answer.
-            if error.outcome != Outcome.GONE and (not over or error.outcome == Outcome.INVALID_RESPONSE):
-                result.failures.append(error)
+            self._readings.record(request, None, at=self._clock.monotonic())
+            final = job.status.finished and error.outcome in FINAL_OUTCOMES
+            if final:
+                usage_job.unread.discard(request.task)  # final samples unavailable: as if the task had none
+            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
+            if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
+                outcome.failures.append(error)
             return
         now = self._clock.monotonic()
-        usage = summarise(series, idle_threshold=self._plan.idle_threshold) if series is not None else None
-        self._readings.asked(turn, usage, at=now)
-        asked.left.discard(turn.task)
+        usage = summarise(series, idle_threshold=self._settings.idle_threshold) if series is not None else None
+        self._readings.record(request, usage, at=now)
+        usage_job.unread.discard(request.task)
         run_s = job.run_duration_s or 0.0
-        if job.status.active and asked.told_at is not None:
-            run_s += now - asked.told_at
-        asked.entry.account.read(
+        if job.status.active and usage_job.confirmed_at is not None:
+            run_s += now - usage_job.confirmed_at
+        usage_job.entry.account.read(
             job,
-            turn.task,
+            request.task,
             series.accelerator if series is not None else None,
             run_s=run_s,
-            threshold=self._plan.idle_threshold,
+            threshold=self._settings.idle_threshold,
         )
 
-    def _judge(self, asked: _Asking) -> None:
-        """Count what idled; once more, and for the last time, when every task of an ended job has been asked."""
-        asked.entry.account.judge(
-            asked.entry.job,
-            asked.source.tasks(asked.job),
+    def _judge(self, usage_job: _UsageJob) -> None:
+        """Count idle time; for the last time when every task of an ended job has been read."""
+        usage_job.entry.account.judge(
+            usage_job.entry.job,
+            usage_job.source.tasks(usage_job.job),
             self._counts.accounts,
-            grace_s=self._plan.idle_grace_s,
-            over=asked.job.status.finished and not asked.left,
+            grace_s=self._settings.idle_grace_s,
+            over=usage_job.job.status.finished and not usage_job.unread,
         )
 
-    async def _watching(self) -> tuple[_Watch, ...]:
-        """Match the ledgers with the sources of today.
+    async def _update_sources(self) -> None:
+        """Match the ledgers with the current sources.
 
-        A generation the cloud no longer has takes its jobs along; should it come back, it goes on from what is
-        remembered of it, for what happened meanwhile is news.
+        A generation that the cloud no longer has takes its jobs along. Should it come back, its ledger continues from
+        its state, because what happened in between has to be counted.
         """
+        self._project_id = await self._sources.project_id() or self._project_id
         sources = await self._sources.current()
-        watches = {}
-        for api, left in self._watches.items():
-            if left.source not in sources:
-                self._recalled[api] = left.ledger.dump(means=self._means())
-        for source in sources:
-            watch = self._watches.get(source.api)
-            if watch is None or watch.source is not source:
-                ledger = Ledger(
-                    counts=self._counts,
-                    retention_s=self._plan.retention_s,
-                    linger_s=self._plan.stale_after_s,
-                )
-                memory = self._recalled.pop(source.api.value, None)
-                if memory is not None:
-                    ledger.restore(memory)
-                watch = _Watch(source=source, ledger=ledger)
-            watches[source.api.value] = watch
-        self._watches = watches
-        return tuple(watches.values())
+        for api, polled in self._polled.items():
+            if polled.source not in sources:
+                self._unused[api] = polled.ledger.dump(means=self._means())
+        self._polled = {source.api.value: self._polled_source(source) for source in sources}
 
-    @staticmethod
-    async def _each(watches: tuple[_Watch, ...], work: Callable[[_Watch], Awaitable[None]]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for watch in watches:
-                group.create_task(_await(work(watch)))
+    def _polled_source(self, source: JobSource) -> _PolledSource:
+        polled = self._polled.get(source.api)
+        if polled is not None and polled.source is source:
+            return polled
+        ledger = Ledger(
+            counts=self._counts, retention_s=self._settings.retention_s, linger_s=self._settings.stale_after_s
+        )
+        state = self._unused.pop(source.api, None)
+        if state is not None:
+            ledger.restore(state)
+        return _PolledSource(source=source, ledger=ledger)
 
     def snapshot(self) -> ProjectSnapshot:
-        """What can be said of the project now; what is too old to be true is not in it.
+        """Return what is known of the project now, without what is stale.
 
-        An active job that no look confirmed for `stale_after_s` is withdrawn; when a source has not answered at all
-        for so long, all its jobs are. Then the rest is not `complete`.
+        An active job that no poll has confirmed for `stale_after_s` is withdrawn, and so are all jobs of a source
+        that has not answered for so long. Then the rest is not `complete`.
         """
         now = self._clock.monotonic()
         tracked: dict[str, TrackedJob] = {}
         answering = False
-        complete = bool(self._watches)
-        for watch in self._watches.values():
-            complete = complete and self._is_fresh(watch.whole_at, now)
-            if not self._is_fresh(watch.answered_at, now):
+        complete = bool(self._polled)
+        for polled in self._polled.values():
+            complete = complete and self._is_fresh(polled.complete_at, now)
+            if not self._is_fresh(polled.answered_at, now):
                 continue
             answering = True
-            for entry in watch.ledger.entries:
+            for entry in polled.ledger.entries:
                 if entry.job.status.active and not self._is_fresh(entry.confirmed_at, now):
                     continue
                 tracked[entry.job.job_id] = self._track(entry, now)
         self._tracked = tracked
-        self._judged = {job_id: self._judged[job_id] for job_id in tracked}
-        return ProjectSnapshot(
-            project=self.project,
-            project_id=self._identity.project_id,
-            region=self._identity.region,
-            cloud=self._identity.cloud,
+        self._masked = {job_id: self._masked[job_id] for job_id in tracked}
+        return replace(
+            self._initial,
+            project_id=self._project_id,
             jobs=tracked if answering else None,
             complete=complete,
             totals=self.totals,
@@ -415,19 +427,19 @@ class ProjectPoller:
     @property
     def totals(self) -> Totals:
         """What has been counted so far."""
-        return self._counts.freeze(mask_user=self._screen.veiled)
+        return self._counts.freeze(mask_user=self._visibility.mask_user)
 
-    def dump(self) -> ProjectMemory:
-        """Tell what must outlive this poller. Cheap: it copies references, whoever writes it down does the work."""
+    def dump(self) -> ProjectState:
+        """Copy what has to survive this poller. Cheap: jobs are shared, and encoding is left to the writer."""
         means = self._means()
-        ledgers = {api: watch.ledger.dump(means=means) for api, watch in self._watches.items()}
-        return ProjectMemory(origin=self._origin, counts=self._counts.dump(), ledgers={**self._recalled, **ledgers})
+        ledgers = {api: polled.ledger.dump(means=means) for api, polled in self._polled.items()}
+        return ProjectState(origin=self._origin, counts=self._counts.dump(), ledgers={**self._unused, **ledgers})
 
-    def restore(self, memory: ProjectMemory) -> None:
-        """Go on from what another poller remembered; before the first poll. Its totals count in any case."""
-        self._counts.restore(memory.counts)
-        if memory.origin == self._origin:
-            self._recalled = dict(memory.ledgers)
+    def restore(self, state: ProjectState) -> None:
+        """Continue from the state of another poller, before the first poll. Its totals count in any case."""
+        self._counts.restore(state.counts)
+        if state.origin == self._origin:
+            self._unused = dict(state.ledgers)
 
     def _means(self) -> dict[str, float]:
         return {
@@ -437,27 +449,26 @@ class ProjectPoller:
         }
 
     def _is_fresh(self, at: float | None, now: float) -> bool:
-        return at is not None and now - at < self._plan.stale_after_s
+        return at is not None and now - at < self._settings.stale_after_s
 
     def _track(self, entry: Entry, now: float) -> TrackedJob:
-        """Return the entry as it is shown: the same object as last time while nothing about it changed."""
+        """Return the entry as it is shown: the same object as last time while nothing about it has changed."""
         job_id = entry.job.job_id
-        judged = self._judged.get(job_id)
-        if judged is None or judged[0] is not entry.job:
-            judged = self._judged[job_id] = (
+        masked = self._masked.get(job_id)
+        if masked is None or masked[0] is not entry.job:
+            masked = self._masked[job_id] = (
                 entry.job,
-                self._screen.mask_user(entry.job),
-                self._screen.shows(entry.job),
+                self._visibility.mask_job(entry.job),
+                self._visibility.shows(entry.job),
             )
-        _, job, shown = judged
+        _, job, shown = masked
         last = self._tracked.get(job_id)
         usage = self._readings.usage(job_id, at=now) if job.status.active else None
         if usage is None:  # the mean over the run stays true
-            usage = (
-                last.usage.ended() if last is not None and last.usage is not None else _mean_only(entry.mean_ratio)
-            )
-            if last is not None and usage == last.usage:
-                usage = last.usage
+            before = last.usage if last is not None else None
+            usage = before.ended() if before is not None else _mean_only(entry.state.mean_ratio)
+            if usage == before:
+                usage = before
         if last is not None and last.job is job and last.usage is usage:
             return last
         return TrackedJob(project=self.project, job=job, usage=usage, shown=shown)
@@ -467,5 +478,8 @@ def _mean_only(ratio: float | None) -> JobUsage | None:
     return None if ratio is None else JobUsage(accelerator_mean_ratio=ratio)
 
 
-async def _await(work: Awaitable[None]) -> None:
-    await work
+async def _gather(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them at the same time; the first unexpected exception cancels the others."""
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)

@@ -1,7 +1,7 @@
-"""Runs work at intervals: the only file that knows APScheduler, and what must be known about it.
+"""Runs work at intervals; the only module that imports APScheduler.
 
-Left to itself APScheduler 3 makes the first run one interval late, drops runs that are late by more than a second,
-logs a job's exception and tells nobody, and on shutdown cancels running coroutines and returns before they are over.
+By default APScheduler 3 starts the first run one interval late, drops runs that are late by more than a second, logs
+a job's exception without a callback, and on shutdown cancels running coroutines and returns before they have ended.
 """
 
 import asyncio
@@ -20,30 +20,29 @@ Work = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
-class _Planned:
-    """Work that is to be run again and again, until it is over."""
+class _Scheduled:
+    """Work that runs at intervals until it is ended."""
 
     name: str
     work: Work
     job: Job | None = None
     running: asyncio.Task[None] | None = None
-    over: bool = False
+    ended: bool = False
 
 
 class Schedule:
-    """Work at intervals, on the running loop. A run that overruns its interval delays the next, never overlaps it.
+    """Runs work at intervals on the running loop. A run longer than its interval delays the next; runs never overlap.
 
-    `on_error` is told when work raises, which polls never do: it is a defect, and the next run takes place all the
-    same. Use it as an async context manager; leaving it starts nothing more, gives running work `grace_s` to end,
-    then cancels it.
+    `on_error` is called when work raises, which is a defect; the next run takes place all the same. Use it as an
+    async context manager: at its end no run starts, and running work has `grace_s` to end before it is cancelled.
     """
 
     def __init__(self, *, grace_s: float, on_error: Callable[[str, Exception], None]) -> None:
         self._grace_s = grace_s
         self._on_error = on_error
-        self._planned: dict[str, _Planned] = {}
-        self._leaving: list[_Planned] = []
-        """Ended, and perhaps still running: whoever ended it may have been cancelled while waiting for it."""
+        self._scheduled: dict[str, _Scheduled] = {}
+        self._ending: list[_Scheduled] = []
+        """Work that was ended and may still run: the call of `end` can be cancelled while it waits."""
         self._scheduler = AsyncIOScheduler(
             timezone=dt.UTC,
             executors={"default": AsyncIOExecutor()},
@@ -58,40 +57,40 @@ class Schedule:
         await self.stop()
 
     def every(self, interval_s: float, work: Work, *, name: str, jitter_s: float = 0.0) -> None:
-        """Run `work` at once, then every `interval_s`, give or take `jitter_s`: replicas should not poll in step.
+        """Run `work` now, then every `interval_s` ± `jitter_s`, so that replicas do not poll in step.
 
-        The name is free, or its work has been ended.
+        The name must be free, or its work ended.
         """
-        planned = self._planned[name] = _Planned(name, work)
-        # Without an id of ours: under that of work just ended the first run would be dropped as one too many.
-        planned.job = self._scheduler.add_job(
+        scheduled = self._scheduled[name] = _Scheduled(name, work)
+        # Without an id: with that of work that has just ended, the first run could exceed max_instances.
+        scheduled.job = self._scheduler.add_job(
             self._run,
             IntervalTrigger(seconds=interval_s, jitter=jitter_s or None, timezone=dt.UTC),
-            args=(planned,),
+            args=(scheduled,),
             next_run_time=dt.datetime.now(dt.UTC),
         )
 
     async def end(self, *names: str) -> None:
-        """Plan no further run of these; give the ones under way `grace_s` to end, then cancel them, and wait."""
-        ended = [self._planned.pop(name) for name in names]
-        for planned in ended:
-            if planned.job is not None:
-                planned.job.remove()
-        self._leaving = [planned for planned in self._leaving if planned.running is not None] + ended
-        await self._over(ended)
+        """Schedule no further run of these. Wait `grace_s` for running ones, then cancel them, and wait."""
+        ended = [self._scheduled.pop(name) for name in names]
+        for scheduled in ended:
+            if scheduled.job is not None:
+                scheduled.job.remove()
+        self._ending = [scheduled for scheduled in self._ending if scheduled.running is not None] + ended
+        await self._wait(ended)
 
     async def stop(self) -> None:
-        """Plan nothing more, let running work end for `grace_s`, cancel what is left, and wait until it is over."""
+        """Schedule nothing more. Wait `grace_s` for running work, then cancel it and wait for its end."""
         if not self._scheduler.running:
             return
         self._scheduler.pause()
-        await self._over([*self._planned.values(), *self._leaving])
+        await self._wait([*self._scheduled.values(), *self._ending])
         self._scheduler.shutdown(wait=False)
 
-    async def _over(self, ended: Sequence[_Planned]) -> None:
-        for planned in ended:
-            planned.over = True
-        tasks = [planned.running for planned in ended if planned.running is not None]
+    async def _wait(self, ended: Sequence[_Scheduled]) -> None:
+        for scheduled in ended:
+            scheduled.ended = True
+        tasks = [scheduled.running for scheduled in ended if scheduled.running is not None]
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=self._grace_s)
@@ -101,11 +100,12 @@ class Schedule:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _run(self, planned: _Planned) -> None:
-        if planned.over:  # APScheduler had begun this run, and nothing of ours had
+    async def _run(self, scheduled: _Scheduled) -> None:
+        if scheduled.ended:  # APScheduler had started this run before the work was ended
             return
-        # A task of our own: APScheduler cancels the ones it makes as soon as it shuts down.
-        task = planned.running = asyncio.create_task(self._guard(planned.name, planned.work), name=planned.name)
+        # A separate task: APScheduler cancels its own as soon as it shuts down.
+        work = self._guard(scheduled.name, scheduled.work)
+        task = scheduled.running = asyncio.create_task(work, name=scheduled.name)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -113,10 +113,10 @@ class Schedule:
                 raise
         finally:
             if task.done():
-                planned.running = None
+                scheduled.running = None
 
     async def _guard(self, name: str, work: Work) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever a defect raises, the schedule must outlive it
+        except Exception as error:  # noqa: BLE001 - the schedule goes on after any defect
             self._on_error(name, error)

@@ -1,29 +1,26 @@
-"""The file in which memory survives a restart: one versioned JSON document, replaced whole and atomically."""
+"""The file in which state survives a restart: one versioned JSON document, replaced whole and atomically."""
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from exporter.polling.memory import EntryMemory, LedgerMemory, ProjectMemory
+from exporter.polling.poller import ProjectState
 
-VERSION = 2
-"""Of the format; a file with a higher one was written by a newer exporter. 1 had no accounts, and is read all the
-same; it is not written, because an exporter of that age would drop them without a word."""
+VERSION = 3
+"""Of the format; a file with another one is not read."""
 
-_PIECE = 250
-"""Tracked jobs encoded in one go. The encoder never gives way to other threads, and the event loop is one."""
+_CHUNK = 250
+"""Items of a list encoded in one go: the encoder holds the interpreter lock, and the event loop would wait for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateDocument:
+class StateDocument(msgspec.Struct, kw_only=True):
     """The whole document."""
 
     version: int = VERSION
-    projects: Mapping[str, ProjectMemory] = field(default_factory=dict)
+    projects: Mapping[str, ProjectState] = msgspec.field(default_factory=dict)
     """By the value of the label `project`."""
 
 
@@ -32,17 +29,17 @@ class _Head(msgspec.Struct):
 
 
 class StateFile:
-    """One state file. All methods block, and belong into a thread."""
+    """One state file. All methods block: call them in a thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def load(self) -> tuple[Mapping[str, ProjectMemory], str]:
-        """Read the projects' memories, and a sentence that warns, empty when all is well.
+    def load(self) -> tuple[Mapping[str, ProjectState], str]:
+        """Read the projects' states, and a sentence that warns, empty when all is well.
 
-        A missing file is a first start. One that cannot be understood (unreadable, truncated, newer) is set aside
-        under another name and never overwritten; then there is no memory. Raises OSError when it can be neither read
-        nor set aside: to go on would be to overwrite it.
+        A missing file is a first start. A file that is truncated, invalid or of another format is renamed, never
+        overwritten, and there is no state. Raises OSError when the file can neither be read nor renamed: to continue
+        would overwrite it.
         """
         try:
             content = self._path.read_bytes()
@@ -50,81 +47,62 @@ class StateFile:
             return {}, ""
         try:
             version = msgspec.json.decode(content, type=_Head).version
-            if version > VERSION:
-                wrong = f"it has format {version}, this exporter knows up to {VERSION}"
-            else:
+            if version == VERSION:
                 return msgspec.json.decode(content, type=StateDocument).projects, ""
+            reason = f"it has format {version}, this exporter reads format {VERSION}"
         except (msgspec.DecodeError, RecursionError) as error:
-            wrong = str(error)
+            reason = str(error)
         aside = self._path.with_name(f"{self._path.name}.set-aside-{time.time_ns()}")
         self._path.rename(aside)
         return (
             {},
-            f"{self._path} cannot be used ({wrong}); it was set aside as {aside.name}, and totals start at zero",
+            f"{self._path} cannot be used ({reason}); it was set aside as {aside.name}, and totals start at zero",
         )
 
-    def save(self, projects: Mapping[str, ProjectMemory]) -> None:
-        """Replace the file: a reader finds the old document or the new one, at any moment. Raises OSError."""
+    def save(self, projects: Mapping[str, ProjectState]) -> None:
+        """Replace the file: at any moment a reader finds the old document or the new one. Raises OSError."""
         draft = self._path.with_name(f".{self._path.name}.draft")
         with open(draft, "wb", opener=_private) as file:
-            file.writelines(_pieces(projects))
+            file.writelines(_encoded(StateDocument(projects=projects)))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name, too, must survive a power cut
+            os.fsync(folder)  # the new name has to survive a power cut too
         finally:
             os.close(folder)
 
 
-def _pieces(projects: Mapping[str, ProjectMemory]) -> Iterator[bytes]:
-    """Write a `State`, a little at a time."""
-    told = _object((name, _project(memory)) for name, memory in projects.items())
-    return _object([("version", [b"%d" % VERSION]), ("projects", told)])
+def _encoded(value: object) -> Iterator[bytes]:
+    """Encode in pieces: structs and mappings by field, lists by chunk, anything else whole."""
+    if isinstance(value, msgspec.Struct):
+        yield from _object((name, getattr(value, name)) for name in value.__struct_fields__)
+    elif isinstance(value, Mapping):
+        yield from _object(value.items())
+    elif isinstance(value, list):
+        yield from _array(value)
+    else:
+        yield msgspec.json.encode(value)
 
 
-def _project(memory: ProjectMemory) -> Iterator[bytes]:
-    ledgers = _object((api, _ledger(ledger)) for api, ledger in memory.ledgers.items())
-    return _object([("origin", _whole(memory.origin)), ("counts", _whole(memory.counts)), ("ledgers", ledgers)])
-
-
-def _ledger(memory: LedgerMemory) -> Iterator[bytes]:
-    return _object(
-        [
-            ("seeded", _whole(memory.seeded)),
-            ("swept", _whole(memory.swept)),
-            ("watermark", _whole(memory.watermark)),
-            ("seen", _whole(memory.seen)),
-            ("lost", _whole(memory.lost)),
-            ("looks", _whole(memory.looks)),
-            ("incomplete", _whole(memory.incomplete)),
-            ("entries", _array(memory.entries)),
-        ]
-    )
-
-
-def _object(fields: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
+def _object(fields: Iterable[tuple[str, object]]) -> Iterator[bytes]:
     before = b"{"
-    for name, pieces in fields:
+    for name, value in fields:
         yield before + msgspec.json.encode(name) + b":"
-        yield from pieces
+        yield from _encoded(value)
         before = b","
     yield b"{}" if before == b"{" else b"}"
 
 
-def _array(entries: Sequence[EntryMemory]) -> Iterator[bytes]:
+def _array(items: list[object]) -> Iterator[bytes]:
     before = b"["
-    for start in range(0, len(entries), _PIECE):
-        yield before + msgspec.json.encode(entries[start : start + _PIECE])[1:-1]
+    for start in range(0, len(items), _CHUNK):
+        yield before + msgspec.json.encode(items[start : start + _CHUNK])[1:-1]
         before = b","
     yield b"[]" if before == b"[" else b"]"
 
 
-def _whole(value: object) -> Iterator[bytes]:
-    yield msgspec.json.encode(value)
-
-
 def _private(path: str, flags: int) -> int:
-    """Open for the owner alone: names of jobs and users are nobody else's business."""
+    """Open for the owner alone: the names of jobs and users are not for other users of the machine."""
     return os.open(path, flags, 0o600)

@@ -1,14 +1,14 @@
-"""The newest usage reading of each task, and whose turn it is to be asked."""
+"""The newest usage reading of each task, and the order in which tasks are read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.domain.usage import HANG_AFTER_S, JobUsage, TaskUsage, combine
+from exporter.domain.usage import JobUsage, TaskUsage, combine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRequest:
-    """One task to be asked about."""
+    """One task whose usage is to be read."""
 
     job_id: str
     task: str
@@ -17,7 +17,7 @@ class UsageRequest:
 @dataclass(slots=True)
 class _Reading:
     known_at: float
-    asked_at: float = float("-inf")
+    requested_at: float = float("-inf")
     read_at: float | None = None
     usage: TaskUsage | None = None
 
@@ -25,18 +25,18 @@ class _Reading:
 class UsageReadings:
     """Readings of one project's running jobs.
 
-    `keep_s`: how old a reading may grow before it is no longer shown. `hang_after_s`: for how long a job may stand
-    still. All times are of one monotonic clock.
+    `keep_s`: from this age on a reading is not shown. `hang_after_s`: how long no series of a job may move before a
+    hang is suspected. All times are of one monotonic clock.
     """
 
-    def __init__(self, *, keep_s: float, hang_after_s: float = HANG_AFTER_S) -> None:
+    def __init__(self, *, keep_s: float, hang_after_s: float) -> None:
         self._keep_s = keep_s
         self._hang_after_s = hang_after_s
         self._readings: dict[str, dict[str, _Reading]] = {}
         self._shown: dict[str, tuple[tuple[TaskUsage, ...], JobUsage]] = {}
 
-    def turns(self, tasks: Mapping[str, Iterable[str]], *, at: float) -> list[UsageRequest]:
-        """Put every task of the running jobs in order, the one asked longest ago first; forget all other jobs."""
+    def requests(self, tasks: Mapping[str, Iterable[str]], *, at: float) -> list[UsageRequest]:
+        """Return a request for each task of the running jobs, longest unread first; forget all other jobs."""
         for job_id in self._readings.keys() - tasks.keys():
             del self._readings[job_id]
             self._shown.pop(job_id, None)
@@ -45,27 +45,27 @@ class UsageReadings:
             known = self._readings.setdefault(job_id, {})
             for name in names:
                 reading = known.setdefault(name, _Reading(known_at=at))
-                queue.append((reading.asked_at, job_id, name))
-        queue.sort(key=lambda turn: turn[0])
+                queue.append((reading.requested_at, job_id, name))
+        queue.sort(key=lambda request: request[0])
         return [UsageRequest(job_id=job_id, task=name) for _, job_id, name in queue]
 
-    def asked(self, turn: UsageRequest, usage: TaskUsage | None, *, at: float) -> None:
-        """Note an answer; None (no data yet, or a failure) leaves the last reading to grow old."""
-        reading = self._readings[turn.job_id][turn.task]
-        reading.asked_at = at
+    def record(self, request: UsageRequest, usage: TaskUsage | None, *, at: float) -> None:
+        """Record the result of a request; None (no samples yet, or a failure) keeps the last reading as it is."""
+        reading = self._readings[request.job_id][request.task]
+        reading.requested_at = at
         if usage is not None:
             reading.read_at, reading.usage = at, usage
 
-    def overdue(self, *, at: float) -> int:
-        """How many tasks have been waiting for their turn longer than a reading may grow old."""
+    def overdue_count(self, *, at: float) -> int:
+        """Return how many tasks have not been requested for `keep_s`."""
         return sum(
-            at - max(reading.asked_at, reading.known_at) >= self._keep_s
+            at - max(reading.requested_at, reading.known_at) >= self._keep_s
             for readings in self._readings.values()
             for reading in readings.values()
         )
 
     def usage(self, job_id: str, *, at: float) -> JobUsage | None:
-        """What is known now about a job from readings that are fresh enough; None when there are none.
+        """Return a job's usage from its fresh readings; None when there are none.
 
         The same object is returned while the readings are the same.
         """

@@ -1,4 +1,4 @@
-"""What the settings let be shown of a job: filters hide it, the user label can be hashed or dropped."""
+"""How jobs are shown: filters hide a job's series, and the user label can be kept, hashed or dropped."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,18 +12,18 @@ _HASH_DIGITS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visibility:
-    """One project's view of its jobs. The defaults show everything."""
+    """How one project's jobs are shown. The defaults show everything."""
 
     shows: Callable[[Job], bool] = lambda _: True
-    """Whether a job has series of its own, asked of the job as the cloud tells it; aggregates count it either way."""
+    """Whether a job has series of its own. Called with the unmasked job; aggregates count every job."""
     user_label: Literal["keep", "hash", "drop"] = "keep"
 
-    def mask_user(self, job: Job) -> Job:
-        """Return the job with its user as the settings want it shown."""
-        return job if self.user_label == "keep" or not job.user else replace(job, user=self.veiled(job.user))
+    def mask_job(self, job: Job) -> Job:
+        """Return the job with its user masked."""
+        return job if self.user_label == "keep" or not job.user else replace(job, user=self.mask_user(job.user))
 
-    def veiled(self, user: str) -> str:
-        """Return a user's name as the settings want it shown; a hash still tells users apart. Nobody stays nobody."""
+    def mask_user(self, user: str) -> str:
+        """Return a user's name as it is shown; hashes of different names differ, an empty name stays empty."""
         if self.user_label == "keep" or not user:
             return user
         if self.user_label == "drop":

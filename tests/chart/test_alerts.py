@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.chart import chart
-from tests.chart.abridged import shipped
 from tests.chart.chart import PATH, ROOT, Json
+from tests.chart.summary import shipped
 from tests.programs import found
 
 ALERTS = {name: rule for name, (_, rule) in shipped().items() if "alert" in rule}

@@ -76,7 +76,7 @@ async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
         pytest.param(
             [OWN, 'modelarts_up{project="a"} 1', 'modelarts_up{project="b"} 0'], "not every project", id="blind"
         ),
-        pytest.param(["up 1"], "is no exposition of modelarts-exporter", id="something-else"),
+        pytest.param(["up 1"], "does not serve the metrics of modelarts-exporter", id="something-else"),
     ],
 )
 async def test_test_fails(lines: Sequence[str], complaint: str, release: Rendered) -> None:

@@ -32,14 +32,14 @@ def test_generated_files_are_what_their_sources_say() -> None:
         for path, text in generate.generated()
         if text is None or not path.exists() or path.read_text(encoding="utf-8") != text
     ]
-    assert stale == [], "run `make generate`"
+    assert stale == [], f"run `make generate`: {stale} are out of date"
 
 
 def test_comments_are_descriptions() -> None:
     """The comment right above a key describes it; a value that is one unit is not taken apart."""
     (section,) = generate.values(DOCUMENTED, units={"section.unit": {}})
-    assert (section.path, section.meaning) == ("section", "What it is about. On two lines.")
-    assert [(value.path, value.default, value.meaning) for value in section.inner] == [
+    assert (section.path, section.description) == ("section", "What it is about. On two lines.")
+    assert [(value.path, value.default, value.description) for value in section.inner] == [
         ("section.switch", False, "A switch."),
         ("section.unit", {"inner": 1}, "A unit."),
     ]
@@ -47,7 +47,7 @@ def test_comments_are_descriptions() -> None:
 
 def test_undocumented_value_is_refused() -> None:
     """A value without a comment fails the generator, by its path."""
-    with pytest.raises(ValueError, match=r"values.yaml says nothing above section\.unit\.inner$"):
+    with pytest.raises(ValueError, match=r"values\.yaml: write a comment above section\.unit\.inner;"):
         generate.values(DOCUMENTED, units={})
 
 

@@ -1,4 +1,4 @@
-"""Both sources before a simulated cloud, over real sockets."""
+"""Both sources against the simulator, over real sockets."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class NullObserver:
-    """Hears everything, remembers nothing."""
+    """An observer that does nothing."""
 
     def call_finished(self, **_: Any) -> None: ...
     def call_retried(self, **_: Any) -> None: ...
@@ -33,7 +33,7 @@ class NullObserver:
 
 
 class FakePoller:
-    """Looks again and again, as polling does: what was seen before is known, and no news."""
+    """Polls as polling does: jobs of earlier polls are tracked and not new."""
 
     def __init__(self, source: JobSource, clock: ManualClock) -> None:
         self.source = source
@@ -44,7 +44,7 @@ class FakePoller:
 
     @property
     def known(self) -> TrackedState:
-        """What polling would pass on."""
+        """The state that polling would pass."""
         return TrackedState(
             unfinished={job_id: job for job_id, job in self.tracked.items() if not job.status.finished},
             tracked=dict(self.tracked),
@@ -53,7 +53,7 @@ class FakePoller:
         )
 
     async def poll(self) -> PollResult:
-        """Look, and track what is unfinished or ended within a day."""
+        """Poll, and track jobs that are unfinished or ended within a day."""
         result = await self.source.poll(self.known)
         self.has_polled = True
         self.seen |= {job.job_id for job in result.jobs}
@@ -68,7 +68,7 @@ class FakePoller:
         return result
 
     async def jobs(self) -> Mapping[str, Job]:
-        """Look wholly, and return the jobs by id."""
+        """Poll without failures, and return the jobs by id."""
         result = await self.poll()
         assert result.failures == ()
         found = {job.job_id: job for job in result.jobs}
@@ -78,7 +78,7 @@ class FakePoller:
 
 @dataclass
 class Scene:
-    """A simulated cloud and those who watch it."""
+    """A simulator with a client, and a poller of each generation."""
 
     cloud: Simulator
     clock: ManualClock
@@ -91,13 +91,13 @@ class Scene:
         self.v2 = FakePoller(self.make_v2(), self.clock)
 
     def make_v1(self) -> V1Source:
-        """A v1 source that knows nothing yet."""
+        """A v1 source without state."""
         return V1Source(
             self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
         )
 
     def make_v2(self) -> V2Source:
-        """A v2 source that knows nothing yet."""
+        """A v2 source without state."""
         return V2Source(
             self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
         )
@@ -109,7 +109,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
-    """Give a scene; everything is closed at the end."""
+    """Start a simulator and a client; both are closed at the end."""
     async with Simulator(options, clock=clock) as cloud:
         credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
         given = connect_options(

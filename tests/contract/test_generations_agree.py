@@ -1,4 +1,4 @@
-"""One job, told by each generation and each way of v1, is the same `Job`."""
+"""One job, read from each generation and in each way of v1, is the same `Job`."""
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -13,14 +13,14 @@ from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
 from tests.contract.simulated import FakePoller, Scene, scene_of
 
-OF_THE_GENERATION = {
+GENERATION_FIELDS = {
     "api",
     "job_id",  # a uuid, and a version id
-    "version",  # v1 alone has versions
+    "version",  # only v1 has versions
     "reason",  # each has its own words: "RUNNING" and "Running"
-    "tasks",  # v1 does not name them
-    "task_exit_codes",  # nor how they ended
-    "reported_nodes",  # nor how many nodes a job has at the moment
+    "tasks",  # v1 does not list them
+    "task_exit_codes",  # nor their exit codes
+    "reported_nodes",  # nor the number of nodes held now
     "recoveries",  # nor its restarts
     "degraded_recoveries",
     "faults",
@@ -38,9 +38,9 @@ async def scene(clock: ManualClock) -> AsyncIterator[Scene]:
         yield scene
 
 
-def essence(job: Job) -> dict[str, object]:
-    """What does not depend on who tells it."""
-    return {name: value for name, value in asdict(job).items() if name not in OF_THE_GENERATION}
+def common_fields(job: Job) -> dict[str, object]:
+    """The fields that do not depend on the generation."""
+    return {name: value for name, value in asdict(job).items() if name not in GENERATION_FIELDS}
 
 
 def act(scene: Scene, *, api: Api, accelerator: str, stage: str) -> Simulated:
@@ -76,15 +76,15 @@ def act(scene: Scene, *, api: Api, accelerator: str, stage: str) -> Simulated:
 
 
 async def found(poller: FakePoller, job: Simulated) -> Job:
-    """The job after two looks: the first one finds it, the second one knows it."""
+    """The job after two polls: new in the first one, tracked in the second one."""
     await poller.jobs()
     return (await poller.jobs())[job.id]
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
 @pytest.mark.parametrize("stage", STAGES)
-async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: str) -> None:
-    """v1 by overview and records, v1 by list and versions, and v2 agree on all that both generations know."""
+async def test_three_ways_to_read_one_job_agree(scene: Scene, accelerator: str, stage: str) -> None:
+    """v1 by overview and records, v1 by list and versions, and v2 agree on every field that both generations have."""
     old = act(scene, api="v1", accelerator=accelerator, stage=stage)
     new = act(scene, api="v2", accelerator=accelerator, stage=stage)
 
@@ -94,7 +94,7 @@ async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: 
     by_v2 = await found(scene.v2, new)
 
     assert by_overview == by_list
-    assert essence(by_overview) == essence(by_v2)
+    assert common_fields(by_overview) == common_fields(by_v2)
     assert by_overview.status is JobStatus(stage)
     assert by_overview.accelerator is Accelerator(accelerator)
     assert by_overview.spec_accelerators == (0 if accelerator == "cpu" else 16)  # 8 cards on each of 2 nodes
@@ -104,14 +104,14 @@ async def test_three_tellings_of_one_job(scene: Scene, accelerator: str, stage: 
 
 
 async def usage(poller: FakePoller, job: Job) -> JobUsage:
-    """What the tasks say of a job."""
+    """The usage of a job from all its tasks."""
     readings = [await poller.source.usage(job, task) for task in poller.source.tasks(job)]
     return combine(summarise(series, idle_threshold=0.05) for series in readings if series is not None)
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
-async def test_usage_is_told_alike(scene: Scene, accelerator: str) -> None:
-    """The same minutes, written by each generation in its own way, are the same ratios; a CPU job has no cards."""
+async def test_usage_agrees(scene: Scene, accelerator: str) -> None:
+    """The same samples, in the format of each generation, give the same ratios; a CPU job has no cards."""
     minutes = {"cpu": [10.0, 50.0], "mem": [40.0, 45.0], "acc": [80.0, 95.5], "acc_mem": [60.0, 61.0]}
     old = act(scene, api="v1", accelerator=accelerator, stage="running")
     new = act(scene, api="v2", accelerator=accelerator, stage="running")

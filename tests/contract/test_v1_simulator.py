@@ -1,4 +1,4 @@
-"""The v1 source over real sockets, against the simulated cloud, its quirks and its faults."""
+"""The v1 source over real sockets, against the simulator, its quirks and its faults."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ HARMLESS = [
     "v1-failures-400",
     "secrets-in-answers",
 ]
-"""Quirks that must change nothing at all."""
+"""Quirks that must not change the result."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def scene(clock: ManualClock) -> AsyncIterator[Scene]:
         yield scene
 
 
-def crowd(scene: Scene, size: int = 12) -> list[Simulated]:
+def submit_jobs(scene: Scene, size: int = 12) -> list[Simulated]:
     """Jobs in every stage, in both workspaces, on one node or several, the oldest first."""
     world = scene.cloud.world
     at = world.now
@@ -69,8 +69,8 @@ def crowd(scene: Scene, size: int = 12) -> list[Simulated]:
     "quirks", [(), *((quirk,) for quirk in HARMLESS)], ids=lambda quirks: "+".join(quirks) or "none"
 )
 async def test_quirks_change_nothing(scene: Scene, quirks: tuple[str, ...]) -> None:
-    """Whatever the cloud's habits, every version is told with its status, times, nodes, cards, names and users."""
-    crowd(scene)
+    """With each quirk, every version has the same status, times, nodes, cards, names and users."""
+    submit_jobs(scene)
     second = scene.cloud.world.submit("job-004", api="v1", version_of=scene.cloud.world.job("job-004"))
     plain = FakePoller(scene.make_v1(), scene.clock)
     await plain.jobs()
@@ -106,9 +106,9 @@ async def test_quirks_change_nothing(scene: Scene, quirks: tuple[str, ...]) -> N
     ],
     ids="+".join,
 )
-async def test_several_pages_lose_nobody(scene: Scene, quirks: tuple[str, ...]) -> None:
-    """280 versions are told once each, however pages are cut, counted, and shifted by newcomers (traps 2 and 5)."""
-    jobs = crowd(scene, 280)
+async def test_several_pages_lose_no_version(scene: Scene, quirks: tuple[str, ...]) -> None:
+    """280 versions are returned once each, however pages are cut and counted and rows move (traps 2 and 5)."""
+    jobs = submit_jobs(scene, 280)
     scene.cloud.quirks.on(*quirks)
 
     found = await scene.v1.jobs()
@@ -116,12 +116,12 @@ async def test_several_pages_lose_nobody(scene: Scene, quirks: tuple[str, ...]) 
 
     assert {job.id for job in jobs} <= set(found)
     unfinished = {job_id for job_id, job in found.items() if not job.status.finished}
-    assert unfinished <= set(again)  # a newcomer may be the next version of a finished one, and hide it in the list
+    assert unfinished <= set(again)  # a new version may belong to a finished job, and replace it in the list
 
 
 async def test_unknown_statuses_are_unknown(scene: Scene) -> None:
-    """Trap 11: a number that is in no table is unknown, and counted; the job is told all the same."""
-    jobs = crowd(scene, 20)
+    """Trap 11: an undocumented number is unknown, and counted; the job is returned."""
+    jobs = submit_jobs(scene, 20)
     scene.cloud.quirks.on("unknown-values")
 
     found = await scene.v1.jobs()
@@ -133,20 +133,20 @@ async def test_unknown_statuses_are_unknown(scene: Scene) -> None:
     assert set(scene.notes.fields) == {"v1.status"}
 
 
-async def test_a_user_that_is_not_told_is_absent(scene: Scene) -> None:
-    """The list's user is seen, not documented."""
-    crowd(scene, 2)
+async def test_a_missing_user_is_absent(scene: Scene) -> None:
+    """The list's user is undocumented."""
+    submit_jobs(scene, 2)
     scene.cloud.quirks.on("v1-user-missing")
 
     assert {job.user for job in (await scene.v1.jobs()).values()} == {""}
 
 
 @pytest.mark.parametrize("quirk", [None, "v1-overview-missing"], ids=["overview", "list"])
-async def test_the_requests_that_are_sent(scene: Scene, quirk: str | None) -> None:
-    """Traps 2, 4, 6 and 7: no body, no sort, at most 1000 a page, and a workspace with every listing."""
+async def test_the_parameters_of_requests(scene: Scene, quirk: str | None) -> None:
+    """Traps 2, 4, 6 and 7: no body, no sort, at most 1000 a page, and a workspace in every listing."""
     if quirk:
         scene.cloud.quirks.on(quirk)
-    crowd(scene)
+    submit_jobs(scene)
 
     await scene.v1.jobs()
 
@@ -164,14 +164,14 @@ async def test_the_requests_that_are_sent(scene: Scene, quirk: str | None) -> No
 @pytest.mark.parametrize("history", [10, 10_000], ids=["10 finished", "10 000 finished"])
 @pytest.mark.parametrize("quirk", [None, "v1-overview-missing"], ids=["overview", "list"])
 async def test_calls_do_not_grow_with_history(clock: ManualClock, history: int, quirk: str | None) -> None:
-    """A quiet look is one overview a workspace; without it, one page of the job list for each 1000 jobs."""
+    """A poll without changes is one overview per workspace; without it, one page of the job list per 1000 jobs."""
     async with scene_of(Options(jobs=0, arrivals=0, history=history, v1_share=1.0), clock) as scene:
         running = scene.cloud.world.submit("now", api="v1")
         scene.cloud.world.enqueue(running)
         scene.cloud.world.start(running)
         if quirk:
             scene.cloud.quirks.on(quirk)
-        for _ in range(40):  # until the records of what ended lately are in
+        for _ in range(40):  # until the records of recently ended ones are read
             scene.cloud.requests.clear()
             await scene.v1.jobs()
             if scene.cloud.requests.count("v1.version*") == 0:
@@ -190,8 +190,8 @@ async def test_calls_do_not_grow_with_history(clock: ManualClock, history: int, 
 
 
 async def test_a_deleted_job_is_gone(scene: Scene) -> None:
-    """Asked by itself the cloud refuses it in-band, at HTTP 200 (trap 8)."""
-    jobs = crowd(scene)
+    """The cloud refuses its record in-band, at HTTP 200 (trap 8)."""
+    jobs = submit_jobs(scene)
     await scene.v1.jobs()
     scene.cloud.world.delete(jobs[1])
 
@@ -202,8 +202,8 @@ async def test_a_deleted_job_is_gone(scene: Scene) -> None:
 
 
 async def test_deleted_history_is_gone_after_a_sweep(scene: Scene) -> None:
-    """A look follows what is unfinished; the sweep asks after the rest."""
-    jobs = crowd(scene)
+    """A poll confirms unfinished versions; the sweep confirms the others."""
+    jobs = submit_jobs(scene)
     await scene.v1.jobs()
     scene.cloud.world.delete(jobs[3])
 
@@ -211,9 +211,9 @@ async def test_deleted_history_is_gone_after_a_sweep(scene: Scene) -> None:
     assert (await scene.v1.source.sweep(scene.v1.known)).gone == {jobs[3].id}
 
 
-async def test_jobs_that_vanish_while_they_are_asked(scene: Scene) -> None:
-    """Deleted between listing and record: told by the listing once more, and gone with the next look."""
-    (job,) = crowd(scene, 1)
+async def test_jobs_deleted_during_a_poll(scene: Scene) -> None:
+    """Deleted between listing and record: returned by this poll, and gone in the next one."""
+    (job,) = submit_jobs(scene, 1)
     scene.cloud.quirks.on("vanishing")
 
     first = await scene.v1.poll()
@@ -224,9 +224,9 @@ async def test_jobs_that_vanish_while_they_are_asked(scene: Scene) -> None:
     assert second.gone == {job.id}
 
 
-async def test_one_bad_item_costs_itself(scene: Scene) -> None:
-    """An item that is a number is skipped and noted; the others of its list are told."""
-    crowd(scene)
+async def test_one_bad_item_is_skipped_alone(scene: Scene) -> None:
+    """An item that is a number is skipped and noted; the others of its list are returned."""
+    submit_jobs(scene)
     scene.cloud.faults.add("bad-item:operation=v1.overview")
 
     found = (await scene.v1.poll()).jobs
@@ -235,9 +235,9 @@ async def test_one_bad_item_costs_itself(scene: Scene) -> None:
     assert scene.notes.fields.count("v1.versions") == 2
 
 
-async def test_a_workspace_that_fails_blanks_nothing(scene: Scene) -> None:
-    """HTML from a proxy for one workspace: its jobs are neither told nor gone, the others are told."""
-    crowd(scene)
+async def test_a_failed_workspace_does_not_affect_the_others(scene: Scene) -> None:
+    """HTML from a proxy for one workspace: its jobs are neither returned nor gone, the others are returned."""
+    submit_jobs(scene)
     await scene.v1.jobs()
     scene.cloud.faults.add("html-502:operation=v1.overview,after=1")
 
@@ -248,21 +248,21 @@ async def test_a_workspace_that_fails_blanks_nothing(scene: Scene) -> None:
     assert result.gone == frozenset()
 
 
-async def test_a_cloud_that_refuses_the_credential_is_a_failed_look(scene: Scene) -> None:
-    """Trap 34: it is not asked again for each workspace."""
-    crowd(scene)
+async def test_a_rejected_credential_is_a_failed_poll(scene: Scene) -> None:
+    """Trap 34: it is not sent again for each workspace."""
+    submit_jobs(scene)
     await scene.workspaces()
     scene.cloud.faults.add("401")
     scene.cloud.requests.clear()
 
     with pytest.raises(Denied):
         await scene.v1.poll()
-    assert scene.cloud.requests.count("v1.*") <= 2  # the call, and once more with a fresh credential
+    assert scene.cloud.requests.count("v1.*") <= 2  # the call, and one retry with a fresh credential
 
 
-async def test_the_overview_is_tried_again_after_hours(scene: Scene) -> None:
-    """Trap 5: until then the job list stands in."""
-    crowd(scene)
+async def test_the_overview_is_requested_again_after_hours(scene: Scene) -> None:
+    """Trap 5: until then the job list replaces it."""
+    submit_jobs(scene)
     scene.cloud.quirks.on("v1-overview-as-job")
     await scene.v1.jobs()
     scene.cloud.quirks.clear()
@@ -278,8 +278,8 @@ async def test_the_overview_is_tried_again_after_hours(scene: Scene) -> None:
 
 @pytest.mark.parametrize("quirk", [None, "v1-metrics-text", "v1-numbers-as-strings"], ids=str)
 async def test_usage_of_a_running_version(scene: Scene, quirk: str | None) -> None:
-    """Traps 17, 18 and 21: minutes in any shape, without their padding; rates in bytes."""
-    jobs = crowd(scene)
+    """Traps 17, 18 and 21: samples in any form, without their padding; rates in bytes."""
+    jobs = submit_jobs(scene)
     if quirk:
         scene.cloud.quirks.on(quirk)
     found = await scene.v1.jobs()
@@ -301,9 +301,9 @@ async def test_usage_of_a_running_version(scene: Scene, quirk: str | None) -> No
     assert list(series.network_received) == [None, 12.0, 9.0]
 
 
-async def test_usage_that_is_not_there(scene: Scene) -> None:
+async def test_missing_usage(scene: Scene) -> None:
     """Trap 17: null is no data; a version that was deleted meanwhile is gone."""
-    jobs = crowd(scene)
+    jobs = submit_jobs(scene)
     found = await scene.v1.jobs()
     scene.cloud.quirks.on("v1-metrics-null")
     running = found[jobs[2].id]
@@ -314,12 +314,12 @@ async def test_usage_that_is_not_there(scene: Scene) -> None:
         await scene.v1.source.usage(running, "")
 
 
-async def test_usage_needs_the_job_not_the_version(scene: Scene) -> None:
-    """Trap 27: a fresh source that is only given the version finds its job first."""
-    (job,) = crowd(scene, 1)
+async def test_usage_finds_the_job_of_a_version(scene: Scene) -> None:
+    """Trap 27: a new source that has only the version finds its job first."""
+    (job,) = submit_jobs(scene, 1)
     stranger = Job(job_id=job.id, api=Api.V1, workspace_id="0")
 
-    assert await scene.make_v1().usage(stranger, "") is None  # it waits: there are no minutes yet
+    assert await scene.make_v1().usage(stranger, "") is None  # it waits: there is no sample yet
     assert scene.cloud.requests.counts() == {"v1.jobs": 1, "v1.version": 1}
     assert await scene.make_v1().usage(replace(stranger, job_id="1"), "") is None
 
@@ -330,14 +330,14 @@ async def test_usage_needs_the_job_not_the_version(scene: Scene) -> None:
     ids=["both", "v2 only", "v1 only"],
 )
 async def test_probing_finds_the_generations(scene: Scene, quirks: tuple[str, ...], expected: list[str]) -> None:
-    """`api: auto`: 404 with APIG.0101 is the word of a cloud without a generation."""
+    """`api: auto`: 404 with APIG.0101 means that the generation does not exist."""
     scene.cloud.quirks.on(*quirks)
 
     assert [source.api.value for source in await scene.probed().current()] == expected
 
 
 async def test_probing_a_cloud_without_training_jobs(scene: Scene) -> None:
-    """Neither generation: one clear sentence, which is no authentication problem."""
+    """Neither generation: one clear sentence, and no authentication error."""
     scene.cloud.quirks.on("no-v1", "no-v2")
 
     with pytest.raises(Unsupported, match="neither"):
@@ -345,8 +345,8 @@ async def test_probing_a_cloud_without_training_jobs(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("fault", ["401", "403"])
-async def test_probing_without_permission_is_no_absence(scene: Scene, fault: str) -> None:
-    """A cloud that lets nobody in is not one without the API."""
+async def test_probing_without_permission_proves_no_absence(scene: Scene, fault: str) -> None:
+    """A cloud that rejects the credential may have both generations."""
     scene.cloud.faults.add(fault)
 
     with pytest.raises(SourceError) as raised:
@@ -355,5 +355,5 @@ async def test_probing_without_permission_is_no_absence(scene: Scene, fault: str
 
 
 async def test_all_workspaces_are_found(scene: Scene) -> None:
-    """Trap 4: the project's own list names both."""
+    """Trap 4: the project's list has both."""
     assert await scene.workspaces() == ("0", SECOND_WORKSPACE)

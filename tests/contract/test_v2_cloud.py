@@ -1,4 +1,4 @@
-"""The v2 source over real sockets, against the simulated cloud and its quirks."""
+"""The v2 source over real sockets, against the simulator and its quirks."""
 
 import json
 import re
@@ -26,7 +26,7 @@ WORKSPACES = ("0", SECOND_WORKSPACE)
 
 
 class Observer:
-    """Hears everything, remembers nothing."""
+    """An observer that does nothing."""
 
     def call_finished(self, **_: Any) -> None: ...
     def call_retried(self, **_: Any) -> None: ...
@@ -39,7 +39,7 @@ class Observer:
 
 @dataclass
 class Harness:
-    """A source in front of a simulated cloud, and what it noted."""
+    """A source with a simulator, and the values it noted."""
 
     cloud: Simulator
     clock: ManualClock
@@ -50,7 +50,7 @@ class Harness:
     has_polled: bool = False
 
     async def poll(self) -> PollResult:
-        """Look as polling does: what was seen before is known, and no news."""
+        """Poll as polling does: jobs of earlier polls are tracked and not new."""
         result = await self.source.poll(
             TrackedState(
                 unfinished={job_id: job for job_id, job in self.tracked.items() if job.status.active},
@@ -64,13 +64,13 @@ class Harness:
         return result
 
     async def one(self) -> Job:
-        """Look at a world of one job."""
+        """Poll a simulator with one job."""
         (job,) = (await self.poll()).jobs
         return job
 
 
 @asynccontextmanager
-async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Harness]:
+async def harness_for(options: Options, clock: ManualClock) -> AsyncIterator[Harness]:
     async def workspaces() -> tuple[str, ...]:
         return WORKSPACES
 
@@ -93,7 +93,7 @@ async def bench_of(options: Options, clock: ManualClock) -> AsyncIterator[Harnes
 
 @pytest.fixture
 async def harness(clock: ManualClock) -> AsyncIterator[Harness]:
-    async with bench_of(Options(empty=True), clock) as harness:
+    async with harness_for(Options(empty=True), clock) as harness:
         yield harness
 
 
@@ -101,8 +101,8 @@ def _pattern(path: str) -> str:
     return re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))
 
 
-async def test_the_program_asks_what_the_table_says(harness: Harness) -> None:
-    """A look, a confirmation and a usage reading send the method and path of each entry, and nothing else."""
+async def test_requests_match_the_endpoint_table(harness: Harness) -> None:
+    """A poll, a confirmation and a usage request send the method and path of each entry, and nothing else."""
     job = harness.cloud.world.submit("bert", nodes=2)
     harness.cloud.world.start(job)
     known = await harness.one()
@@ -113,13 +113,13 @@ async def test_the_program_asks_what_the_table_says(harness: Harness) -> None:
     sent = {(request.method, request.path) for request in harness.cloud.requests}
     for endpoint in ENDPOINTS:
         matching = {(m, p) for m, p in sent if m == endpoint.method and re.fullmatch(_pattern(endpoint.path), p)}
-        assert matching, f"{endpoint.name} is in the table and was not asked"
+        assert matching, f"{endpoint.name} is in the table and was not requested"
         sent -= matching
-    assert sent == set(), "asked, but not in the table"
+    assert sent == set(), "requested, but not in the table"
 
 
 async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> None:
-    """Every search is JSON with the documented keys alone, and no query string."""
+    """Every search is JSON with only the documented keys, and without a query string."""
     await harness.poll()
 
     searches = [request for request in harness.cloud.requests if request.path.endswith("training-job-searches")]
@@ -142,10 +142,10 @@ async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> 
         pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "CreateFailed", id="create-failed"),
     ],
 )
-async def test_each_state_of_a_life(
+async def test_each_state_of_a_job(
     harness: Harness, act: Callable[[Any, SimulatedJob], object], status: JobStatus, reason: str
 ) -> None:
-    """What the cloud makes of a job is what the source says of it, by status and by reason."""
+    """The source has the status and the reason of each state of the simulator."""
     job = harness.cloud.world.submit("bert")
     if reason not in ("Creating", "Queuing", "Running", "CreateFailed"):
         harness.cloud.world.start(job)
@@ -159,22 +159,22 @@ async def test_each_state_of_a_life(
 
 
 @pytest.mark.parametrize(
-    "telling,expected",
+    "field,expected",
     [
         pytest.param("flavor_detail", (16.0, Accelerator.NPU), id="flavor_detail"),
         pytest.param("pool_info", (16.0, Accelerator.NPU), id="pool_info"),
         pytest.param("allocated", (16.0, Accelerator.NPU), id="allocated"),
         pytest.param("customized", (16.0, Accelerator.NPU), id="customized"),
         pytest.param("flavor_id", (16.0, None), id="flavor_id"),
-        pytest.param("nothing", (None, Accelerator.NPU), id="nothing-but-the-flavors-name"),
+        pytest.param("nothing", (None, Accelerator.NPU), id="only-the-flavors-name"),
     ],
 )
-async def test_each_telling_of_accelerators(
-    harness: Harness, telling: str, expected: tuple[float | None, Accelerator | None]
+async def test_each_source_of_accelerators(
+    harness: Harness, field: str, expected: tuple[float | None, Accelerator | None]
 ) -> None:
-    """Trap 25: 2 nodes of 8 NPUs, in each of the ways in which the cloud may tell it, or not."""
+    """Trap 25: 2 nodes of 8 NPUs, in each place where the cloud may have the number, or in none."""
     job = harness.cloud.world.submit(
-        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=telling
+        "glm", nodes=2, accelerators_per_node=8, accelerator="npu", pool="pool-x", accelerator_field=field
     )
     harness.cloud.world.start(job)
 
@@ -186,10 +186,10 @@ async def test_each_telling_of_accelerators(
 @pytest.mark.parametrize(
     "quirk", [None, "v2-offset-records", "v2-count-page", "v2-numbers-as-strings", "shifting-pages"]
 )
-async def test_a_large_world_is_seen_whole(clock: ManualClock, quirk: str | None) -> None:
-    """Traps 1, 3 and 16: 130 active jobs on several pages are all seen, however offsets and numbers are written."""
+async def test_many_jobs_are_listed_completely(clock: ManualClock, quirk: str | None) -> None:
+    """Traps 1, 3 and 16: 130 active jobs on several pages are listed, whatever offset means and types are sent."""
     quirks = frozenset({quirk} if quirk else ())
-    async with bench_of(Options(empty=True, quirks=quirks), clock) as harness:
+    async with harness_for(Options(empty=True, quirks=quirks), clock) as harness:
         jobs = [harness.cloud.world.submit(f"job-{n}") for n in range(130)]
         for job in jobs:
             harness.cloud.world.start(job)
@@ -201,9 +201,9 @@ async def test_a_large_world_is_seen_whole(clock: ManualClock, quirk: str | None
         assert harness.noted == []
 
 
-async def test_an_ignored_offset_is_told_to_be_incomplete(clock: ManualClock) -> None:
-    """Trap 1: of 130 running jobs 100 can be reached, and the look says that it is not whole."""
-    async with bench_of(Options(empty=True, quirks=frozenset({"v2-offset-ignored"})), clock) as harness:
+async def test_an_ignored_offset_is_reported_as_incomplete(clock: ManualClock) -> None:
+    """Trap 1: of 130 running jobs 100 can be listed, and the poll is not complete."""
+    async with harness_for(Options(empty=True, quirks=frozenset({"v2-offset-ignored"})), clock) as harness:
         for n in range(130):
             harness.cloud.world.start(harness.cloud.world.submit(f"job-{n}"))
             clock.turn(1)
@@ -214,10 +214,10 @@ async def test_an_ignored_offset_is_told_to_be_incomplete(clock: ManualClock) ->
         assert [failure.outcome for failure in result.failures] == ["invalid_response"]
 
 
-async def test_ignored_filters_are_noticed(clock: ManualClock) -> None:
-    """A server that ignores filters is noticed by the ended jobs it lists, and what runs is found all the same."""
+async def test_ignored_filters_are_detected(clock: ManualClock) -> None:
+    """A server that ignores filters is detected by the ended jobs it lists; running jobs are found."""
     options = Options(jobs=0, history=300, v1_share=0.0, arrivals=0, quirks=frozenset({"v2-filters-ignored"}))
-    async with bench_of(options, clock) as harness:
+    async with harness_for(options, clock) as harness:
         job = harness.cloud.world.submit("bert")
         harness.cloud.world.start(job)
 
@@ -229,7 +229,7 @@ async def test_ignored_filters_are_noticed(clock: ManualClock) -> None:
 
 
 async def test_workspaces_are_searched_one_by_one(harness: Harness) -> None:
-    """Trap 4: a job in another than the default workspace is seen, with its workspace."""
+    """Trap 4: a job in another than the default workspace is listed, with its workspace."""
     job = harness.cloud.world.submit("bert", workspace=SECOND_WORKSPACE)
     harness.cloud.world.start(job)
 
@@ -237,7 +237,7 @@ async def test_workspaces_are_searched_one_by_one(harness: Harness) -> None:
 
 
 async def test_usage_of_a_task(harness: Harness) -> None:
-    """Traps 19 and 20: the last valid minute counts, -1 never does, and the NPU series of a GPU job are none."""
+    """Traps 19 and 20: the last valid minute counts, -1 never does, and a GPU job has no NPU series."""
     job = harness.cloud.world.submit("bert", accelerator="gpu")
     harness.cloud.world.start(job)
     job.usage("worker-0", cpu=[-1, 40.0, 50.0, -1], mem=[-1, 20.0, 30.0, -1], gpu=[-1, 80, 90, -1], npu=[-1] * 4)
@@ -252,16 +252,16 @@ async def test_usage_of_a_task(harness: Harness) -> None:
 
 async def test_usage_that_is_not_ready(clock: ManualClock) -> None:
     """Trap 9: 204 without a body is no data and no error."""
-    async with bench_of(Options(empty=True, quirks=frozenset({"v2-metrics-204"})), clock) as harness:
+    async with harness_for(Options(empty=True, quirks=frozenset({"v2-metrics-204"})), clock) as harness:
         harness.cloud.world.start(harness.cloud.world.submit("bert"))
         seen = await harness.one()
 
         assert await harness.source.usage(seen, "worker-0") is None
 
 
-async def test_a_job_that_vanishes_under_our_eyes_is_gone(clock: ManualClock) -> None:
-    """Trap 9: a job deleted between list and detail answers 400 with 2775: it is gone, and nothing failed."""
-    async with bench_of(Options(empty=True), clock) as harness:
+async def test_a_job_deleted_during_a_poll_is_gone(clock: ManualClock) -> None:
+    """Trap 9: a job deleted between list and detail returns 400 with 2775: it is gone, and nothing failed."""
+    async with harness_for(Options(empty=True), clock) as harness:
         job = harness.cloud.world.submit("bert")
         harness.cloud.world.start(job)
         await harness.poll()
@@ -278,10 +278,10 @@ async def test_a_job_that_vanishes_under_our_eyes_is_gone(clock: ManualClock) ->
         assert result.failures == ()
 
 
-async def test_secrets_stay_in_the_answers(clock: ManualClock) -> None:
+async def test_secrets_are_not_kept(clock: ManualClock) -> None:
     """Trap 28: with secrets in every answer, none is in a job, in a note, or in usage."""
     options = Options(jobs=40, history=40, v1_share=0.0, arrivals=0, quirks=frozenset({"secrets-in-answers"}))
-    async with bench_of(options, clock) as harness:
+    async with harness_for(options, clock) as harness:
         result = await harness.poll()
         swept = await harness.source.sweep(TrackedState())
 
@@ -293,9 +293,9 @@ async def test_secrets_stay_in_the_answers(clock: ManualClock) -> None:
         assert SECRET_MARKER not in repr(result) + repr(swept) + repr(harness.noted)
 
 
-async def test_a_whole_world_is_understood(clock: ManualClock) -> None:
-    """A living world of 80 jobs with a history of 300 is read without a failure and without one unknown value."""
-    async with bench_of(Options(jobs=80, history=300, v1_share=0.0), clock) as harness:
+async def test_a_simulated_cloud_has_no_unknown_values(clock: ManualClock) -> None:
+    """80 changing jobs with a history of 300 are read without a failure and without one unknown value."""
+    async with harness_for(Options(jobs=80, history=300, v1_share=0.0), clock) as harness:
         truth = {job.id: job for job in harness.cloud.world.jobs}
         result = await harness.source.sweep(TrackedState())
 
@@ -306,10 +306,10 @@ async def test_a_whole_world_is_understood(clock: ManualClock) -> None:
             assert job.submitted_at == pytest.approx(truth[job.job_id].submitted_at, abs=0.002)
 
 
-async def test_unknown_words_cost_no_job(clock: ManualClock) -> None:
-    """With phases, kinds and types that no document knows in every fifth job, all are told, and the words noted."""
+async def test_unknown_words_lose_no_job(clock: ManualClock) -> None:
+    """With undocumented phases, kinds and types in every fifth job, all are returned, and the words noted."""
     options = Options(jobs=60, history=60, v1_share=0.0, arrivals=0, quirks=frozenset({"unknown-values"}))
-    async with bench_of(options, clock) as harness:
+    async with harness_for(options, clock) as harness:
         result = await harness.source.sweep(TrackedState())
 
         assert {job.job_id for job in result.jobs} == {job.id for job in harness.cloud.world.jobs}
@@ -317,9 +317,9 @@ async def test_unknown_words_cost_no_job(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("history", [10, 2_000])
-async def test_the_cost_over_sockets(clock: ManualClock, history: int) -> None:
+async def test_the_calls_over_sockets(clock: ManualClock, history: int) -> None:
     """Design §7: ⌈20/50⌉ + 2 calls for the workspace with 20 active jobs, 2 for the empty one, with any history."""
-    async with bench_of(Options(jobs=0, history=history, v1_share=0.0, arrivals=0), clock) as harness:
+    async with harness_for(Options(jobs=0, history=history, v1_share=0.0, arrivals=0), clock) as harness:
         for n in range(20):
             harness.cloud.world.start(harness.cloud.world.submit(f"job-{n}"))
         await harness.poll()

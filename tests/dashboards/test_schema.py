@@ -44,7 +44,7 @@ def _violations(schema: str, definition: str, value: Any, *, complete: bool = Tr
 
 @pytest.mark.parametrize("uid", BOARDS)
 def test_a_board_fits_the_schema_of_dashboards(uid: str) -> None:
-    """Board, variables, annotations and links are valid; panels and rows are checked one by one for clear errors."""
+    """Board, variables, annotations and links are valid; panels and rows are checked one by one."""
     of = BOARDS[uid]
 
     assert list(_violations("dashboard", "Dashboard", {**of, "panels": []})) == []

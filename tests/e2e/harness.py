@@ -8,11 +8,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.events import Observed
-from exporter.app.output import Output
-from exporter.app.project import Host, identity, watching
+from exporter.app.project import Host, initial_snapshot, open_poller
+from exporter.app.publisher import Publisher
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.poller import ProjectPoller
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, load
 from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, PROJECT_ID, PROJECT_NAME, SECRET_KEY, USER, Simulator
 from tests.clock import ManualClock
@@ -65,11 +64,10 @@ class Harness:
         self.settings = settings
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.self_metrics = Observed(self.registry)
-        self.store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
-        self.output = Output(
-            settings.metrics,
-            initial=self.store.current,
+        self.self_metrics = SelfMetrics(self.registry)
+        self.publisher = Publisher(
+            map(initial_snapshot, settings.targets),
+            metrics=settings.metrics,
             registry=self.registry,
             self_metrics=self.self_metrics,
             clock=clock,
@@ -90,9 +88,9 @@ class Harness:
     def text(self, *, openmetrics: bool = False) -> str:
         """Exposition that a scrape returns now."""
         self.clock.turn(1)  # the live part is cached for a quarter of a second
-        error = self.output.publish(self.store.current)
+        error = self.publisher.serve(self.publisher.newest)
         assert error is None, error
-        return b"".join(self.output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        return b"".join(self.publisher.body(openmetrics=openmetrics, gzip=False).chunks).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Samples of one name with these labels: value by the other labels, sorted."""
@@ -123,13 +121,13 @@ async def harness_for(settings: Settings, clock: ManualClock, *, host: Host = BA
     harness = Harness(settings, clock)
     async with AsyncExitStack() as up:
         for target in settings.targets:
-            poller = watching(
+            poller = open_poller(
                 target,
                 settings,
                 clock=clock,
                 self_metrics=harness.self_metrics,
-                on_change=harness.store.update,
-                place=host,
+                on_change=harness.publisher.update,
+                host=host,
             )
             harness.pollers.append(await up.enter_async_context(poller))
         yield harness

@@ -66,7 +66,7 @@ async def in_process_daemon(config: Path, *, lifecycle: bool = True) -> AsyncIte
                 enable_lifecycle=lifecycle,
                 on_listening=listening.set_result,
             ),
-            wishes=wishes,
+            signals=wishes,
             clock=RealClock(),
         )
     )

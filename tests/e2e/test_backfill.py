@@ -253,7 +253,7 @@ async def test_an_interrupted_run_says_how_to_go_on(cloud: Simulator, tmp_path: 
     _, log = await asyncio.wait_for(process.communicate(), 30)
 
     assert process.returncode == 1
-    assert log.decode() == "modelarts-exporter: interrupted; the same command goes on where it stopped\n"
+    assert log.decode() == "modelarts-exporter: interrupted; the same command continues where it stopped\n"
     cloud.requests.clear()
     code, err = await run_command(f"--config.file={config_of(tmp_path, cloud)}", *flags)
     assert code == 0, err
@@ -272,7 +272,7 @@ async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: 
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "vision" in err
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
     assert not (tmp_path / "history.om").exists()
 
 
@@ -296,7 +296,7 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
         pytest.param(("--since=1h", "--until=2h"), "--until=2h is not after --since=1h", id="backwards"),
         pytest.param(("--since=30d", "--step=0s"), "must be 1s or more", id="no step"),
         pytest.param(("--since=30d", "--split=1h"), "must be 7200s or more", id="less than a block"),
-        pytest.param(("--since=30d", "--label=project=x"), "the label project is there already", id="label taken"),
+        pytest.param(("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"),
         pytest.param(("--since=30d", "--label=9=x"), "must be a label and its value", id="no label"),
         pytest.param(("--since=4h", "--until=239m", "--step=1d"), "no moment of --step", id="step too long"),
     ],
@@ -340,8 +340,7 @@ async def test_a_run_is_not_continued_as_another(cloud: Simulator, tmp_path: Pat
     code, err = await run_command(f"--config.file={config}", *base, "--since=30d")
     assert code == 2
     assert err == (
-        "modelarts-exporter: an earlier run that was broken off had another --since: "
-        "repeat it, or begin anew with --restart\n"
+        "modelarts-exporter: an interrupted run had another --since: repeat it, or start again with --restart\n"
     )
 
     code, err = await run_command(f"--config.file={config}", *base, "--since=30d", "--restart")

@@ -203,7 +203,7 @@ async def test_the_nodes_agency(clock: ManualClock, quirks: list[str]) -> None:
             for _ in range(DAY_S // 600):
                 clock.turn(600)
                 await harness.poll()
-                assert harness.store.current.projects[0].up
+                assert harness.publisher.newest.projects[0].up
                 expires_at = harness.registry.get_sample_value(EXPIRY, {"project": "vision"})
                 assert expires_at is not None
                 assert 0 < expires_at - clock.time() <= HOUR_S

@@ -1,6 +1,6 @@
-"""One scrape of the whole program against a seeded world at a fixed time, held against tests/golden/scrape.txt.
+"""Compares a scrape of a seeded, simulated cloud at a fixed time with tests/golden/scrape.txt.
 
-`pytest tests/e2e/test_golden_scrape.py --write-golden` writes it anew; review the difference as prose.
+`pytest tests/e2e/test_golden_scrape.py --write-golden` updates that file; review the difference.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from tests.e2e.harness import Harness, harness_for, settings_for
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "scrape.txt"
 
-OF_THIS_PROCESS = re.compile(r"^(# (HELP|TYPE) )?(process|python)_.*\n", re.MULTILINE)
+PROCESS_METRICS = re.compile(r"^(# (HELP|TYPE) )?(process|python)_.*\n", re.MULTILINE)
 VERSIONS = re.compile(r"(?<=^modelarts_exporter_build_info){.*}", re.MULTILINE)
 
 
-async def world(clock: ManualClock, rig_of: list[Harness]) -> str:
-    """Live through some minutes of a seeded world of both generations, then scrape."""
+async def scrape(clock: ManualClock, harnesses: list[Harness]) -> str:
+    """Simulate an hour of a seeded cloud with both API generations, then scrape."""
     options = Options(jobs=14, history=60, seed=7)
     async with (
         Simulator(options, clock=clock) as cloud,
         harness_for(settings_for(cloud, api="both"), clock) as harness,
     ):
-        rig_of.append(harness)
+        harnesses.append(harness)
         await harness.poll(usage=True, sweep=True, pools=True)
         for _ in range(20):
             clock.turn(180)
@@ -40,24 +40,24 @@ async def world(clock: ManualClock, rig_of: list[Harness]) -> str:
         return harness.text()
 
 
-def settled(text: str) -> str:
-    """Take out what differs from machine to machine."""
-    return VERSIONS.sub('{python="…",version="…"}', OF_THIS_PROCESS.sub("", text))
+def normalise(text: str) -> str:
+    """Remove what depends on the machine."""
+    return VERSIONS.sub('{python="…",version="…"}', PROCESS_METRICS.sub("", text))
 
 
-async def test_the_scrape_is_the_golden_one(clock: ManualClock, request: pytest.FixtureRequest) -> None:
-    """The same world at the same time gives the same exposition, byte for byte."""
-    text = settled(await world(clock, []))
+async def test_the_scrape_equals_the_golden_file(clock: ManualClock, request: pytest.FixtureRequest) -> None:
+    """The same simulated cloud at the same time gives the same exposition, byte for byte."""
+    text = normalise(await scrape(clock, []))
     if request.config.getoption("--write-golden"):
         GOLDEN.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8"), f"if intended: pytest {Path(__file__).name} --write-golden"
 
 
-async def test_both_formats_say_the_same(clock: ManualClock) -> None:
-    """OpenMetrics and text 0.0.4 hold the same samples, each accepted by its own strict parser."""
-    rigs: list[Harness] = []
-    await world(clock, rigs)
-    harness = rigs[0]
+async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
+    """OpenMetrics and text 0.0.4 have the same samples, and the parser of each format accepts it."""
+    harnesses: list[Harness] = []
+    await scrape(clock, harnesses)
+    harness = harnesses[0]
 
     def samples(text: str, parse: object) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
         return {
@@ -68,19 +68,19 @@ async def test_both_formats_say_the_same(clock: ManualClock) -> None:
         }
 
     plain = harness.text()
-    openmetrics = b"".join(harness.output.body(openmetrics=True, gzip=False).chunks).decode()
+    openmetrics = b"".join(harness.publisher.body(openmetrics=True, gzip=False).chunks).decode()
     assert samples(plain, parse_text) == samples(openmetrics, parse_openmetrics)
     assert openmetrics.endswith("# EOF\n")
 
 
-async def test_no_series_is_told_twice(clock: ManualClock) -> None:
-    """Every line's name and labels are unique: Prometheus would refuse or, worse, pick one."""
-    lines = [line.rpartition(" ")[0] for line in (await world(clock, [])).splitlines() if not line.startswith("#")]
+async def test_no_series_is_repeated(clock: ManualClock) -> None:
+    """Name and labels of every line are unique; Prometheus would refuse the scrape or choose a sample."""
+    lines = [line.rpartition(" ")[0] for line in (await scrape(clock, [])).splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines))
 
 
-async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
-    """The golden world shows every family of the catalogue, but for the few that need what it cannot have."""
+async def test_every_family_is_in_the_golden_scrape() -> None:
+    """The golden scrape has every family of the catalogue, except those that the scenario cannot have."""
     absent = {
         "modelarts_training_job_task_cpu_utilization_ratio": "only with metrics.per_task",
         "modelarts_training_job_task_memory_utilization_ratio": "only with metrics.per_task",
@@ -91,7 +91,7 @@ async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
         "modelarts_exporter_state_last_write_successful": "only with state.file",
         "modelarts_exporter_state_last_write_timestamp_seconds": "only with state.file",
         "modelarts_accelerator_price": "only with a price list",
-        "modelarts_exporter_unknown_values_total": "the seeded world uses known words only",
+        "modelarts_exporter_unknown_values_total": "the simulated cloud sends documented values only",
     }
     golden = GOLDEN.read_text(encoding="utf-8")
     missing = {
@@ -99,16 +99,16 @@ async def test_every_family_is_in_the_golden_scrape_or_says_why_not() -> None:
         for family in FAMILIES
         if not re.search(rf"^{family.exposed_name}(_bucket|_sum)?[{{ ]", golden, re.MULTILINE)
     }
-    assert missing == set(absent)
+    assert missing == set(absent), "add the family to the scenario, or a reason to `absent`, in this file"
 
 
 async def test_promtool_accepts_the_scrape(clock: ManualClock) -> None:
-    """`promtool check metrics` has nothing to say about the exposition."""
+    """`promtool check metrics` reports nothing."""
     promtool = shutil.which("promtool")
     if promtool is None and environ.get("CI") != "true":
-        pytest.skip("promtool is not installed: the scrape was NOT checked by it")
+        pytest.skip("promtool is not installed: the scrape was NOT checked")
     assert promtool is not None
-    text = await world(clock, [])
+    text = await scrape(clock, [])
     checked = await asyncio.to_thread(
         subprocess.run,
         [promtool, "check", "metrics"],

@@ -14,13 +14,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
 
-from exporter.app.events import Observed, Unknowns
-from exporter.app.output import Output
+from exporter.app.events import UnknownValues
+from exporter.app.publisher import Publisher
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.response import Response, read_response
 from exporter.cloud.pools import endpoints as pools_endpoints
 from exporter.cloud.pools.source import CloudPools
-from exporter.cloud.probe import FixedSources
 from exporter.cloud.v1 import endpoints as v1_endpoints
 from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2 import endpoints as v2_endpoints
@@ -28,12 +27,13 @@ from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.outcome import Outcome
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
-from exporter.polling.store import SnapshotStore
+from exporter.metrics.families.self_metrics import SelfMetrics
+from exporter.polling.poller import PollReport, ProjectPoller
 from exporter.polling.visibility import Visibility
 from exporter.settings import Metrics
 from tests.clock import ManualClock
 from tests.fuzz.mutation import mutated
+from tests.polling import FakeSources, default_poll_settings
 
 pytestmark = pytest.mark.endurance
 
@@ -83,39 +83,42 @@ def test_any_answer_is_survived(bodies: Bodies) -> None:
     clock = ManualClock(now=1_763_700_000.0)
     caller = FakeCaller(bodies, clock)
     registry = CollectorRegistry()
-    self_metrics = Observed(registry)
-    store = SnapshotStore([ProjectSnapshot(project="vision")], clock=clock)
-    output = Output(
-        Metrics(per_task=True), initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    self_metrics = SelfMetrics(registry)
+    publisher = Publisher(
+        [ProjectSnapshot(project="vision")],
+        metrics=Metrics(per_task=True),
+        registry=registry,
+        self_metrics=self_metrics,
+        clock=clock,
     )
-    note = Unknowns("vision", self_metrics)
+    note = UnknownValues("vision", self_metrics)
     workspaces = AllWorkspaces(caller, clock, note)
     v1 = V1Source(caller, project="vision", workspaces=workspaces, clock=clock, note=note)
     v2 = V2Source(caller, project="vision", workspaces=workspaces, clock=clock, note=note)
     reports: list[PollReport] = []
     poller = ProjectPoller(
-        identity=ProjectSnapshot(project="vision"),
-        sources=FixedSources((v1, v2)),
-        plan=PollSettings(),
-        screen=Visibility(),
+        initial_snapshot=ProjectSnapshot(project="vision"),
+        sources=FakeSources((v1, v2)),
+        settings=default_poll_settings(),
+        visibility=Visibility(),
         clock=clock,
-        on_change=store.update,
+        on_change=publisher.update,
         on_poll=reports.append,
         pools=CloudPools(caller, project="vision", workspaces=workspaces, clock=clock, note=note, keep_s=300.0),
     )
     twice = (poller.poll_pools, poller.poll_pools)
     for work in (poller.poll_jobs, poller.poll_usage, poller.sweep, *twice, poller.poll_jobs):
         clock.turn(60)
-        before = store.current.projects[0].totals
+        before = publisher.newest.projects[0].totals
         with capture_logs():
             asyncio.run(work())
-            assert output.publish(store.current) is None
-        after = store.current.projects[0].totals
+            assert publisher.serve(publisher.newest) is None
+        after = publisher.newest.projects[0].totals
         for name in ("submitted", "started", "finished"):
             counts = getattr(after, name)
             assert all(counts[key] >= count for key, count in getattr(before, name).items())
     for openmetrics, parse in ((False, parse_text), (True, parse_openmetrics)):
-        text = b"".join(output.body(openmetrics=openmetrics, gzip=False).chunks).decode()
+        text = b"".join(publisher.body(openmetrics=openmetrics, gzip=False).chunks).decode()
         lines = [line.rpartition(" ")[0] for line in text.split("\n") if line and not line.startswith("#")]
         assert len(lines) == len(set(lines))
         for family in parse(text):

@@ -45,7 +45,7 @@ class Engine:
         try:
             self.call("pull", "--quiet", wanted, timeout_s=180)
         except (AssertionError, subprocess.TimeoutExpired):
-            from tests.image.standin import SETTINGS, write  # noqa: PLC0415 - reads this machine; only when needed
+            from tests.image.base_image import SETTINGS, write  # noqa: PLC0415 - reads this machine; only when needed
 
             archive = folder / "standin.tar"
             write(archive)

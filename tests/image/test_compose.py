@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from exporter.commands import main
-from tests.image.composition import Composition, Datasources, Mount, Providers, composition, replaceable
+from tests.image.compose_schema import Composition, Datasources, Mount, Providers, composition, replaceable
 from tests.image.conftest import ROOT
 from tests.programs import Alertmanager, Prometheus, Service, found, free_port, until
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter import __version__
-from tests.image.composition import composition
+from tests.image.compose_schema import composition
 from tests.image.conftest import ROOT, missing
 from tests.image.engine import MISSING, RUN, STANDIN, Container, Engine, find, pip_settings, removed
 

@@ -13,12 +13,10 @@ from pathlib import Path
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from exporter.app.events import Observed
-from exporter.app.output import Output
-from exporter.app.project import Host, identity, watching
-from exporter.app.publication import Publication, StatePersistence
+from exporter.app.project import Host, initial_snapshot, open_poller
+from exporter.app.publisher import Publisher, StatePersistence
+from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.poller import ProjectPoller
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings, load
 from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from exporter.web.address import Address
@@ -74,24 +72,23 @@ def settings(url: str, *, state: Path) -> Settings:
 class ExporterRun:
     """An exporter. Only its state file remains after its context."""
 
-    def __init__(self, poller: ProjectPoller, publication: Publication, store: SnapshotStore, url: str) -> None:
+    def __init__(self, poller: ProjectPoller, publisher: Publisher, url: str) -> None:
         self._poller = poller
-        self._publication = publication
-        self._store = store
+        self._publisher = publisher
         self._url = url
 
     @property
     def up(self) -> bool:
         """Whether the last jobs poll succeeded completely."""
-        return self._store.current.projects[0].up
+        return self._publisher.newest.projects[0].up
 
     async def poll(self, *, usage: bool) -> None:
         """Poll jobs, and usage if it is due, publish and sweep if it is due."""
         await self._poller.poll_jobs()
-        await self._publication.publish()
+        await self._publisher.publish()
         if usage:
             await self._poller.poll_usage()
-            await self._publication.publish()
+            await self._publisher.publish()
         await self._poller.sweep()
 
     async def scrape(self, session: aiohttp.ClientSession) -> Totals:
@@ -125,32 +122,43 @@ async def exporter_run(settings: Settings, *, clock: ManualClock) -> AsyncIterat
     state while the next exporter reads the file.
     """
     registry = CollectorRegistry()
-    self_metrics = Observed(registry)
+    self_metrics = SelfMetrics(registry)
     state = StatePersistence(settings.state.file, self_metrics=self_metrics, clock=clock)
-    memory = state.load()
+    states = state.load()
     target = settings.targets[0]
-    store = SnapshotStore([identity(target)], clock=clock)
-    output = Output(
-        settings.metrics, initial=store.current, registry=registry, self_metrics=self_metrics, clock=clock
+    publisher = Publisher(
+        [initial_snapshot(target)],
+        metrics=settings.metrics,
+        registry=registry,
+        self_metrics=self_metrics,
+        clock=clock,
+        state=state,
+        dump=lambda: {target.project: poller.dump()},
     )
     async with AsyncExitStack() as up:
         asyncio.get_running_loop().set_default_executor(up.enter_context(ThreadPoolExecutor()))
-        place = Host(jitter=lambda: 0.0)  # without it retries would wait in real time
+        host = Host(jitter=lambda: 0.0)  # without it retries would wait in real time
         poller = await up.enter_async_context(
-            watching(target, settings, clock=clock, self_metrics=self_metrics, on_change=store.update, place=place)
+            open_poller(
+                target,
+                settings,
+                clock=clock,
+                self_metrics=self_metrics,
+                on_change=publisher.update,
+                host=host,
+            )
         )
-        if target.project in memory:
-            poller.restore(memory[target.project])
-        store.update(poller.snapshot())
-        publication = Publication(store, dump=lambda: {target.project: poller.dump()}, output=output, state=state)
+        if target.project in states:
+            poller.restore(states[target.project])
+        publisher.update(poller.snapshot())
         bound = await up.enter_async_context(
             serving(
                 (Address("127.0.0.1", 0),),
-                output,
+                publisher,
                 ready=lambda: True,
-                snapshot=lambda: output.latest,
+                snapshot=lambda: publisher.served,
                 clock=clock,
                 version="soak",
             )
         )
-        yield ExporterRun(poller, publication, store, f"http://{bound[0]}/metrics")
+        yield ExporterRun(poller, publisher, f"http://{bound[0]}/metrics")

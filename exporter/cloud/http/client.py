@@ -106,7 +106,7 @@ class ApiClient:
             self._check_circuits(operation)
             with self._lockout.call() as lockout, self._circuit(operation).call() as circuit:
                 try:
-                    answer = await self._send(
+                    result = await self._send(
                         endpoint, path=path, query=query, body=body, lockout=lockout, is_probe=is_probe
                     )
                 except CloudError as error:
@@ -114,7 +114,7 @@ class ApiClient:
                     raise
                 self._probe.accepted()
                 lockout.failures = circuit.failures = 0
-                return answer
+                return result
 
     async def _send(
         self,

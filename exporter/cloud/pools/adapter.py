@@ -121,11 +121,11 @@ def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None
 
 def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
     """Read the counts of one pool. Raises InvalidResponse when the answer has neither of the two names."""
-    told = answer.statistics if answer.statistics is not None else answer.statics
-    if not isinstance(told, dict):
+    table = answer.statistics if answer.statistics is not None else answer.statics
+    if not isinstance(table, dict):
         raise InvalidResponse(STATISTICS.name, "the answer has neither statistics nor statics")
     counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
-    for item in _objects(told.get("items"), field="v2.pool_statistics.items", note=note):
+    for item in _objects(table.get("items"), field="v2.pool_statistics.items", note=note):
         kind = _kind(item.get("type"), note=note)
         by_status = item.get("status")
         if not isinstance(by_status, dict):
@@ -172,13 +172,13 @@ def flavor(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, NodeFlavor] | N
 
 def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[str, Quota]:
     """Read quotas by resource, from either call. Raises InvalidResponse when there is no list of them."""
-    told = answer.quotas
-    if isinstance(told, dict):
-        told = told.get("resources", msgspec.UNSET)
-    if told is not None and not isinstance(told, list | dict):
+    listed = answer.quotas
+    if isinstance(listed, dict):
+        listed = listed.get("resources", msgspec.UNSET)
+    if listed is not None and not isinstance(listed, list | dict):
         raise InvalidResponse(operation, "the answer has no list of quotas")
     found: dict[str, Quota] = {}
-    for item in _objects(told, field="quotas", note=note):
+    for item in _objects(listed, field="quotas", note=note):
         name = text(item.get("type")) or text(item.get("resource"))
         if not name:
             note("quotas.type", item.get("type"))
@@ -252,8 +252,8 @@ def _cards(
 
     def cards(state: NodeState) -> float | None:
         total = 0
-        for (name, told), nodes in listed.nodes.items():
-            if told is not state or not nodes:
+        for (name, node_state), nodes in listed.nodes.items():
+            if node_state is not state or not nodes:
                 continue
             flavor = node_flavors[name]
             if flavor is None:
@@ -275,9 +275,9 @@ def _accelerator_kind(name: str, node_flavors: Iterable[NodeFlavor | None]) -> A
     by_its_name = by_name(name)
     if by_its_name is not None:
         return by_its_name
-    told = list(node_flavors)
-    kinds = {flavor.accelerator for flavor in told if flavor is not None and flavor.cards}
-    return kinds.pop() if len(kinds) == 1 and None not in told else None
+    flavors = list(node_flavors)
+    kinds = {flavor.accelerator for flavor in flavors if flavor is not None and flavor.cards}
+    return kinds.pop() if len(kinds) == 1 and None not in flavors else None
 
 
 def _is_accelerator(name: str) -> bool:

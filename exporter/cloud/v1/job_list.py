@@ -37,8 +37,8 @@ async def jobs(
     page than requested. Raises CloudError.
     """
     found: list[ListedJob] = []
-    async with aclosing(pages(caller, workspace_id=workspace_id, note=note)) as walk:
-        async for new in walk:
+    async with aclosing(pages(caller, workspace_id=workspace_id, note=note)) as new_rows:
+        async for new in new_rows:
             found += new
             if enough(new):  # called for every page, also for the last one: it may read rows from it
                 break
@@ -89,9 +89,9 @@ async def versions(caller: Caller, *, job_id: str, note: NoteUnknown) -> Version
     answer = await caller.call(VERSIONS, path={"job_id": job_id})
     if answer is None:
         return Versions(job_name="", records=())
-    told = count(answer.version_count, field="v1.version_count", note=note)
-    raws = wire.listed(answer.versions, total=told, operation=VERSIONS.name)
-    total = told or 0
+    total = count(answer.version_count, field="v1.version_count", note=note)
+    raws = wire.listed(answer.versions, total=total, operation=VERSIONS.name)
+    total = total or 0
     found = {parse_id(record.version_id): record for record in _records(raws, note=note)}
     page = 0
     while len(raws) < total and page < _LAST_PAGE and len(found) < total:

@@ -52,9 +52,8 @@ class ListingResult:
     def _covers(self, workspace_id: str) -> bool:
         if workspace_id in self.workspaces:
             return workspace_id in self.sizes
-        return len(self.sizes) == len(
-            self.workspaces
-        )  # its workspace is not listed any more, so it may be in any other
+        # A workspace that is not listed any more: its jobs may be in any other.
+        return len(self.sizes) == len(self.workspaces)
 
 
 Listed = tuple[Job, ParentJob | None]
@@ -81,28 +80,28 @@ class _Rows:
     ) -> list[tuple[str, ParentJob]]:
         """Add rows to a listing, each version once; return the parent jobs in the rows of relevant versions."""
         parents: list[tuple[str, ParentJob]] = []
-        for end_listing, raw in enumerate(raws, start=1):
-            if end_listing % _ROWS_PER_YIELD == 0:
+        for number, raw in enumerate(raws, start=1):
+            if number % _ROWS_PER_YIELD == 0:
                 await asyncio.sleep(0)
             key = hashlib.blake2b(raw, digest_size=16).digest()
-            known_row = self._previous.get(key)
-            if known_row is None or (isinstance(known_row, str) and known_row in known.tracked):
-                known_row = adapt(raw)
-                if known_row is None:
+            row_or_id = self._previous.get(key)
+            if row_or_id is None or (isinstance(row_or_id, str) and row_or_id in known.tracked):
+                row_or_id = adapt(raw)
+                if row_or_id is None:
                     continue
-            if not isinstance(known_row, str):
-                job, parent = known_row
+            if not isinstance(row_or_id, str):
+                job, parent = row_or_id
                 version_id = job.job_id
                 if not is_wanted(job, known):
-                    known_row = version_id
+                    row_or_id = version_id
                 elif version_id not in listing.present:
                     listing.listed[version_id] = job
                     if parent is not None:
                         parents.append((version_id, parent))
                 listing.present.add(version_id)
             else:
-                listing.present.add(known_row)
-            self._current[key] = known_row
+                listing.present.add(row_or_id)
+            self._current[key] = row_or_id
         return parents
 
     def end_listing(self) -> None:
@@ -121,14 +120,14 @@ class Lister:
     def __init__(
         self,
         caller: Caller,
-        versions_cache: VersionCache,
+        versions: VersionCache,
         *,
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
     ) -> None:
         self._caller = caller
-        self._versions = versions_cache
+        self._versions = versions
         self._workspaces = workspaces
         self._clock = clock
         self._note = note
@@ -136,7 +135,7 @@ class Lister:
         self._uses_job_list: Cached[bool] = Cached(clock, ttl_s=OVERVIEW_RETRY_S)
         self._rows = _Rows()
 
-    async def listing(self, known: TrackedState) -> ListingResult:
+    async def list_all(self, known: TrackedState) -> ListingResult:
         """List every workspace; a failed one is in `failures`. Raises SourceError when all of them failed."""
         workspaces = await self._workspaces()
         listing = ListingResult(workspaces=workspaces)

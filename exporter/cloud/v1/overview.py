@@ -77,7 +77,7 @@ class OverviewPager:
     async def _fetch_pages(self, workspace_id: str) -> Sequence[msgspec.Raw]:
         for attempt in (1, 2):
             pages = await self._list(workspace_id)
-            if pages.is_whole():
+            if pages.is_complete():
                 return pages.rows
             if attempt == 1:
                 self._unit.clear()  # the meaning of `offset` may have changed, or rows moved between two pages
@@ -87,7 +87,7 @@ class OverviewPager:
         pages = _Pages()
         first, total = await self._fetch_page(workspace_id, offset=0)
         pages.add(first, total)
-        if pages.is_whole() or not first:
+        if pages.is_complete() or not first:
             return pages
         if total is not None and total > PAGE_SIZE * MAX_PAGES:
             raise Unsupported(OVERVIEW.name, f"{total} rows need more calls than the job list")
@@ -100,7 +100,7 @@ class OverviewPager:
             self._unit.set(unit)
             page_count += unit is _Unit.PAGE
         seen = len(first)
-        while not pages.is_whole() and page_count < MAX_PAGES + 1:
+        while not pages.is_complete() and page_count < MAX_PAGES + 1:
             page, total = await self._fetch_page(workspace_id, offset=seen if unit is _Unit.RECORD else page_count)
             new_rows = pages.add(page, total)
             if not new_rows:
@@ -115,7 +115,7 @@ class _Pages:
 
     def __init__(self) -> None:
         self.rows: list[msgspec.Raw] = []
-        self._whole = False
+        self._complete = False
         self._keys: set[str | bytes] = set()
 
     def add(self, page: Sequence[msgspec.Raw], total: int | None) -> int:
@@ -126,12 +126,12 @@ class _Pages:
             if key not in self._keys:
                 self._keys.add(key)
                 self.rows.append(raw)
-        self._whole = len(page) < PAGE_SIZE if total is None else len(self.rows) >= total
+        self._complete = len(page) < PAGE_SIZE if total is None else len(self.rows) >= total
         return len(self.rows) - before
 
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the last page was the end of the listing."""
-        return self._whole
+        return self._complete
 
     def overlap(self, page: Sequence[msgspec.Raw]) -> int:
         """Number of rows of a page that are known."""
@@ -140,9 +140,9 @@ class _Pages:
 
 def _key(raw: msgspec.Raw) -> str | bytes:
     """Key of a row: its version id, or all of its bytes if it has none."""
-    row = wire.read(raw, wire.OverviewRow, field="", note=_silent)
+    row = wire.read(raw, wire.OverviewRow, field="", note=_ignore)
     return (parse_id(row.version_id) if row is not None else "") or bytes(raw)
 
 
-def _silent(field: str, value: object) -> None:
+def _ignore(field: str, value: object) -> None:
     """The adapter notes bad rows."""

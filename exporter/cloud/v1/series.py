@@ -72,7 +72,7 @@ def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnkno
         sampled.update(samples.sampled_slots)
     if not sampled:
         return None
-    slots = [aligned in sampled for aligned in range(max(sampled) + 1)]
+    slots = [slot in sampled for slot in range(max(sampled) + 1)]
     cards, card_memory = _NO_SAMPLES, _NO_SAMPLES
     if accelerator is Accelerator.NPU or (accelerator is None and (npu.sampled_slots or npu_memory.sampled_slots)):
         cards, card_memory = npu, npu_memory
@@ -137,18 +137,18 @@ class _Samples:
             return cls([], [])
         plain = _parse_fast(tokens)
         if plain is not None:
-            return cls(plain, [aligned for aligned, token in enumerate(tokens) if token != "0"])  # noqa: S105 - not a secret
+            return cls(plain, [slot for slot, token in enumerate(tokens) if token != "0"])  # noqa: S105 - not a secret
         values: list[float | None] = []
         sampled_slots: list[int] = []
         unknown: list[object] = []
-        for aligned, token in enumerate(tokens):
+        for slot, token in enumerate(tokens):
             value = number(token, field=FIELD, note=lambda _, value: unknown.append(value))
             if value is None or value < 0:
                 values.append(None)
                 continue
             values.append(value or 0.0)
             if value or (isinstance(token, str) and token != "0"):  # noqa: S105 - not a secret
-                sampled_slots.append(aligned)
+                sampled_slots.append(slot)
         if unknown:
             note(FIELD, unknown[0])
         return cls(values, sampled_slots)

@@ -56,7 +56,7 @@ class V1Source:
         self._versions = VersionCache()
         self._mapper = Mapper(caller, self._versions, clock=clock, note=note)
         self._lister = Lister(caller, self._versions, workspaces=workspaces, clock=clock, note=note)
-        self._refused = NegativeCache(clock)
+        self._retry_after = NegativeCache(clock)
         self._suspected_deleted: set[str] = set()
         self._version_call_works = False
 
@@ -70,7 +70,7 @@ class V1Source:
 
     async def poll(self, known: TrackedState) -> PollResult:
         """List every version, and read the records of relevant ones. See `JobSource.poll`."""
-        listing = await self._lister.listing(known)
+        listing = await self._lister.list_all(known)
         await self._fetch_records(listing, known)
         gone = await self._check_missing(listing.missing(known.unfinished.values()), listing, known, width=_WIDTH)
         self._detect_per_node(listing)
@@ -85,7 +85,7 @@ class V1Source:
         A poll already lists everything, so a sweep finds no further versions. It adds which finished ones were
         deleted.
         """
-        listing = await self._lister.listing(known)
+        listing = await self._lister.list_all(known)
         gone = await self._check_missing(listing.missing(known.tracked.values()), listing, known, width=1)
         return self._result(listing, gone)
 
@@ -126,17 +126,17 @@ class V1Source:
 
     async def _fetch_records(self, listing: ListingResult, known: TrackedState) -> None:
         """Request missing records, up to the limit of one poll."""
-        lacking = [
+        wanted = [
             job
             for job in listing.listed.values()
-            if job.job_id not in self._refused and self._needs_record(job, listing, known)
+            if job.job_id not in self._retry_after and self._needs_record(job, listing, known)
         ]
-        lacking.sort(key=lambda job: (job.status.finished, job.job_id not in known.tracked, -(job.submitted_at or 0)))
-        lacking = lacking[:RECORDS_PER_POLL]
-        if await self._find_parents(lacking, listing):
-            self._refused.add(job.job_id for job in lacking if self._versions.parent(job.job_id) is None)
+        wanted.sort(key=lambda job: (job.status.finished, job.job_id not in known.tracked, -(job.submitted_at or 0)))
+        wanted = wanted[:RECORDS_PER_POLL]
+        if await self._find_parents(wanted, listing):
+            self._retry_after.add(job.job_id for job in wanted if self._versions.parent(job.job_id) is None)
 
-        async def set_record(job: Job) -> None:
+        async def fetch(job: Job) -> None:
             parent = self._versions.parent(job.job_id)
             if parent is None or listing.stopped or self._is_out_of_time(known):
                 return  # the listed fields are enough until the next poll
@@ -150,7 +150,7 @@ class V1Source:
             except CloudError as error:
                 self._record_failure(error, job, listing)
 
-        await for_each(lacking, set_record, width=_WIDTH)
+        await for_each(wanted, fetch, width=_WIDTH)
 
     async def _find_parents(self, jobs: Sequence[Job], listing: ListingResult) -> bool:
         """Find the jobs of versions. A failure is added to the listing and proves nothing about the versions."""
@@ -244,7 +244,7 @@ class V1Source:
             return
         listing.failures.append(error)
         if isinstance(error, Refused | InvalidResponse) and not call_missing:
-            self._refused.add([job.job_id])
+            self._retry_after.add([job.job_id])
         else:
             listing.stopped = True
 

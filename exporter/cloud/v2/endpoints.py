@@ -56,7 +56,7 @@ DETAIL = Endpoint(
             why="Abnormal/CreateFailed with start 0 and records that end before they start",
         ),
         Fixture(file="detail_nulls.json", why="null in every field that can be null"),
-        Fixture(file="detail_bare.json", why="only an id"),
+        Fixture(file="detail_bare.json", why="no field but the id"),
     ),
 )
 

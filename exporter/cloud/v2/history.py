@@ -15,7 +15,7 @@ class _Cursor(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: str
     position: Cursor | None = None
     """None: only the active jobs have been read."""
-    whole: bool = False
+    complete: bool = False
     """Every job of the workspace has been read."""
 
 
@@ -45,7 +45,7 @@ class V2History:
         is_listed = resume_at is not None and resume_at.workspace_id in workspaces
         for workspace_id in workspaces[workspaces.index(resume_at.workspace_id) if resume_at and is_listed else 0 :]:
             resumed = resume_at if resume_at is not None and resume_at.workspace_id == workspace_id else None
-            if resumed is not None and resumed.whole:
+            if resumed is not None and resumed.complete:
                 continue
             if resumed is None:
                 active = await self._lister.active(workspace_id, TrackedState())
@@ -55,7 +55,7 @@ class V2History:
             after = resumed.position if resumed is not None else None
             async for jobs, position in self._lister.history_pages(workspace_id, back_to=back_to, cursor=after):
                 yield _page(jobs, _Cursor(workspace_id=workspace_id, position=position))
-            yield _page((), _Cursor(workspace_id=workspace_id, whole=True))
+            yield _page((), _Cursor(workspace_id=workspace_id, complete=True))
 
 
 def _page(jobs: Sequence[Job], cursor: _Cursor) -> HistoryPage:

@@ -49,7 +49,7 @@ class _Step(StrEnum):
     PROBE = "probe"
     DECIDE = "decide"
     CHECK = "check"
-    WALK = "walk"
+    NEXT = "next"
 
 
 class Pager:
@@ -87,7 +87,7 @@ class Pager:
     def resumed(cls, mode: Mode, *, offset: int, horizon: int | None = None) -> Self:
         """Continue an interrupted listing at an offset, in the mode that it had detected."""
         pager = cls(mode, horizon=horizon)
-        pager._step = _Step.WALK
+        pager._step = _Step.NEXT
         pager.offset = offset
         return pager
 
@@ -138,13 +138,13 @@ class Pager:
         common = len(page & self._first)
         if common < _SHIFTED * self._limit and common < len(page):
             self.mode = Mode.PAGE
-            self._go(None if short else _Step.WALK, 2)
+            self._go(None if short else _Step.NEXT, 2)
         elif not page:
             self.offset = None  # exactly one page; on a PAGE server, or a RECORD server after a deletion: no proof
             self.probed = False
         elif fresh or short:
             self.mode = Mode.RECORD
-            self._go(None if short else _Step.WALK, self._limit + 1)
+            self._go(None if short else _Step.NEXT, self._limit + 1)
         else:
             self._go(_Step.DECIDE, self._limit + 1)
 
@@ -154,7 +154,7 @@ class Pager:
             self._give_up(rows)
             return
         self.mode = Mode.RECORD
-        self._go(None if short else _Step.WALK, 2 * self._limit + 1)
+        self._go(None if short else _Step.NEXT, 2 * self._limit + 1)
 
     def _after_page(self, page: frozenset[Hashable], *, fresh: int, short: bool) -> None:
         offset = self.offset or 0
@@ -163,7 +163,7 @@ class Pager:
             return
         if self.mode is Mode.PAGE and len(page & self._last) >= _SHIFTED * self._limit:
             self.mode = Mode.RECORD  # so many jobs were added or deleted around the probe that its result was wrong
-        self._go(_Step.WALK, offset + (1 if self.mode is Mode.PAGE else self._limit))
+        self._go(_Step.NEXT, offset + (1 if self.mode is Mode.PAGE else self._limit))
 
     def _give_up(self, rows: int) -> None:
         self.offset = None

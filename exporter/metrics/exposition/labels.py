@@ -3,7 +3,7 @@
 from exporter.metrics.exposition.family import Label
 
 PROJECT = Label(name="project", help="The target's `project` in the settings.")
-JOB_ID = Label(name="job_id", help="v2: the UUID of the job. v1: the version id, because a v1 job runs as versions.")
+JOB_ID = Label(name="job_id", help="v2: UUID of the job. v1: the version id, because each version runs separately.")
 POOL_ID = Label(
     name="pool_id", help="Id of the dedicated pool, equal to `pool_id` of its jobs; never the public pool."
 )

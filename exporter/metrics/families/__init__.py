@@ -1,1 +1,1 @@
-"""The metric families, one module a subject."""
+"""The metric families, one module per subject. Each module exports `FAMILIES`; the catalogue collects them."""

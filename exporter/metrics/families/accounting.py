@@ -1,4 +1,4 @@
-"""The families that account for a project: what waits, who holds what, and what was used, idled and lost."""
+"""Families of the accounting of a project: queue, held accelerators, and accelerator time used, idle and lost."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,16 +19,16 @@ _HOLDER = (
     Label(
         name="user",
         help=(
-            "Who created the job, shaped by the setting metrics.user_label; `_other` for those beyond "
-            "metrics.max_users_per_project. Empty where the cloud does not say."
+            "Creator of the job, in the form set by `metrics.user_label`; `_other` for users beyond "
+            "`metrics.max_users_per_project`. Empty when unknown."
         ),
     ),
     ACCELERATOR,
 )
 
 
-def _whole(snapshot: ProjectSnapshot) -> Iterable[Job]:
-    """The jobs, when all of them are known: a sum over a part would be silently short."""
+def _all_jobs(snapshot: ProjectSnapshot) -> Iterable[Job]:
+    """Return all jobs, or none while some are unknown, because a partial sum would be too small."""
     return (
         () if snapshot.jobs is None or not snapshot.complete else (tracked.job for tracked in snapshot.jobs.values())
     )
@@ -36,26 +36,26 @@ def _whole(snapshot: ProjectSnapshot) -> Iterable[Job]:
 
 def _oldest_queued(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     oldest: dict[str, float] = {}
-    for job in _whole(snapshot):
+    for job in _all_jobs(snapshot):
         if job.status is JobStatus.QUEUED and job.submitted_at is not None:
             oldest[job.pool_id] = min(oldest.get(job.pool_id, job.submitted_at), job.submitted_at)
     return (({"pool_id": pool}, oldest[pool]) for pool in sorted(oldest))
 
 
 def _accelerators(snapshot: ProjectSnapshot) -> Iterator[Sample]:
-    """Held and queued accelerators of each pool and kind that any known job has, zeros included."""
+    """Give held and queued accelerators of each pool and kind that a known job has or had, zeros included."""
     sums: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     if snapshot.jobs is None or not snapshot.complete:
         return
     for tracked in snapshot.jobs.values():
         labels, job = accelerator_labels(tracked), tracked.job
-        if labels is None or _is_untold(job):
+        if labels is None or _accelerators_unknown(job):
             continue
-        both = sums[job.pool_id, labels[ACCELERATOR.name]]
-        both[0] += job.status_accelerators or 0.0
+        held_and_queued = sums[job.pool_id, labels[ACCELERATOR.name]]
+        held_and_queued[0] += job.status_accelerators or 0.0
         if job.status is JobStatus.QUEUED:
-            both[1] += job.spec_accelerators or 0.0
-    for holder in snapshot.totals.held_s:  # what emptied reads 0 rather than vanishing
+            held_and_queued[1] += job.spec_accelerators or 0.0
+    for holder in snapshot.totals.held_s:  # 0 instead of absent when the last job has ended
         sums[holder.pool_id, holder.accelerator or UNKNOWN_ACCELERATOR]
     for pool, accelerator in sorted(sums):
         for state, value in zip(STATES, sums[pool, accelerator], strict=True):
@@ -65,20 +65,20 @@ def _accelerators(snapshot: ProjectSnapshot) -> Iterator[Sample]:
 def _unknown_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     if snapshot.jobs is None or not snapshot.complete:
         return ()
-    active = (job for job in _whole(snapshot) if job.status.active)
-    unknown = Counter(map(_POOL, filter(_is_untold, active)))
+    active = (job for job in _all_jobs(snapshot) if job.status.active)
+    unknown = Counter(map(_POOL, filter(_accelerators_unknown, active)))
     return (
         ({"pool_id": pool}, float(unknown[pool])) for pool in sorted(known_pools(snapshot.totals) | unknown.keys())
     )
 
 
-def _is_untold(job: Job) -> bool:
-    """Whether nobody tells how many accelerators it asks for, or holds."""
+def _accelerators_unknown(job: Job) -> bool:
+    """Return whether the number of requested or held accelerators is unknown."""
     return job.spec_accelerators is None or (job.status_accelerators is None and job.status is not JobStatus.UNKNOWN)
 
 
-def _buckets(told: Distribution) -> Buckets:
-    return Buckets(counts=told.counts, sum=round(told.sum_s, 3))
+def _buckets(distribution: Distribution) -> Buckets:
+    return Buckets(counts=distribution.counts, sum=round(distribution.sum_s, 3))
 
 
 def _waits(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
@@ -93,14 +93,16 @@ def _runs(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Bucket
     )
 
 
-def _seconds(of: Callable[[Totals], Mapping[Holder, float]]) -> Callable[[ProjectSnapshot], Iterator[Sample]]:
+def _accelerator_seconds(
+    of: Callable[[Totals], Mapping[Holder, float]],
+) -> Callable[[ProjectSnapshot], Iterator[Sample]]:
     def samples(snapshot: ProjectSnapshot) -> Iterator[Sample]:
-        told = {
+        by_labels = {
             (holder.pool_id, holder.user, holder.accelerator or UNKNOWN_ACCELERATOR): seconds
             for holder, seconds in of(snapshot.totals).items()
         }
-        for pool, user, accelerator in sorted(told):
-            seconds = round(told[pool, user, accelerator], 3)  # the cloud's times are milliseconds
+        for pool, user, accelerator in sorted(by_labels):
+            seconds = round(by_labels[pool, user, accelerator], 3)
             yield {"pool_id": pool, "user": user, "accelerator": accelerator}, seconds
 
     return samples
@@ -114,8 +116,8 @@ def _recoveries(snapshot: ProjectSnapshot) -> Iterable[Sample]:
 OLDEST_QUEUED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_oldest_queued_timestamp_seconds",
     help=(
-        "When the job was submitted that has been queued longest in the pool: time() minus this is how long the "
-        "queue's head has been waiting. Absent when none waits, and while not all jobs are known."
+        "Submission time of the job that has been queued longest in the pool; time() minus this is its queue time. "
+        "Absent when no job is queued, and while some jobs are unknown."
     ),
     type=Type.GAUGE,
     subject="project",
@@ -128,26 +130,29 @@ OLDEST_QUEUED: Family[ProjectSnapshot] = Family(
 ACCELERATORS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerators",
     help=(
-        "Accelerators that jobs hold now, and those that queued jobs ask for: the sums over all jobs, those hidden "
-        "by a filter included. Short by the jobs of modelarts_training_accelerators_unknown_jobs. "
-        "Absent while not all jobs are known."
+        "Accelerators that jobs hold and that queued jobs request, summed over all jobs, with those that a filter "
+        "hides, without those in modelarts_training_accelerators_unknown_jobs. Absent while some jobs are unknown."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the accelerators of each job, held now and, while it is queued, asked for",
-    labels=(POOL_ID, ACCELERATOR, Label(name="state", help="Held by a job, or asked for by one.", values=STATES)),
+    source="own: accelerators held by each job, and requested by each queued job",
+    labels=(
+        POOL_ID,
+        ACCELERATOR,
+        Label(name="state", help="Held, or requested by a queued job.", values=STATES),
+    ),
     samples=_accelerators,
 )
 
 UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerators_unknown_jobs",
     help=(
-        "Active jobs of which no answer tells how many accelerators they have: sums and seconds of accelerators are "
-        "short by theirs. Absent while not all jobs are known."
+        "Active jobs whose number of accelerators is unknown; the sums and seconds of accelerators do not include "
+        "them. Absent while some jobs are unknown."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: active jobs without modelarts_training_job_spec_accelerators that are not known to use CPUs only",
+    source="own: active jobs with unknown requested or held accelerators",
     labels=(POOL_ID,),
     samples=_unknown_jobs,
 )
@@ -155,8 +160,8 @@ UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
 QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_queue_seconds",
     help=(
-        "How long jobs waited from their submission to their first start, each observed once when it has started. "
-        "Jobs that still wait are not in it: see modelarts_training_oldest_queued_timestamp_seconds."
+        "Time from submission to the first start, observed once for each job when it has started. For jobs that are "
+        "still queued see modelarts_training_oldest_queued_timestamp_seconds."
     ),
     type=Type.HISTOGRAM,
     subject="project",
@@ -170,15 +175,15 @@ QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
 RUN_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_run_seconds",
     help=(
-        "How long jobs ran from their first start to their end, each observed once when it has ended. "
-        "Jobs that never started, or were deleted before their end was seen, are not in it."
+        "Time from the first start to the end, observed once for each job when it has ended. Does not include jobs "
+        "that never started, or were deleted before the exporter saw their end."
     ),
     type=Type.HISTOGRAM,
     subject="project",
     source="v1: `duration`; v2: `status.duration`, of finished jobs",
     labels=(
         POOL_ID,
-        Label(name="status", help="How the job ended.", values=tuple(status.value for status in RUN_STATUSES)),
+        Label(name="status", help="Final status.", values=tuple(status.value for status in RUN_STATUSES)),
     ),
     unit="seconds",
     buckets=RUN_BUCKETS_S,
@@ -188,55 +193,53 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerator_seconds",
     help=(
-        "Seconds for which accelerators were held, one for each accelerator: increase() over 3600 is card-hours. "
-        "From the jobs' own durations and nodes over time, as far as the newest poll tells."
+        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is card-hours. "
+        "From the durations and node counts of the jobs at the newest poll."
     ),
     type=Type.COUNTER,
     subject="project",
     source="v1: `duration` by accelerators; v2: `status.duration` by accelerators, or `status.node_count_metrics`",
     labels=_HOLDER,
     unit="seconds",
-    samples=_seconds(lambda totals: totals.held_s),
+    samples=_accelerator_seconds(lambda totals: totals.held_s),
 )
 
 IDLE_ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_idle_accelerator_seconds",
     help=(
-        "Those accelerator seconds in which every task of the job was below metrics.idle_threshold, in stretches "
-        "longer than metrics.idle_grace, which count from their first minute. By whole minutes of the usage series; "
-        "a minute without a sample never counts."
+        "Accelerator seconds with every task of the job below metrics.idle_threshold, in periods longer than "
+        "metrics.idle_grace, which count from their first minute. In whole minutes; a minute without a sample does "
+        "not count."
     ),
     type=Type.COUNTER,
     subject="project",
-    source="v1: `system_metric_list.gpuUtil` or `npuUtil`; v2: task metric `gpuUtil` or `npuUtil`, every minute once",
+    source="v1: `system_metric_list.gpuUtil` or `npuUtil`; v2: task metric `gpuUtil` or `npuUtil`, each minute once",
     labels=_HOLDER,
     unit="seconds",
-    samples=_seconds(lambda totals: totals.idle_s),
+    samples=_accelerator_seconds(lambda totals: totals.idle_s),
 )
 
 LOST_ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_lost_accelerator_seconds",
-    help="Those accelerator seconds that were held by runs which ended failed or lost; counted at their end.",
+    help="Accelerator seconds of jobs that ended with status failed or lost, counted at the end of the job.",
     type=Type.COUNTER,
     subject="project",
     source="own: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
     labels=_HOLDER,
     unit="seconds",
-    samples=_seconds(lambda totals: totals.lost_s),
+    samples=_accelerator_seconds(lambda totals: totals.lost_s),
 )
 
 RECOVERIES: Family[ProjectSnapshot] = Family(
     name="modelarts_training_recoveries",
     help=(
-        "Recoveries from faults since the exporter first looked, by how. A policy's series begins at 0 when a job is "
-        "met that it was ever used for. v2 only."
+        "Recoveries of jobs from faults since the first poll, by policy. The series of a policy begins at 0, with "
+        "the first job for which it was used. v2 only."
     ),
     type=Type.COUNTER,
     subject="project",
     source="v1: none; v2: `status.running_records[].end_recover`, each once",
-    labels=(
-        Label(name="policy", help="What was restarted or rescheduled; `other` for a word that is not documented."),
-    ),
+    labels=(Label(name="policy", help="What was restarted or rescheduled; `other` for an undocumented value."),),
     samples=_recoveries,
 )
 

@@ -1,4 +1,4 @@
-"""The families of one job: what it is, where it stands, when it got there, and what it asks for and holds."""
+"""Families of one job: description, status, timestamps, requested and held resources, faults."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -9,21 +9,21 @@ from exporter.metrics.exposition.family import Family, Label, Sample, Stability,
 from exporter.metrics.exposition.single import SingleSample
 
 UNKNOWN_ACCELERATOR = "unknown"
-"""The kind of an accelerator that certainly exists although nothing tells whether it is a GPU or an NPU.
+"""Kind of an accelerator that exists, but of which the API does not say whether it is a GPU or an NPU.
 
-Leaving such a job out would make sums over a cluster too small, and an empty label would vanish from legends and
-escape `accelerator=~".+"`; so the one place where we know that we do not know has a word of its own.
+Without such jobs, sums over a cluster would be too small. With an empty label, they would be missing from legends and
+from `accelerator=~".+"`.
 """
 
 ACCELERATOR = Label(
     name="accelerator",
-    help="Kind of accelerator; `unknown` when the job has some but the cloud masks which. CPU jobs have no series.",
+    help="Kind of accelerator; `unknown` when the job has accelerators of a masked kind. CPU jobs have no series.",
     values=(Accelerator.GPU.value, Accelerator.NPU.value, UNKNOWN_ACCELERATOR),
 )
 MEASURES = ("precision", "recall", "accuracy", "f1")
-"""The model metrics that are ratios; whatever else a job reports about its model has no bounded meaning."""
-MOST_EXIT_CODES = 8
-"""A large job fails on every node at once; the first few tasks tell the story, the rest would only be series."""
+"""The model metrics that are ratios. Other metrics that a job reports about its model have no defined meaning."""
+MAX_EXIT_CODES = 8
+"""A large job can fail on every node at once. The first tasks suffice for a diagnosis and limit the series."""
 
 _BY_ACCELERATOR: Mapping[Accelerator | None, Mapping[str, str]] = {
     kind: {ACCELERATOR.name: UNKNOWN_ACCELERATOR if kind is None else kind.value}
@@ -34,7 +34,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def accelerator_labels(tracked: TrackedJob) -> Mapping[str, str] | None:
-    """Labels of what is counted or measured by kind of accelerator; None for a job known to hold none."""
+    """Return the label with the kind of accelerator; None for a job that is known to have none."""
     job = tracked.job
     if job.accelerator is Accelerator.CPU or job.spec_accelerators == 0:
         return None
@@ -42,27 +42,27 @@ def accelerator_labels(tracked: TrackedJob) -> Mapping[str, str] | None:
 
 
 def natural_order(task: str) -> list[str | int]:
-    """Sort key that puts "worker-2" before "worker-10"."""
+    """Return a sort key that puts "worker-2" before "worker-10"."""
     return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(task))]
 
 
-def _the_job(tracked: TrackedJob) -> Job:
+def _job(tracked: TrackedJob) -> Job:
     return tracked.job
 
 
-def _one(value: Callable[[Job], float | None]) -> SingleSample[TrackedJob, Job]:
-    """Build one sample without labels, or none."""
-    return SingleSample(part=_the_job, value=value)
+def _value(value: Callable[[Job], float | None]) -> SingleSample[TrackedJob, Job]:
+    """Build at most one sample without labels."""
+    return SingleSample(part=_job, value=value)
 
 
 def _by_accelerator(value: Callable[[Job], float | None]) -> SingleSample[TrackedJob, Job]:
-    """Build one sample with the kind of accelerator, or none."""
-    return SingleSample(part=_the_job, value=value, labels=accelerator_labels)
+    """Build at most one sample with the kind of accelerator."""
+    return SingleSample(part=_job, value=value, labels=accelerator_labels)
 
 
-def _told(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> SingleSample[TrackedJob, Job]:
-    """Build one sample that is always 1, or none: what it says is in its labels."""
-    return SingleSample(part=_the_job, value=None, labels=labels)
+def _labels_only(labels: Callable[[TrackedJob], Mapping[str, str] | None]) -> SingleSample[TrackedJob, Job]:
+    """Build at most one sample with the value 1, which carries its information in labels."""
+    return SingleSample(part=_job, value=None, labels=labels)
 
 
 def _info(tracked: TrackedJob) -> Mapping[str, str]:
@@ -100,11 +100,11 @@ def _quality(tracked: TrackedJob) -> Iterable[Sample]:
 def _counted(
     label: str, counts: Callable[[Job], Mapping[str, int] | None]
 ) -> Callable[[TrackedJob], Iterable[Sample]]:
-    """Build one sample for each word that was counted."""
+    """Build one sample for each counted value of the label."""
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
         counted = counts(tracked.job)
-        return (({label: word}, float(counted[word])) for word in sorted(counted)) if counted else ()
+        return (({label: value}, float(counted[value])) for value in sorted(counted)) if counted else ()
 
     return samples
 
@@ -113,15 +113,15 @@ def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
     codes = tracked.job.task_exit_codes
     if not codes:
         return ()
-    shown = sorted(codes, key=natural_order)[:MOST_EXIT_CODES]
+    shown = sorted(codes, key=natural_order)[:MAX_EXIT_CODES]
     return (({"task": task}, float(codes[task])) for task in shown)
 
 
 INFO: Family[TrackedJob] = Family(
     name="modelarts_training_job",
     help=(
-        "Always 1; its labels describe the job. An empty one means that the cloud does not say, or not yet: some are "
-        "known only after the start. Join it to any job series: X * on (project, job_id) group_left (user) this."
+        "Always 1; the labels describe the job. A label is empty when its value is unknown; some values are known "
+        "only after the start. Join: X * on (project, job_id) group_left (user) modelarts_training_job_info."
     ),
     type=Type.INFO,
     subject="job",
@@ -132,28 +132,28 @@ INFO: Family[TrackedJob] = Family(
     labels=(
         Label(name="job_name", help="Display name; not unique, not even within a project."),
         Label(name="version", help="v1 version name such as V0001; empty for v2."),
-        Label(name="user", help="Who created the job; shaped by the setting `metrics.user_label`."),
+        Label(name="user", help="Creator of the job, in the form set by `metrics.user_label`."),
         Label(name="workspace_id", help="Workspace; 0 is the default one."),
         Label(name="pool_id", help="Dedicated pool; empty for the public pool."),
         Label(name="flavor", help="Flavor code of the nodes."),
         Label(
             name="accelerator",
-            help="What the job computes on; `cpu` means known to hold no accelerator, empty that nothing tells.",
+            help="Kind of accelerator; `cpu` for a job that is known to have none, empty when unknown.",
             values=tuple(kind.value for kind in Accelerator),
         ),
-        Label(name="accelerator_model", help="Product name of the accelerator; the cloud masks some."),
+        Label(name="accelerator_model", help="Product name of the accelerator; the cloud masks some of them."),
         Label(name="engine", help="Framework and version; empty for custom images."),
-        Label(name="api", help="API generation that tells of the job.", values=tuple(api.value for api in Api)),
-        Label(name="kind", help="v2 kind of job (`unknown` for one that is not documented); v1 is always `job`."),
+        Label(name="api", help="API generation that lists the job.", values=tuple(api.value for api in Api)),
+        Label(name="kind", help="v2: kind of job, `unknown` for an undocumented one. v1: always `job`."),
     ),
-    samples=_told(_info),
+    samples=_labels_only(_info),
 )
 
 STATUS: Family[TrackedJob] = Family(
     name="modelarts_training_job_status",
     help=(
-        "1 for the status the job is in; the others have no series, so sums over jobs count each once. "
-        "Finished jobs keep theirs for the retention, then all series of the job vanish."
+        "1 for the current status of the job. Other statuses have no series, so a sum counts each job once. "
+        "The series of a finished job are kept for the retention period."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -161,128 +161,125 @@ STATUS: Family[TrackedJob] = Family(
     labels=(
         Label(
             name="status",
-            help="Normalised over both generations; `failed` and `lost` are the failures.",
+            help="Status, normalised over both API generations; `failed` and `lost` are failures.",
             values=tuple(status.value for status in JobStatus),
         ),
     ),
-    samples=_told(_status),
+    samples=_labels_only(_status),
 )
 
 STATUS_REASON: Family[TrackedJob] = Family(
     name="modelarts_training_job_status_reason",
     help=(
-        "1 for the cloud's own word that refines the status, such as the step at which a job failed. "
-        "Absent when the cloud gives none."
+        "1 for the reason that the API gives for the status, such as the step at which a job failed. "
+        "Absent when it gives none."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: name of `status`; v2: `status.secondary_phase`",
     labels=(
-        Label(name="reason", help="v1 status name or v2 secondary phase; `other` for one that is not documented."),
+        Label(name="reason", help="v1: name of the status. v2: secondary phase. `other` for an undocumented value."),
     ),
-    samples=_told(_status_reason),
+    samples=_labels_only(_status_reason),
 )
 
 SUBMITTED: Family[TrackedJob] = Family(
     name="modelarts_training_job_submitted_timestamp_seconds",
-    help=(
-        "When the job was submitted. For a job that waits, time() minus this is how long it has waited so far; "
-        "combine it with the status queued."
-    ),
+    help=("Time of submission. For a job with status queued, time() minus this is its queue time so far."),
     type=Type.GAUGE,
     subject="job",
     source="v1: `create_time`; v2: `metadata.create_time`",
     unit="seconds",
-    samples=_one(lambda job: job.submitted_at),
+    samples=_value(lambda job: job.submitted_at),
 )
 
 START: Family[TrackedJob] = Family(
     name="modelarts_training_job_start_timestamp_seconds",
     help=(
-        "When the job first started. Absent before that. For a running job, time() minus this is its age, "
-        "without the lag of one poll that the reported run duration has."
+        "Time of the first start. Absent before it. For a running job, time() minus this is its run time so far; "
+        "unlike the reported run duration it does not lag by a poll."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `start_time`; v2: `status.start_time`",
     unit="seconds",
-    samples=_one(lambda job: job.started_at),
+    samples=_value(lambda job: job.started_at),
 )
 
 END: Family[TrackedJob] = Family(
     name="modelarts_training_job_end_timestamp_seconds",
     help=(
-        "When the job ended, from the times the API gives; where those do not suffice, when the exporter saw it end. "
-        "Absent until then."
+        "Time of the end, from the times in the API; without them, the time at which the exporter saw the job ended. "
+        "Absent before it."
     ),
     type=Type.GAUGE,
     subject="job",
     source=(
-        "v1: `end_time`, else `start_time` + `duration`, else own clock; "
-        "v2: `status.start_time` + `status.duration`, else `running_records[].end_at`, else own clock"
+        "v1: `end_time`, else `start_time` + `duration`, else the clock of the exporter; "
+        "v2: `status.start_time` + `status.duration`, else `running_records[].end_at`, else the clock of the exporter"
     ),
     unit="seconds",
-    samples=_one(lambda job: job.ended_at),
+    samples=_value(lambda job: job.ended_at),
 )
 
 QUEUE_DURATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_queue_duration_seconds",
     help=(
-        "How long the job waited from its submission to its first start. Absent while it still waits: "
-        "then take time() minus the submitted timestamp."
+        "Time from submission to the first start. Absent before the start: "
+        "then use time() minus modelarts_training_job_submitted_timestamp_seconds."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `start_time` - `create_time`; v2: `status.start_time` - `metadata.create_time`",
     unit="seconds",
-    samples=_one(lambda job: job.queue_duration_s),
+    samples=_value(lambda job: job.queue_duration_s),
 )
 
 RUN_DURATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_run_duration_seconds",
     help=(
-        "How long the job has run, as the API reports it at each poll; its final length once it has ended. "
+        "Run time as reported by the API at the newest poll; the total run time of a finished job. "
         "Absent before the start."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `duration`; v2: `status.duration`",
     unit="seconds",
-    samples=_one(lambda job: job.run_duration_s),
+    samples=_value(lambda job: job.run_duration_s),
 )
 
 SPEC_NODES: Family[TrackedJob] = Family(
     name="modelarts_training_job_spec_nodes",
-    help="Nodes the job asks for, whether it has them or not. Absent when the cloud does not say.",
+    help="Nodes that the job requests, whether it holds them or not. Absent when unknown.",
     type=Type.GAUGE,
     subject="job",
     source="v1: `worker_server_num`; v2: `spec.resource.node_count`",
-    samples=_one(lambda job: job.spec_nodes),
+    samples=_value(lambda job: job.spec_nodes),
 )
 
 STATUS_NODES: Family[TrackedJob] = Family(
     name="modelarts_training_job_status_nodes",
     help=(
-        "Nodes the job holds now: 0 while it waits and once it has ended. Below the spec it runs degraded. "
-        "Absent when its status is unknown or the cloud does not say."
+        "Nodes that the job holds: 0 while it is queued and after its end. Fewer than requested: it runs degraded. "
+        "Absent when the status or the number is unknown."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `worker_server_num` by status; v2: last of `status.node_count_metrics`, else `node_count` by status",
-    samples=_one(lambda job: job.status_nodes),
+    samples=_value(lambda job: job.status_nodes),
 )
 
 SPEC_ACCELERATORS: Family[TrackedJob] = Family(
     name="modelarts_training_job_spec_accelerators",
     help=(
-        "Accelerators the job asks for, over all its nodes. Absent for CPU jobs and when no field of the cloud tells "
-        "the number; summed over the status queued it is the demand that waits."
+        "Accelerators that the job requests, on all its nodes. Absent for CPU jobs and when no API field gives the "
+        "number. The sum over queued jobs is the unmet demand."
     ),
     type=Type.GAUGE,
     subject="job",
     source=(
         "v1: `gpu_num`, `npu_num`, `flavor_info`; v2: `flavor_detail.flavor_info.{gpu,npu}.unit_num` by `node_count` "
-        "or the first of the fallbacks for dedicated pools that answers"
+        "or the first available fallback for dedicated pools"
     ),
     labels=(ACCELERATOR,),
     samples=_by_accelerator(lambda job: job.spec_accelerators),
@@ -291,12 +288,12 @@ SPEC_ACCELERATORS: Family[TrackedJob] = Family(
 STATUS_ACCELERATORS: Family[TrackedJob] = Family(
     name="modelarts_training_job_status_accelerators",
     help=(
-        "Accelerators the job holds now, over all its nodes: 0 while it waits and once it has ended. Absent for CPU "
-        "jobs and when nodes or demand are unknown; joined to the info by user it says who holds what."
+        "Accelerators that the job holds, on all its nodes: 0 while it is queued and after its end. Absent for CPU "
+        "jobs and when the nodes or the requested accelerators are unknown."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1, v2: the accelerators asked for, by the share of nodes held",
+    source="v1, v2: requested accelerators, multiplied by the share of requested nodes that is held",
     labels=(ACCELERATOR,),
     samples=_by_accelerator(lambda job: job.status_accelerators),
 )
@@ -304,13 +301,13 @@ STATUS_ACCELERATORS: Family[TrackedJob] = Family(
 QUALITY: Family[TrackedJob] = Family(
     name="modelarts_training_job_quality_ratio",
     help=(
-        "How good the trained model is by its own evaluation. Present only for v1 jobs of built-in algorithms "
-        "that evaluate; a measure they do not report is absent."
+        "Quality of the trained model as evaluated by the job. Only for v1 jobs of built-in algorithms "
+        "that evaluate; absent for a measure that the job does not report."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `model_metric_list.total_metric.total_metric_values`; v2: none",
-    labels=(Label(name="measure", help="The model metric.", values=MEASURES),),
+    labels=(Label(name="measure", help="Metric of the model.", values=MEASURES),),
     unit="ratio",
     stability=Stability.EXPERIMENTAL,
     samples=_quality,
@@ -319,15 +316,13 @@ QUALITY: Family[TrackedJob] = Family(
 RECOVERIES: Family[TrackedJob] = Family(
     name="modelarts_training_job_recoveries",
     help=(
-        "How often the cloud has recovered the job from a fault so far. A policy never used has no series, v1 jobs "
-        "have none at all. A gauge: use delta(), because the cloud's list may shrink."
+        "Recoveries of the job from faults so far. Absent for v1 and for a policy that was never used. "
+        "Use delta(): it is a gauge, because the list in the API may become shorter."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records[].end_recover`",
-    labels=(
-        Label(name="policy", help="What was restarted or rescheduled; `other` for a word that is not documented."),
-    ),
+    labels=(Label(name="policy", help="What was restarted or rescheduled; `other` for an undocumented value."),),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.recoveries),
 )
@@ -335,13 +330,13 @@ RECOVERIES: Family[TrackedJob] = Family(
 DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
     name="modelarts_training_job_degraded_recoveries",
     help=(
-        "Recoveries for which the policy that was tried first did not suffice, by that policy: a restart in place "
-        "that became a new scheduling takes minutes where it should take seconds. Absent as the recoveries are."
+        "Recoveries in which the first policy failed, by that policy. A restart in place that becomes a rescheduling "
+        "takes minutes instead of seconds. Absent like modelarts_training_job_recoveries."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records[].end_recover_before_downgrade`",
-    labels=(Label(name="policy", help="What was tried first; `other` for a word that is not documented."),),
+    labels=(Label(name="policy", help="Policy that was tried first; `other` for an undocumented value."),),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.degraded_recoveries),
 )
@@ -349,13 +344,13 @@ DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
 FAULTS: Family[TrackedJob] = Family(
     name="modelarts_training_job_faults",
     help=(
-        "Faults the cloud has found in the job so far, by what broke. A scenario that never came has no series, v1 "
-        "jobs have none at all. A gauge: use delta(), because the cloud's list may shrink."
+        "Faults detected in the job so far. Absent for v1 and for a scenario that never occurred. "
+        "Use delta(): it is a gauge, because the list in the API may become shorter."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.recover_records[].fault_scenario`",
-    labels=(Label(name="scenario", help="What broke; `other` for a word that is not documented."),),
+    labels=(Label(name="scenario", help="Kind of fault; `other` for an undocumented value."),),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("scenario", lambda job: job.faults),
 )
@@ -363,7 +358,7 @@ FAULTS: Family[TrackedJob] = Family(
 LAST_RECOVERY: Family[TrackedJob] = Family(
     name="modelarts_training_job_last_recovery_timestamp_seconds",
     help=(
-        "When the job last began to run again after a fault. Later than time(): it is being recovered. "
+        "Time of the last restart after a fault. In the future while the job is being recovered. "
         "Absent before the first recovery and for v1."
     ),
     type=Type.GAUGE,
@@ -371,32 +366,32 @@ LAST_RECOVERY: Family[TrackedJob] = Family(
     source="v1: none; v2: `status.running_records[].start_at`, the last one",
     unit="seconds",
     stability=Stability.EXPERIMENTAL,
-    samples=_one(lambda job: job.last_recovery_at),
+    samples=_value(lambda job: job.last_recovery_at),
 )
 
 CRASH_LOOP_RUNS: Family[TrackedJob] = Family(
     name="modelarts_training_job_crash_loop_runs",
     help=(
-        "The newest runs in a row of an active job that each broke within 10 minutes of their start and were "
-        "recovered: above 1 it gets nothing done. 0 once a run has lasted longer. Absent without such records: v1."
+        "Consecutive newest runs of an active job that failed within 10 minutes of their start and were recovered; "
+        "above 1 the job makes no progress. 0 once a run has lasted longer. Absent for v1 and without such records."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.running_records`, lengths of the newest ones that end in a recovery",
+    source="v1: none; v2: `status.running_records`, duration of the newest ones that end in a recovery",
     stability=Stability.EXPERIMENTAL,
-    samples=_one(lambda job: job.crash_loop_runs if job.status.active else None),
+    samples=_value(lambda job: job.crash_loop_runs if job.status.active else None),
 )
 
 TASK_EXIT_CODE: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_exit_code",
     help=(
-        "Exit code of a task that failed, for the first 8 tasks by name; the cloud may tell only one. "
+        "Exit code of a failed task, for the first 8 tasks by name; the API may report only one. "
         "Absent for tasks that did not fail and for v1. 137 often means out of memory."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.task_statuses[].exit_code`",
-    labels=(Label(name="task", help="Task id such as worker-0."),),
+    labels=(Label(name="task", help="Task id, such as worker-0."),),
     samples=_task_exit_codes,
 )
 

@@ -1,4 +1,4 @@
-"""The families that say whether and since when a project is being seen; computed at each scrape, being few."""
+"""Families of the monitoring of a project: success, age and duration of polls. Few, so computed at each scrape."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,21 +7,21 @@ from exporter.metrics.exposition.family import Family, Label, Sample, Stability,
 
 COLLECTOR = Label(
     name="collector",
-    help="What is polled: job states, their usage, the rare walk over the whole listing, or pools and quotas.",
+    help="What is polled: jobs, their usage, the whole job listing at long intervals, or pools and quotas.",
     values=("jobs", "usage", "sweep", "pools"),
 )
 
 
-def _each_collector(
+def _per_collector(
     value: Callable[[CollectorState], float | None],
 ) -> Callable[[ProjectSnapshot], Iterable[Sample]]:
-    """Build one sample for each collector that has run, is not off, and has something to say."""
+    """Build one sample for each enabled collector that has run and has this value."""
 
     def samples(snapshot: ProjectSnapshot) -> Iterable[Sample]:
         for state in snapshot.collectors:
-            read = value(state) if state.enabled else None
-            if read is not None:
-                yield {COLLECTOR.name: state.name}, float(read)
+            reading = value(state) if state.enabled else None
+            if reading is not None:
+                yield {COLLECTOR.name: state.name}, float(reading)
 
     return samples
 
@@ -46,8 +46,8 @@ def _tracked_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
 UP: Family[ProjectSnapshot] = Family(
     name="modelarts_up",
     help=(
-        "1 when the newest jobs poll of the project succeeded wholly, else 0; 0 from the start until the first one "
-        "has, because not seeing anything yet is blindness too. Never absent while the exporter runs."
+        "1 when the newest jobs poll of the project succeeded completely, else 0. Also 0 from the start until the "
+        "first successful poll. Never absent while the exporter runs."
     ),
     type=Type.GAUGE,
     subject="project",
@@ -58,25 +58,25 @@ UP: Family[ProjectSnapshot] = Family(
 COLLECTOR_UP: Family[ProjectSnapshot] = Family(
     name="modelarts_collector_up",
     help=(
-        "1 when the newest poll of this collector succeeded wholly, 0 when any part failed; what did answer is shown "
-        "all the same. Absent before its first poll is over, and while it is off."
+        "1 when the newest poll of the collector succeeded completely, 0 when a part failed; the other parts are "
+        "exported. Absent before the end of its first poll, and while it is disabled."
     ),
     type=Type.GAUGE,
     subject="project",
     source="own: outcome of the collector's newest poll",
     labels=(COLLECTOR,),
-    samples=_each_collector(lambda state: state.ok),
+    samples=_per_collector(lambda state: state.ok),
 )
 
 COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     name="modelarts_collector_enabled",
     help=(
-        "0 while a collector is off because the API refuses what it asks for: no such call, or no permission. That "
-        "is no failure; it asks again every hour. Else 1. Absent before its first poll is over."
+        "0 while the collector is disabled because the API does not have its endpoint or denies permission, else 1. "
+        "Disabled is not a failure; it is tried again every hour. Absent before the end of its first poll."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the cloud's answers to the collector's first call",
+    source="own: response to the first call of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,
@@ -85,44 +85,44 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
 COLLECTOR_LAST_SUCCESS: Family[ProjectSnapshot] = Family(
     name="modelarts_collector_last_success_timestamp_seconds",
     help=(
-        "When this collector last succeeded wholly; time() minus this is how old the data may be. "
-        "Absent before its first success."
+        "Time of the last completely successful poll of the collector; time() minus this is the age of its data. "
+        "Absent before the first success."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own clock",
+    source="own: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
-    samples=_each_collector(lambda state: state.last_success_at),
+    samples=_per_collector(lambda state: state.last_success_at),
 )
 
 COLLECTOR_DURATION: Family[ProjectSnapshot] = Family(
     name="modelarts_collector_duration_seconds",
     help=(
-        "How long the newest poll of this collector took, good or bad. Close to its interval, data will come late; "
-        "close to collection.timeout, it is being cut off. Absent before its first poll is over."
+        "Duration of the newest poll of the collector, successful or not. Near its interval, data will be late; near "
+        "collection.timeout, polls are aborted. Absent before the end of its first poll."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own clock",
+    source="own: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
-    samples=_each_collector(lambda state: state.duration_s),
+    samples=_per_collector(lambda state: state.duration_s),
 )
 
 PROJECT_INFO: Family[ProjectSnapshot] = Family(
     name="modelarts_project",
     help=(
-        "Always 1; its labels say which cloud project stands behind the name used in every other series. "
-        "Join it on (project)."
+        "Always 1; the labels describe the cloud project behind the label project of all other series. "
+        "Join on (project)."
     ),
     type=Type.INFO,
     subject="project",
-    source="own: the settings, and the project id found with the credentials where the settings give a name",
+    source="own: the settings; the project id from the cloud where the settings give only its name",
     labels=(
-        Label(name="project_id", help="The cloud's id of the project; empty until it is known."),
+        Label(name="project_id", help="Id of the project in the cloud; empty while unknown."),
         Label(name="region", help="Region of the target."),
-        Label(name="cloud", help="The `cloud` of the target in the settings."),
+        Label(name="cloud", help="Cloud of the target, from the setting `cloud`."),
     ),
     samples=_project_info,
 )
@@ -130,8 +130,8 @@ PROJECT_INFO: Family[ProjectSnapshot] = Family(
 TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     name="modelarts_exporter_tracked_jobs",
     help=(
-        "Jobs the exporter holds in memory for the project: active ones, finished ones for the retention, and those "
-        "hidden by a filter. Absent while they are withdrawn."
+        "Jobs of the project in memory: active ones, finished ones for the retention period, and those that a filter "
+        "hides. Absent while the jobs are withdrawn."
     ),
     type=Type.GAUGE,
     subject="project",
@@ -148,4 +148,4 @@ FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     PROJECT_INFO,
     TRACKED_JOBS,
 )
-"""Computed from the newest snapshot at scrape time."""
+"""Computed from the newest snapshot at each scrape."""

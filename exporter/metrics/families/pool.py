@@ -1,6 +1,6 @@
-"""The families of one dedicated pool, and the quotas of its project."""
+"""Families of one dedicated pool, and of the quotas of a project."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolStatus, Quota, WorkloadKind, WorkloadStatus
@@ -8,14 +8,14 @@ from exporter.domain.snapshot import ProjectSnapshot
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
 
 UNKNOWN_ACCELERATOR = "unknown"
-"""Certainly accelerators, but neither their name nor the nodes' flavor tells of which kind."""
+"""Kind of accelerators whose resource name and node flavor do not show whether they are GPUs or NPUs."""
 
 ACCELERATOR = Label(
     name="accelerator",
-    help="Kind of accelerator; `unknown` where the cloud masks it. Pools without accelerators have no series.",
+    help="Kind of accelerator; `unknown` when the cloud masks it. Pools without accelerators have no series.",
     values=(Accelerator.GPU.value, Accelerator.NPU.value, UNKNOWN_ACCELERATOR),
 )
-RESOURCE = Label(name="resource", help="Name under which the cloud counts them: `nvidia.com/gpu`, masked: `tnt004`.")
+RESOURCE = Label(name="resource", help="Resource name in the API: `nvidia.com/gpu`, or a masked one like `tnt004`.")
 FLAVOR = Label(name="flavor", help="Flavor of the nodes.")
 _STATES = ("allocated", "free", "unavailable")
 
@@ -66,12 +66,12 @@ def _accelerators(pool: Pool) -> Iterable[Sample]:
                 yield labels, value
 
 
-def _amount(value: Callable[[Pool], float | None]) -> Callable[[Pool], Iterable[Sample]]:
-    """Build one sample without labels, or none."""
+def _value(value: Callable[[Pool], float | None]) -> Callable[[Pool], Iterable[Sample]]:
+    """Build at most one sample without labels."""
 
     def samples(pool: Pool) -> Iterable[Sample]:
-        read = value(pool)
-        return () if read is None else (({}, read),)
+        reading = value(pool)
+        return () if reading is None else (({}, reading),)
 
     return samples
 
@@ -85,14 +85,13 @@ def _workloads(pool: Pool) -> Iterable[Sample]:
 
 
 def _of_quota(value: Callable[[Quota], float | None]) -> Callable[[ProjectSnapshot], Iterable[Sample]]:
-    """Build one sample for each resource of which the quota says this."""
+    """Build one sample for each resource whose quota has this value."""
 
     def samples(snapshot: ProjectSnapshot) -> Iterable[Sample]:
         for resource, quota in sorted(snapshot.quotas.items()):
-            read = value(quota)
-            if read is not None:
-                labels: Mapping[str, str] = {"resource": resource}
-                yield labels, read
+            reading = value(quota)
+            if reading is not None:
+                yield {"resource": resource}, reading
 
     return samples
 
@@ -100,17 +99,17 @@ def _of_quota(value: Callable[[Quota], float | None]) -> Callable[[ProjectSnapsh
 INFO: Family[Pool] = Family(
     name="modelarts_pool",
     help=(
-        "Always 1; its labels describe the dedicated pool. Join it to any pool series, or to jobs by their pool_id: "
-        "X * on (project, pool_id) group_left (pool_name) this."
+        "Always 1; the labels describe the dedicated pool. Join with pool series, or with jobs by pool_id: "
+        "X * on (project, pool_id) group_left (pool_name) modelarts_pool_info."
     ),
     type=Type.INFO,
     subject="pool",
     source="v2: `pools`: `metadata.labels`, `spec.scope`, `spec.type`",
     labels=(
-        Label(name="pool_name", help="What people call the pool; not unique."),
+        Label(name="pool_name", help="Display name; not unique."),
         Label(name="workspace_id", help="Workspace; 0 is the default one."),
-        Label(name="scope", help="Kinds of workload it takes, such as `Infer,Notebook,Train`."),
-        Label(name="type", help="The cloud's word for what it is made of, such as `Dedicate` or `Logical`."),
+        Label(name="scope", help="Kinds of workload that the pool accepts, such as `Infer,Notebook,Train`."),
+        Label(name="type", help="Type of the pool in the API, such as `Dedicate` or `Logical`."),
     ),
     stability=Stability.EXPERIMENTAL,
     samples=_info,
@@ -118,14 +117,14 @@ INFO: Family[Pool] = Family(
 
 STATUS: Family[Pool] = Family(
     name="modelarts_pool_status",
-    help="1 for the status the pool is in; the others have no series. Absent when the cloud does not say.",
+    help="1 for the current status of the pool; other statuses have no series. Absent when unknown.",
     type=Type.GAUGE,
     subject="pool",
     source="v2: `pools`: `status.phase`",
     labels=(
         Label(
             name="status",
-            help="The cloud's phase; `unknown` for one that is not documented.",
+            help="Phase in the API; `unknown` for an undocumented one.",
             values=tuple(status.value for status in PoolStatus),
         ),
     ),
@@ -135,7 +134,7 @@ STATUS: Family[Pool] = Family(
 
 SPEC_NODES: Family[Pool] = Family(
     name="modelarts_pool_spec_nodes",
-    help="Nodes the pool should have, by flavor. Against those available: what is missing or still to come.",
+    help="Nodes that the pool should have, by flavor. Compare with modelarts_pool_nodes to find missing ones.",
     type=Type.GAUGE,
     subject="pool",
     source="v2: `pools`: `spec.resources[].count`",
@@ -146,7 +145,7 @@ SPEC_NODES: Family[Pool] = Family(
 
 NODES: Family[Pool] = Family(
     name="modelarts_pool_nodes",
-    help="Nodes of the pool by flavor and state. A state in which the cloud lists no node of a flavor has no series.",
+    help="Nodes of the pool by flavor and state. A state in which the API lists no node of a flavor has no series.",
     type=Type.GAUGE,
     subject="pool",
     source="v2: `pools`: `status.resources.{available,creating,abnormal,deleting}[].count`",
@@ -154,7 +153,7 @@ NODES: Family[Pool] = Family(
         FLAVOR,
         Label(
             name="state",
-            help="Where the nodes stand; `abnormal` ones take no new workload.",
+            help="State of the nodes; `abnormal` ones accept no new workload.",
             values=tuple(state.value for state in NodeState),
         ),
     ),
@@ -165,12 +164,12 @@ NODES: Family[Pool] = Family(
 ACCELERATOR_CAPACITY: Family[Pool] = Family(
     name="modelarts_pool_accelerator_capacity",
     help=(
-        "Accelerators on all nodes of the pool that are there, abnormal ones included; fractions where cards are "
-        "shared. Absent for pools without any."
+        "Accelerators on all existing nodes of the pool, with abnormal ones; fractional when cards are shared. "
+        "Absent for pools without accelerators."
     ),
     type=Type.GAUGE,
     subject="pool",
-    source=f"{_USAGE}.capacity.value`, and the cards of abnormal nodes where it leaves them out",
+    source=f"{_USAGE}.capacity.value`, plus the cards of abnormal nodes where it excludes them",
     labels=(ACCELERATOR, RESOURCE),
     stability=Stability.EXPERIMENTAL,
     samples=_capacity,
@@ -179,18 +178,18 @@ ACCELERATOR_CAPACITY: Family[Pool] = Family(
 ACCELERATORS: Family[Pool] = Family(
     name="modelarts_pool_accelerators",
     help=(
-        "Accelerators by what can be done with them; all three sum up to the capacity. When nothing tells how many "
-        "an abnormal node has, unavailable and free are absent, for free would be too large."
+        "Accelerators by state; the three states sum to the capacity. When the number on an abnormal node is "
+        "unknown, unavailable and free are absent, because free would be too large."
     ),
     type=Type.GAUGE,
     subject="pool",
-    source=f"{_USAGE}.{{allocated,capacity}}.value`; unavailable: abnormal nodes by the cards of their flavor",
+    source=f"{_USAGE}.{{allocated,capacity}}.value`; unavailable: abnormal nodes times the cards of their flavor",
     labels=(
         ACCELERATOR,
         RESOURCE,
         Label(
             name="state",
-            help="`unavailable` are on abnormal nodes and not allocated; `free` is the rest.",
+            help="`unavailable`: on abnormal nodes and not allocated; `free`: neither allocated nor unavailable.",
             values=_STATES,
         ),
     ),
@@ -200,53 +199,53 @@ ACCELERATORS: Family[Pool] = Family(
 
 CPU_ALLOCATED: Family[Pool] = Family(
     name="modelarts_pool_cpu_allocated_cores",
-    help="CPU cores of the pool that workloads have reserved, whether they use them or not.",
+    help="CPU cores of the pool that workloads have reserved, used or not.",
     type=Type.GAUGE,
     subject="pool",
     source=f"{_USAGE}.allocated.value.cpu`",
     unit="cores",
     stability=Stability.EXPERIMENTAL,
-    samples=_amount(lambda pool: pool.cpu_allocated_cores),
+    samples=_value(lambda pool: pool.cpu_allocated_cores),
 )
 
 CPU_CAPACITY: Family[Pool] = Family(
     name="modelarts_pool_cpu_capacity_cores",
-    help="CPU cores of the pool that workloads could reserve, as the cloud counts them.",
+    help="CPU cores of the pool that workloads can reserve, as counted by the API.",
     type=Type.GAUGE,
     subject="pool",
     source=f"{_USAGE}.capacity.value.cpu`",
     unit="cores",
     stability=Stability.EXPERIMENTAL,
-    samples=_amount(lambda pool: pool.cpu_capacity_cores),
+    samples=_value(lambda pool: pool.cpu_capacity_cores),
 )
 
 MEMORY_ALLOCATED: Family[Pool] = Family(
     name="modelarts_pool_memory_allocated_bytes",
-    help="Main memory of the pool that workloads have reserved, whether they use it or not.",
+    help="Memory of the pool that workloads have reserved, used or not.",
     type=Type.GAUGE,
     subject="pool",
     source=f"{_USAGE}.allocated.value.memory`",
     unit="bytes",
     stability=Stability.EXPERIMENTAL,
-    samples=_amount(lambda pool: pool.memory_allocated_bytes),
+    samples=_value(lambda pool: pool.memory_allocated_bytes),
 )
 
 MEMORY_CAPACITY: Family[Pool] = Family(
     name="modelarts_pool_memory_capacity_bytes",
-    help="Main memory of the pool that workloads could reserve, as the cloud counts it.",
+    help="Memory of the pool that workloads can reserve, as counted by the API.",
     type=Type.GAUGE,
     subject="pool",
     source=f"{_USAGE}.capacity.value.memory`",
     unit="bytes",
     stability=Stability.EXPERIMENTAL,
-    samples=_amount(lambda pool: pool.memory_capacity_bytes),
+    samples=_value(lambda pool: pool.memory_capacity_bytes),
 )
 
 WORKLOADS: Family[Pool] = Family(
     name="modelarts_pool_workloads",
     help=(
-        "Workloads in the pool by kind and status, inference and notebooks included; of training, what everybody "
-        "runs there. A status that the cloud does not mention has no series."
+        "Workloads in the pool by kind and status: inference, notebooks, and the training jobs of all users. "
+        "A status that the API does not list has no series."
     ),
     type=Type.GAUGE,
     subject="pool",
@@ -254,12 +253,12 @@ WORKLOADS: Family[Pool] = Family(
     labels=(
         Label(
             name="kind",
-            help="What the workload is for; `unknown` for a kind that is not documented.",
+            help="Kind of workload; `unknown` for an undocumented one.",
             values=tuple(kind.value for kind in WorkloadKind),
         ),
         Label(
             name="status",
-            help="The pool's own word; `pending` ones are being scheduled, `queued` ones wait before that.",
+            help="Status of the workload; `queued` waits for scheduling, `pending` is being scheduled.",
             values=tuple(status.value for status in WorkloadStatus),
         ),
     ),
@@ -280,13 +279,13 @@ FAMILIES: tuple[Family[Pool], ...] = (
     MEMORY_CAPACITY,
     WORKLOADS,
 )
-"""Rendered for each dedicated pool, when it changed."""
+"""Rendered for each dedicated pool, when it has changed."""
 
-_QUOTA_RESOURCE = Label(name="resource", help="What is limited, in the cloud's words: `pool`, `network`, `job-num`.")
+_QUOTA_RESOURCE = Label(name="resource", help="Limited resource, as named by the API: `pool`, `network`, `job-num`.")
 
 QUOTA: Family[ProjectSnapshot] = Family(
     name="modelarts_quota",
-    help="How much of a resource the project may have. Absent when the cloud sets no limit or does not say.",
+    help="Maximum amount of a resource for the project. Absent when unlimited or unknown.",
     type=Type.GAUGE,
     subject="project",
     source="v1: `quotas`: `resources[].quota`; v2: `training-quotas`: `quotas[].quota`",
@@ -297,7 +296,7 @@ QUOTA: Family[ProjectSnapshot] = Family(
 
 QUOTA_USED: Family[ProjectSnapshot] = Family(
     name="modelarts_quota_used",
-    help="How much of a resource the project has, by the cloud's own count. At the quota, what is new is refused.",
+    help="Amount of a resource that the project has, as counted by the API. At the quota, the API refuses more.",
     type=Type.GAUGE,
     subject="project",
     source="v1: `quotas`: `resources[].used`; v2: `training-quotas`: `quotas[].used`",
@@ -307,4 +306,4 @@ QUOTA_USED: Family[ProjectSnapshot] = Family(
 )
 
 QUOTA_FAMILIES: tuple[Family[ProjectSnapshot], ...] = (QUOTA, QUOTA_USED)
-"""Rendered at publish, with the project's counts."""
+"""Rendered at publish, with the families of the project."""

@@ -1,4 +1,4 @@
-"""The families of one project: how many jobs stand where, and how many have come and gone."""
+"""Families that count the jobs of a project: by status, and submitted, started and finished."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from exporter.metrics.exposition.family import Family, Label, Sample, Type
 
 PUBLIC_POOL = ""
 FINISHED_STATUSES = (*(status for status in JobStatus if status.finished), JobStatus.UNKNOWN)
-"""What a job can be counted under when it is over; `unknown` when it was deleted before its end was seen."""
+"""Statuses with which a job can end; `unknown` when it was deleted before the exporter saw its end."""
 
 _POOL_AND_STATUS = attrgetter("job.pool_id", "job.status")
 
@@ -18,10 +18,10 @@ POOL_ID = Label(name="pool_id", help="Dedicated pool; empty for the public pool.
 
 
 def known_pools(totals: Totals) -> set[str]:
-    """Tell which pools have been met: the public one always, and each that the totals name.
+    """Return the known pools: always the public one, and each in the totals.
 
-    Each gets its whole vocabulary at 0, because increase() only sees what grows from a sample before it, and because
-    a queue that empties must read 0 rather than vanish.
+    Each has a series for every label value, at first 0, because increase() needs an earlier sample, and because an
+    empty queue must be 0 instead of absent.
     """
     return {PUBLIC_POOL, *totals.submitted, *totals.started, *(pool for pool, _ in totals.finished)}
 
@@ -57,9 +57,9 @@ def _finished(snapshot: ProjectSnapshot) -> Iterable[Sample]:
 JOBS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs",
     help=(
-        "Jobs by status, those hidden by a filter included, finished ones for as long as the retention keeps them; "
+        "Jobs by status, with those that a filter hides; finished jobs for the retention period. "
         "0 for every other status of a known pool. "
-        "Absent while no poll has succeeded wholly, or for too long: then nobody knows, see modelarts_up."
+        "Absent before the first successful poll and when the last one is too old; see modelarts_up."
     ),
     type=Type.GAUGE,
     subject="project",
@@ -68,7 +68,7 @@ JOBS: Family[ProjectSnapshot] = Family(
         POOL_ID,
         Label(
             name="status",
-            help="As modelarts_training_job_status.",
+            help="As in modelarts_training_job_status.",
             values=tuple(status.value for status in JobStatus),
         ),
     ),
@@ -78,12 +78,12 @@ JOBS: Family[ProjectSnapshot] = Family(
 SUBMITTED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_submitted",
     help=(
-        "Jobs submitted since the exporter first looked; what stood in that first listing is not counted. "
-        "Minus the finished ones: how the backlog grows. A dedicated pool's series begin when a job of it is met."
+        "Jobs submitted since the first poll, without those in the first listing. Minus the finished jobs, it is the "
+        "growth of the backlog. The series of a dedicated pool begins with its first job."
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions seen between polls",
+    source="own: transitions between polls",
     labels=(POOL_ID,),
     samples=_submitted,
 )
@@ -91,12 +91,12 @@ SUBMITTED: Family[ProjectSnapshot] = Family(
 STARTED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_started",
     help=(
-        "Jobs that started for the first time since the exporter first looked, those that started and ended between "
-        "two polls included. Against the submitted ones: whether the queue keeps up."
+        "Jobs that started for the first time since the first poll, with those that started and ended between two "
+        "polls. Compare with the submitted jobs to see whether the queue grows."
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions seen between polls",
+    source="own: transitions between polls",
     labels=(POOL_ID,),
     samples=_started,
 )
@@ -104,17 +104,17 @@ STARTED: Family[ProjectSnapshot] = Family(
 FINISHED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_jobs_finished",
     help=(
-        "Jobs that ended since the exporter first looked, by how. Failed and lost over all is the failure rate. "
-        "Keeps counting where the jobs' own series are hidden by a filter."
+        "Jobs that ended since the first poll, by final status. Failed and lost jobs divided by all is the failure "
+        "ratio. Includes jobs that a filter hides."
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions seen between polls",
+    source="own: transitions between polls",
     labels=(
         POOL_ID,
         Label(
             name="status",
-            help="How the job ended; `unknown` when it was deleted before its end was seen.",
+            help="Final status; `unknown` when the job was deleted before the exporter saw its end.",
             values=tuple(status.value for status in FINISHED_STATUSES),
         ),
     ),
@@ -122,4 +122,4 @@ FINISHED: Family[ProjectSnapshot] = Family(
 )
 
 FAMILIES: tuple[Family[ProjectSnapshot], ...] = (JOBS, SUBMITTED, STARTED, FINISHED)
-"""Rendered at publish. The counters stay while the jobs are withdrawn: what was counted has not become untrue."""
+"""Rendered at publish. The counters stay while the jobs are withdrawn, because past events remain true."""

@@ -28,24 +28,23 @@ from exporter.domain.outcome import Outcome
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
-OPERATION = Label(name="operation", help="The endpoint asked, as the endpoint table of the documentation names it.")
+OPERATION = Label(name="operation", help="Name of the endpoint, as in the endpoint reference.")
 
 API_REQUESTS: Family[None] = Family(
     name="modelarts_exporter_api_requests",
     help=(
-        "Calls to the cloud, each retry counted as one, by how they ended. gone and unsupported are answers, "
-        "not faults; those with circuit_open were never sent, nor was what is denied by a secret "
-        "that cannot be read."
+        "API calls by outcome; each retry is a call. gone and unsupported are valid responses, not failures. "
+        "Calls with circuit_open were not sent, nor those denied because a secret cannot be read."
     ),
     type=Type.COUNTER,
     subject="exporter",
     source="own: the transport",
-    labels=(PROJECT, OPERATION, Label(name="outcome", help="How the call ended.", values=tuple(Outcome))),
+    labels=(PROJECT, OPERATION, Label(name="outcome", help="Outcome of the call.", values=tuple(Outcome))),
 )
 
 API_REQUEST_DURATION: Family[None] = Family(
     name="modelarts_exporter_api_request_duration_seconds",
-    help="How long calls to the cloud took, from connecting to the last byte of the body, whatever the outcome.",
+    help="Duration of API calls with any outcome, from the connection to the last byte of the body.",
     type=Type.HISTOGRAM,
     subject="exporter",
     source="own: the transport",
@@ -57,8 +56,8 @@ API_REQUEST_DURATION: Family[None] = Family(
 API_RETRIES: Family[None] = Family(
     name="modelarts_exporter_api_retries",
     help=(
-        "Further attempts of calls that had failed for a reason that may pass. Over all calls: how unsteady the "
-        "cloud is, long before a poll fails."
+        "Retries of API calls after a transient failure. Divided by all calls, it shows an unreliable API long "
+        "before a poll fails."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -69,20 +68,20 @@ API_RETRIES: Family[None] = Family(
 THROTTLED: Family[None] = Family(
     name="modelarts_exporter_throttled",
     help=(
-        "How often the cloud told the exporter to slow down. When it keeps growing, lower rate_limit of the target "
-        "or lengthen its intervals."
+        "Responses that ask the exporter to slow down. When it keeps growing, lower rate_limit of the target or "
+        "lengthen its intervals."
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: HTTP 429 and the error codes that mean the same",
+    source="own: HTTP 429 and the error codes with the same meaning",
     labels=(PROJECT,),
 )
 
 CIRCUIT_OPEN: Family[None] = Family(
     name="modelarts_exporter_circuit_open",
     help=(
-        "1 while calls of the target, or those of one operation, are held back: after refused credentials, so that "
-        "the key is not locked, or after failures in a row. 0 otherwise. The other outcomes of the calls say why."
+        "1 while calls of the target, or of one operation, are withheld: after denied credentials, so that the key "
+        "is not locked, or after consecutive failures; else 0. The other outcomes of the calls show the reason."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -93,8 +92,8 @@ CIRCUIT_OPEN: Family[None] = Family(
 CREDENTIALS_EXPIRY: Family[None] = Family(
     name="modelarts_exporter_credentials_expiry_timestamp_seconds",
     help=(
-        "When the credential in use expires. It is renewed before: a value that comes near time() says that renewing "
-        "fails. Absent for one that does not expire and before the first is obtained."
+        "Expiry time of the credential in use, which is renewed earlier: a value near time() means that renewals "
+        "fail. Absent before the first credential and for one that does not expire."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -106,8 +105,8 @@ CREDENTIALS_EXPIRY: Family[None] = Family(
 SERIES: Family[None] = Family(
     name="modelarts_exporter_series",
     help=(
-        "Series served for the project: its jobs' and tasks' own and the counts over them. Compare it with "
-        "metrics.max_series_per_project before the limit bites."
+        "Series of the project, its jobs and its tasks in the exposition. Compare with "
+        "metrics.max_series_per_project, the limit above which series are dropped."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -118,8 +117,8 @@ SERIES: Family[None] = Family(
 SERIES_DROPPED: Family[None] = Family(
     name="modelarts_exporter_series_dropped",
     help=(
-        "Series left out because metrics.max_series_per_project was reached, counted afresh at each publish: "
-        "any increase means that jobs are missing from what is served."
+        "Series dropped because of metrics.max_series_per_project, counted again at each publish: any increase means "
+        "that series of jobs are missing from the exposition."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -130,18 +129,18 @@ SERIES_DROPPED: Family[None] = Family(
 UNKNOWN_VALUES: Family[None] = Family(
     name="modelarts_exporter_unknown_values",
     help=(
-        "Values of the cloud that the exporter does not know or that are impossible; they are exported as unknown or "
-        "not at all. The log has the value, once. Growth after an update of the cloud calls for one of the exporter."
+        "Undocumented or impossible values in API responses; exported as unknown or not at all, and logged once. "
+        "Growth after an update of the cloud means that the exporter needs one too."
     ),
     type=Type.COUNTER,
     subject="exporter",
     source="own: the adapters",
-    labels=(PROJECT, Label(name="field", help="The field of the cloud's answer, one of those the exporter reads.")),
+    labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
 )
 
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_config_last_reload_successful",
-    help="1 when the newest load of the settings worked; 0 when it was refused and the old ones are still in force.",
+    help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
     type=Type.GAUGE,
     subject="exporter",
     source="own: loading of the settings",
@@ -150,8 +149,8 @@ CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
 WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_web_config_last_reload_successful",
     help=(
-        "1 when the newest look at --web.config.file could use it; 0 when it was refused and the old one is still in "
-        "force: certificates and passwords are not renewed then. Absent without such a file."
+        "1 when the newest load of --web.config.file succeeded; 0 when it failed and the old one is still in use, "
+        "with old certificates and passwords. Absent without such a file."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -161,8 +160,8 @@ WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
 STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_state_last_write_successful",
     help=(
-        "1 when the newest write of the state file worked; 0 when not: polls go on, but a restart would forget "
-        "what was counted since the last good write. Absent without state.file and before the first write."
+        "1 when the newest write of the state file succeeded, else 0: polls go on, but a restart loses what was "
+        "counted since the last successful write. Absent without state.file and before the first write."
     ),
     type=Type.GAUGE,
     subject="exporter",
@@ -171,31 +170,31 @@ STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
 
 STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
     name="modelarts_exporter_state_last_write_timestamp_seconds",
-    help="When the state file was last written well. Absent without state.file and before the first good write.",
+    help="Time of the last successful write of the state file. Absent without state.file and before that write.",
     type=Type.GAUGE,
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
 )
 
 SNAPSHOT_TIMESTAMP: Family[None] = Family(
     name="modelarts_exporter_snapshot_timestamp_seconds",
     help=(
-        "When the snapshot that is served now was taken. Absent before the first one; lagging behind time() by much "
-        "more than the shortest interval, publishing has stopped."
+        "Time of the snapshot in the exposition. Absent before the first one. When time() minus this is much longer "
+        "than the shortest interval, publishing has stopped."
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
 )
 
 RENDER_DURATION: Family[None] = Family(
     name="modelarts_exporter_render_duration_seconds",
-    help="How long it took to render, join and compress a snapshot for publishing; scrapes never wait for it.",
-    type=Type.HISTOGRAM,  # several targets publish more often than is scraped: a gauge would show whichever was last
+    help="Time to render, join and compress a snapshot for publishing. Scrapes do not wait for it.",
+    type=Type.HISTOGRAM,  # several publishes per scrape: a gauge would show only the last
     subject="exporter",
-    source="own clock",
+    source="own: the clock of the exporter",
     unit="seconds",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
@@ -203,8 +202,8 @@ RENDER_DURATION: Family[None] = Family(
 PUBLISH_FAILURES: Family[None] = Family(
     name="modelarts_exporter_publish_failures",
     help=(
-        "What could not be rendered, counted at each publish: single families of a job or project, which are left "
-        "out, or a whole snapshot, in whose place the last good one is served on. Any increase is a bug: report it."
+        "Failures to render, counted at each publish: a family of one job or project, which is left out, or a whole "
+        "snapshot, instead of which the previous one is served. Any increase is a bug: report it."
     ),
     type=Type.COUNTER,
     subject="exporter",
@@ -213,28 +212,28 @@ PUBLISH_FAILURES: Family[None] = Family(
 
 BUILD: Family[None] = Family(
     name="modelarts_exporter_build",
-    help="Always 1; its labels say which exporter runs, on which Python. Joined to anything it dates a change.",
+    help="Always 1; the labels are the versions of the exporter and of Python. A join shows when they changed.",
     type=Type.INFO,
     subject="exporter",
     source="own: the package",
     labels=(
-        Label(name="version", help="Version of the exporter, the same as the image's tag."),
-        Label(name="python", help="Version of the Python that runs it."),
+        Label(name="version", help="Version of the exporter, equal to the image tag."),
+        Label(name="python", help="Version of Python."),
     ),
 )
 
 ACCELERATOR_PRICE: Family[None] = Family(
     name="modelarts_accelerator_price",
     help=(
-        "Price of one accelerator for one hour, as the settings tell it; one of flavor and accelerator_model is "
-        "empty, and a flavor's price is stronger. Recording rules make costs of it. Absent without a price list."
+        "Price of one accelerator for one hour, from the settings. One of flavor and accelerator_model is empty; the "
+        "price of a flavor takes precedence. Used by the recording rules for costs. Absent without a price list."
     ),
     type=Type.GAUGE,
     subject="exporter",
     source="own: the setting `prices`",
     labels=(
-        Label(name="flavor", help="Flavor code of the nodes; empty where the price is that of a model."),
-        Label(name="accelerator_model", help="Product name of the accelerator; empty where it is that of a flavor."),
+        Label(name="flavor", help="Flavor code of the nodes; empty for the price of a model."),
+        Label(name="accelerator_model", help="Product name of the accelerator; empty for the price of a flavor."),
         Label(name="currency", help="ISO 4217 code of the currency."),
     ),
 )

@@ -1,4 +1,4 @@
-"""The families of one job that say how busy it is, as a whole and task by task."""
+"""Families of the resource usage of a job and of its tasks."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,16 +9,16 @@ from exporter.metrics.exposition.family import Family, Label, Sample, Stability,
 from exporter.metrics.exposition.single import SingleSample
 from exporter.metrics.families.job import ACCELERATOR, accelerator_labels, natural_order
 
-TASK = Label(name="task", help="Task id such as worker-0.")
+TASK = Label(name="task", help="Task id, such as worker-0.")
 
 
 def current_usage(tracked: TrackedJob) -> JobUsage | None:
-    """Usage that tells of now: None once the job holds no nodes, because the last reading is history then."""
+    """Return the current usage; None when the job holds no nodes, because the last reading is outdated then."""
     return tracked.usage if tracked.job.status.holds_nodes else None
 
 
-def _one(value: Callable[[JobUsage], float | None]) -> SingleSample[TrackedJob, JobUsage]:
-    """Build one sample without labels, or none."""
+def _value(value: Callable[[JobUsage], float | None]) -> SingleSample[TrackedJob, JobUsage]:
+    """Build at most one sample without labels."""
     return SingleSample(part=current_usage, value=value)
 
 
@@ -27,43 +27,43 @@ def _by_accelerator(
     *,
     of: Callable[[TrackedJob], JobUsage | None] = current_usage,
 ) -> SingleSample[TrackedJob, JobUsage]:
-    """Build one sample with the kind of accelerator, or none: the series of a CPU job hold padding (trap 20)."""
+    """Build at most one sample with the kind of accelerator; none for CPU jobs (padding, trap 20)."""
     return SingleSample(part=of, value=value, labels=accelerator_labels)
 
 
-def _of_a_running_job(tracked: TrackedJob) -> JobUsage | None:
+def _usage_while_running(tracked: TrackedJob) -> JobUsage | None:
     running = tracked.job.status is JobStatus.RUNNING and accelerator_labels(tracked) is not None
     return tracked.usage if running else None
 
 
 def _named_tasks(tracked: TrackedJob) -> list[TaskUsage]:
-    """Tasks in natural order, without the nameless one by which v1 tells its only series: that is the job's own."""
+    """Return the tasks in natural order, without the unnamed task of v1, which stands for the job itself."""
     usage = current_usage(tracked)
     tasks = () if usage is None else usage.tasks
     return sorted((task for task in tasks if task.task), key=lambda task: natural_order(task.task))
 
 
-def _each_task(value: Callable[[TaskUsage], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
+def _per_task(value: Callable[[TaskUsage], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
     """Build one sample for each task that has a reading."""
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
         for task in _named_tasks(tracked):
-            read = value(task)
-            if read is not None:
-                yield {TASK.name: task.task}, read
+            reading = value(task)
+            if reading is not None:
+                yield {TASK.name: task.task}, reading
 
     return samples
 
 
-def _each_task_by_accelerator(value: Callable[[TaskUsage], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
+def _per_task_and_accelerator(value: Callable[[TaskUsage], float | None]) -> Callable[[TrackedJob], Iterable[Sample]]:
     """Build one sample for each task that has a reading, with the job's kind of accelerator."""
-    each = _each_task(value)
+    each = _per_task(value)
 
     def samples(tracked: TrackedJob) -> Iterable[Sample]:
         accelerator = accelerator_labels(tracked)
         if accelerator is not None:
-            for labels, read in each(tracked):
-                yield {**labels, **accelerator}, read
+            for labels, reading in each(tracked):
+                yield {**labels, **accelerator}, reading
 
     return samples
 
@@ -71,35 +71,34 @@ def _each_task_by_accelerator(value: Callable[[TaskUsage], float | None]) -> Cal
 CPU_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_cpu_utilization_ratio",
     help=(
-        "Share of its CPUs the job uses, mean over its tasks, in the newest minute the cloud has. "
-        "Absent without a fresh reading and once the job holds no nodes."
+        "CPU utilisation of the job, mean over its tasks, in the newest sampled minute. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.cpuUsage`; v2: task metric `cpuUsage`",
     unit="ratio",
-    samples=_one(lambda usage: usage.cpu_ratio),
+    samples=_value(lambda usage: usage.cpu_ratio),
 )
 
 MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_memory_utilization_ratio",
     help=(
-        "Share of its main memory the job uses, mean over its tasks, in the newest minute the cloud has. "
-        "Absent without a fresh reading and once the job holds no nodes."
+        "Memory utilisation of the job, mean over its tasks, in the newest sampled minute. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.memUsage`; v2: task metric `memUsage`",
     unit="ratio",
-    samples=_one(lambda usage: usage.memory_ratio),
+    samples=_value(lambda usage: usage.memory_ratio),
 )
 
 ACCELERATOR_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_accelerator_utilization_ratio",
     help=(
-        "How busy the job's accelerators are, mean over its tasks, in the newest minute the cloud has. "
-        "Absent for CPU jobs, without a fresh reading and once the job holds no nodes; "
-        "weigh it with the accelerators held before averaging over jobs."
+        "Accelerator utilisation of the job, mean over its tasks, in the newest sampled minute. Absent for CPU jobs, "
+        "without a current reading and when no nodes are held. For a mean over jobs, weight it by held accelerators."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -112,12 +111,12 @@ ACCELERATOR_UTILIZATION: Family[TrackedJob] = Family(
 ACCELERATOR_UTILIZATION_MIN: Family[TrackedJob] = Family(
     name="modelarts_training_job_accelerator_utilization_min_ratio",
     help=(
-        "How busy the accelerators of the slowest task are, in the newest minute the cloud has. Far below the mean: "
-        "a straggler or a hung task holds the others up. Absent as the mean is."
+        "Accelerator utilisation of the task with the lowest value, in the newest sampled minute. Far below the "
+        "mean, a straggler or hung task delays the job. Absent like the mean."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: as the mean (v1 has one series a job); v2: task metric `gpuUtil` or `npuUtil`, lowest task",
+    source="v1: as the mean (v1 has one series per job); v2: task metric `gpuUtil` or `npuUtil`, lowest task",
     labels=(ACCELERATOR,),
     unit="ratio",
     samples=_by_accelerator(lambda usage: usage.accelerator_min_ratio),
@@ -126,8 +125,8 @@ ACCELERATOR_UTILIZATION_MIN: Family[TrackedJob] = Family(
 ACCELERATOR_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_accelerator_memory_utilization_ratio",
     help=(
-        "Share of the accelerators' own memory in use, mean over the job's tasks, in the newest minute the cloud "
-        "has. Absent for CPU jobs, without a fresh reading and once the job holds no nodes."
+        "Utilisation of accelerator memory, mean over the tasks of the job, in the newest sampled minute. "
+        "Absent for CPU jobs, without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -140,8 +139,8 @@ ACCELERATOR_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
 ACCELERATOR_UTILIZATION_MEAN: Family[TrackedJob] = Family(
     name="modelarts_training_job_accelerator_utilization_mean_ratio",
     help=(
-        "How busy the accelerators have been over the whole run so far, mean over the minutes the cloud still has "
-        "and over tasks. Stays when the job has ended. Absent for CPU jobs and before the first reading."
+        "Accelerator utilisation over the whole run, mean over tasks and over the minutes that the API still has. "
+        "Kept after the end of the job. Absent for CPU jobs and before the first reading."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -154,90 +153,88 @@ ACCELERATOR_UTILIZATION_MEAN: Family[TrackedJob] = Family(
 DISK_READ: Family[TrackedJob] = Family(
     name="modelarts_training_job_disk_read_bytes_per_second",
     help=(
-        "How fast the job reads from disk, summed over its tasks, in the newest minute the cloud has. "
-        "v1 only. Absent without a fresh reading and once the job holds no nodes."
+        "Disk read throughput of the job, sum over its tasks, in the newest sampled minute. v1 only. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.diskReadRate`; v2: none",
-    samples=_one(lambda usage: usage.disk_read_bytes_per_second),
+    samples=_value(lambda usage: usage.disk_read_bytes_per_second),
 )
 
 DISK_WRITTEN: Family[TrackedJob] = Family(
     name="modelarts_training_job_disk_written_bytes_per_second",
     help=(
-        "How fast the job writes to disk, summed over its tasks, in the newest minute the cloud has. "
-        "v1 only. Absent without a fresh reading and once the job holds no nodes."
+        "Disk write throughput of the job, sum over its tasks, in the newest sampled minute. v1 only. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.diskWriteRate`; v2: none",
-    samples=_one(lambda usage: usage.disk_written_bytes_per_second),
+    samples=_value(lambda usage: usage.disk_written_bytes_per_second),
 )
 
 NETWORK_RECEIVED: Family[TrackedJob] = Family(
     name="modelarts_training_job_network_received_bytes_per_second",
     help=(
-        "How fast the job receives from the network, summed over its tasks, in the newest minute the cloud has. "
-        "v1 only. Absent without a fresh reading and once the job holds no nodes."
+        "Network receive throughput of the job, sum over its tasks, in the newest sampled minute. v1 only. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.recvBytesRate`; v2: none",
-    samples=_one(lambda usage: usage.network_received_bytes_per_second),
+    samples=_value(lambda usage: usage.network_received_bytes_per_second),
 )
 
 NETWORK_TRANSMITTED: Family[TrackedJob] = Family(
     name="modelarts_training_job_network_transmitted_bytes_per_second",
     help=(
-        "How fast the job sends to the network, summed over its tasks, in the newest minute the cloud has. "
-        "v1 only. Absent without a fresh reading and once the job holds no nodes."
+        "Network transmit throughput of the job, sum over its tasks, in the newest sampled minute. v1 only. "
+        "Absent without a current reading and when the job holds no nodes."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.sendBytesRate`; v2: none",
-    samples=_one(lambda usage: usage.network_transmitted_bytes_per_second),
+    samples=_value(lambda usage: usage.network_transmitted_bytes_per_second),
 )
 
 IDLE: Family[TrackedJob] = Family(
     name="modelarts_training_job_idle_seconds",
     help=(
-        "For how long, up to the newest reading, the accelerators of every task have been below the setting "
-        "metrics.idle_threshold; 0 while any is busy. Only for running jobs with accelerators and a fresh reading."
+        "Time, up to the newest reading, for which the accelerators of every task are below metrics.idle_threshold; "
+        "0 while any is busy. Only for running jobs with accelerators and a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list.gpuUtil` or `npuUtil`; v2: task metric `gpuUtil` or `npuUtil`, by minutes",
     unit="seconds",
-    samples=SingleSample(part=_of_a_running_job, value=lambda usage: usage.idle_s),
+    samples=SingleSample(part=_usage_while_running, value=lambda usage: usage.idle_s),
 )
 
 FLAT: Family[TrackedJob] = Family(
     name="modelarts_training_job_flat_seconds",
     help=(
-        "For how long, up to the newest reading, nothing the cloud samples of any task has moved by more than half a "
-        "percentage point: the evidence for a suspected hang. Only for running jobs with accelerators and a fresh "
-        "reading."
+        "Time, up to the newest reading, for which no usage series of any task has changed by more than half a "
+        "percentage point; evidence of a hang. Only for running jobs with accelerators and a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `system_metric_list`; v2: task metrics; CPU, memory, accelerators and their memory, by minutes",
     unit="seconds",
-    samples=SingleSample(part=_of_a_running_job, value=lambda usage: usage.flat_s),
+    samples=SingleSample(part=_usage_while_running, value=lambda usage: usage.flat_s),
 )
 
 SUSPECTED_HANG: Family[TrackedJob] = Family(
     name="modelarts_training_job_suspected_hang",
     help=(
-        "1 when the job's accelerators were busy once and nothing of it has moved for the setting "
-        "metrics.hang_after, else 0. A suspicion, of which modelarts_training_job_flat_seconds is the evidence. "
-        "Absent as that is."
+        "1 when the accelerators of the job were busy before and no usage series has changed for metrics.hang_after, "
+        "else 0. The evidence is modelarts_training_job_flat_seconds. Absent like that."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: as the flat seconds, and `gpuUtil` or `npuUtil` before; v2: likewise, task by task",
+    source="v1: as modelarts_training_job_flat_seconds, and earlier `gpuUtil` or `npuUtil`; v2: likewise by task",
     samples=SingleSample(
-        part=_of_a_running_job,
+        part=_usage_while_running,
         value=lambda usage: None if usage.suspected_hang is None else float(usage.suspected_hang),
     ),
 )
@@ -262,8 +259,8 @@ FAMILIES: tuple[Family[TrackedJob], ...] = (
 TASK_CPU_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_cpu_utilization_ratio",
     help=(
-        "Share of its CPUs one task uses, in the newest minute the cloud has. Only with metrics.per_task; absent for "
-        "v1, which tells of the job as a whole, and without a fresh reading."
+        "CPU utilisation of one task in the newest sampled minute. Only with metrics.per_task. "
+        "Absent for v1, which has no series per task, and without a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -271,14 +268,14 @@ TASK_CPU_UTILIZATION: Family[TrackedJob] = Family(
     labels=(TASK,),
     unit="ratio",
     stability=Stability.EXPERIMENTAL,
-    samples=_each_task(lambda task: task.cpu_ratio),
+    samples=_per_task(lambda task: task.cpu_ratio),
 )
 
 TASK_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_memory_utilization_ratio",
     help=(
-        "Share of its main memory one task uses, in the newest minute the cloud has. Only with metrics.per_task; "
-        "absent for v1, which tells of the job as a whole, and without a fresh reading."
+        "Memory utilisation of one task in the newest sampled minute. Only with metrics.per_task. "
+        "Absent for v1, which has no series per task, and without a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -286,14 +283,14 @@ TASK_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     labels=(TASK,),
     unit="ratio",
     stability=Stability.EXPERIMENTAL,
-    samples=_each_task(lambda task: task.memory_ratio),
+    samples=_per_task(lambda task: task.memory_ratio),
 )
 
 TASK_ACCELERATOR_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_accelerator_utilization_ratio",
     help=(
-        "How busy the accelerators of one task are, in the newest minute the cloud has: bottomk() over it names the "
-        "stragglers. Only with metrics.per_task; absent for v1, CPU jobs and without a fresh reading."
+        "Accelerator utilisation of one task in the newest sampled minute; bottomk() over it finds stragglers. "
+        "Only with metrics.per_task. Absent for v1, for CPU jobs and without a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -301,14 +298,14 @@ TASK_ACCELERATOR_UTILIZATION: Family[TrackedJob] = Family(
     labels=(TASK, ACCELERATOR),
     unit="ratio",
     stability=Stability.EXPERIMENTAL,
-    samples=_each_task_by_accelerator(lambda task: task.accelerator_ratio),
+    samples=_per_task_and_accelerator(lambda task: task.accelerator_ratio),
 )
 
 TASK_ACCELERATOR_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_task_accelerator_memory_utilization_ratio",
     help=(
-        "Share of the accelerators' own memory one task uses, in the newest minute the cloud has. Only with "
-        "metrics.per_task; absent for v1, CPU jobs and without a fresh reading."
+        "Utilisation of accelerator memory of one task in the newest sampled minute. Only with metrics.per_task. "
+        "Absent for v1, for CPU jobs and without a current reading."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -316,7 +313,7 @@ TASK_ACCELERATOR_MEMORY_UTILIZATION: Family[TrackedJob] = Family(
     labels=(TASK, ACCELERATOR),
     unit="ratio",
     stability=Stability.EXPERIMENTAL,
-    samples=_each_task_by_accelerator(lambda task: task.accelerator_memory_ratio),
+    samples=_per_task_and_accelerator(lambda task: task.accelerator_memory_ratio),
 )
 
 TASK_FAMILIES: tuple[Family[TrackedJob], ...] = (

@@ -40,7 +40,7 @@ def _check_token(keys: Keys, text: str, *, project: str | None, time: float) -> 
 def _check_signature(call: Call, keys: Keys, header: str, *, project: str | None, time: float) -> None:
     authorization = parse(header)
     if authorization is None:
-        raise gateway_error(401, "0301", f"{_UNSIGNED}the Authorization header does not have the form")
+        raise gateway_error(401, "0301", f"{_UNSIGNED}the Authorization header is malformed")
     access_key = authorization.access_key
     if keys.is_locked(access_key):
         raise gateway_error(401, "0301", f"{_UNSIGNED}AK access failed to reach the limit,forbidden")
@@ -76,7 +76,7 @@ def _signature_problem(
             project is not None and call.headers.get("X-Project-Id", project) != project,
             "X-Project-Id is not the project of the path",
         ),
-        (bool(missing), f"signed headers are not there: {', '.join(missing)}"),
+        (bool(missing), f"signed headers are missing: {', '.join(missing)}"),
     )
     for wrong, sentence in problems:
         if wrong:

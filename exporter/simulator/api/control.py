@@ -97,9 +97,9 @@ def job(call: Call) -> Response:
 def move(call: Call) -> Response:
     """Change the state of a job."""
     job, given = _job(call), call.json()
-    step = _STEPS.get(call.path["step"])
+    step = STEPS.get(call.path["step"])
     if step is None:
-        raise _bad_request(f"no such step; there are {', '.join(_STEPS)}")
+        raise _bad_request(f"no such step; there are {', '.join(STEPS)}")
     try:
         step(call.cloud.world, job, given)
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -111,7 +111,7 @@ def _usage(_: World, job: Job, given: dict[str, Any]) -> None:
     job.usage(str(given.pop("task", "worker-0")), **given)
 
 
-_STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
+STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
     "enqueue": lambda world, job, _: world.enqueue(job),
     "start": lambda world, job, _: world.start(job),
     "complete": lambda world, job, _: world.complete(job),
@@ -339,7 +339,7 @@ ROUTES = (
     _route("GET", "jobs", jobs, "jobs as the world has them: ?state=, ?api=, ?limit="),
     _route("POST", "jobs", submit, "submit a job that changes only when it is moved"),
     _route("GET", "jobs/{job}", job, "one job, by id or name"),
-    _route("POST", "jobs/{job}/{step}", move, f"move a job: {', '.join(_STEPS)}"),
+    _route("POST", "jobs/{job}/{step}", move, f"move a job: {', '.join(STEPS)}"),
     _route("GET", "pools", pools, "pools and their nodes as the world has them: ?project="),
     _route("POST", "pools/{pool}/break", break_nodes, "break nodes of a pool: {nodes, project}"),
     _route("POST", "pools/{pool}/repair", repair_nodes, "repair all nodes of a pool: {project}"),

@@ -55,8 +55,8 @@ def _history(job: Job) -> list[dict[str, Any]]:
         if record.ended_at is not None and record.policy:
             moments.append((record.ended_at, "Warning", f"Fault {record.scenario}: {record.policy}.", "K8s"))
     if job.ended_at is not None:
-        bad = job.state in {JobState.FAILED, JobState.LOST, JobState.CREATE_FAILED}
-        moments.append((job.ended_at, "Error" if bad else "Info", f"The job is {job.state.value}.", "Job"))
+        is_error = job.state in {JobState.FAILED, JobState.LOST, JobState.CREATE_FAILED}
+        moments.append((job.ended_at, "Error" if is_error else "Info", f"The job is {job.state.value}.", "Job"))
     return [
         {"time": _beijing(at), "level": level, "message": message, "source": source}
         for at, level, message, source in sorted(moments, key=lambda moment: moment[0])

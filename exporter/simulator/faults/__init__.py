@@ -1,1 +1,1 @@
-"""Faults and quirks that a simulation can be asked for."""
+"""Faults and quirks of the simulation."""

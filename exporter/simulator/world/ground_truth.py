@@ -36,7 +36,7 @@ class Totals:
     idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """The part of `held_s` in which the accelerators idled."""
     sampled_idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
-    """The part of `idle_s` that is visible in samples: whole sampled minutes, in periods longer than the grace."""
+    """Idle seconds by the samples of the API: whole sampled minutes, in periods longer than the grace."""
     lost_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Accelerator seconds of runs that ended failed or lost."""
     queue_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))

@@ -1,4 +1,4 @@
-{{/* What a pod of the exporter is known by; never changes, because a Deployment's selector must not. */}}
+{{/* Selector labels of the exporter's pods. They must not change, because the selector of a Deployment is immutable. */}}
 {{- define "modelarts-exporter.selector" -}}
 app.kubernetes.io/name: {{ include "modelarts-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -1,15 +1,16 @@
 {{/*
-A text with a threshold's token replaced; takes a dict of `text`, `old` and `new`.
-The token stands alone or as the length of a window (1800 and 1800s); 1800.5, 18000 and x1800 are others. Go's expressions
-cannot look around, so what stands beside is matched too and put back; the second turn finds what the first one used up so.
+A text with the token of a threshold replaced; takes a dict of `text`, `old` and `new`.
+The token is a whole number or the length of a window (1800 and 1800s); 1800.5, 18000 and x1800 do not match. Go's regular
+expressions have no lookaround, so the neighbouring characters are matched and written back. The second pass finds tokens
+whose neighbour the first pass has consumed.
 */}}
-{{- define "modelarts-exporter.retuned" -}}
+{{- define "modelarts-exporter.replaceThreshold" -}}
 {{- $pattern := printf "(^|[^\\w.])%s(s?)(\\.?(?:$|[^\\w.]))" (regexQuoteMeta .old) -}}
 {{- $new := printf "${1}%s${2}${3}" .new -}}
 {{- regexReplaceAll $pattern (regexReplaceAll $pattern .text $new) $new -}}
 {{- end -}}
 
-{{/* An alert as the values want it; takes a dict of `rule`, its own `values`, and `labels` for every alert. */}}
+{{/* An alert with the changes from the values; takes a dict of `rule`, its `values`, and `labels` for every alert. */}}
 {{- define "modelarts-exporter.rule" -}}
 {{- $rule := deepCopy .rule -}}
 {{- if hasKey .values "threshold" -}}
@@ -17,11 +18,11 @@ cannot look around, so what stands beside is matched too and put back; the secon
 {{- $new := kindIs "string" .values.threshold | ternary .values.threshold (toJson .values.threshold) -}}
 {{- range $key := list "expr" "for" -}}
 {{- if hasKey $rule $key -}}
-{{- $_ := set $rule $key (include "modelarts-exporter.retuned" (dict "text" (get $rule $key) "old" $old "new" $new)) -}}
+{{- $_ := set $rule $key (include "modelarts-exporter.replaceThreshold" (dict "text" (get $rule $key) "old" $old "new" $new)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $key, $text := .rule.annotations -}}
-{{- $_ := set $rule.annotations $key (include "modelarts-exporter.retuned" (dict "text" $text "old" $old "new" $new)) -}}
+{{- $_ := set $rule.annotations $key (include "modelarts-exporter.replaceThreshold" (dict "text" $text "old" $old "new" $new)) -}}
 {{- end -}}
 {{- end -}}
 {{- with .values.for -}}
@@ -39,7 +40,7 @@ cannot look around, so what stands beside is matched too and put back; the secon
 {{- toYaml $rule -}}
 {{- end -}}
 
-{{/* The shipped groups of rules as the values want them, and those of one's own; nothing where none is left. */}}
+{{/* The groups of rules with the changes from the values, and the additional groups; empty if all are disabled. */}}
 {{- define "modelarts-exporter.ruleGroups" -}}
 {{- $values := .Values.prometheusRule -}}
 {{- $groups := list -}}

@@ -15,29 +15,29 @@
 {{- end -}}
 {{- end -}}
 
-{{/* "true" when the state file lies in the volume that the chart brings for it. */}}
+{{/* "true" if the state file is in the volume of the chart. */}}
 {{- define "modelarts-exporter.hasStateVolume" -}}
 {{- if hasPrefix (printf "%s/" .Values.persistence.mountPath) (include "modelarts-exporter.stateFile" .) -}}true{{- end -}}
 {{- end -}}
 
-{{/* The settings file: `config`, and the state file. JSON, which is YAML with all texts quoted: a writer's and a reader's
-idea of what needs quotes can differ (12e34567). */}}
+{{/* The settings file: `config`, and the state file. JSON is YAML with all strings quoted: YAML writers
+and readers can differ in which strings need quotes (12e34567). */}}
 {{- define "modelarts-exporter.config" -}}
 {{- $state := dict "state" (dict "file" (include "modelarts-exporter.stateFile" .)) -}}
 {{- mergeOverwrite (deepCopy .Values.config) $state | toPrettyJson -}}
 {{- end -}}
 
 {{/*
-One sentence for what the schema cannot see: values that contradict each other, and secrets in the wrong place.
-Nothing is rendered. `helm lint` passes over it, so that the chart's defaults, which watch nothing, are clean.
+Fails with one sentence for mistakes that the schema cannot detect: conflicting values, and secrets in the wrong place. Renders
+nothing. `helm lint` skips it, because the defaults of the chart have no targets.
 */}}
 {{- define "modelarts-exporter.check" -}}
 {{- with .Values -}}
 {{- if and .demo.enabled .config.targets -}}
-{{- fail "demo.enabled and config.targets contradict each other: the demo watches a simulated cloud and reads no settings. Unset one of them." -}}
+{{- fail "demo.enabled and config.targets contradict each other: the demo uses a simulated cloud and reads no settings. Unset one of them." -}}
 {{- end -}}
 {{- if not (or .demo.enabled .config.targets) -}}
-{{- fail "Nothing to watch: set config.targets to the projects to watch, as docs/configuration.md describes them, or demo.enabled=true to try the exporter without an account." -}}
+{{- fail "Nothing to monitor: set config.targets to the projects to monitor, as docs/configuration.md describes them, or demo.enabled=true to try the exporter without an account." -}}
 {{- end -}}
 {{- if and .credentials.existingSecret .credentials.data -}}
 {{- fail "credentials.existingSecret and credentials.data contradict each other: the credentials come from one Secret. Unset one of them." -}}

@@ -1,4 +1,4 @@
-{{/* Where everything about the web configuration is mounted; each part in a folder of its own. */}}
+{{/* Mount directory of the web configuration; each part has its own subdirectory. */}}
 {{- define "modelarts-exporter.webFolder" -}}/etc/modelarts-exporter-web{{- end -}}
 
 {{/* The Secret with the web configuration; empty when there is none. */}}
@@ -18,7 +18,7 @@
 {{- .Values.web.tls.serverName | default (printf "%s.%s.svc" (include "modelarts-exporter.fullname" .) .Release.Namespace) -}}
 {{- end -}}
 
-{{/* The web configuration, as JSON for the reason that the settings are. */}}
+{{/* The web configuration, as JSON for the same reason as the settings. */}}
 {{- define "modelarts-exporter.webConfig" -}}
 {{- $file := dict -}}
 {{- with .Values.web.tls -}}
@@ -38,15 +38,15 @@
 {{- toPrettyJson $file -}}
 {{- end -}}
 
-{{/* "true" when whoever asks must say who it is, which the kubelet cannot. */}}
-{{- define "modelarts-exporter.asksWho" -}}
+{{/* "true" if clients must authenticate, which the kubelet cannot. */}}
+{{- define "modelarts-exporter.requiresAuthentication" -}}
 {{- if or .Values.web.basicAuth.clientSecret (eq .Values.web.tls.clientAuthType "RequireAndVerifyClientCert") -}}true{{- end -}}
 {{- end -}}
 
-{{/* How a probe asks; takes a dict of `root` and `path`. */}}
+{{/* The handler of a probe; takes a dict of `root` and `path`. */}}
 {{- define "modelarts-exporter.probe" -}}
-{{- if include "modelarts-exporter.asksWho" .root -}}
-# The kubelet has no certificate, and a password in httpGet would stand in the pod for everybody to read.
+{{- if include "modelarts-exporter.requiresAuthentication" .root -}}
+# The kubelet has no certificate, and a password in httpGet would be readable in the pod spec.
 exec:
   command:
     - python3
@@ -72,8 +72,8 @@ httpGet:
 {{- end -}}
 
 {{/*
-The part of a Python program that asks the exporter, for images that have nothing else to ask with. Its arguments are the
-URL, a path, the name that the certificate must bear (empty: this very pod answers, any will do) and the folder of secrets.
+The part of a Python program that sends a request to the exporter, because the image has no other HTTP client. Its arguments
+are the URL, a path, the expected name in the certificate (empty: any, for the pod itself) and the directory of secrets.
 */}}
 {{- define "modelarts-exporter.ask" -}}
 import base64, http.client, os, ssl, sys
@@ -109,7 +109,7 @@ def ask(path, timeout):
     return connection.getresponse()
 {{ end -}}
 
-{{/* Volumes with what a client shows: its login and its certificate. Takes the root. */}}
+{{/* Volumes with the credentials of a client: login and certificate. Takes the root. */}}
 {{- define "modelarts-exporter.clientVolumes" -}}
 {{- with .Values.web.basicAuth.clientSecret }}
 - name: web-login

@@ -11,18 +11,20 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.app.daemon import Daemon, ShutdownError
-from exporter.app.events import Observed, defect
-from exporter.app.project import identity
-from exporter.polling.memory import CountsMemory, ProjectMemory
+from exporter.app.events import defect
+from exporter.app.project import initial_snapshot
+from exporter.app.publisher import Publisher
+from exporter.metrics.families.self_metrics import SelfMetrics
+from exporter.polling.ledger import CountsState
+from exporter.polling.poller import ProjectState
 from exporter.polling.schedule import Schedule
-from exporter.polling.store import SnapshotStore
 from exporter.settings import Settings
 from exporter.settings.model import Tls
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
 from tests.e2e.harness import settings_for
 
-MEMORY = {"vision": ProjectMemory(origin="elsewhere", counts=CountsMemory(submitted={"": 7}))}
+STATES = {"vision": ProjectState(origin="elsewhere", counts=CountsState(submitted={"": 7}))}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Bench:
     """A daemon on its schedule."""
 
     daemon: Daemon
-    store: SnapshotStore
+    publisher: Publisher
     registry: CollectorRegistry
 
     def projects(self) -> set[str]:
@@ -47,13 +49,21 @@ class Bench:
 async def running(settings: Settings, clock: ManualClock) -> AsyncIterator[Bench]:
     """Start a daemon that remembers seven submissions; at the end it is stopped as the program does it."""
     registry = CollectorRegistry()
-    self_metrics = Observed(registry)
-    store = SnapshotStore([identity(target) for target in settings.targets], clock=clock)
+    self_metrics = SelfMetrics(registry)
+    publisher = Publisher(
+        map(initial_snapshot, settings.targets),
+        metrics=settings.metrics,
+        registry=registry,
+        self_metrics=self_metrics,
+        clock=clock,
+    )
     schedule = Schedule(grace_s=0.2, on_error=defect)
-    daemon = Daemon(settings, memory=MEMORY, schedule=schedule, store=store, clock=clock, self_metrics=self_metrics)
+    daemon = Daemon(
+        settings, states=STATES, schedule=schedule, publisher=publisher, clock=clock, self_metrics=self_metrics
+    )
     async with schedule:
         await daemon.start()
-        yield Bench(daemon, store, registry)
+        yield Bench(daemon, publisher, registry)
     await daemon.close()
 
 
@@ -72,7 +82,7 @@ def with_another(settings: Settings, *, ca_file: str = "") -> Settings:
 
 def totals(bench: Bench) -> dict[str, int]:
     """Submissions shown, by project."""
-    return {project.project: project.totals.submitted[""] for project in bench.store.current.projects}
+    return {project.project: project.totals.submitted[""] for project in bench.publisher.newest.projects}
 
 
 async def test_a_target_that_cannot_be_opened_changes_nothing(

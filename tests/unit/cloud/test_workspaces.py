@@ -18,23 +18,23 @@ RESEARCH = "5ec0d000000000000000000000000001"
 
 
 class Scripted:
-    """Answers one call after the other; the last answer again and again."""
+    """Answers one call after the other, and repeats the last answer."""
 
     def __init__(self, *answers: bytes | CloudError | None) -> None:
         self.answers = list(answers)
-        self.asked: list[dict[str, str]] = []
+        self.calls: list[dict[str, str]] = []
 
     async def call(
         self,
         endpoint: Endpoint[Any],
         *,
-        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
         query: Mapping[str, str] | None = None,
-        body: object = None,  # noqa: ARG002 - the protocol's
+        body: object = None,  # noqa: ARG002 - part of the protocol
     ) -> Any:
         """Answer or raise."""
-        self.asked.append(dict(query or {}))
-        await asyncio.sleep(0)  # as a real call would, so that others get their turn
+        self.calls.append(dict(query or {}))
+        await asyncio.sleep(0)  # lets other tasks run, as a real call does
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, CloudError):
             raise answer
@@ -45,13 +45,13 @@ def page(*ids: object, total: object = None) -> bytes:
     return msgspec.json.encode({"total_count": total, "workspaces": [{"id": each} for each in ids]})
 
 
-async def test_fixed_workspaces_are_as_named() -> None:
-    """What the settings name is asked, and nothing else."""
+async def test_fixed_workspaces_are_those_of_the_settings() -> None:
+    """The ids in the settings are used, and no others."""
     assert await FixedWorkspaces(("0", "w1"))() == ("0", "w1")
 
 
 async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> None:
-    """Trap 4: every workspace the cloud names, cached, since they change by hand."""
+    """Trap 4: every workspace of the project, cached, because they rarely change."""
     caller = Scripted(RECORDED, page("0"))
     workspaces = AllWorkspaces(caller, clock, Notes())
 
@@ -61,7 +61,7 @@ async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> Non
 
     assert first == again == ("0", RESEARCH)
     assert later == ("0",)
-    assert caller.asked == [{"limit": "1000"}, {"limit": "1000"}]
+    assert caller.calls == [{"limit": "1000"}, {"limit": "1000"}]
 
 
 @pytest.mark.parametrize(
@@ -75,31 +75,31 @@ async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> Non
     ],
     ids=["unsupported", "refused", "denied", "no workspaces", "nothing"],
 )
-async def test_without_a_list_the_default_workspace_stands_alone(
+async def test_without_a_list_only_the_default_workspace_is_used(
     clock: ManualClock, answer: bytes | CloudError | None
 ) -> None:
-    """Without workspaces, or without the right to list them, there is the default one, for the hour too."""
+    """If the call is missing or not permitted, the default workspace is used, also for an hour."""
     caller = Scripted(answer)
     workspaces = AllWorkspaces(caller, clock, Notes())
 
     assert await workspaces() == ("0",)
     assert await workspaces() == ("0",)
-    assert len(caller.asked) == 1
+    assert len(caller.calls) == 1
 
 
 async def test_both_generations_ask_once(clock: ManualClock) -> None:
-    """Two looks that begin together share one question."""
+    """Two polls that begin at the same time share one request."""
     caller = Scripted(RECORDED)
     workspaces = AllWorkspaces(caller, clock, Notes())
 
     first, second = await asyncio.gather(workspaces(), workspaces())
 
     assert first == second == ("0", RESEARCH)
-    assert len(caller.asked) == 1
+    assert len(caller.calls) == 1
 
 
-async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> None:
-    """Workspaces do not vanish because a call failed; the next look asks again."""
+async def test_a_failure_keeps_the_last_answer(clock: ManualClock) -> None:
+    """Workspaces are kept when a call fails; the next poll requests them again."""
     caller = Scripted(RECORDED, ServerError("v1_list_workspaces", "down", status=502), page("0"))
     workspaces = AllWorkspaces(caller, clock, Notes())
     await workspaces()
@@ -118,8 +118,8 @@ async def test_a_failure_leaves_the_last_answer_standing(clock: ManualClock) -> 
         pytest.param(Denied("credentials", "the secret key cannot be read"), id="no-secret"),
     ],
 )
-async def test_no_refusal_makes_workspaces_vanish(clock: ManualClock, refusal: CloudError) -> None:
-    """Workspaces that were listed once are not forgotten because they may not be listed now."""
+async def test_a_refusal_keeps_the_last_answer(clock: ManualClock, refusal: CloudError) -> None:
+    """Workspaces that were listed once are kept when the list is refused later."""
     workspaces = AllWorkspaces(Scripted(RECORDED, refusal), clock, Notes())
     await workspaces()
     clock.turn(REFRESH_S)
@@ -127,8 +127,8 @@ async def test_no_refusal_makes_workspaces_vanish(clock: ManualClock, refusal: C
     assert await workspaces() == ("0", RESEARCH)
 
 
-async def test_a_refused_credential_is_no_list(clock: ManualClock) -> None:
-    """A 401 says nothing of workspaces: with the default one alone the others' jobs would be hidden for an hour."""
+async def test_a_rejected_credential_is_raised(clock: ManualClock) -> None:
+    """A 401 says nothing about workspaces: with only the default one, other jobs would be hidden for an hour."""
     workspaces = AllWorkspaces(Scripted(Denied("v1_list_workspaces", "no", status=401), RECORDED), clock, Notes())
 
     with pytest.raises(Denied):
@@ -137,7 +137,7 @@ async def test_a_refused_credential_is_no_list(clock: ManualClock) -> None:
 
 
 async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None:
-    """Guessing "only the default one" would hide the others' jobs."""
+    """With only the default workspace, the jobs of the others would be hidden."""
     workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no answer")), clock, Notes())
 
     with pytest.raises(SourceError):
@@ -145,23 +145,23 @@ async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None
 
 
 async def test_a_long_list_is_read_in_pages(clock: ManualClock) -> None:
-    """The total says that there is more; the offset goes on from what is known."""
+    """The total shows that there are more; the offset is the number of known ones."""
     caller = Scripted(page("0", "a", total="3"), page("b", total=3))
 
     assert await AllWorkspaces(caller, clock, Notes())() == ("0", "a", "b")
-    assert caller.asked == [{"limit": "1000"}, {"limit": "1000", "offset": "2"}]
+    assert caller.calls == [{"limit": "1000"}, {"limit": "1000", "offset": "2"}]
 
 
-async def test_a_total_that_lies_ends_with_a_page_without_news(clock: ManualClock) -> None:
-    """A page that brings nothing new is the last."""
+async def test_a_wrong_total_ends_at_a_page_without_new_workspaces(clock: ManualClock) -> None:
+    """A page without new workspaces is the last."""
     caller = Scripted(page("0", total=9), page("0", total=9))
 
     assert await AllWorkspaces(caller, clock, Notes())() == ("0",)
-    assert len(caller.asked) == 2
+    assert len(caller.calls) == 2
 
 
 async def test_bad_items_are_skipped_and_noted(clock: ManualClock) -> None:
-    """An item without an id that could be one costs itself only."""
+    """An item without a valid id is skipped; the others are used."""
     notes = Notes()
     caller = Scripted(b'{"workspaces": [{"id": "0"}, 17, {"id": null}, {"id": "../x"}, {"id": 5}]}')
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from exporter.domain.accounting import Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
-from exporter.polling.accounting import OTHER, Account, Accounts, Used
-from exporter.polling.memory import AccountMemory, CountsMemory
+from exporter.polling.accounting import OTHER, Account, Accounts, AccountState
 
 T0 = 1_700_000_000.0
 ANN = Holder("", "ann", Accelerator.GPU)
@@ -38,12 +37,12 @@ def told(accounts: Accounts, mask_user: Callable[[str], str] = str) -> Totals:
     return accounts.freeze(Totals(), mask_user=mask_user)
 
 
-def live(*states: Job, news: bool = True, accounts: Accounts | None = None) -> Totals:
+def live(*states: Job, is_new: bool = True, accounts: Accounts | None = None) -> Totals:
     """Let a job go through these states, seen one after the other."""
     accounts = accounts or Accounts(max_users=10)
     first = states[0]
     started = first.run_duration_s is not None or first.status is JobStatus.RUNNING
-    account = Account.opened(first, news=news, started=started)
+    account = Account.opened(first, is_new=is_new, started=started)
     for state in states:
         account.update(state, accounts)
     return told(accounts)
@@ -63,7 +62,7 @@ ENDED = {"status": JobStatus.COMPLETED, "ended_at": T0 + 100}
 
 
 @pytest.mark.parametrize(
-    "news, states, expected",
+    "is_new, states, expected",
     [
         pytest.param(True, [job()], (0, 0, 0, 0), id="waiting holds nothing"),
         pytest.param(True, [job(), job(10)], (80, 0, 1, 0), id="a start"),
@@ -96,9 +95,9 @@ ENDED = {"status": JobStatus.COMPLETED, "ended_at": T0 + 100}
         ),
     ],
 )
-def test_what_of_a_job_counts(news: bool, states: list[Job], expected: tuple[float, ...]) -> None:
+def test_what_of_a_job_counts(is_new: bool, states: list[Job], expected: tuple[float, ...]) -> None:
     """From the job's own times: all of one that came since the first look, of others what happened since."""
-    assert counted(live(*states, news=news)) == expected
+    assert counted(live(*states, is_new=is_new)) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,13 +126,13 @@ def test_how_often_anybody_looked_does_not_matter(lengths: list[float], failed: 
     end = JobStatus.FAILED if failed else JobStatus.COMPLETED
     states = [*(job(run_s) for run_s in lengths[:-1]), job(lengths[-1], status=end)]
     accounts = Accounts(max_users=10)
-    account = Account.opened(states[0], news=True, started=True)
-    for at, state in enumerate(states):
-        if at in restarts:
+    account = Account.opened(states[0], is_new=True, started=True)
+    for number, poll in enumerate(states):
+        if number in restarts:
             account = Account(account.dump())
-            memory, accounts = accounts.dump(CountsMemory()), Accounts(max_users=10)
-            accounts.restore(memory)
-        account.update(state, accounts)
+            state, accounts = accounts.dump(), Accounts(max_users=10)
+            accounts.restore(state)
+        account.update(poll, accounts)
     once, often = live(states[-1]), told(accounts)
 
     assert often.held_s[ANN] == pytest.approx(once.held_s[ANN])
@@ -153,14 +152,14 @@ def test_seconds_do_not_wait_for_ever() -> None:
     """After ten looks without a name, and when the job is dropped, they count under none."""
     nameless = job(10, api=Api.V1, user="")
     accounts = Accounts(max_users=10)
-    Account.opened(nameless, news=True, started=True).update(nameless, accounts, last=True)
+    Account.opened(nameless, is_new=True, started=True).update(nameless, accounts, last=True)
 
     assert live(*[nameless] * 11).held_s == {ANN._replace(user=""): 80.0}
     assert told(accounts).held_s == {ANN._replace(user=""): 80.0}
 
 
 @pytest.mark.parametrize(
-    "news, told_recoveries, expected",
+    "is_new, told_recoveries, expected",
     [
         pytest.param(True, [{}, {"a": 1}, {"a": 3, "b": 1}], {"a": 3, "b": 1}, id="each once"),
         pytest.param(True, [None, {"a": 2}], {"a": 2}, id="told later"),
@@ -169,10 +168,10 @@ def test_seconds_do_not_wait_for_ever() -> None:
         pytest.param(False, [None, {"a": 5}, {"a": 6}], {"a": 1}, id="history that is told later neither"),
     ],
 )
-def test_recoveries(news: bool, told_recoveries: list[dict[str, int] | None], expected: dict[str, int]) -> None:
+def test_recoveries(is_new: bool, told_recoveries: list[dict[str, int] | None], expected: dict[str, int]) -> None:
     """A recovery counts once, when it is first told, and not if it lies before the first look."""
     totals = live(
-        *(job(10.0 * at, recoveries=recoveries) for at, recoveries in enumerate(told_recoveries)), news=news
+        *(job(10.0 * at, recoveries=recoveries) for at, recoveries in enumerate(told_recoveries)), is_new=is_new
     )
 
     assert totals.recoveries == expected
@@ -181,7 +180,7 @@ def test_recoveries(news: bool, told_recoveries: list[dict[str, int] | None], ex
 def used(accounts: Accounts, **held_s: float) -> dict[str, float]:
     """Let users hold that much; what is shown then, by user."""
     for user, seconds in held_s.items():
-        accounts.use(ANN._replace(user=user), Used(held_s=seconds))
+        accounts.use(ANN._replace(user=user), held_s=seconds)
     return {holder.user: seconds for holder, seconds in told(accounts).held_s.items()}
 
 
@@ -198,7 +197,7 @@ def test_places_are_kept_across_a_restart() -> None:
     accounts = Accounts(max_users=1)
     used(accounts, ann=1.0)
     again = Accounts(max_users=1)
-    again.restore(accounts.dump(CountsMemory()))
+    again.restore(accounts.dump())
 
     assert used(again, bob=5.0, ann=1.0) == {"ann": 2.0, OTHER: 5.0}
 
@@ -206,7 +205,7 @@ def test_places_are_kept_across_a_restart() -> None:
 def test_the_nameless_take_no_place() -> None:
     """Where the cloud names no user there is one series more, and all the places for those it names."""
     accounts = Accounts(max_users=1)
-    accounts.use(ANN._replace(user=""), Used(held_s=1.0))
+    accounts.use(ANN._replace(user=""), held_s=1.0)
 
     assert used(accounts, ann=2.0) == {"": 1.0, "ann": 2.0}
 
@@ -234,19 +233,10 @@ def test_users_and_others_together_are_all(uses: list[tuple[str, float]], max_us
     assert sum(before.values()) == pytest.approx(sum(seconds for _, seconds in uses))
 
 
-def test_an_account_from_before_there_were_accounts() -> None:
-    """An older exporter remembered no account: what the job had used by then is history, what follows counts."""
-    account = Account.opened(job(1000), news=False, started=True)
-    accounts = Accounts(max_users=10)
-    account.update(job(1030), accounts)
-
-    assert told(accounts).held_s == {ANN: 240.0}
-
-
 def test_the_default_account_counts_nothing_twice() -> None:
     """A memory without any field set is that of a job whose past is not known: the next look sets where it begins."""
     accounts = Accounts(max_users=10)
-    account = Account(AccountMemory())
+    account = Account(AccountState())
     account.update(job(1000), accounts)
     account.update(job(1010), accounts)
 

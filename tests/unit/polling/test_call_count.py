@@ -2,14 +2,14 @@
 
 import asyncio
 
-from exporter.polling.call_count import count_call, tally
+from exporter.polling.call_count import count_call, count_calls
 
 
 async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
     """Two polls at the same time count their own calls, wherever in their tasks these are made."""
 
     async def poll(calls: int) -> int:
-        with tally() as counted:
+        with count_calls() as counted:
             async with asyncio.TaskGroup() as group:
                 for _ in range(calls):
                     group.create_task(call())
@@ -24,9 +24,9 @@ async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
 
 def test_a_block_counts_the_blocks_inside_it() -> None:
     """What a whole run costs is the sum of its polls and of what was called between them."""
-    with tally() as whole:
+    with count_calls() as whole:
         count_call()
-        with tally() as part:
+        with count_calls() as part:
             count_call()
             count_call()
     assert (part.calls, whole.calls) == (2, 3)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.polling.idle import IdleMeter
-from exporter.polling.memory import IdleMemory
+from exporter.polling.idle import IdleMeter, IdleState
 
 THRESHOLD = 0.05
 WHOLE_S = 60.0
@@ -116,4 +115,4 @@ def test_what_is_remembered_is_small() -> None:
     meter = IdleMeter()
     idle(meter, "b" * 100 + "ii", grace_s=600)
 
-    assert meter.dump() == IdleMemory(settled=102, streak=2, pending_s=120.0)
+    assert meter.dump() == IdleState(settled=102, streak=2, pending_s=120.0)

@@ -25,7 +25,7 @@ class Bench:
     """A ledger with its counts, and looks at it in short."""
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.counts = Counts(max_users=100)
         self.ledger = Ledger(counts=self.counts, retention_s=DAY_S, linger_s=300.0)
 
     def update(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
@@ -39,11 +39,12 @@ class Bench:
     @property
     def counted(self) -> tuple[int, int, dict[str, int]]:
         """Submitted, started, and finished by status (zeros left out)."""
+        totals = self.counts.freeze()
         finished: dict[str, int] = {}
-        for (_, status), count in self.counts.finished.items():
+        for (_, status), count in totals.finished.items():
             if count:
                 finished[status.value] = finished.get(status.value, 0) + count
-        return self.counts.submitted.total(), self.counts.started.total(), finished
+        return sum(totals.submitted.values()), sum(totals.started.values()), finished
 
     @property
     def tracked(self) -> dict[str, JobStatus]:
@@ -75,9 +76,9 @@ def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
 def test_a_part_that_never_answers_ends_the_seeding_all_the_same(bench: Bench) -> None:
     """A workspace that may not be read must not keep the others from being counted for ever: the third look seeds."""
     for at in (0, 30, 60):
-        assert not bench.ledger.seeded
+        assert bench.ledger.bootstrapping
         bench.update(a_job("old"), at=T0 + at, failed=True)
-    assert bench.ledger.seeded
+    assert not bench.ledger.bootstrapping
     bench.update(a_job("old"), a_job("new", submitted_at=T0 + 70), at=T0 + 90, failed=True)
 
     assert bench.counted == (1, 1, {})
@@ -102,6 +103,15 @@ def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> Non
     bench.update(a_job(status=JobStatus.COMPLETED), at=T0 + 90)
 
     assert bench.tracked == {"a": JobStatus.COMPLETED}
+    assert bench.counted == (0, 0, {"unknown": 1})
+
+
+def test_a_job_that_reappears_without_its_time_counts_once(bench: Bench) -> None:
+    """A job that was counted and deleted is not new when it is listed again without a submission time."""
+    bench.update(a_job())
+    bench.update(at=T0 + 30, gone=["a"])
+    bench.update(a_job(status=JobStatus.INITIALIZING, submitted_at=None, started_at=None), at=T0 + 60)
+
     assert bench.counted == (0, 0, {"unknown": 1})
 
 

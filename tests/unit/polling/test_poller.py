@@ -9,16 +9,15 @@ import pytest
 from exporter.cloud.http.errors import Denied as CloudDenied
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
+from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
+from tests.polling import FakeSources, default_poll_settings
 
-PLAN = PollSettings(
-    timeout_s=30.0, stale_after_s=300.0, retention_s=86400.0, sweep_interval_s=21600.0, sweep_retry_s=600.0
-)
+SETTINGS = default_poll_settings()
 
 
 class Denied(SourceError):
@@ -87,32 +86,25 @@ class FakeSource:
         return self.series
 
 
-@dataclass
-class FakeSources:
-    answer: tuple[JobSource, ...]
-    error: SourceError | None = None
-
-    async def current(self) -> tuple[JobSource, ...]:
-        if self.error is not None:
-            raise self.error
-        return self.answer
-
-
 class Bench:
     """A poller over fake sources, with what it published and reported."""
 
     def __init__(
-        self, clock: ManualClock, *sources: FakeSource, plan: PollSettings = PLAN, screen: Visibility | None = None
+        self,
+        clock: ManualClock,
+        *sources: FakeSource,
+        settings: PollSettings = SETTINGS,
+        visibility: Visibility | None = None,
     ) -> None:
         self.clock = clock
         self.sources = FakeSources(sources)
         self.published: list[ProjectSnapshot] = []
         self.reports: list[PollReport] = []
         self.poller = ProjectPoller(
-            identity=ProjectSnapshot(project="vision", project_id="p1", region="eu-de", cloud="otc"),
+            initial_snapshot=ProjectSnapshot(project="vision", project_id="p1", region="eu-de", cloud="otc"),
             sources=self.sources,
-            plan=plan,
-            screen=screen or Visibility(),
+            settings=settings,
+            visibility=visibility or Visibility(),
             clock=clock,
             on_change=self.published.append,
             on_poll=self.reports.append,
@@ -256,7 +248,7 @@ async def test_a_generation_that_is_no_more_takes_its_jobs_along(clock: ManualCl
     v1, v2 = FakeSource(api=Api.V1, jobs=[a_job("1", api=Api.V1)]), FakeSource(jobs=[a_job("u")])
     bench = Bench(clock, v1, v2)
     await bench.poller.poll_jobs()
-    bench.sources.answer = (v2,)
+    bench.sources.sources = (v2,)
     await bench.poller.poll_jobs()
 
     assert bench.shown() == {"u"}
@@ -266,11 +258,11 @@ async def test_a_generation_that_is_no_more_takes_its_jobs_along(clock: ManualCl
 async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> None:
     """A cloud that never answers ends the poll at its deadline, as a failure that says so."""
     source.answer = asyncio.Event()
-    bench = Bench(clock, source, plan=replace(PLAN, timeout_s=0.01))
+    bench = Bench(clock, source, settings=replace(SETTINGS, timeout_s=0.01))
     await bench.poller.poll_jobs()
 
     assert not bench.up()
-    assert str(bench.reports[-1].failures[0]) == "jobs: not over after 0.01 s"
+    assert str(bench.reports[-1].failures[0]) == "jobs: not finished within 0.01 s"
 
 
 async def test_a_defect_is_a_failed_poll_and_is_raised(bench: Bench, source: FakeSource) -> None:
@@ -356,7 +348,7 @@ async def test_the_mean_outlives_the_job(bench: Bench, source: FakeSource) -> No
 async def test_one_bad_task_does_not_blank_the_others(clock: ManualClock) -> None:
     """A task that always fails is reported, and every other task is asked all the same."""
     source = FakeSource(jobs=[a_job("bad"), a_job("good")], usage_errors={"bad": SourceError("metrics: HTTP 400")})
-    bench = Bench(clock, source, plan=replace(PLAN, usage_workers=1))
+    bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
@@ -370,7 +362,7 @@ async def test_a_refused_credential_ends_the_asking(clock: ManualClock) -> None:
     """After a denial no further task is asked: five refused signatures lock the key (trap 34)."""
     jobs = [a_job(str(n)) for n in range(20)]
     source = FakeSource(jobs=jobs, usage_errors={job.job_id: Denied("metrics: HTTP 401") for job in jobs})
-    bench = Bench(clock, source, plan=replace(PLAN, usage_workers=1))
+    bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
@@ -382,7 +374,7 @@ async def test_one_forbidden_task_does_not_end_the_asking(clock: ManualClock) ->
     """A 403 may be about one job alone: the other tasks are asked all the same."""
     forbidden = CloudDenied("metrics", "no permission", status=403)
     source = FakeSource(jobs=[a_job("forbidden"), a_job("open")], usage_errors={"forbidden": forbidden})
-    bench = Bench(clock, source, plan=replace(PLAN, usage_workers=1))
+    bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
@@ -414,7 +406,7 @@ async def test_the_most_stale_task_is_asked_first(clock: ManualClock) -> None:
     """With more tasks than a deadline has room for, each gets its turn before any gets a second one."""
     source = FakeSource(jobs=[a_job(str(n)) for n in range(6)], on_usage=lambda: clock.turn(10))
     bench = Bench(
-        clock, source, plan=replace(PLAN, usage_timeout_s=25.0, usage_workers=1)
+        clock, source, settings=replace(SETTINGS, usage_timeout_s=25.0, usage_workers=1)
     )  # 0.8 * 25 s: two turns of 10 s
     await bench.poller.poll_jobs()
     for _ in range(3):
@@ -428,8 +420,10 @@ async def test_the_most_stale_task_is_asked_first(clock: ManualClock) -> None:
 async def test_too_few_calls_for_all_tasks_is_no_success(clock: ManualClock) -> None:
     """When tasks wait longer for their turn than a reading may grow old, the usage collector says so."""
     source = FakeSource(jobs=[a_job(str(n)) for n in range(40)], on_usage=lambda: clock.turn(10))
-    plan = replace(PLAN, usage_timeout_s=25.0, usage_workers=1)  # two turns a poll, 40 tasks: a round takes 400 s
-    bench = Bench(clock, source, plan=plan)
+    settings = replace(
+        SETTINGS, usage_timeout_s=25.0, usage_workers=1
+    )  # two turns a poll, 40 tasks: a round takes 400 s
+    bench = Bench(clock, source, settings=settings)
     await bench.poller.poll_jobs()
     for _ in range(14):
         await bench.poller.poll_usage()
@@ -497,7 +491,7 @@ async def test_ended_usage_stays_the_same_object(bench: Bench, source: FakeSourc
 async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
     """A filter takes a job's own series away and leaves it in the aggregates."""
     source = FakeSource(jobs=[a_job("a", name="secret"), a_job("b", name="open")])
-    bench = Bench(clock, source, screen=Visibility(shows=lambda job: job.name != "secret"))
+    bench = Bench(clock, source, visibility=Visibility(shows=lambda job: job.name != "secret"))
     await bench.poller.poll_jobs()
 
     assert bench.newest.jobs is not None
@@ -515,8 +509,8 @@ async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
 async def test_users_are_shown_as_the_settings_want(clock: ManualClock, user_label: str, expected: str) -> None:
     """The user label is kept, hashed or dropped; filters still see the real name."""
     source = FakeSource(jobs=[a_job(user="alice")])
-    screen = Visibility(shows=lambda job: job.user == "alice", user_label=user_label)  # type: ignore[arg-type]  # a literal
-    bench = Bench(clock, source, screen=screen)
+    visibility = Visibility(shows=lambda job: job.user == "alice", user_label=user_label)  # type: ignore[arg-type]  # a literal
+    bench = Bench(clock, source, visibility=visibility)
     await bench.poller.poll_jobs()
 
     assert bench.newest.jobs is not None

@@ -7,14 +7,15 @@ import pytest
 
 from exporter.domain.pool import Pool, PoolPollResult, Quota
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
-from exporter.domain.source import Clock, JobSource, SourceError
+from exporter.domain.source import Clock, SourceError
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
-from exporter.polling.pools import ASK_AGAIN_S
+from exporter.polling.pools import REFUSED_TTL_S
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
+from tests.polling import FakeSources, default_poll_settings
 
-PLAN = PollSettings(timeout_s=30.0, stale_after_s=300.0)
+SETTINGS = default_poll_settings()
 DENIED = SourceError("v2_list_pools: HTTP 403")
 
 
@@ -52,25 +53,18 @@ class FakePools:
         )
 
 
-class NoSources:
-    """A project without jobs, whose jobs polls succeed."""
-
-    async def current(self) -> tuple[JobSource, ...]:
-        return ()
-
-
 class Bench:
     """A poller over fake pools; its first jobs poll is over."""
 
-    def __init__(self, clock: ManualClock, pools: FakePools | None, *, plan: PollSettings = PLAN) -> None:
+    def __init__(self, clock: ManualClock, pools: FakePools | None, *, settings: PollSettings = SETTINGS) -> None:
         self.clock = clock
         self.published: list[ProjectSnapshot] = []
         self.reports: list[PollReport] = []
         self.poller = ProjectPoller(
-            identity=ProjectSnapshot(project="vision"),
-            sources=NoSources(),
-            plan=plan,
-            screen=Visibility(),
+            initial_snapshot=ProjectSnapshot(project="vision"),
+            sources=FakeSources(),
+            settings=settings,
+            visibility=Visibility(),
             clock=clock,
             on_change=self.published.append,
             on_poll=self.reports.append,
@@ -210,7 +204,7 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
 
 async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePools) -> None:
     """A look that does not come back is cut off at the timeout and reported, never raised."""
-    bench = Bench(clock, pools, plan=PollSettings(timeout_s=0.05))
+    bench = Bench(clock, pools, settings=default_poll_settings(timeout_s=0.05))
     await bench.poller.poll_jobs()
     pools.answer = asyncio.Event()
 
@@ -230,7 +224,7 @@ async def test_refused_from_the_start_is_off(bench: Bench, pools: FakePools) -> 
     assert bench.shown() is None
     assert bench.newest.up
     assert bench.reports[-1].failures == (DENIED,)
-    bench.clock.turn(ASK_AGAIN_S - 1)
+    bench.clock.turn(REFUSED_TTL_S - 1)
     await bench.poller.poll_pools()
     assert (pools.looks, len(bench.reports)) == (1, 2)  # the jobs poll's, and this one
 
@@ -239,12 +233,12 @@ async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> 
     """After an hour it asks: refused again it stays off, answered it is on."""
     pools.refused = DENIED
     await bench.poller.poll_pools()
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
     await bench.poller.poll_pools()
     assert (pools.looks, bench.collector().enabled) == (2, False)
 
     pools.refused = None
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
     await bench.poller.poll_pools()
 
     assert (bench.collector().enabled, bench.collector().ok) == (True, True)
@@ -286,7 +280,7 @@ async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePool
     await bench.poller.poll_pools()
     pools.refused, pools.pools = None, None
     pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
-    bench.clock.turn(ASK_AGAIN_S)
+    bench.clock.turn(REFUSED_TTL_S)
 
     await bench.poller.poll_pools()
     assert not bench.collector().enabled

@@ -4,7 +4,7 @@ import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.unit.simulator.visitor import Visitor
+from tests.unit.simulator.client import Client
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ async def cloud(clock: ManualClock) -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def visitor(cloud: Simulator) -> AsyncIterator[Visitor]:
-    async with Visitor(cloud) as visitor:
-        yield visitor
+async def client(cloud: Simulator) -> AsyncIterator[Client]:
+    async with Client(cloud) as client:
+        yield client

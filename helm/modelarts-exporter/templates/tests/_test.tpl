@@ -1,4 +1,4 @@
-{{/* What the test pod is known by: another component, or the Service would send scrapes to it. */}}
+{{/* Labels of the test pod: another component, so that the Service does not select it. */}}
 {{- define "modelarts-exporter.testSelector" -}}
 app.kubernetes.io/name: {{ include "modelarts-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

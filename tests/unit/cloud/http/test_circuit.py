@@ -149,12 +149,15 @@ def test_the_duration_counts_from_the_first_consecutive_failure(circuit: Circuit
     assert circuit.is_open
 
 
-def test_refusals_of_concurrent_calls_count_once(clock: ManualClock) -> None:
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)], ids=["first-ends-first", "last-ends-first"])
+def test_refusals_of_concurrent_calls_count_once(clock: ManualClock, order: tuple[int, ...]) -> None:
     """Four concurrent calls with a wrong key count as one refusal; the next one opens for 330 s."""
     circuit = Circuit(LOCKOUT, now=clock.monotonic)
-    with ExitStack() as concurrent:
-        for _ in range(4):
-            concurrent.enter_context(circuit.call()).failures = 1
+    concurrent = [ExitStack() for _ in order]
+    for stack in concurrent:
+        stack.enter_context(circuit.call()).failures = 1
+    for number in order:
+        concurrent[number].close()
     assert not circuit.is_open
     fail(circuit)
 

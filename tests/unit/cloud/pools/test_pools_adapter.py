@@ -1,4 +1,4 @@
-"""From the recorded answers about pools to what we mean: each field, each gap, each drift."""
+"""Conversion of recorded answers about pools: each field, each missing field, each bad value."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def compose(
     usage: str = "usage.json",
     known: dict[str, NodeFlavor] | None = None,
 ) -> Pool:
-    """A recorded pool with its recorded use."""
+    """A recorded pool with its recorded usage."""
     return adapter.compose(
         listed("pools.json")[pool_id],
         used=used(usage).get(pool_id),
@@ -62,8 +62,8 @@ def compose(
     )
 
 
-def test_a_pool_is_told_by_its_listing() -> None:
-    """Id, name, workspace, scope, status, nodes asked for and nodes by state; nothing of it is unknown."""
+def test_a_pool_is_read_from_its_listing() -> None:
+    """Id, name, workspace, scope, status, requested nodes and nodes by state are all known."""
     notes = Notes()
 
     pools = listed("pools.json", notes)
@@ -94,8 +94,8 @@ def test_one_object_is_a_list_of_one() -> None:
     assert (found.workspace_id, found.scope) == ("0", "Train")
 
 
-def test_a_drifted_listing_keeps_what_makes_sense() -> None:
-    """A bad item, a bad id and bad counts are noted and left out; the other pools are there."""
+def test_bad_parts_of_a_listing_are_left_out() -> None:
+    """A bad item, a bad id and bad counts are noted and left out; the other pools are read."""
     notes = Notes()
 
     pools = listed("pools_drifted.json", notes)
@@ -108,21 +108,21 @@ def test_a_drifted_listing_keeps_what_makes_sense() -> None:
     assert ("v2.pools.metadata.name", "../etc") in notes.noted
 
 
-def test_no_pools_is_an_answer() -> None:
+def test_null_items_are_an_empty_listing() -> None:
     """Items that are null are an empty listing."""
     assert listed("pools_none.json") == {}
 
 
-def test_what_is_used_is_read_as_kubernetes_writes_it() -> None:
-    """Trap 36: 1073m is 1.073 cards, 15548Mi and 64Gi are bytes, plain numbers are themselves."""
+def test_usage_is_read_as_kubernetes_quantities() -> None:
+    """Trap 36: 1073m is 1.073 cards, 15548Mi and 64Gi are bytes, plain numbers are unchanged."""
     mixed = used("usage.json")["pool-1c-mixed"]
 
     assert mixed.allocated == {"cpu": 5, "memory": 15548 * 1024**2, "nvidia.com/t4": 1.073, "tnt004": 0}
     assert mixed.capacity == {"cpu": 16, "memory": 64 * 1024**3, "nvidia.com/t4": 2, "tnt004": 4}
 
 
-def test_a_pool_is_composed_of_its_answers() -> None:
-    """4 nodes of 8 cards, one of them abnormal, 20 cards held: 32 = 20 allocated + 4 free + 8 unavailable."""
+def test_a_pool_is_combined_from_its_answers() -> None:
+    """4 nodes of 8 cards, one of them abnormal, 20 allocated: 32 = 20 allocated + 4 free + 8 unavailable."""
     pool = compose()
 
     assert pool.accelerators == (
@@ -135,8 +135,8 @@ def test_a_pool_is_composed_of_its_answers() -> None:
     assert (pool.memory_allocated_bytes, pool.memory_capacity_bytes) == (1_600_000 * 1024**2, 3200 * 1024**3)
 
 
-def test_two_kinds_of_cards_are_told_apart() -> None:
-    """A masked name is of unknown kind where the nodes have GPUs and NPUs; known names speak for themselves."""
+def test_two_kinds_of_cards_are_distinguished() -> None:
+    """A masked name is of unknown kind where the nodes have GPUs and NPUs; known names show their kind."""
     mixed = compose("pool-1c-mixed")
 
     assert [(cards.resource, cards.accelerator, cards.free) for cards in mixed.accelerators] == [
@@ -146,14 +146,14 @@ def test_two_kinds_of_cards_are_told_apart() -> None:
 
 
 def test_without_flavors_abnormal_nodes_leave_free_unknown() -> None:
-    """Where node flavors are refused nobody knows the cards of the abnormal node; what is held is still known."""
+    """If node flavors are refused, the cards of the abnormal node are unknown; allocated ones are still known."""
     cards = compose(known={}).accelerators[0]
 
     assert (cards.capacity, cards.allocated, cards.free, cards.unavailable) == (32, 20, None, None)
 
 
-def test_a_masked_name_is_explained_by_the_flavor_of_the_nodes() -> None:
-    """`tnt004` in a pool whose nodes have GPUs counts GPUs; when the flavors are not known it counts something."""
+def test_a_masked_name_gets_the_kind_of_the_nodes_flavor() -> None:
+    """`tnt004` counts GPUs in a pool whose nodes have GPUs; without the flavors its kind is unknown."""
     pool = Pool(project="p", pool_id="a", nodes={("f", NodeState.AVAILABLE): 2})
     use = PoolUsage(allocated={"tnt004": 3.0}, capacity={"tnt004": 16.0})
 
@@ -166,7 +166,7 @@ def test_a_masked_name_is_explained_by_the_flavor_of_the_nodes() -> None:
 
 
 def test_abnormal_nodes_count_for_their_own_kind_of_cards() -> None:
-    """In a pool of GPUs and NPUs an abnormal NPU node takes nothing from the GPUs."""
+    """In a pool of GPUs and NPUs, an abnormal NPU node does not reduce the GPUs."""
     known = {
         "g": NodeFlavor(accelerator=Accelerator.GPU, cards=8),
         "n": NodeFlavor(accelerator=Accelerator.NPU, cards=16),
@@ -193,8 +193,8 @@ def test_abnormal_nodes_count_for_their_own_kind_of_cards() -> None:
     assert (npu.resource, npu.free, npu.unavailable) == ("huawei.com/ascend-1980", 12, 16)
 
 
-def test_two_names_of_one_kind_leave_abnormal_nodes_unexplained() -> None:
-    """Which of two GPU resources an abnormal GPU node has cannot be told, so neither says what is free."""
+def test_two_names_of_one_kind_leave_abnormal_nodes_unknown() -> None:
+    """Which of two GPU resources an abnormal GPU node has is unknown, so free is unknown for both."""
     pool = Pool(project="p", pool_id="a", nodes={("g", NodeState.AVAILABLE): 1, ("g", NodeState.ABNORMAL): 1})
     use = PoolUsage(
         allocated={"nvidia.com/t4": 0.0, "nvidia.com/a100": 0.0},
@@ -206,8 +206,8 @@ def test_two_names_of_one_kind_leave_abnormal_nodes_unexplained() -> None:
         assert (cards.allocated, cards.free, cards.unavailable) == (0, None, None)
 
 
-def test_only_cards_are_accelerators() -> None:
-    """Pods, disks, huge pages, network cards, shares of cards and a card of which there are none have no series."""
+def test_other_resources_are_not_accelerators() -> None:
+    """Pods, disks, huge pages, network cards, shares of cards and a card with capacity 0 have no series."""
     notes = Notes()
     pool = adapter.compose(
         listed("pools.json")["pool-9928-train"],
@@ -223,8 +223,8 @@ def test_only_cards_are_accelerators() -> None:
     assert "v2.pool_usage.metadata.name" in notes.fields
 
 
-def test_what_did_not_answer_is_unknown() -> None:
-    """Without the call for what is allocated, nodes are told and cores are not."""
+def test_a_missing_answer_is_unknown() -> None:
+    """Without the usage call, nodes are known and cores are not."""
     pool = adapter.compose(listed("pools.json")["pool-9928-train"], used=None, flavors=flavors(), workloads=None)
 
     assert pool.nodes
@@ -233,7 +233,7 @@ def test_what_did_not_answer_is_unknown() -> None:
 
 
 def test_statistics_are_counts_by_kind_and_status() -> None:
-    """Zeros of the cloud are real zeros; words that nobody documents are noted and told as unknown."""
+    """Zeros of the cloud are kept; undocumented words are noted and counted as unknown."""
     notes = Notes()
 
     counts = adapter.statistics(answer(STATISTICS, "statistics.json"), note=notes)
@@ -250,7 +250,7 @@ def test_statistics_are_counts_by_kind_and_status() -> None:
 
 
 def test_statics_are_statistics() -> None:
-    """Trap 37: the other name, one object, counts as text; an empty one is not told."""
+    """Trap 37: the other name, one object, counts as text; an empty object is skipped."""
     counts = adapter.statistics(answer(STATISTICS, "statistics_statics.json"), note=Notes())
 
     assert counts[(TRAIN, WorkloadStatus.QUEUED)] == 3
@@ -259,7 +259,7 @@ def test_statics_are_statistics() -> None:
 
 
 def test_a_workload_is_counted_unless_it_is_deleted() -> None:
-    """`isDeleted` is text; a workload without a status still counts, one without a name cannot."""
+    """`isDeleted` is text; a workload without a status counts, one without a name does not."""
     notes = Notes()
     found = [adapter.workload(item, note=notes) for item in answer(WORKLOADS, "workloads.json").items]
 
@@ -274,7 +274,7 @@ def test_a_workload_is_counted_unless_it_is_deleted() -> None:
     assert notes.fields == ["v2.workloads.status", "v2.workloads.name"]
 
 
-def test_flavors_tell_cards_and_kind() -> None:
+def test_flavors_have_cards_and_kind() -> None:
     """Text or number; an empty object is no accelerator; cards without a number are noted, and not 0."""
     notes = Notes()
 
@@ -288,7 +288,7 @@ def test_flavors_tell_cards_and_kind() -> None:
 
 
 def test_quotas_of_both_calls() -> None:
-    """As text or numbers, under either name; a limit of -1 is none."""
+    """As text or numbers, under either name; a limit of -1 is no limit."""
     by_v1 = adapter.quotas(answer(QUOTAS, "quotas.json"), operation="q", note=Notes())
     by_v2 = adapter.quotas(answer(TRAINING_QUOTAS, "training_quotas.json"), operation="q", note=Notes())
 
@@ -301,7 +301,7 @@ def test_quotas_of_both_calls() -> None:
 
 
 def test_series_of_a_pool_are_bounded() -> None:
-    """However many names the cloud writes, a pool has at most 8 resources and 32 flavors a state."""
+    """A pool has at most 8 resources and 32 flavors per state, whatever the number of names in the answer."""
     many = [{"flavor": f"f{n}", "count": 1} for n in range(100)]
     raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "a"}, "status": {"resources": {"available": many}}}))
     pool = adapter.pool(raw, project="p", note=Notes())
@@ -312,8 +312,8 @@ def test_series_of_a_pool_are_bounded() -> None:
     assert len(adapter.compose(pool, used=use, flavors={}, workloads=None).accelerators) == 8
 
 
-def test_nothing_private_is_kept() -> None:
-    """Trap 28: descriptions, messages and accounts stay behind."""
+def test_no_private_data_is_kept() -> None:
+    """Trap 28: descriptions, messages and accounts are not read."""
     assert "SECRET-DESCRIPTION" in (FOLDER / "pools.json").read_text()
     assert "SECRET-" not in repr(listed("pools.json"))
     assert not {"jobName", "hostIps"} & {field.name for field in msgspec.structs.fields(wire.Workload)}
@@ -355,7 +355,7 @@ amounts = st.dictionaries(
                                  "capacity": st.fixed_dictionaries({"value": amounts | json_values})}),
 )  # fmt: skip
 def test_any_pool_is_read_or_noted(found: Any, usage: Any) -> None:
-    """Whatever JSON comes, reading never raises, no count is negative, and what sums up does."""
+    """Any JSON: no exception, no negative count, and the parts add up."""
     notes = Notes()
     pool = adapter.pool(msgspec.Raw(msgspec.json.encode(found)), project="p", note=notes)
     raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "pool-a"}, "table": usage}))
@@ -376,8 +376,8 @@ def test_any_pool_is_read_or_noted(found: Any, usage: Any) -> None:
 
 
 @given(json_values)
-def test_any_statistics_are_counts_or_refused(found: Any) -> None:
-    """Whatever stands in the place of the counts, it is read, or refused as no counts."""
+def test_any_statistics_are_counts_or_rejected(found: Any) -> None:
+    """Any value in place of the counts is read, or rejected as an invalid response."""
     notes = Notes()
     try:
         counted = adapter.statistics(wire.Statistics(statistics=found), note=notes)

@@ -1,4 +1,4 @@
-"""A small v1 cloud in memory, which answers calls as JSON would and remembers them."""
+"""An in-memory fake of the v1 API that answers calls as JSON and records them."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from exporter.cloud.http.errors import CloudError, Refused, Unsupported
 Answer = TypeVar("Answer")
 
 NOW_MS = 1_700_000_000_000
-"""What the manual clock shows at first."""
+"""First time of the manual clock."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Version:
     gpus: int = 2
     nodes: int = 1
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further fields of its record."""
+    """More fields of its record."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,10 +43,10 @@ class Job:
 
 
 class FakeV1:
-    """Jobs, and what the cloud makes of them. `calls` are operation and parameters, in order.
+    """A fake v1 API. `calls` holds the operation and parameters of each call, in order.
 
-    `overview` is what the overview's gpu_num counts, or None where there is no overview. `trouble` holds errors to
-    raise by operation; a function there is asked with the call's parameters and may return None.
+    `overview` is what `gpu_num` of the overview counts, or None for a cloud without overview. `errors` holds errors
+    to raise by operation; a function gets the parameters of the call and may return None.
     """
 
     def __init__(self, *jobs: Job, overview: str | None = "total") -> None:
@@ -55,9 +55,9 @@ class FakeV1:
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.errors: dict[str, CloudError | Callable[[Mapping[str, str]], CloudError | None]] = {}
         self.max_page_rows = 1000
-        """The most rows the job list gives a page."""
+        """Maximum number of rows per page of the job list."""
         self.max_versions = 0
-        """The most rows an unpaged versions call gives; 0: all."""
+        """Maximum number of rows of a versions call without paging; 0: all."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -65,7 +65,7 @@ class FakeV1:
         return Counter(operation for operation, _ in self.calls)
 
     def history(self, size: int, *, first_id: int = 100_000) -> None:
-        """Add finished jobs of one version each, which ended days ago."""
+        """Add finished jobs with one version each, which ended days ago."""
         old = NOW_MS - 10 * 86_400_000
         self.jobs += [
             Job(
@@ -79,7 +79,7 @@ class FakeV1:
         ]
 
     def job(self, job_id: int) -> Job:
-        """Find a job."""
+        """Return a job by id."""
         return next(job for job in self.jobs if job.id == job_id)
 
     async def call(

@@ -1,4 +1,4 @@
-"""Recorded answers, decoded as the transport would."""
+"""Recorded answers, decoded as the client decodes them."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,5 +18,5 @@ def answer(endpoint: Endpoint[Answer], file: str) -> Answer:
 
 
 def raw(value: Any) -> msgspec.Raw:
-    """Turn a value into the raw JSON an answer would carry."""
+    """Encode a value as the raw JSON of an answer."""
     return msgspec.Raw(msgspec.json.encode(value))

@@ -15,7 +15,7 @@ from tests.unit.cloud.v1.fixtures import answer
 
 
 def overview_row(notes: Notes | None = None, **found: Any) -> Job:
-    """Adapt an overview row of these fields."""
+    """Adapt an overview row with these fields."""
     row = wire.OverviewRow(**({"version_id": 1} | found))
     job = from_overview(row, workspace_id="0", note=notes or Notes())
     assert job is not None
@@ -23,7 +23,7 @@ def overview_row(notes: Notes | None = None, **found: Any) -> Job:
 
 
 def record(notes: Notes | None = None, **found: Any) -> Job:
-    """Adapt a version record of these fields."""
+    """Adapt a version record with these fields."""
     read = wire.VersionRecord(**({"version_id": 1} | found))
     job = from_record(read, name="", workspace_id="0", note=notes or Notes())
     assert job is not None
@@ -31,7 +31,7 @@ def record(notes: Notes | None = None, **found: Any) -> Job:
 
 
 def test_the_published_overview_row() -> None:
-    """The row of the documents: ms become seconds, the end is the one told, accelerators are the job's."""
+    """The documented row: ms become seconds, the end is the row's, accelerators are the job's."""
     page = answer(OVERVIEW, "overview.json")
     notes = Notes()
     rows = list(wire.rows(page.versions, wire.OverviewRow, field="v1.versions", note=notes))
@@ -71,8 +71,8 @@ def test_the_published_overview_row() -> None:
     assert notes.noted == []
 
 
-def test_drifted_rows_cost_a_field_and_bad_ones_themselves() -> None:
-    """Trap 16: numbers come as text; what cannot be is absent and noted; items that are no rows are skipped."""
+def test_bad_fields_and_bad_rows_are_skipped_alone() -> None:
+    """Trap 16: numbers may be text; an impossible value is absent and noted; items that are no rows are skipped."""
     page = answer(OVERVIEW, "overview_drift.json")
     notes = Notes()
     rows = list(wire.rows(page.versions, wire.OverviewRow, field="v1.versions", note=notes))
@@ -86,8 +86,8 @@ def test_drifted_rows_cost_a_field_and_bad_ones_themselves() -> None:
     assert (jobs[0].accelerator, jobs[0].spec_accelerators) == (Accelerator.GPU, 2.0)
     assert jobs[1] == Job(job_id="22", api=Api.V1, workspace_id="0", kind="job")
     assert notes.fields == [
-        "v1.versions",  # 17 is no row
-        "v1.versions",  # nor is null
+        "v1.versions",  # 17 is not a row
+        "v1.versions",  # neither is null
         "v1.status",
         "v1.duration",
         "v1.gpu_num",
@@ -96,8 +96,8 @@ def test_drifted_rows_cost_a_field_and_bad_ones_themselves() -> None:
     ]
 
 
-def test_the_job_list_tells_the_newest_version() -> None:
-    """A row of the job list: no start, so no end either, even where the version is over (trap 14)."""
+def test_a_job_list_row_is_the_newest_version() -> None:
+    """A row of the job list has no start, so it has no end, even for a finished version (trap 14)."""
     page = answer(JOB_LIST, "job_list.json")
     rows = [row for _, row in wire.rows(page.jobs, wire.JobRow, field="v1.jobs", note=Notes())]
 
@@ -120,8 +120,8 @@ def test_the_job_list_tells_the_newest_version() -> None:
     assert (completed.started_at, completed.ended_at) == (None, None)
 
 
-def test_a_job_row_of_texts_is_the_same() -> None:
-    """Trap 16: ids, status and time as text, and the user as JSON text."""
+def test_a_job_row_may_have_text_fields() -> None:
+    """Trap 16: ids, status and time as text, and the user as JSON text, give the same job."""
     page = answer(JOB_LIST, "job_list_strings.json")
     notes = Notes()
     ((_, row),) = wire.rows(page.jobs, wire.JobRow, field="v1.jobs", note=notes)
@@ -134,8 +134,8 @@ def test_a_job_row_of_texts_is_the_same() -> None:
     assert notes.noted == []
 
 
-def test_a_user_that_is_plain_text_is_the_name() -> None:
-    """The object is seen, not documented; a bare name is as good."""
+def test_a_text_user_is_the_user_name() -> None:
+    """The object is undocumented; plain text is read as the name."""
     row = wire.JobRow(version_id=1, user="ada")
 
     job = from_listed(row, workspace_id="0", note=Notes())
@@ -144,7 +144,7 @@ def test_a_user_that_is_plain_text_is_the_name() -> None:
     assert job.user == "ada"
 
 
-def test_a_record_counts_per_node_and_ignores_what_looks_like_cards() -> None:
+def test_a_record_counts_only_gpu_num() -> None:
     """Traps 22 and 23: `cpu`, `core`, the boolean `gpu` and the 7 billing units are not read; gpu_num is."""
     read = answer(VERSION, "version.json")
     notes = Notes()
@@ -175,8 +175,8 @@ def test_a_record_counts_per_node_and_ignores_what_looks_like_cards() -> None:
     assert notes.noted == []
 
 
-def test_nothing_secret_is_kept() -> None:
-    """Trap 28: parameters, commands and data addresses are dropped while decoding."""
+def test_no_secret_is_kept() -> None:
+    """Trap 28: decoding drops parameters, commands and data addresses."""
     page = answer(VERSIONS, "versions.json")
     records = [read for _, read in wire.rows(page.versions, wire.VersionRecord, field="v1.versions", note=Notes())]
 
@@ -185,8 +185,8 @@ def test_nothing_secret_is_kept() -> None:
     assert "SECRET" not in repr(records) + repr(found)
 
 
-def test_npus_are_told_by_the_flavor_and_multiplied_by_the_nodes() -> None:
-    """Trap 24: 8 NPUs a node on 4 nodes are 32; only the flavor knows of NPUs."""
+def test_npus_come_from_the_flavor_times_the_nodes() -> None:
+    """Trap 24: 8 NPUs per node on 4 nodes are 32; only the flavor has NPUs."""
     page = answer(VERSIONS, "versions_npu.json")
     ((_, read),) = wire.rows(page.versions, wire.VersionRecord, field="v1.versions", note=Notes())
 
@@ -198,7 +198,7 @@ def test_npus_are_told_by_the_flavor_and_multiplied_by_the_nodes() -> None:
 
 
 def test_a_cpu_job_has_no_cards() -> None:
-    """Known to hold none: kind CPU, 0 cards; and no nodes told (0) is one node."""
+    """A CPU job has kind CPU and 0 cards; a node count of 0 means one node."""
     job = from_record(answer(VERSION, "version_cpu.json"), name="", workspace_id="0", note=Notes())
 
     assert job is not None
@@ -226,25 +226,25 @@ def test_a_cpu_job_has_no_cards() -> None:
     ],
     ids=[
         "gpus on three nodes",
-        "text, and no nodes told",
+        "text, without nodes",
         "gpus by the flavor",
         "npus by the flavor as text",
         "npus beside the flavor",
-        "a flavor told in full without cards",
+        "a complete flavor without cards",
         "flavor type cpu",
         "cpu by name",
         "npu by type, number unknown",
         "npu by name, number unknown",
         "gpu by product, number unknown",
         "no gpus, but perhaps npus",
-        "what looks like cards",
+        "other counts",
         "nothing",
     ],
 )
-def test_what_a_record_says_of_its_cards(
+def test_accelerators_of_a_record(
     found: dict[str, Any], kind: Accelerator | None, accelerators: float | None
 ) -> None:
-    """Traps 23 and 24: a number is taken from where cards are counted; a kind without a number stays without one."""
+    """Traps 23 and 24: the number comes from card counts; a kind known only by name has no number."""
     read = msgspec.convert({"version_id": 1} | found, type=wire.VersionRecord)
 
     job = from_record(read, name="", workspace_id="0", note=Notes())
@@ -262,26 +262,26 @@ def test_what_a_record_says_of_its_cards(
         ({"gpu_num": 0, "npu_num": None}, None, None),
         ({"flavor_code": "modelarts.vm.gpu.1v100NV32.pub"}, Accelerator.GPU, None),
     ],
-    ids=["gpus", "npus", "neither", "no word of npus", "by the flavor's name"],
+    ids=["gpus", "npus", "neither", "no npu field", "by the flavor's name"],
 )
-def test_what_the_overview_says_of_the_cards(
+def test_accelerators_of_the_overview(
     found: dict[str, Any], kind: Accelerator | None, accelerators: float | None
 ) -> None:
-    """Trap 24: the overview's numbers are the job's total, and are multiplied by nothing."""
+    """Trap 24: the overview's numbers are the job's total and are not multiplied."""
     job = overview_row(**found)
 
     assert (job.accelerator, job.spec_accelerators) == (kind, accelerators)
 
 
-def test_zeros_for_times_mean_not_yet() -> None:
-    """Trap 14: a start of 0 is no start, an age since 1970 least of all; nor has it run for 0 s."""
+def test_zero_times_mean_not_yet() -> None:
+    """Trap 14: a start of 0 is absent, and so are an age since 1970 and a duration of 0 s."""
     job = overview_row(status=7, create_time=1557473030000, start_time=0, end_time=0, duration=0)
 
     assert (job.started_at, job.ended_at, job.run_duration_s) == (None, None, None)
     assert job.queue_duration_s is None
 
 
-def test_a_job_that_was_killed_at_once_has_run_for_no_time() -> None:
+def test_a_killed_job_may_have_run_for_zero_seconds() -> None:
     """With a start, a duration of 0 is a duration."""
     job = overview_row(status=12, start_time=1557473040000, end_time=0, duration=0)
 
@@ -298,15 +298,15 @@ def test_a_job_that_was_killed_at_once_has_run_for_no_time() -> None:
         ({"status": 10, "start_time": 5_000}, None),
         ({"status": 8, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, None),
     ],
-    ids=["as told", "by duration", "never before its start", "never started", "not to be derived", "still running"],
+    ids=["as given", "by duration", "never before its start", "never started", "cannot be derived", "still running"],
 )
-def test_when_a_version_ended(found: dict[str, Any], ended_at: float | None) -> None:
-    """Trap 15: the end is told or derived, never lies before the start, and is for finished versions only."""
+def test_the_end_of_a_version(found: dict[str, Any], ended_at: float | None) -> None:
+    """Trap 15: the end is given or derived, is never before the start, and exists only for finished versions."""
     assert overview_row(**found).ended_at == ended_at
 
 
-def test_a_start_before_the_submission_queued_for_no_time() -> None:
-    """Trap 15: the samples of the documents start before they are made."""
+def test_a_start_before_the_submission_means_no_queue_time() -> None:
+    """Trap 15: jobs in documentation samples start before their submission."""
     assert overview_row(create_time=9_000, start_time=5_000).queue_duration_s == 0.0
 
 
@@ -328,8 +328,8 @@ def test_a_start_before_the_submission_queued_for_no_time() -> None:
     ],
     ids=repr,
 )
-def test_ids_are_numbers_or_plain_text(value: object, expected: str) -> None:
-    """An id becomes part of a path, so anything that is not plainly an id is none."""
+def test_valid_ids(value: object, expected: str) -> None:
+    """An id becomes part of a path: anything but a number or a plain word is rejected."""
     assert parse_id(value) == expected
 
 
@@ -338,7 +338,7 @@ def test_ids_are_numbers_or_plain_text(value: object, expected: str) -> None:
     [("trainjob-3f47", "trainjob-3f47", ""), ("V0012", "", "V0012"), ("V12", "V12", "")],
     ids=["a name", "a version", "a name like a version"],
 )
-def test_the_overviews_version_name_is_display_text(display: str, name: str, version: str) -> None:
+def test_the_overviews_version_name_is_a_display_name(display: str, name: str, version: str) -> None:
     """Trap 26: it is a job's name in the published sample, and "V0001" elsewhere."""
     job = overview_row(version_name=display)
 
@@ -353,63 +353,65 @@ def test_the_overviews_version_name_is_display_text(display: str, name: str, ver
         ({"pool_id": "shared", "pool_type": "SYSTEM_DEFINED"}, ""),
         ({"pool_id": None}, ""),
     ],
-    ids=["dedicated", "said to be dedicated", "said to be public", "none"],
+    ids=["dedicated", "pool type dedicated", "pool type public", "none"],
 )
 def test_the_public_pool_has_no_id(found: dict[str, Any], pool: str) -> None:
-    """Jobs of the public pool are told with an empty pool id."""
+    """Jobs of the public pool have an empty pool id."""
     assert record(**found).pool_id == pool
 
 
-def test_merging_takes_the_moving_parts_from_the_listing() -> None:
-    """The listing is newer than the record: status and times are its, nodes and model are the record's."""
+def test_merge_takes_changing_fields_from_the_listing() -> None:
+    """The listing is newer than the record: it has status and times, the record has nodes and model."""
     listed = overview_row(
         status=10, version_name="name", create_time=1_000, start_time=2_000, duration=3_000, gpu_num=6, npu_num=0
     )
-    asked = record(status=8, version_name="V0001", create_time=1_000, gpu_num=2, gpu_type="Pnt1", worker_server_num=3)
+    fields = record(
+        status=8, version_name="V0001", create_time=1_000, gpu_num=2, gpu_type="Pnt1", worker_server_num=3
+    )
 
-    job = merge(listed, asked, name="resnet", user="ada")
+    job = merge(listed, fields, name="resnet", user="ada")
 
     assert (job.name, job.version, job.user) == ("resnet", "V0001", "ada")
     assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "COMPLETED", 5.0)  # 2 s + 3 s
     assert (job.spec_nodes, job.spec_accelerators, job.accelerator_model) == (3, 6.0, "Pnt1")
 
 
-def test_merging_falls_back_to_the_record() -> None:
-    """The job list knows no start: it is the record's, and the end is the start plus the newer duration."""
+def test_merge_falls_back_to_the_record() -> None:
+    """The job list has no start: it comes from the record, and the end is the start plus the newer duration."""
     listed = from_listed(wire.JobRow(version_id=1, status=10, duration=9_000), workspace_id="0", note=Notes())
-    asked = record(status=8, create_time=1_000, start_time=2_000, duration=3_000)
+    fields = record(status=8, create_time=1_000, start_time=2_000, duration=3_000)
     assert listed is not None
 
-    job = merge(listed, asked)
+    job = merge(listed, fields)
 
     assert (job.submitted_at, job.started_at, job.run_duration_s, job.ended_at) == (1.0, 2.0, 9.0, 11.0)
 
 
-def test_merging_without_a_record_adds_what_the_job_list_knows() -> None:
-    """Finished history keeps its overview fields, and the name where the job is known."""
+def test_merge_without_a_record_adds_the_job_lists_fields() -> None:
+    """Finished history keeps its overview fields, and gets the name of its job if that is known."""
     listed = overview_row(version_name="display", status=10)
 
     assert merge(listed, None) == listed
     assert (merge(listed, None, name="resnet", user="ada").name, merge(listed, None).name) == ("resnet", "display")
 
 
-def test_the_overview_knows_the_npus_that_a_record_does_not() -> None:
-    """A record without a flavor cannot tell 8 NPUs from none; the overview's word stands then."""
+def test_the_overview_has_npus_that_a_record_lacks() -> None:
+    """A record without a flavor does not show 8 NPUs; the overview's number is used."""
     job = merge(overview_row(gpu_num=0, npu_num=8), record(gpu_num=0, worker_server_num=1))
 
     assert (job.accelerator, job.spec_accelerators) == (Accelerator.NPU, 8.0)
 
 
 @pytest.mark.parametrize(
-    "asked, expected",
+    "fields, expected",
     [(None, None), ({"worker_server_num": 3}, 24.0), ({"worker_server_num": 3, "gpu_num": 4}, 12.0)],
-    ids=["nodes unknown", "nodes known", "the record counts for itself"],
+    ids=["nodes unknown", "nodes known", "the record has its own count"],
 )
-def test_an_overview_that_counts_per_node(asked: dict[str, Any] | None, expected: float | None) -> None:
-    """Trap 24: 8 cards a node are 24 on three nodes, and no number at all while the nodes are not known."""
+def test_an_overview_that_counts_per_node(fields: dict[str, Any] | None, expected: float | None) -> None:
+    """Trap 24: 8 cards per node are 24 on three nodes, and unknown while the number of nodes is."""
     listed = overview_row(gpu_num=8, npu_num=0)
 
-    job = merge(listed, None if asked is None else record(**asked), per_node=True)
+    job = merge(listed, None if fields is None else record(**fields), per_node=True)
 
     assert job.spec_accelerators == expected
 
@@ -438,10 +440,10 @@ def objects(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     full=objects(wire.VersionRecord),
     per_node=st.booleans(),
 )
-def test_whatever_decodes_is_told_without_harm(
+def test_any_decodable_row_is_read_safely(
     row: dict[str, Any], listed: dict[str, Any], full: dict[str, Any], *, per_node: bool
 ) -> None:
-    """Any JSON objects give jobs or none: never an error, never a negative number."""
+    """Any JSON object gives a job or None: no error, no negative number."""
     notes = Notes()
 
     def decoded(value: dict[str, Any], kind: type[wire.Item]) -> wire.Item | None:

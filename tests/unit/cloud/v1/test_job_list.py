@@ -14,7 +14,7 @@ from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fake_cloud import FakeV1, Job, Version
 
 
-def crowd(size: int) -> FakeV1:
+def cloud_with_jobs(size: int) -> FakeV1:
     cloud = FakeV1()
     cloud.history(size, first_id=1)
     return cloud
@@ -26,26 +26,26 @@ async def jobs(cloud: FakeV1) -> list[str]:
 
 
 @pytest.mark.parametrize("size, calls", [(0, 1), (999, 1), (1000, 2), (1001, 2), (2500, 3)], ids=str)
-async def test_the_job_list_is_walked_to_its_last_page(size: int, calls: int) -> None:
-    """Pages start at 1 and hold 1000 rows; a short one is the last, and a full one may be (trap 2)."""
-    cloud = crowd(size)
+async def test_the_job_list_is_read_to_its_last_page(size: int, calls: int) -> None:
+    """Pages start at 1 and hold 1000 rows; a short page is the last, a full one may be (trap 2)."""
+    cloud = cloud_with_jobs(size)
 
     assert len(set(await jobs(cloud))) == size
     assert [params["page"] for _, params in cloud.calls] == [str(page) for page in range(1, calls + 1)]
     assert {params["per_page"] for _, params in cloud.calls} == {"1000"}
 
 
-async def test_a_page_size_that_is_cut_is_followed() -> None:
-    """A server that quietly gives 100 rows a page is read on, because its total says that there is more."""
-    cloud = crowd(250)
+async def test_a_reduced_page_size_is_followed() -> None:
+    """A server that returns 100 rows per page is read further, because its total is higher."""
+    cloud = cloud_with_jobs(250)
     cloud.max_page_rows = 100
 
     assert len(set(await jobs(cloud))) == 250
     assert cloud.counts == {"v1_list_jobs": 3}
 
 
-async def test_a_total_that_lies_ends_with_a_page_without_news() -> None:
-    """The total is a hint only: it keeps nobody asking for ever."""
+async def test_a_wrong_total_ends_at_a_page_without_new_jobs() -> None:
+    """The total is only a hint: a wrong one does not cause endless requests."""
 
     class Liar(FakeV1):
         def _v1_list_jobs(self, params: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ async def test_a_total_that_lies_ends_with_a_page_without_news() -> None:
 
 
 async def test_a_bad_job_is_skipped_and_noted() -> None:
-    """One item that is no object costs itself only."""
+    """An item that is not an object is skipped; the others are read."""
 
     class Odd(FakeV1):
         def _v1_list_jobs(self, params: Any) -> dict[str, Any]:
@@ -73,9 +73,9 @@ async def test_a_bad_job_is_skipped_and_noted() -> None:
     assert notes.fields == ["v1.jobs"]
 
 
-async def test_a_walk_ends_when_it_found_enough() -> None:
-    """Whoever looks for one job need not read the rest."""
-    cloud = crowd(2500)
+async def test_reading_stops_when_enough_is_found() -> None:
+    """The other pages are not requested once the wanted job is found."""
+    cloud = cloud_with_jobs(2500)
 
     found = await job_list.jobs(cloud, workspace_id="0", note=Notes(), enough=lambda _: True)
 
@@ -83,8 +83,8 @@ async def test_a_walk_ends_when_it_found_enough() -> None:
 
 
 async def test_a_search_is_one_page() -> None:
-    """A name of more than 64 characters is cut, because no more is taken."""
-    cloud = crowd(3)
+    """A name of more than 64 characters is cut to the maximum length."""
+    cloud = cloud_with_jobs(3)
 
     found = await job_list.search_by_name(cloud, workspace_id="0", name="old-00001" + "x" * 60, note=Notes())
 
@@ -98,8 +98,8 @@ def versions_of(count: int, *, max_page_rows: int = 0) -> FakeV1:
     return cloud
 
 
-async def test_versions_come_without_paging() -> None:
-    """Trap 5: in this call no `page` means all of them."""
+async def test_versions_need_no_paging() -> None:
+    """Trap 5: without `page` this call returns all versions."""
     cloud = versions_of(30)
 
     found = await job_list.versions(cloud, job_id="1", note=Notes())
@@ -108,8 +108,8 @@ async def test_versions_come_without_paging() -> None:
     assert cloud.calls == [("v1_list_versions", {"job_id": "1"})]
 
 
-async def test_versions_are_paged_where_not_all_came() -> None:
-    """10 of 1030 came: the count says so, and pages of 1000 from page 1 bring the rest."""
+async def test_missing_versions_are_read_in_pages() -> None:
+    """The answer has 10 of 1030 versions: pages of 1000 from page 1 return the rest."""
     cloud = versions_of(1030, max_page_rows=10)
 
     found = await job_list.versions(cloud, job_id="1", note=Notes())
@@ -118,8 +118,8 @@ async def test_versions_are_paged_where_not_all_came() -> None:
     assert [params.get("page") for _, params in cloud.calls] == [None, "1", "2"]
 
 
-async def test_a_version_count_that_lies_does_not_ask_for_ever() -> None:
-    """A page that is not full is the last, whatever the count says."""
+async def test_a_wrong_version_count_does_not_loop() -> None:
+    """A page that is not full is the last, whatever the count is."""
 
     class Liar(FakeV1):
         def _v1_list_versions(self, params: Any) -> dict[str, Any]:
@@ -131,8 +131,8 @@ async def test_a_version_count_that_lies_does_not_ask_for_ever() -> None:
     assert cloud.counts == {"v1_list_versions": 2}
 
 
-async def test_pages_that_repeat_do_not_ask_for_ever() -> None:
-    """A server that gives the first page again and again is left after the second time."""
+async def test_repeated_pages_do_not_loop() -> None:
+    """A server that repeats the first page gets two page requests."""
 
     class Same(FakeV1):
         def _v1_list_versions(self, params: Any) -> dict[str, Any]:
@@ -146,8 +146,8 @@ async def test_pages_that_repeat_do_not_ask_for_ever() -> None:
     assert cloud.counts == {"v1_list_versions": 3}
 
 
-async def test_no_answer_is_nothing() -> None:
-    """An empty answer, or a null list, is an empty one."""
+async def test_an_empty_answer_is_an_empty_list() -> None:
+    """An empty answer and a null list are empty lists."""
 
     class Null:
         def __init__(self, found: bytes | None) -> None:
@@ -172,9 +172,9 @@ class Mute:
         self,
         endpoint: Endpoint[Any],
         *,
-        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
-        query: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
-        body: object = None,  # noqa: ARG002 - the protocol's
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
+        query: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
+        body: object = None,  # noqa: ARG002 - part of the protocol
     ) -> Any:
         """Answer."""
         return msgspec.json.decode(self.text, type=endpoint.answer)
@@ -202,8 +202,8 @@ LISTINGS = pytest.mark.parametrize(
 
 
 @LISTINGS
-async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable[[Mute], Awaitable[object]]) -> None:
-    """A success without rows and without a total is not understood: it must not read as "there are no jobs"."""
+async def test_an_answer_without_rows_and_total_is_an_error(listed: Callable[[Mute], Awaitable[object]]) -> None:
+    """A success without rows and without a total is an InvalidResponse, not an empty listing."""
     with pytest.raises(InvalidResponse, match="neither rows nor a total"):
         await listed(Mute(b'{"is_success": true}'))
 
@@ -218,8 +218,6 @@ async def test_an_answer_that_lists_nothing_is_no_empty_listing(listed: Callable
     ],
     ids=["null", "no rows", "a total of 0"],
 )
-async def test_an_empty_listing_may_be_told_in_several_ways(
-    listed: Callable[[Mute], Awaitable[object]], text: bytes
-) -> None:
-    """null, an empty list, or a total of 0 without a list; of workspaces the default one always remains."""
+async def test_forms_of_an_empty_listing(listed: Callable[[Mute], Awaitable[object]], text: bytes) -> None:
+    """null, an empty list, or a total of 0 without a list; the default workspace always remains."""
     assert await listed(Mute(text)) == (("0",) if listed is workspaces else [])

@@ -10,100 +10,100 @@ from tests.unit.cloud.v1.fake_cloud import FakeV1, Job, Version
 
 
 def found(*ids: int, name: str = "", workspace: str = "0") -> dict[str, DomainJob]:
-    """Versions as an overview tells them."""
+    """Versions as the overview lists them."""
     return {str(each): DomainJob(job_id=str(each), api=Api.V1, name=name, workspace_id=workspace) for each in ids}
 
 
 @pytest.fixture
-def versions_cache() -> VersionCache:
+def versions() -> VersionCache:
     return VersionCache()
 
 
-def mapper(cloud: FakeV1, versions_cache: VersionCache, clock: ManualClock) -> Mapper:
-    return Mapper(cloud, versions_cache, clock=clock, note=Notes())
+def mapper(cloud: FakeV1, versions: VersionCache, clock: ManualClock) -> Mapper:
+    return Mapper(cloud, versions, clock=clock, note=Notes())
 
 
-async def test_a_short_list_is_read_whole(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """One page costs as much as a search by name, and finds all at once."""
+async def test_a_short_list_is_read_completely(versions: VersionCache, clock: ManualClock) -> None:
+    """One page costs as much as a search by name, and finds all versions."""
     cloud = FakeV1(*(Job(id=each, name=f"j{each}", versions=[Version(id=each + 100)]) for each in range(1, 6)))
 
-    await mapper(cloud, versions_cache, clock).find(found(101, 102, 103), sizes={"0": 5})
+    await mapper(cloud, versions, clock).find(found(101, 102, 103), sizes={"0": 5})
 
-    assert [parent.job_id for each in (101, 102, 103) if (parent := versions_cache.parent(str(each)))] == [
+    assert [parent.job_id for each in (101, 102, 103) if (parent := versions.parent(str(each)))] == [
         "1",
         "2",
         "3",
     ]
     assert cloud.counts == {"v1_list_jobs": 1}
-    assert versions_cache.parent("104") is None  # nobody asked for it, so it is not kept
+    assert versions.parent("104") is None  # not wanted, so not stored
 
 
-async def test_a_long_list_is_searched_by_name(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """One call instead of up to five pages."""
+async def test_a_long_list_is_searched_by_name(versions: VersionCache, clock: ManualClock) -> None:
+    """One call in place of up to five pages."""
     cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101)]))
     cloud.history(4500)
 
-    await mapper(cloud, versions_cache, clock).find(found(101, name="zebra"), sizes={"0": 4501})
+    await mapper(cloud, versions, clock).find(found(101, name="zebra"), sizes={"0": 4501})
 
-    assert versions_cache.parent("101") is not None
+    assert versions.parent("101") is not None
     assert [params.get("search_content") for _, params in cloud.calls] == ["zebra"]
 
 
-async def test_a_search_finds_the_job_of_an_older_version(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """The job's row names another version; its versions settle it, without a walk through the list."""
+async def test_a_search_finds_the_job_of_an_older_version(versions: VersionCache, clock: ManualClock) -> None:
+    """The job's row has another version; its versions contain the wanted one, and the list is not read."""
     cloud = FakeV1(Job(id=1, name="zebra", versions=[Version(id=101), Version(id=102)]))
     cloud.history(4500)
 
-    await mapper(cloud, versions_cache, clock).find(found(101, name="zebra"), sizes={"0": 4502})
+    await mapper(cloud, versions, clock).find(found(101, name="zebra"), sizes={"0": 4502})
 
-    assert versions_cache.parent("101") is not None
-    assert versions_cache.record("101") is not None
+    assert versions.parent("101") is not None
+    assert versions.record("101") is not None
     assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
 
 
-async def test_a_search_that_does_not_help_is_given_up(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """Where the list has what the search did not find, the search is not tried again."""
+async def test_a_useless_search_is_not_repeated(versions: VersionCache, clock: ManualClock) -> None:
+    """If the list has a job that the search did not return, no further search is sent."""
     cloud = FakeV1(
         Job(id=1, name="a-real-name", versions=[Version(id=101)]), Job(id=2, name="b", versions=[Version(id=102)])
     )
     cloud.history(4500)
-    find = mapper(cloud, versions_cache, clock).find
+    find = mapper(cloud, versions, clock).find
 
     await find(found(101, name="display"), sizes={"0": 4502})
     cloud.calls.clear()
     await find(found(102, name="display"), sizes={"0": 4502})
 
-    assert versions_cache.parent("101") is not None
-    assert versions_cache.parent("102") is not None
+    assert versions.parent("101") is not None
+    assert versions.parent("102") is not None
     assert all("search_content" not in params for _, params in cloud.calls)
 
 
-async def test_a_walk_ends_at_the_last_version_looked_for(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """The list is read as far as needed."""
+async def test_the_list_is_read_up_to_the_last_wanted_version(versions: VersionCache, clock: ManualClock) -> None:
+    """Further pages are not requested."""
     cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=101)]))
     cloud.history(4500)
 
-    await mapper(cloud, versions_cache, clock).find(found(101), sizes={"0": 4501})
+    await mapper(cloud, versions, clock).find(found(101), sizes={"0": 4501})
 
     assert cloud.counts == {"v1_list_jobs": 1}
 
 
-async def test_each_workspace_is_searched_for_its_own(versions_cache: VersionCache, clock: ManualClock) -> None:
+async def test_each_workspace_is_searched_for_its_own_versions(versions: VersionCache, clock: ManualClock) -> None:
     """Trap 4: a job list covers one workspace."""
     cloud = FakeV1(
         Job(id=1, name="a", versions=[Version(id=101)]),
         Job(id=2, name="b", versions=[Version(id=102)], workspace="w1"),
     )
 
-    await mapper(cloud, versions_cache, clock).find(found(101) | found(102, workspace="w1"), sizes={})
+    await mapper(cloud, versions, clock).find(found(101) | found(102, workspace="w1"), sizes={})
 
-    assert versions_cache.parent("101") is not None
-    assert versions_cache.parent("102") is not None
+    assert versions.parent("101") is not None
+    assert versions.parent("102") is not None
     assert [params["workspace_id"] for _, params in cloud.calls] == ["0", "w1"]
 
 
-async def test_the_likeliest_jobs_are_asked_first(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """Of ten jobs with several versions the one of that name comes first; one with older ids only is never asked."""
+async def test_the_most_likely_jobs_are_requested_first(versions: VersionCache, clock: ManualClock) -> None:
+    """Of ten jobs with several versions, the one with the same name is first; one with older ids is never used."""
     cloud = FakeV1(
         *(
             Job(id=each, name=f"j{each}", versions=[Version(id=200 + 10 * each), Version(id=201 + 10 * each)])
@@ -113,21 +113,21 @@ async def test_the_likeliest_jobs_are_asked_first(versions_cache: VersionCache, 
         Job(id=60, name="older", versions=[Version(id=20), Version(id=21)]),
     )
 
-    await mapper(cloud, versions_cache, clock).find(found(150, name="mine"), sizes={"0": 22})
+    await mapper(cloud, versions, clock).find(found(150, name="mine"), sizes={"0": 22})
 
     assert [params["job_id"] for name, params in cloud.calls if name == "v1_list_versions"] == ["50"]
-    assert versions_cache.parent("150") is not None
+    assert versions.parent("150") is not None
 
 
-async def test_guessing_is_limited(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """A version whose job cannot be told costs a few calls, once an hour."""
+async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock: ManualClock) -> None:
+    """A version whose job is not found costs a few calls once an hour."""
     cloud = FakeV1(
         *(
             Job(id=each, name=f"j{each}", versions=[Version(id=300 + each), Version(id=400 + each)])
             for each in range(9)
         )
     )
-    find = mapper(cloud, versions_cache, clock).find
+    find = mapper(cloud, versions, clock).find
 
     await find(found(*range(150, 160)), sizes={"0": 18})
     first = cloud.counts["v1_list_versions"]
@@ -142,13 +142,13 @@ async def test_guessing_is_limited(versions_cache: VersionCache, clock: ManualCl
     assert cloud.counts["v1_list_jobs"] == 1
 
 
-async def test_ids_that_are_no_numbers_are_not_ranked(versions_cache: VersionCache, clock: ManualClock) -> None:
-    """Where ids do not grow any job with several versions may have the version."""
+async def test_ids_that_are_not_numbers_are_not_ranked(versions: VersionCache, clock: ManualClock) -> None:
+    """Where ids do not grow, any job with several versions may have the version."""
     cloud = FakeV1(Job(id=1, name="a", versions=[Version(id=200), Version(id=100)]))
 
-    await mapper(cloud, versions_cache, clock).find(
+    await mapper(cloud, versions, clock).find(
         {"x-1": DomainJob(job_id="x-1", api=Api.V1, workspace_id="0")}, sizes={"0": 2}
     )
 
     assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
-    assert versions_cache.parent("x-1") is None
+    assert versions.parent("x-1") is None

@@ -12,7 +12,7 @@ from tests.unit.cloud.recorded_unknowns import Notes
 
 
 class Pages:
-    """An overview of so many rows, newest first, which pages in one way or another."""
+    """An overview of so many rows, newest first, with one of several kinds of paging."""
 
     def __init__(
         self,
@@ -28,21 +28,21 @@ class Pages:
         self.zero = zero
         self.total = total
         self.max_page_rows = max_page_rows
-        self.asked: list[tuple[str, str | None]] = []
+        self.calls: list[tuple[str, str | None]] = []
         self.before_page: list[Any] = []
 
     async def call(
         self,
         endpoint: Endpoint[Any],
         *,
-        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
         query: Mapping[str, str] | None = None,
-        body: object = None,  # noqa: ARG002 - the protocol's
+        body: object = None,  # noqa: ARG002 - part of the protocol
     ) -> Any:
         """Answer one page."""
         assert query is not None
         limit, offset = int(query["limit"]), int(query.get("offset", 0))
-        self.asked.append((query["limit"], query.get("offset")))
+        self.calls.append((query["limit"], query.get("offset")))
         if offset and self.before_page:
             self.before_page.pop(0)()
         if limit == 0:
@@ -71,26 +71,26 @@ def ids(rows: Any) -> set[int]:
     return set(found)
 
 
-async def test_limit_zero_brings_everything(clock: ManualClock) -> None:
+async def test_limit_zero_returns_everything(clock: ManualClock) -> None:
     """Trap 5: one call, with limit=0 and without an offset."""
     pages = Pages(5000)
 
     assert ids(await overview(pages, clock).rows("0")) == set(range(1, 5001))
-    assert pages.asked == [("0", None)]
+    assert pages.calls == [("0", None)]
 
 
 async def test_an_empty_workspace_is_one_call(clock: ManualClock) -> None:
-    """No rows and a total of 0 is a whole answer."""
+    """No rows and a total of 0 is a complete answer."""
     pages = Pages(0)
 
     assert list(await overview(pages, clock).rows("0")) == []
-    assert pages.asked == [("0", None)]
+    assert pages.calls == [("0", None)]
 
 
 @pytest.mark.parametrize("zero", ["refused", "too large", "default", "nothing"])
 @pytest.mark.parametrize("unit", ["record", "page"])
-async def test_paging_is_right_whatever_the_offset_counts(clock: ManualClock, unit: str, zero: str) -> None:
-    """250 rows in pages of 100: every one arrives once, whether the offset counts rows or pages."""
+async def test_paging_is_complete_whatever_the_offset_counts(clock: ManualClock, unit: str, zero: str) -> None:
+    """250 rows in pages of 100: each is returned once, whether the offset counts rows or pages."""
     pages = Pages(250, unit=unit, zero=zero)
 
     assert ids(await overview(pages, clock).rows("0")) == set(range(1, 251))
@@ -101,36 +101,36 @@ async def test_paging_is_right_whatever_the_offset_counts(clock: ManualClock, un
     [("record", ["0", "1", "100", "200"], ["0", "100", "200"]), ("page", ["0", "1", "2"], ["0", "1", "2"])],
     ids=["record", "page"],
 )
-async def test_the_second_request_finds_out_what_the_offset_counts(
+async def test_the_second_request_detects_what_the_offset_counts(
     clock: ManualClock, unit: str, first: list[str], later: list[str]
 ) -> None:
-    """Offset 1 overlaps by 99 rows or by none; what it counts is remembered, so that later walks need no probe."""
+    """Offset 1 overlaps by 99 rows or by none; the result is cached, so that later reads send no probe."""
     pages = Pages(250, unit=unit, zero="refused")
     read = overview(pages, clock)
 
     await read.rows("0")
-    asked, pages.asked = pages.asked, []
+    calls, pages.calls = pages.calls, []
     await read.rows("0")
 
-    assert asked == [("0", None), *(("100", offset) for offset in first)]
-    assert pages.asked == [("100", offset) for offset in later]
+    assert calls == [("0", None), *(("100", offset) for offset in first)]
+    assert pages.calls == [("100", offset) for offset in later]
 
 
-async def test_after_an_hour_everything_is_asked_at_once_again(clock: ManualClock) -> None:
-    """What was found out about the paging is doubted now and then."""
+async def test_limit_zero_is_tried_again_after_an_hour(clock: ManualClock) -> None:
+    """The detected paging expires."""
     pages = Pages(50, zero="default")
     read = overview(pages, clock)
     await read.rows("0")
-    pages.zero, pages.asked = "everything", []
+    pages.zero, pages.calls = "everything", []
 
     clock.turn(MODE_TTL_S)
     await read.rows("0")
 
-    assert pages.asked == [("0", None)]
+    assert pages.calls == [("0", None)]
 
 
-async def test_a_change_of_the_offsets_meaning_is_noticed(clock: ManualClock) -> None:
-    """When pages stop adding up to the total, the probe is repeated within the same look."""
+async def test_a_changed_meaning_of_the_offset_is_detected(clock: ManualClock) -> None:
+    """When the pages have fewer rows than the total, the probe is repeated in the same read."""
     pages = Pages(350, unit="page", zero="refused")
     read = overview(pages, clock)
     await read.rows("0")
@@ -140,23 +140,23 @@ async def test_a_change_of_the_offsets_meaning_is_noticed(clock: ManualClock) ->
     assert ids(await read.rows("0")) == set(range(1, 351))
 
 
-async def test_rows_that_shift_between_pages_do_not_matter(clock: ManualClock) -> None:
-    """A version submitted between two pages shifts the rest: duplicates are dropped, nothing is lost."""
+async def test_rows_that_shift_between_pages_are_read_once(clock: ManualClock) -> None:
+    """A version submitted between two pages shifts the rest: duplicates are dropped, no row is lost."""
     pages = Pages(250, zero="refused")
     pages.before_page = [lambda: pages.ids.insert(0, 1000)]
 
     assert ids(await overview(pages, clock).rows("0")) >= set(range(1, 251))
 
 
-async def test_an_offset_without_effect_is_no_usable_overview(clock: ManualClock) -> None:
-    """The same 100 rows again and again: rather than losing the rest, the job list is used."""
+async def test_an_ignored_offset_makes_the_overview_unsupported(clock: ManualClock) -> None:
+    """The server repeats the same 100 rows: the job list is used, so that no version is lost."""
     with pytest.raises(Unsupported, match="fewer rows than the total"):
         await overview(Pages(250, unit="ignored", zero="refused"), clock).rows("0")
 
 
 @pytest.mark.parametrize("unit", ["record", "page", "ignored"])
 async def test_without_a_total_a_short_page_is_the_last(clock: ManualClock, unit: str) -> None:
-    """A server that names no total is walked until a page is short; one that ignores the offset is not believed."""
+    """Without a total, pages are read until a short one; a server that ignores the offset is unsupported."""
     pages = Pages(250, unit=unit, zero="everything", total=False)
     read = overview(pages, clock)
 
@@ -167,24 +167,24 @@ async def test_without_a_total_a_short_page_is_the_last(clock: ManualClock, unit
         assert ids(await read.rows("0")) == set(range(1, 251))
 
 
-async def test_a_page_size_that_is_cut_is_followed(clock: ManualClock) -> None:
-    """A server that gives 30 rows a page, whatever is asked, is read whole all the same."""
+async def test_a_reduced_page_size_is_followed(clock: ManualClock) -> None:
+    """A server that returns 30 rows per page, whatever the limit, is read completely."""
     pages = Pages(95, zero="refused", max_page_rows=30)
 
     assert ids(await overview(pages, clock).rows("0")) == set(range(1, 96))
 
 
-async def test_a_long_overview_in_pages_is_left_for_the_job_list(clock: ManualClock) -> None:
-    """More than ten pages of 100 are dearer than the job list's pages of 1000; that is told after two calls."""
+async def test_a_long_overview_in_pages_is_left_to_the_job_list(clock: ManualClock) -> None:
+    """More than ten pages of 100 cost more than the job list's pages of 1000; two calls detect it."""
     pages = Pages(PAGE_SIZE * MAX_PAGES + 1, zero="refused")
 
     with pytest.raises(Unsupported, match="more calls than the job list"):
         await overview(pages, clock).rows("0")
-    assert len(pages.asked) == 2
+    assert len(pages.calls) == 2
 
 
 class Bad:
-    """An overview with items that are no rows."""
+    """An overview with items that are not rows."""
 
     async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
         found = {"total_count": 4, "versions": [{"version_id": 1}, 17, {"version_id": 1}, {"status": 8}]}
@@ -192,18 +192,18 @@ class Bad:
 
 
 async def test_bad_items_count_as_rows(clock: ManualClock) -> None:
-    """One bad item must not make the whole overview look cut short."""
+    """A bad item counts as a row, so that the overview is not taken for incomplete."""
     assert len(await overview(Bad(), clock).rows("0")) == 4
 
 
 class Silent:
-    """A caller that gives nothing at all."""
+    """A caller that returns None."""
 
     async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:
         assert endpoint.name == "v1_list_overview"
 
 
-async def test_no_answer_is_no_rows(clock: ManualClock) -> None:
+async def test_an_empty_answer_has_no_rows(clock: ManualClock) -> None:
     """An empty answer is an empty listing."""
     assert list(await overview(Silent(), clock).rows("0")) == []
 
@@ -213,8 +213,8 @@ async def test_no_answer_is_no_rows(clock: ManualClock) -> None:
     [Unsupported("o", "no such API", status=404), ServerError("o", "down", status=502)],
     ids=["missing", "down"],
 )
-async def test_other_failures_are_passed_on(clock: ManualClock, error: CloudError) -> None:
-    """A missing overview and one that is down are not asked again in pages."""
+async def test_other_failures_are_raised(clock: ManualClock, error: CloudError) -> None:
+    """A missing overview, and one that fails, are not requested again in pages."""
 
     class Failing:
         async def call(self, endpoint: Endpoint[Any], **_: Any) -> Any:

@@ -30,8 +30,8 @@ EXPECTED = {"recall": 0.9, "precision": 0.8, "accuracy": 1.0, "f1": 0.85}
     ],
     ids=["object", "text", "text in text", "total as an array", "total as text"],
 )
-def test_totals_are_read_in_every_shape(shape: object) -> None:
-    """Trap 17: only the four totals are kept, f1_score under the name f1; classes are not bounded in number."""
+def test_totals_are_read_in_every_form(shape: object) -> None:
+    """Trap 17: only the four totals are kept, f1_score under the name f1; the number of classes is unbounded."""
     notes = Notes()
 
     assert quality(raw(shape), note=notes) == EXPECTED
@@ -44,20 +44,20 @@ def test_totals_are_read_in_every_shape(shape: object) -> None:
     ids=repr,
 )
 def test_jobs_without_totals_have_no_quality(shape: object) -> None:
-    """Most jobs report nothing, in one of many ways, none of them news."""
+    """Most jobs have no totals, in one of many forms; none of them is noted."""
     notes = Notes()
 
     assert quality(raw(shape), note=notes) == {}
     assert notes.noted == []
 
 
-def test_a_missing_list_is_no_quality() -> None:
-    """A record without the field reports nothing."""
+def test_a_missing_list_has_no_quality() -> None:
+    """A record without the field has no quality."""
     assert quality(NOTHING, note=Notes()) == {}
 
 
-def test_a_value_outside_of_0_to_1_is_left_out_and_noted() -> None:
-    """Percentages would be a hundred times too large, so they are not shown at all; the rest stays."""
+def test_a_value_out_of_range_is_left_out_and_noted() -> None:
+    """Percentages would be a hundred times too high, so they are left out; the rest is kept."""
     notes = Notes()
     values = {"recall": 90, "precision": -0.1, "accuracy": 0.5, "f1_score": "good"}
 
@@ -79,6 +79,6 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=60)
 @given(value=ANYTHING)
-def test_whatever_decodes_gives_ratios(value: Any) -> None:
+def test_any_json_gives_ratios(value: Any) -> None:
     """Any JSON gives measures between 0 and 1, or none."""
     assert all(0 <= measure <= 1 for measure in quality(raw(value), note=Notes()).values())

@@ -45,7 +45,7 @@ def values(samples: Any) -> list[float | None]:
 
 
 def test_the_lists_end_at_the_last_sampled_minute() -> None:
-    """Trap 18: bare zeros at head and tail are padding, so they are neither values nor the newest minute."""
+    """Trap 18: bare zeros at both ends are padding, so they are no values and not the newest minute."""
     read_series = found(SAMPLED)
 
     assert read_series.task == ""
@@ -56,7 +56,7 @@ def test_the_lists_end_at_the_last_sampled_minute() -> None:
 
 
 def test_disk_rates_are_kilobytes_and_network_rates_bytes() -> None:
-    """Trap 21: 9 KB/s read are 9000 B/s, and 1024 B/s received are 1024 B/s, whatever their names have in common."""
+    """Trap 21: 9 KB/s read are 9000 B/s, and 1024 B/s received are 1024 B/s."""
     read_series = found(SAMPLED)
 
     assert KILOBYTE == 1000
@@ -79,14 +79,14 @@ def test_disk_rates_are_kilobytes_and_network_rates_bytes() -> None:
     ],
     ids=["object", "text", "text in text", "list", "text in a list", "numbers", "text with spaces around"],
 )
-def test_every_shape_of_the_list_says_the_same(shape: object) -> None:
-    """Trap 17: an object, its JSON text, text of that, and a list around it are one and the same."""
+def test_every_form_of_the_list_gives_the_same_series(shape: object) -> None:
+    """Trap 17: an object, its JSON text, text of that, and a list around it are equal."""
     assert found(shape) == found(SAMPLED)
 
 
 @pytest.mark.parametrize("shape", [None, "", "  ", {}, "{}", '"{}"', [], "[]", "null"], ids=repr)
-def test_nothing_is_no_series(shape: object) -> None:
-    """null, empty text and an empty object mean that there is nothing yet, and are nothing new."""
+def test_an_empty_list_is_no_series(shape: object) -> None:
+    """null, empty text and an empty object mean "no samples yet" and are not noted."""
     read_series, notes = read(shape)
 
     assert read_series is None
@@ -94,7 +94,7 @@ def test_nothing_is_no_series(shape: object) -> None:
 
 
 def test_a_missing_list_is_no_series() -> None:
-    """A record without the field is one without samples."""
+    """A record without the field has no samples."""
     assert series(NOTHING, accelerator=None, note=Notes()) is None
 
 
@@ -103,8 +103,8 @@ def test_a_missing_list_is_no_series() -> None:
     ["not json", 17, True, "17", json.dumps(json.dumps(json.dumps(json.dumps({})))), '{"cpuUsage": [1e999]}'],
     ids=["text", "number", "boolean", "text of a number", "too many wrappings", "number out of range"],
 )
-def test_nonsense_is_no_series_and_noted(shape: object) -> None:
-    """What cannot be read is counted as unknown, and costs only the usage."""
+def test_an_undecodable_list_is_noted(shape: object) -> None:
+    """Anything that cannot be read is counted as unknown, and only the usage is missing."""
     read_series, notes = read(shape)
 
     assert read_series is None
@@ -112,15 +112,15 @@ def test_nonsense_is_no_series_and_noted(shape: object) -> None:
 
 
 def test_only_padding_is_no_series() -> None:
-    """Where no series ever says more than a bare zero nothing was sampled: absent, not 0."""
+    """If every series holds only bare zeros, nothing was sampled: absent, not 0."""
     read_series, notes = read({"cpuUsage": ["0", 0, None, ""], "memUsage": ["0", 0, -1, 0.0], "gpuUtil": ["0"] * 4})
 
     assert read_series is None
     assert notes.noted == []
 
 
-def test_a_bare_zero_in_a_sampled_minute_is_a_true_zero_of_a_card() -> None:
-    """Trap 18: the GPU idled in the second and third minute, because CPU and memory show that they were sampled."""
+def test_a_bare_zero_in_a_sampled_minute_is_a_true_zero() -> None:
+    """Trap 18: the GPU was idle in the second and third minute, because CPU and memory have samples there."""
     read_series = found(
         {
             "cpuUsage": ["0", "5.00", "4.00", "0"],
@@ -133,8 +133,8 @@ def test_a_bare_zero_in_a_sampled_minute_is_a_true_zero_of_a_card() -> None:
     assert summarise(read_series, idle_threshold=0.05).idle_s == 120.0  # two sampled minutes of 60 s, both idle
 
 
-def test_a_job_without_cards_has_no_series_of_cards() -> None:
-    """Trap 20: the GPU series of a CPU job is wholly bare zeros, which is no GPU at 0 %."""
+def test_a_cpu_job_has_no_accelerator_series() -> None:
+    """Trap 20: the GPU series of a CPU job holds only bare zeros, which is not a GPU at 0 %."""
     silent = {"gpuUtil": ["0"] * 4, "gpuMemUsage": ["0"] * 4}
 
     read_series = found(SAMPLED | silent, accelerator=Accelerator.CPU)
@@ -144,8 +144,8 @@ def test_a_job_without_cards_has_no_series_of_cards() -> None:
     assert values(read_series.cpu) == [None, 0.552, 0.6105]
 
 
-def test_cards_that_are_not_known_count_when_they_say_something() -> None:
-    """A version whose kind nobody tells has the cards whose series speak; none where all of them are bare zeros."""
+def test_an_unknown_kind_uses_the_series_with_samples() -> None:
+    """A version of unknown kind uses the card series that has samples; none if all hold only bare zeros."""
     silent = {"gpuUtil": ["0"] * 4, "gpuMemUsage": ["0"] * 4}
     npu = {"npuUtil": ["0", "50.00", "40.00", "0"], "npuMemUsage": ["0", "20.00", "20.00", "0"]}
 
@@ -154,8 +154,8 @@ def test_cards_that_are_not_known_count_when_they_say_something() -> None:
     assert list(found(SAMPLED | silent, accelerator=None).accelerator) == []
 
 
-def test_an_npu_job_is_told_by_the_npu_series() -> None:
-    """A version on NPUs is as busy as its NPUs, whatever the GPU series beside them says."""
+def test_an_npu_job_uses_the_npu_series() -> None:
+    """The utilization of a version on NPUs is that of its NPUs, whatever the GPU series contains."""
     npu = {"npuUtil": ["0", "50.00", "40.00", "0"], "npuMemUsage": ["0", "20.00", "25.00", "0"]}
 
     read_series = found(SAMPLED | npu, accelerator=Accelerator.NPU)
@@ -165,7 +165,7 @@ def test_an_npu_job_is_told_by_the_npu_series() -> None:
 
 
 def test_a_gap_in_the_middle_is_no_sample() -> None:
-    """A minute in which every series is bare was not sampled, so it is no idle minute either."""
+    """A minute with bare zeros in every series was not sampled, so it is not idle."""
     read_series = found({"cpuUsage": ["5.00", "0", "7.00"], "gpuUtil": ["0.00", "0", "0.00"]})
 
     assert values(read_series.cpu) == [0.05, None, 0.07]
@@ -173,15 +173,15 @@ def test_a_gap_in_the_middle_is_no_sample() -> None:
 
 
 def test_a_shorter_series_lacks_its_newest_minutes() -> None:
-    """All series begin together, so a short one is filled up with None at its end."""
+    """All series begin at the same time, so a short one ends with None."""
     read_series = found({"cpuUsage": ["5.00", "6.00"], "memUsage": ["1.00"], "gpuUtil": []})
 
     assert values(read_series.memory) == [0.01, None]
     assert list(read_series.accelerator) == []
 
 
-def test_impossible_values_are_left_out_and_noted_once_a_series() -> None:
-    """A percentage is at most 100, a hair above by rounding; a word is no number. The rest of the series stays."""
+def test_impossible_values_are_left_out_and_noted_once_per_series() -> None:
+    """A percentage is at most 100, slightly more by rounding; a word is no number. The other values are kept."""
     read_series, notes = read(
         {"cpuUsage": ["100.40", "250.00", "3000.00", "10.00"], "memUsage": ["x", {}, "1.00", "nan"]}
     )
@@ -192,8 +192,8 @@ def test_impossible_values_are_left_out_and_noted_once_a_series() -> None:
     assert notes.noted == [("v1.system_metric_list", 3000.0), ("v1.system_metric_list", "x")]
 
 
-def test_a_series_that_is_no_list_is_left_out() -> None:
-    """One bad series leaves the others standing."""
+def test_a_series_that_is_not_a_list_is_left_out() -> None:
+    """One bad series does not affect the others."""
     read_series, notes = read({"cpuUsage": ["5.00"], "memUsage": "5.00"})
 
     assert read_series is not None
@@ -202,8 +202,8 @@ def test_a_series_that_is_no_list_is_left_out() -> None:
     assert notes.noted == [("v1.system_metric_list", "str")]
 
 
-def test_another_interval_than_a_minute_is_noted() -> None:
-    """1 is a minute; anything else has never been seen, and would make idle times wrong."""
+def test_an_interval_other_than_a_minute_is_noted() -> None:
+    """1 is a minute; another value was never seen, and would make idle times wrong."""
     _, notes = read({"cpuUsage": ["5.00"], "interval": 5})
 
     assert notes.noted == [("v1.system_metric_list.interval", 5.0)]
@@ -224,8 +224,8 @@ NAMES = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "diskReadR
     accelerator=st.sampled_from([None, *Accelerator]),
     wrapped=st.booleans(),
 )
-def test_whatever_decodes_is_read_without_harm(value: Any, accelerator: Accelerator | None, *, wrapped: bool) -> None:
-    """Any JSON gives a series or none: never an error, never a negative value, never a ratio above 1."""
+def test_any_decodable_list_is_read_safely(value: Any, accelerator: Accelerator | None, *, wrapped: bool) -> None:
+    """Any JSON gives a series or None: no error, no negative value, no ratio above 1."""
     read_series, _ = read(json.dumps(value) if wrapped else value, accelerator=accelerator)
 
     if read_series is None:

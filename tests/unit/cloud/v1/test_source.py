@@ -30,7 +30,7 @@ USAGE = {"cpuUsage": ["0", "50.00"], "memUsage": ["0", "40.00"], "gpuUtil": ["0"
 
 
 class Harness:
-    """A source before a cloud, and what polling would know."""
+    """A v1 source with a fake cloud, and the state that polling keeps."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Harness:
         self.seen: set[str] = set()
 
     async def poll(self, *, answer_by: float | None = None) -> PollResult:
-        """Look, and know afterwards what was seen; finished versions are tracked while they ended within a day."""
+        """Poll, and store the result; finished versions are tracked for a day after their end."""
         result = await self.source.poll(replace(self.known, answer_by=answer_by))
         found = dict(self.known.tracked) | {job.job_id: job for job in result.jobs}
         self.seen |= set(found)
@@ -73,7 +73,7 @@ class Harness:
         return result
 
     async def calls(self, act: Callable[[], Any]) -> dict[str, int]:
-        """Count the calls of an act."""
+        """Count the calls of an action."""
         self.cloud.calls.clear()
         await act()
         return dict(self.cloud.counts)
@@ -101,7 +101,7 @@ def cloud(request: pytest.FixtureRequest) -> FakeV1:
 
 
 async def test_it_is_a_job_source(clock: ManualClock) -> None:
-    """It fits the protocol, speaks v1, and has one nameless task a version."""
+    """It implements the protocol for v1, and has one unnamed task per version."""
     source: JobSource = Harness(busy(), clock).source
 
     assert source.api is Api.V1
@@ -109,8 +109,8 @@ async def test_it_is_a_job_source(clock: ManualClock) -> None:
     assert repr(source) == "V1Source('p')"
 
 
-async def test_a_look_tells_everything_of_the_active_versions(cloud: FakeV1, clock: ManualClock) -> None:
-    """Overview and records, or list and versions: either way names, users, nodes and cards are there at once."""
+async def test_a_poll_returns_every_field_of_active_versions(cloud: FakeV1, clock: ManualClock) -> None:
+    """By overview and records, or by list and versions: names, users, nodes and cards are complete at once."""
     result = await Harness(cloud, clock).poll()
 
     assert result.failures == ()
@@ -140,8 +140,8 @@ async def test_a_look_tells_everything_of_the_active_versions(cloud: FakeV1, clo
     assert waiting.run_duration_s is None
 
 
-async def test_the_calls_of_a_quiet_overview(clock: ManualClock) -> None:
-    """At first: overview, one page of the job list, a record for each version; then the overview alone."""
+async def test_the_calls_of_a_poll_without_changes(clock: ManualClock) -> None:
+    """First: overview, one page of the job list, a record for each version; after that only the overview."""
     harness = Harness(busy(), clock)
 
     first = await harness.calls(harness.poll)
@@ -152,7 +152,7 @@ async def test_the_calls_of_a_quiet_overview(clock: ManualClock) -> None:
 
 
 async def test_parameters_go_into_the_query(clock: ManualClock) -> None:
-    """Traps 2, 4, 5, 6 and 7: limit=0 without offset, 1000 a page from page 1, the workspace named, no sort."""
+    """Traps 2, 4, 5, 6 and 7: limit=0 without offset, 1000 a page from page 1, the workspace, no sort."""
     harness = Harness(busy(), clock, workspaces=("0", "w1"))
 
     await harness.poll()
@@ -169,8 +169,8 @@ async def test_parameters_go_into_the_query(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("history", [10, 10_000], ids=["10 finished", "10 000 finished"])
-async def test_history_costs_no_calls_of_the_overview(history: int, clock: ManualClock) -> None:
-    """Trap 40: finished versions live in the list for ever, and nothing is asked about them one by one."""
+async def test_history_adds_no_calls_with_the_overview(history: int, clock: ManualClock) -> None:
+    """Trap 40: finished versions stay in the list for ever, and none of them is requested by itself."""
     cloud = busy()
     cloud.history(history)
     harness = Harness(cloud, clock)
@@ -191,8 +191,8 @@ async def test_history_costs_no_calls_of_the_overview(history: int, clock: Manua
 
 
 @pytest.mark.parametrize("history", [10, 10_000], ids=["10 finished", "10 000 finished"])
-async def test_history_costs_pages_of_the_list_alone(history: int, clock: ManualClock) -> None:
-    """Without an overview a quiet look is the job list, 1000 rows a page: 12 jobs are 1 call, 10 002 are 11."""
+async def test_history_adds_only_pages_of_the_job_list(history: int, clock: ManualClock) -> None:
+    """Without an overview, such a poll is the job list, 1000 rows a page: 12 jobs are 1 call, 10 002 are 11."""
     cloud = busy()
     cloud.overview = None
     cloud.history(history)
@@ -213,7 +213,7 @@ async def test_history_costs_pages_of_the_list_alone(history: int, clock: Manual
 
 
 async def test_unchanged_versions_are_the_same_objects(cloud: FakeV1, clock: ManualClock) -> None:
-    """What did not change is handed back as it was, so that nothing is rendered again."""
+    """An unchanged version is returned as the same object, so that it is not rendered again."""
     harness = Harness(cloud, clock)
     await harness.poll()
 
@@ -223,8 +223,8 @@ async def test_unchanged_versions_are_the_same_objects(cloud: FakeV1, clock: Man
     assert second["21"] is third["21"]
 
 
-async def test_history_is_told_once(clock: ManualClock) -> None:
-    """Finished versions that polling neither tracks nor asks for are not told again; they still count as present."""
+async def test_history_is_returned_once(clock: ManualClock) -> None:
+    """Finished versions that are not tracked are returned only once; they still count as present."""
     cloud = busy()
     cloud.history(3)
     harness = Harness(cloud, clock)
@@ -236,8 +236,8 @@ async def test_history_is_told_once(clock: ManualClock) -> None:
     assert (await harness.source.sweep(harness.known)).gone == frozenset()
 
 
-async def test_a_version_runs_on_with_the_listing(cloud: FakeV1, clock: ManualClock) -> None:
-    """Status and duration follow the listing; the end is derived where nobody tells it."""
+async def test_status_and_duration_follow_the_listing(cloud: FakeV1, clock: ManualClock) -> None:
+    """The end is derived where no answer contains it."""
     harness = Harness(cloud, clock)
     await harness.poll()
     version = cloud.job(10).versions[0]
@@ -252,8 +252,8 @@ async def test_a_version_runs_on_with_the_listing(cloud: FakeV1, clock: ManualCl
     assert failed.ended_at == NOW_MS / 1000 - 500 + 560
 
 
-async def test_a_finished_version_is_asked_once_more_for_its_quality(cloud: FakeV1, clock: ManualClock) -> None:
-    """The totals of a model come at the end; one call after it brings them, and no further one."""
+async def test_a_finished_version_is_requested_once_more_for_its_quality(cloud: FakeV1, clock: ManualClock) -> None:
+    """Model totals exist after the end: one more call reads them."""
     harness = Harness(cloud, clock)
     await harness.poll()
     version = cloud.job(10).versions[0]
@@ -268,8 +268,8 @@ async def test_a_finished_version_is_asked_once_more_for_its_quality(cloud: Fake
     assert "v1_list_versions" not in after
 
 
-async def test_a_version_that_starts_is_asked_for_its_start(clock: ManualClock) -> None:
-    """The job list knows no start, so a changed status there costs one versions call."""
+async def test_a_version_that_starts_is_requested_for_its_start(clock: ManualClock) -> None:
+    """The job list has no start, so a changed status costs one versions call."""
     cloud = busy()
     cloud.overview = None
     harness = Harness(cloud, clock)
@@ -283,8 +283,8 @@ async def test_a_version_that_starts_is_asked_for_its_start(clock: ManualClock) 
     assert started.queue_duration_s == 599.0  # submitted 600 s ago, started 1 s ago
 
 
-async def test_a_version_that_came_and_ended_between_two_looks(cloud: FakeV1, clock: ManualClock) -> None:
-    """It is news, so it is told in full although it is over."""
+async def test_a_version_that_began_and_ended_between_two_polls(cloud: FakeV1, clock: ManualClock) -> None:
+    """It is new, so it is returned with all fields although it is finished."""
     harness = Harness(cloud, clock)
     await harness.poll()
     cloud.jobs.append(Job(id=30, name="quick", user="eve", versions=[Version(id=31, status=10, duration=9_000)]))
@@ -294,8 +294,8 @@ async def test_a_version_that_came_and_ended_between_two_looks(cloud: FakeV1, cl
     assert (quick.user, quick.spec_nodes, quick.ended_at) == ("eve", 1, NOW_MS / 1000 - 500 + 9)
 
 
-async def test_the_first_look_asks_what_may_have_ended_lately(clock: ManualClock) -> None:
-    """The job list does not say when a version ended: what can have ended today is asked for, older ones not."""
+async def test_the_first_poll_requests_what_may_have_ended_recently(clock: ManualClock) -> None:
+    """The job list has no end times: versions that may have ended today are requested, older ones are not."""
     day_ms = 86_400_000
     cloud = busy()
     cloud.overview = None
@@ -313,8 +313,8 @@ async def test_the_first_look_asks_what_may_have_ended_lately(clock: ManualClock
     assert harness.cloud.counts["v1_list_versions"] == 3  # two active versions, and the late one
 
 
-async def test_newcomers_are_taken_in_over_several_looks(cloud: FakeV1, clock: ManualClock) -> None:
-    """One look asks for at most 50 records; the rest are told by the listing until it is their turn."""
+async def test_new_versions_are_read_over_several_polls(cloud: FakeV1, clock: ManualClock) -> None:
+    """One poll requests at most 50 records; the other versions have only their listed fields until later."""
     cloud.jobs = [
         Job(id=1000 + at, name=f"job-{at:03d}", versions=[Version(id=1000 + at)])
         for at in range(RECORDS_PER_POLL + 5)
@@ -329,8 +329,8 @@ async def test_newcomers_are_taken_in_over_several_looks(cloud: FakeV1, clock: M
     assert first.failures == second.failures == ()
 
 
-async def test_deleted_versions_are_confirmed_before_they_are_gone(cloud: FakeV1, clock: ManualClock) -> None:
-    """A version missing from the listing is asked for by itself; refused as well, it is gone."""
+async def test_a_deleted_version_is_confirmed_before_it_is_gone(cloud: FakeV1, clock: ManualClock) -> None:
+    """A version that is not listed is requested by itself; if it is refused, it is gone."""
     harness = Harness(cloud, clock)
     await harness.poll()
     cloud.jobs.remove(cloud.job(20))
@@ -343,8 +343,8 @@ async def test_deleted_versions_are_confirmed_before_they_are_gone(cloud: FakeV1
     assert ("v1_get_version", {"job_id": "20", "version_id": "21"}) in cloud.calls
 
 
-async def test_a_version_that_is_only_not_listed_is_told_by_its_record(clock: ManualClock) -> None:
-    """A listing that shifts may miss a version; its record says that it is there, and how it fares."""
+async def test_an_unlisted_version_is_read_from_its_record(clock: ManualClock) -> None:
+    """A listing that shifts may lack a version; its record proves that it exists, and has its status."""
     cloud = busy()
     harness = Harness(cloud, clock)
     await harness.poll()
@@ -357,8 +357,8 @@ async def test_a_version_that_is_only_not_listed_is_told_by_its_record(clock: Ma
     assert result.gone == frozenset()
 
 
-async def test_nothing_is_gone_while_its_workspace_does_not_answer(cloud: FakeV1, clock: ManualClock) -> None:
-    """A workspace that fails keeps its jobs; the other workspace is told all the same."""
+async def test_nothing_is_gone_while_its_workspace_fails(cloud: FakeV1, clock: ManualClock) -> None:
+    """A workspace that fails keeps its jobs; the other workspace is complete."""
     cloud.job(20).workspace = "w1"
     harness = Harness(cloud, clock, workspaces=("0", "w1"))
     await harness.poll()
@@ -377,7 +377,7 @@ async def test_nothing_is_gone_while_its_workspace_does_not_answer(cloud: FakeV1
 
 
 async def test_each_workspace_is_listed(cloud: FakeV1, clock: ManualClock) -> None:
-    """Trap 4: workspace "0" is the default one only; a version carries the workspace it was listed in."""
+    """Trap 4: workspace "0" is only the default one; a version has the workspace in which it was listed."""
     cloud.job(20).workspace = "w1"
 
     found = by_id(await Harness(cloud, clock, workspaces=("0", "w1")).poll())
@@ -390,8 +390,8 @@ async def test_each_workspace_is_listed(cloud: FakeV1, clock: ManualClock) -> No
     [Unreachable("list", "no answer"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
     ids=["unreachable", "denied", "circuit_open"],
 )
-async def test_a_look_that_learns_nothing_raises(cloud: FakeV1, clock: ManualClock, error: CloudError) -> None:
-    """Nothing was answered: that is a failure, and no empty project."""
+async def test_a_poll_without_an_answer_raises(cloud: FakeV1, clock: ManualClock, error: CloudError) -> None:
+    """If no request succeeds, the poll fails; the project is not empty."""
     cloud.errors = {"v1_list_overview": error, "v1_list_jobs": error}
 
     with pytest.raises(SourceError):
@@ -403,10 +403,10 @@ async def test_a_look_that_learns_nothing_raises(cloud: FakeV1, clock: ManualClo
     [(Denied("list", "no", status=401), 1), (CircuitOpen("list", "held"), 1), (Denied("list", "no", status=403), 2)],
     ids=["bad credential", "circuit_open", "forbidden"],
 )
-async def test_a_bad_credential_is_not_tried_on_every_workspace(
+async def test_a_rejected_credential_is_not_sent_for_every_workspace(
     clock: ManualClock, error: CloudError, params: int
 ) -> None:
-    """Trap 34: refused signatures lock a key, so the next workspace is not asked; a 403 may be about one of them."""
+    """Trap 34: rejected signatures lock a key, so the next workspace is not requested; a 403 may concern only one."""
     harness = Harness(busy(), clock, workspaces=("0", "w1"))
     harness.cloud.errors = {"v1_list_overview": error}
 
@@ -426,8 +426,8 @@ async def test_a_bad_credential_is_not_tried_on_every_workspace(
     ],
     ids=["404", "routed as a job", "in-band", "job not found"],
 )
-async def test_a_missing_overview_is_tried_again_after_hours(clock: ManualClock, refusal: CloudError) -> None:
-    """Trap 5: the list stands in, the overview is not asked at every look, and is used once it is there."""
+async def test_a_missing_overview_is_requested_again_after_hours(clock: ManualClock, refusal: CloudError) -> None:
+    """Trap 5: the job list replaces the overview, which is not requested in every poll, and used once it exists."""
     harness = Harness(busy(), clock)
     harness.cloud.errors = {"v1_list_overview": refusal}
 
@@ -441,8 +441,8 @@ async def test_a_missing_overview_is_tried_again_after_hours(clock: ManualClock,
     assert again == {"v1_list_overview": 1}
 
 
-async def test_an_outage_of_everything_is_no_missing_overview(clock: ManualClock) -> None:
-    """When the list is refused too, nothing says that the overview is missing: it is asked again within minutes."""
+async def test_an_outage_is_not_a_missing_overview(clock: ManualClock) -> None:
+    """If the list is refused too, the overview may exist: it is requested again within minutes."""
     harness = Harness(busy(), clock)
     refusal = Unsupported("v1", "no such API", status=404, code="APIG.0101")
     harness.cloud.errors = {"v1_list_overview": refusal, "v1_list_jobs": refusal}
@@ -455,7 +455,7 @@ async def test_an_outage_of_everything_is_no_missing_overview(clock: ManualClock
 
 
 async def test_switching_between_overview_and_list_changes_nothing(clock: ManualClock) -> None:
-    """The same versions, told by either way, are equal jobs."""
+    """The same versions, listed either way, are equal jobs."""
     harness = Harness(busy(), clock)
     overview = by_id(await harness.poll())
     harness.cloud.overview = None
@@ -463,8 +463,8 @@ async def test_switching_between_overview_and_list_changes_nothing(clock: Manual
     assert by_id(await harness.poll()) == overview
 
 
-async def test_a_workspace_that_refuses_is_no_missing_overview(clock: ManualClock) -> None:
-    """Where one workspace is listed the call exists; the other one's refusal is a failure."""
+async def test_a_refused_workspace_is_not_a_missing_overview(clock: ManualClock) -> None:
+    """If one workspace is listed, the call exists; the refusal of the other is a failure."""
     harness = Harness(busy(), clock, workspaces=("0", "w1"))
 
     def picky(params: Any) -> CloudError | None:
@@ -478,8 +478,8 @@ async def test_a_workspace_that_refuses_is_no_missing_overview(clock: ManualCloc
     assert all(params["workspace_id"] == "0" for name, params in harness.cloud.calls if name == "v1_list_jobs")
 
 
-async def test_every_version_of_a_job_that_changed_is_told(clock: ManualClock) -> None:
-    """Trap 27: the list names one version a job; the versions call finds the others, which are then followed."""
+async def test_every_version_of_a_changed_job_is_returned(clock: ManualClock) -> None:
+    """Trap 27: the list has one version per job; the versions call finds the others, which are then followed."""
     cloud = FakeV1(
         Job(id=10, name="twice", versions=[Version(id=11, create=NOW_MS - 900_000), Version(id=12)]), overview=None
     )
@@ -494,8 +494,8 @@ async def test_every_version_of_a_job_that_changed_is_told(clock: ManualClock) -
     assert second["11"].user == "ada"
 
 
-async def test_an_older_version_finds_its_job_by_the_versions_call(clock: ManualClock) -> None:
-    """Trap 27: the overview names version 11, which is not the newest of its job: the job's versions map it."""
+async def test_the_job_of_an_older_version_is_found_by_the_versions_call(clock: ManualClock) -> None:
+    """Trap 27: version 11 of the overview is not the newest of its job: the job's versions contain it."""
     cloud = busy()
     cloud.job(10).versions.append(Version(id=12, status=7, start=None))
     long_ago = NOW_MS - 3 * 86_400_000
@@ -511,8 +511,8 @@ async def test_an_older_version_finds_its_job_by_the_versions_call(clock: Manual
     assert [params["job_id"] for name, params in cloud.calls if name == "v1_list_versions"] == ["10"]
 
 
-async def test_a_version_of_no_job_is_not_looked_for_at_every_look(clock: ManualClock) -> None:
-    """It is told by the overview alone, and looked for again after an hour."""
+async def test_a_version_without_a_job_is_not_searched_in_every_poll(clock: ManualClock) -> None:
+    """It has only its overview fields, and is searched again after an hour."""
     cloud = busy()
     harness = Harness(cloud, clock)
     hidden = cloud._v1_list_jobs
@@ -529,13 +529,13 @@ async def test_a_version_of_no_job_is_not_looked_for_at_every_look(clock: Manual
     later = await harness.calls(harness.poll)
 
     assert by_id(first)["21"].user == ""
-    assert by_id(first)["21"].name == "bert"  # the overview's display text
+    assert by_id(first)["21"].name == "bert"  # the overview's display name
     assert quiet == {"v1_list_overview": 1}
     assert later == {"v1_list_overview": 1, "v1_list_jobs": 1}
 
 
-async def test_a_record_that_fails_leaves_the_version_told_by_its_listing(cloud: FakeV1, clock: ManualClock) -> None:
-    """A cloud that is down for records is not asked for each of them, and the next look tries again."""
+async def test_a_version_whose_record_fails_has_its_listed_fields(cloud: FakeV1, clock: ManualClock) -> None:
+    """After one failed record no further ones are requested; the next poll tries again."""
     cloud.errors = {
         "v1_get_version": ServerError("v", "down", status=502),
         "v1_list_versions": ServerError("v", "down"),
@@ -554,8 +554,8 @@ async def test_a_record_that_fails_leaves_the_version_told_by_its_listing(cloud:
     assert second.failures == ()
 
 
-async def test_a_refused_record_is_left_to_the_next_look_and_then_to_the_next_hour(clock: ManualClock) -> None:
-    """Once may be a deletion under way; twice is a failure, and is not repeated at every look."""
+async def test_a_refused_record_is_retried_in_the_next_poll_and_then_after_an_hour(clock: ManualClock) -> None:
+    """The first refusal may be a deletion; the second is a failure, and is not repeated in every poll."""
     harness = Harness(busy(), clock)
     await harness.poll()
     harness.cloud.jobs.append(Job(id=30, name="odd", versions=[Version(id=31)]))
@@ -575,8 +575,8 @@ async def test_a_refused_record_is_left_to_the_next_look_and_then_to_the_next_ho
     assert fourth == {"v1_list_overview": 1, "v1_get_version": 1}
 
 
-async def test_a_records_call_that_does_not_exist_is_tried_once_a_look(clock: ManualClock) -> None:
-    """Where no record ever came, a 404 is about the call: asking for 50 versions would bring 50 of them."""
+async def test_a_missing_record_call_is_tried_once_per_poll(clock: ManualClock) -> None:
+    """If no record was ever read, a 404 concerns the call: 50 requests would get 50 of them."""
     cloud = busy()
     cloud.jobs += [Job(id=100 + at, name=f"j{at}", versions=[Version(id=100 + at)]) for at in range(30)]
     cloud.errors = {"v1_get_version": Unsupported("v1_get_version", "no such API", status=404)}
@@ -589,8 +589,8 @@ async def test_a_records_call_that_does_not_exist_is_tried_once_a_look(clock: Ma
     assert cloud.counts["v1_get_version"] <= 3
 
 
-async def test_a_job_list_that_fails_leaves_the_overview_standing(clock: ManualClock) -> None:
-    """Versions are told without user and nodes, and the failure is told as well."""
+async def test_a_failing_job_list_leaves_the_overview(clock: ManualClock) -> None:
+    """Versions are returned without user and nodes, and the failure is reported."""
     harness = Harness(busy(), clock)
     harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
 
@@ -600,8 +600,8 @@ async def test_a_job_list_that_fails_leaves_the_overview_standing(clock: ManualC
     assert [failure.outcome for failure in result.failures] == ["unreachable"]
 
 
-async def test_a_look_is_back_in_time(clock: ManualClock) -> None:
-    """After `answer_by` nothing is asked one by one: records wait silently, endings not asked about are a failure."""
+async def test_a_poll_ends_by_its_deadline(clock: ManualClock) -> None:
+    """After `answer_by` no single request is sent: records wait, and endings not confirmed are a failure."""
     harness = Harness(busy(), clock)
     await harness.poll()
     harness.cloud.jobs = [Job(id=30, name="new", versions=[Version(id=31)])]
@@ -620,8 +620,8 @@ async def test_a_look_is_back_in_time(clock: ManualClock) -> None:
     ]
 
 
-async def test_workspaces_that_could_not_be_listed_in_time_are_a_failure(cloud: FakeV1, clock: ManualClock) -> None:
-    """Their jobs stay as they were; nothing of them is gone."""
+async def test_workspaces_that_were_not_listed_in_time_are_a_failure(cloud: FakeV1, clock: ManualClock) -> None:
+    """Their jobs are kept; none of them is gone."""
     cloud.job(20).workspace = "w1"
     harness = Harness(cloud, clock, workspaces=("0", "w1"))
     await harness.poll()
@@ -644,7 +644,7 @@ async def test_workspaces_that_could_not_be_listed_in_time_are_a_failure(cloud: 
 async def test_records_decide_what_the_overview_counts(
     clock: ManualClock, counts: Literal["total", "per_node"], truth: str
 ) -> None:
-    """Trap 24: 2 cards on 3 nodes, told as 2 or as 6: from then on rows without a record are read accordingly."""
+    """Trap 24: 2 cards on 3 nodes, listed as 2 or as 6: rows without a record are then read in the same way."""
     cloud = busy()
     cloud.overview = truth
     cloud.history(1)
@@ -657,8 +657,8 @@ async def test_records_decide_what_the_overview_counts(
     assert harness.notes.fields == ["v1.overview.gpu_num"]
 
 
-async def test_one_node_decides_nothing(clock: ManualClock) -> None:
-    """With one node both readings are the same number, so the setting stands."""
+async def test_a_version_on_one_node_decides_nothing(clock: ManualClock) -> None:
+    """On one node both counts are equal, so the setting stays."""
     cloud = FakeV1(Job(id=10, name="one", versions=[Version(id=11)]))
     cloud.history(1)
     harness = Harness(cloud, clock, overview_counts="per_node")
@@ -670,14 +670,14 @@ async def test_one_node_decides_nothing(clock: ManualClock) -> None:
 
 
 async def test_a_sweep_finds_deleted_history(cloud: FakeV1, clock: ManualClock) -> None:
-    """A finished version that is still tracked is gone when neither listing nor record have it any more."""
+    """A finished tracked version is gone when neither the listing nor its record has it any more."""
     cloud.jobs += [Job(id=30, name="done", versions=[Version(id=31, status=10)])]
     harness = Harness(cloud, clock)
     await harness.poll()
     await harness.poll()
     cloud.jobs = [job for job in cloud.jobs if job.id != 30]
 
-    assert (await harness.poll()).gone == frozenset()  # a look asks about unfinished ones only
+    assert (await harness.poll()).gone == frozenset()  # a poll confirms only unfinished ones
     result = await harness.source.sweep(harness.known)
 
     assert result.gone == {"31"}
@@ -685,7 +685,7 @@ async def test_a_sweep_finds_deleted_history(cloud: FakeV1, clock: ManualClock) 
 
 
 async def test_usage_is_read_from_the_versions_record(cloud: FakeV1, clock: ManualClock) -> None:
-    """Trap 27: the address names the job as well as the version; the minutes are ratios."""
+    """Trap 27: the address contains the job and the version; the samples are ratios."""
     cloud.job(10).versions[0].extra["system_metric_list"] = json.dumps(USAGE)
     harness = Harness(cloud, clock)
     job = by_id(await harness.poll())["11"]
@@ -698,16 +698,16 @@ async def test_usage_is_read_from_the_versions_record(cloud: FakeV1, clock: Manu
     assert cloud.calls == [("v1_get_version", {"job_id": "10", "version_id": "11"})]
 
 
-async def test_usage_that_is_not_there_yet_is_none(cloud: FakeV1, clock: ManualClock) -> None:
-    """A record without minutes is no failure."""
+async def test_missing_usage_is_none(cloud: FakeV1, clock: ManualClock) -> None:
+    """A record without samples is no failure."""
     harness = Harness(cloud, clock)
     job = by_id(await harness.poll())["11"]
 
     assert await harness.source.usage(job, "") is None
 
 
-async def test_usage_brings_the_quality_of_a_running_model(cloud: FakeV1, clock: ManualClock) -> None:
-    """The record that usage asks for anyway is told at the next look, at no further call."""
+async def test_usage_also_updates_the_quality_of_a_running_model(cloud: FakeV1, clock: ManualClock) -> None:
+    """The record that usage requests is used by the next poll, without a further call."""
     harness = Harness(cloud, clock)
     job = by_id(await harness.poll())["11"]
     metrics = {"total_metric": {"total_metric_values": {"accuracy": 0.25}}}
@@ -722,19 +722,19 @@ async def test_usage_brings_the_quality_of_a_running_model(cloud: FakeV1, clock:
     assert "v1_list_versions" not in cloud.counts
 
 
-async def test_usage_of_a_version_whose_job_is_not_known(clock: ManualClock) -> None:
-    """The job is looked for; a version of no job has no usage, and that is noted."""
+async def test_usage_of_a_version_with_an_unknown_job(clock: ManualClock) -> None:
+    """The job is searched; a version without a job has no usage, which is noted."""
     cloud = busy(system_metric_list=USAGE)
     harness = Harness(cloud, clock)
     stranger = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
 
     assert await harness.source.usage(stranger, "") is not None
     assert await harness.source.usage(replace(stranger, job_id="99"), "") is None
-    assert harness.notes.noted == [("v1.version_id", "a version of no job")]
+    assert harness.notes.noted == [("v1.version_id", "no job found")]
 
 
-async def test_usage_of_a_deleted_version_is_gone_until_a_look_says_otherwise(clock: ManualClock) -> None:
-    """The first refusal is taken for a deletion; once a look has still listed the version, the refusal is told."""
+async def test_usage_of_a_refused_version_is_gone_until_it_is_listed_again(clock: ManualClock) -> None:
+    """The first refusal is reported as gone; if a later poll still lists the version, the refusal is raised."""
     harness = Harness(busy(), clock)
     job = by_id(await harness.poll())["11"]
     harness.cloud.errors = {"v1_get_version": Refused("v1_get_version", "no", status=200, code="ModelArts.0105")}
@@ -747,8 +747,8 @@ async def test_usage_of_a_deleted_version_is_gone_until_a_look_says_otherwise(cl
     assert not isinstance(refused.value, Gone)
 
 
-async def test_an_answer_about_another_version_is_not_believed(clock: ManualClock) -> None:
-    """A record whose id is not the one asked for is not taken for it."""
+async def test_an_answer_about_another_version_is_rejected(clock: ManualClock) -> None:
+    """A record with another id than the requested one is not used."""
     cloud = busy(version_id=99)
     harness = Harness(cloud, clock)
 
@@ -761,8 +761,8 @@ async def test_an_answer_about_another_version_is_not_believed(clock: ManualCloc
         await harness.source.usage(by_id(result)["11"], "")
 
 
-async def test_where_there_are_no_records_the_versions_are_asked(clock: ManualClock) -> None:
-    """A 404 for the first record ever asked for is about the call: the versions call decides what became of it."""
+async def test_without_a_record_call_the_versions_call_is_used(clock: ManualClock) -> None:
+    """A 404 for the first record concerns the call: the versions call decides what became of the version."""
     cloud = FakeV1(
         Job(id=10, name="twice", versions=[Version(id=11), Version(id=12)]),
         Job(id=20, name="once", versions=[Version(id=21), Version(id=22)]),
@@ -780,8 +780,8 @@ async def test_where_there_are_no_records_the_versions_are_asked(clock: ManualCl
     assert result.failures == ()
 
 
-async def test_a_confirmation_that_fails_decides_nothing(cloud: FakeV1, clock: ManualClock) -> None:
-    """A version that is missing from the listing and cannot be asked about is neither told nor gone."""
+async def test_a_failed_confirmation_decides_nothing(cloud: FakeV1, clock: ManualClock) -> None:
+    """A version that is not listed and whose request fails is neither returned nor gone."""
     harness = Harness(cloud, clock)
     await harness.poll()
     job = by_id(await harness.poll())["21"]
@@ -796,8 +796,8 @@ async def test_a_confirmation_that_fails_decides_nothing(cloud: FakeV1, clock: M
     assert "server_error" in {failure.outcome for failure in result.failures}
 
 
-async def test_a_deleted_version_that_nobody_can_map(clock: ManualClock) -> None:
-    """The whole overview does not name it and no job has it: gone. With the job list alone that would be a guess."""
+async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
+    """The complete overview lacks it and no job has it: gone. The job list alone does not prove that."""
     for overview, gone in (("total", {"99"}), (None, set[str]())):
         cloud = busy()
         cloud.overview = overview
@@ -811,8 +811,8 @@ async def test_a_deleted_version_that_nobody_can_map(clock: ManualClock) -> None
         assert result.failures == ()
 
 
-async def test_a_mapping_that_fails_decides_nothing(clock: ManualClock) -> None:
-    """While the job list does not answer, nothing unmapped is gone."""
+async def test_a_failed_search_for_the_job_decides_nothing(clock: ManualClock) -> None:
+    """While the job list fails, no version without a job is gone."""
     harness = Harness(busy(), clock)
     stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
     harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
@@ -825,7 +825,7 @@ async def test_a_mapping_that_fails_decides_nothing(clock: ManualClock) -> None:
 
 
 async def test_a_job_of_a_workspace_that_is_no_longer_listed(clock: ManualClock) -> None:
-    """It is asked about by itself as long as it lives, since nobody said that it ended."""
+    """It is requested by itself until it ends or is deleted."""
     cloud = busy()
     cloud.job(20).workspace = "w1"
     harness = Harness(cloud, clock, workspaces=("0", "w1"))
@@ -842,8 +842,8 @@ async def test_a_job_of_a_workspace_that_is_no_longer_listed(clock: ManualClock)
     assert (await fewer.poll()).gone == {"21"}
 
 
-async def test_bad_rows_cost_themselves(cloud: FakeV1, clock: ManualClock) -> None:
-    """Items that are no rows, or have no version or job, are skipped and noted; the rest is told."""
+async def test_bad_rows_are_skipped_alone(cloud: FakeV1, clock: ManualClock) -> None:
+    """Items that are no rows, or have no version or job, are skipped and noted; the rest is returned."""
     overview, jobs, versions = cloud._v1_list_overview, cloud._v1_list_jobs, cloud._v1_list_versions
     odd = [17, {"version_id": None}, {"job_id": 1, "version_id": {}}]
 
@@ -862,8 +862,8 @@ async def test_bad_rows_cost_themselves(cloud: FakeV1, clock: ManualClock) -> No
     assert {"v1.versions", "v1.version_id"} & set(harness.notes.fields)
 
 
-async def test_a_row_without_a_job_is_told_without_a_record(clock: ManualClock) -> None:
-    """A version whose job has no id cannot be asked about; what its row says is told."""
+async def test_a_row_without_a_job_has_no_record(clock: ManualClock) -> None:
+    """A version whose job has no id cannot be requested; its listed fields are returned."""
     cloud = busy()
     cloud.overview = None
     jobs = cloud._v1_list_jobs
@@ -884,8 +884,8 @@ async def test_a_row_without_a_job_is_told_without_a_record(clock: ManualClock) 
     assert "v1.job_id" in harness.notes.fields
 
 
-async def test_many_rows_leave_others_their_turn(clock: ManualClock) -> None:
-    """A long listing is worked through in pieces, so that a scrape is answered meanwhile."""
+async def test_a_long_listing_yields_to_the_event_loop(clock: ManualClock) -> None:
+    """Rows are processed in parts, so that other tasks run in between."""
     cloud = busy()
     cloud.history(1000)
     turns = 0
@@ -902,11 +902,11 @@ async def test_many_rows_leave_others_their_turn(clock: ManualClock) -> None:
     await Harness(cloud, clock).poll()
     task.cancel()
 
-    assert turns - begun >= 4  # 1002 rows, a pause after each 250
+    assert turns - begun >= 4  # 1002 rows, a yield after each 250
 
 
-async def test_a_failing_list_of_one_workspace_leaves_the_other(clock: ManualClock) -> None:
-    """Without an overview too, a refused credential ends the walk, and any other failure does not."""
+async def test_a_failing_job_list_of_one_workspace_leaves_the_other(clock: ManualClock) -> None:
+    """Without an overview too, only a rejected credential ends the listing."""
     cloud = busy()
     cloud.overview = None
     cloud.job(20).workspace = "w1"
@@ -928,8 +928,8 @@ async def test_a_failing_list_of_one_workspace_leaves_the_other(clock: ManualClo
 @pytest.mark.parametrize(
     "hours_ago, user", [pytest.param(1, "ada", id="lately"), pytest.param(48, "", id="long-ago")]
 )
-async def test_the_first_look_names_who_failed_lately(clock: ManualClock, hours_ago: int, user: str) -> None:
-    """A version that ended shortly before the start has its user, for it may page; old history is not asked."""
+async def test_the_first_poll_has_the_users_of_recent_failures(clock: ManualClock, hours_ago: int, user: str) -> None:
+    """A version that failed shortly before the start has its user, for alerts; old history is not requested."""
     cloud = busy()
     ended_ms = NOW_MS - hours_ago * 3_600_000
     version = Version(id=91, status=11, create=ended_ms - 60_000, start=ended_ms - 50_000, duration=50_000)

@@ -31,15 +31,15 @@ TABLE = [
 
 
 @pytest.mark.parametrize("number, name, expected", TABLE, ids=[f"{n}-{name}" for n, name, _ in TABLE])
-def test_each_number_means_what_the_status_table_says(number: int, name: str, expected: JobStatus) -> None:
-    """Traps 10 and 11: the table decides, not "3, 5, 6, 13": 11 failed, 13 was cancelled; 9, 15 and 19 are alive."""
+def test_each_number_maps_to_its_status(number: int, name: str, expected: JobStatus) -> None:
+    """Traps 10 and 11: the table is right, not "3, 5, 6, 13": 11 failed, 13 was cancelled; 9, 15, 19 are active."""
     notes = Notes()
 
     assert status(number, note=notes) == (name, expected)
     assert notes.noted == []
 
 
-def test_the_table_is_whole() -> None:
+def test_the_table_is_complete() -> None:
     """There are 22 statuses, numbered without gaps."""
     assert sorted(STATUSES) == list(range(22))
 
@@ -47,7 +47,7 @@ def test_the_table_is_whole() -> None:
 @pytest.mark.parametrize(
     "value", ["12", 12.0, "12.0", " 12 "], ids=["text", "float", "text of a float", "text with spaces"]
 )
-def test_a_status_may_come_as_text(value: object) -> None:
+def test_a_status_may_be_text(value: object) -> None:
     """Trap 16: "12" is 12."""
     notes = Notes()
 
@@ -60,16 +60,16 @@ def test_a_status_may_come_as_text(value: object) -> None:
     [22, -1, "77", 8.5, "RUNNING", True, [8], {}],
     ids=["22", "negative", "text 77", "fraction", "word", "boolean", "list", "object"],
 )
-def test_a_status_that_is_not_in_the_table_is_unknown_and_noted(value: object) -> None:
-    """An unknown status has no name, because the reason's vocabulary is bounded."""
+def test_an_undocumented_status_is_unknown_and_noted(value: object) -> None:
+    """An unknown status has no name, because the values of `reason` are bounded."""
     notes = Notes()
 
     assert status(value, note=notes) == ("", JobStatus.UNKNOWN)
     assert notes.fields == ["v1.status"]
 
 
-def test_no_status_is_unknown_but_nothing_new() -> None:
-    """Null is an absence, not a value we do not know."""
+def test_a_null_status_is_unknown_and_not_noted() -> None:
+    """Null is a missing value, not an unknown one."""
     notes = Notes()
 
     assert status(None, note=notes) == ("", JobStatus.UNKNOWN)

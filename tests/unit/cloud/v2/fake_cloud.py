@@ -1,4 +1,4 @@
-"""A model of the v2 API that answers in memory, quirks included, and remembers what it was asked."""
+"""An in-memory fake of the v2 API, with its quirks, that records every request."""
 
 import asyncio
 import json
@@ -15,12 +15,12 @@ from exporter.cloud.v2.endpoints import DETAIL, METRICS, SEARCH
 Answer = TypeVar("Answer")
 
 T0 = 1_700_000_000
-"""Submission of job 0, in seconds; job n was submitted n seconds later."""
+"""Submission time of job 0, in seconds; job n was submitted n seconds later."""
 
 
 @dataclass(kw_only=True)
 class Request:
-    """One call."""
+    """One request."""
 
     name: str
     body: dict[str, Any] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def filtered(self) -> bool:
-        """Whether a search had a filter."""
+        """Whether a search has a filter."""
         return "filters" in self.body
 
 
@@ -43,7 +43,7 @@ class FakeV2:
         self.requests: list[Request] = []
         self.fail: Callable[[Request], Exception | None] = lambda _: None
         self.before_answer: Callable[[Request], None] = lambda _: None
-        """Called with each search before it is answered: the place to change the world between pages."""
+        """Called with each search before it is answered, to change the jobs between two pages."""
         self.max_concurrent = 0
         self._concurrent = 0
 
@@ -66,12 +66,12 @@ class FakeV2:
             self.jobs[job_id]["status"]["phase"] = phase
 
     def delete(self, *job_ids: str) -> None:
-        """Make jobs disappear."""
+        """Delete jobs."""
         for job_id in job_ids:
             del self.jobs[job_id]
 
     def requests_to(self, name: str) -> list[Request]:
-        """The calls of one endpoint."""
+        """The requests to one endpoint."""
         return [request for request in self.requests if request.name == name]
 
     @property
@@ -81,7 +81,7 @@ class FakeV2:
 
     @property
     def details(self) -> list[str]:
-        """The ids of the jobs whose detail was asked for, in order."""
+        """The ids of the jobs whose detail was requested, in order."""
         return [request.path["job_id"] for request in self.requests_to(DETAIL.name)]
 
     async def call(
@@ -92,14 +92,14 @@ class FakeV2:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Answer | None:
-        """Answer one call in the endpoint's type, as a transport would."""
+        """Answer one call in the endpoint's type, as the client does."""
         assert not query
         request = Request(name=endpoint.name, body=cast("dict[str, Any]", body or {}), path=dict(path or {}))
         self.requests.append(request)
         self._concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
-            await asyncio.sleep(0)  # as any real call, this one lets others run
+            await asyncio.sleep(0)  # lets other tasks run, as a real call does
             error = self.fail(request)
             if error is not None:
                 raise error
@@ -123,7 +123,7 @@ class FakeV2:
         return self.jobs[request.path["job_id"]].get("metrics")
 
     def _search(self, body: dict[str, Any]) -> object:
-        assert 1 <= body["limit"] <= 50, "trap 2: a search may ask for 50 at the most"
+        assert 1 <= body["limit"] <= 50, "trap 2: a search may request at most 50"
         assert body["sort_by"] == "create_time"
         rows = [job for job in self.jobs.values() if job["metadata"]["workspace_id"] == body["workspace_id"]]
         rows.sort(key=lambda job: job["metadata"]["create_time"], reverse=body["order"] == "desc")
@@ -134,4 +134,4 @@ class FakeV2:
         page = rows[begin : begin + body["limit"]]
         if not self.names_workspaces:
             page = [{**job, "metadata": {**job["metadata"], "workspace_id": None}} for job in page]
-        return {"total": 5059, "count": 1, "limit": 1, "offset": 0, "items": page or None}  # trap 3: hearsay
+        return {"total": 5059, "count": 1, "limit": 1, "offset": 0, "items": page or None}  # trap 3: unreliable

@@ -1,4 +1,4 @@
-"""v2 jobs as written to jobs as meant."""
+"""Conversion of v2 jobs to domain jobs."""
 
 import json
 from typing import Any
@@ -18,10 +18,10 @@ T0 = 1763600000.0
 
 
 def read(raw: object, notes: Notes | None = None) -> Job:
-    """Read one job that must be readable."""
+    """Read one job, which must be readable."""
     notes = notes if notes is not None else Notes()
     data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    job = adapter.job(data, workspace_id="asked-for", note=notes)
+    job = adapter.job(data, workspace_id="requested", note=notes)
     assert job is not None, notes.noted
     return job
 
@@ -34,7 +34,7 @@ def items(name: str, notes: Notes | None = None) -> list[Job | None]:
 
 
 def a_job(**parts: Any) -> dict[str, Any]:
-    """The smallest job, with parts."""
+    """The smallest job, with these parts."""
     return {"metadata": {"id": "j"}, **parts}
 
 
@@ -43,7 +43,7 @@ def a_resource(**resource: Any) -> Job:
 
 
 def test_a_public_gpu_job() -> None:
-    """A running job on 2 nodes with 8 cards each: every field, in seconds; started 120 s after its submission."""
+    """A running job on 2 nodes with 8 cards each: every field, in seconds; it started 120 s after its submission."""
     notes = Notes()
 
     job = read(recorded("detail_gpu_running.json"), notes)
@@ -76,8 +76,8 @@ def test_a_public_gpu_job() -> None:
     assert notes.noted == []
 
 
-def test_a_listed_job_is_the_same_object_as_its_detail() -> None:
-    """List item and detail tell one job; the list lacks the running records, so what they tell is unknown."""
+def test_a_listed_job_equals_its_detail() -> None:
+    """List item and detail give the same job; the list has no running records, so their fields are unknown."""
     listed = items("search_mixed.json")[0]
     detail = read(recorded("detail_gpu_running.json"))
 
@@ -92,18 +92,18 @@ def _fields(job: Job) -> dict[str, object]:
 
 
 def test_a_cpu_job_has_no_accelerators() -> None:
-    """Trap 25: with a CPU flavor told, the missing gpu and npu mean 0 accelerators, not "unknown"."""
+    """Trap 25: in a CPU flavor, missing gpu and npu objects mean 0 accelerators, not "unknown"."""
     job = items("search_mixed.json")[1]
 
     assert job is not None
     assert (job.accelerator, job.spec_accelerators, job.accelerator_model) == (Accelerator.CPU, 0.0, "")
     assert job.engine == ""
     assert job.reported_nodes is None
-    assert job.ended_at == T0 - 3540 + 600  # its start and the 600 s it ran
+    assert job.ended_at == T0 - 3540 + 600  # its start and its duration of 600 s
 
 
 def test_a_waiting_job_has_no_start() -> None:
-    """Trap 14: start_time 0 and duration 0 mean that it has not begun: no start, no duration, no queue duration."""
+    """Trap 14: start_time 0 and duration 0 mean "not yet": no start, no duration, no queue duration."""
     job = items("search_mixed.json")[2]
 
     assert job is not None
@@ -111,8 +111,8 @@ def test_a_waiting_job_has_no_start() -> None:
     assert (job.started_at, job.run_duration_s, job.queue_duration_s, job.ended_at) == (None, None, None, None)
 
 
-def test_a_dedicated_ascend_job_is_told_by_its_pool() -> None:
-    """Trap 25: without flavor_detail, pool_info tells 8 NPUs a node: 8 * 4 = 32."""
+def test_a_dedicated_ascend_job_is_read_from_pool_info() -> None:
+    """Trap 25: without flavor_detail, pool_info has 8 NPUs per node: 8 * 4 = 32."""
     job = read(recorded("detail_ascend_dedicated.json"))
 
     assert (job.accelerator, job.accelerator_model) == (Accelerator.NPU, "ascend-Snt9b")
@@ -120,24 +120,24 @@ def test_a_dedicated_ascend_job_is_told_by_its_pool() -> None:
     assert (job.pool_id, job.flavor) == ("pool-nlp-1f", "modelarts.pool.visual.8xlarge")
 
 
-def test_an_allocated_job_is_told_by_what_it_got() -> None:
-    """Trap 25: the main container got 4 cards on each of 2 nodes: 8, as floats."""
+def test_an_allocated_job_is_read_from_its_allocation() -> None:
+    """Trap 25: the main container has 4 cards on each of 2 nodes: 8, as floats."""
     job = read(recorded("detail_allocated.json"))
 
     assert (job.accelerator, job.accelerator_model) == (Accelerator.GPU, "nvidia-a100-nv80")
     assert job.spec_accelerators == 8.0
 
 
-def test_a_waiting_customised_job_is_told_by_what_it_asked_for() -> None:
-    """An allocation of nothing at all is not filled in yet: the 4 cards asked for count, on 2 nodes 8."""
+def test_a_waiting_customised_job_is_read_from_its_request() -> None:
+    """An allocation of zeros is not filled in yet: the 4 requested cards count, on 2 nodes 8."""
     job = read(recorded("detail_customized.json"))
 
     assert job.spec_accelerators == 8.0
-    assert job.accelerator is Accelerator.GPU  # by the pool's flavor, modelarts.bm.gpu.8ant8
+    assert job.accelerator is Accelerator.GPU  # from the pool's flavor, modelarts.bm.gpu.8ant8
 
 
-def test_a_pool_flavor_names_its_cards_only() -> None:
-    """modelarts.pool.visual.2xlarge is 2 cards a node, on 3 nodes 6; of which kind, the name does not say."""
+def test_a_pool_flavor_has_only_the_number_of_cards() -> None:
+    """modelarts.pool.visual.2xlarge is 2 cards per node, on 3 nodes 6; the kind is not in the name."""
     job = read(recorded("detail_visual_flavor.json"))
 
     assert (job.spec_accelerators, job.accelerator) == (6.0, None)
@@ -158,13 +158,13 @@ def test_a_pool_flavor_names_its_cards_only() -> None:
     ],
 )
 def test_cards_in_the_name_of_a_pool_flavor(flavor_id: str | None, cards: int | None) -> None:
-    """Reference §5.2 item 4: xlarge is one card a node; the job has 2 nodes."""
+    """Reference §5.2 item 4: xlarge is one card per node; the job has 2 nodes."""
     job = a_resource(flavor_id=flavor_id)
 
     assert job.spec_accelerators == (None if cards is None else cards * 2)
 
 
-def test_the_chain_takes_the_first_number() -> None:
+def test_the_first_source_with_a_number_is_used() -> None:
     """flavor_detail before the allocation before pool_info before the request before the flavor's name."""
     found: dict[str, Any] = {
         "flavor_detail": {"flavor_type": "GPU", "flavor_info": {"gpu": {"unit_num": 1}}},
@@ -182,7 +182,7 @@ def test_the_chain_takes_the_first_number() -> None:
 
 
 def test_a_container_without_cards_is_a_cpu_job() -> None:
-    """A filled container with 0 accelerators needs none, even in a pool that has some."""
+    """A filled container with 0 accelerators uses none, even in a pool that has some."""
     job = a_resource(
         main_container_allocated_resources={"accelerator_num": 0, "cpu_core_num": 8.0},
         pool_info={"accelerator_num": 8, "accelerator_type": "ascend-Snt9b", "core_num": 192},
@@ -191,8 +191,8 @@ def test_a_container_without_cards_is_a_cpu_job() -> None:
     assert (job.accelerator, job.spec_accelerators) == (Accelerator.CPU, 0.0)
 
 
-def test_nothing_told_is_absent_and_not_zero() -> None:
-    """Trap 25: a dedicated job that says nothing of its cards has no number, and no kind."""
+def test_no_data_is_absent_and_not_zero() -> None:
+    """Trap 25: a dedicated job without data about its cards has no number and no kind."""
     job = a_resource(pool_id="pool-x")
 
     assert (job.accelerator, job.spec_accelerators) == (None, None)
@@ -220,7 +220,7 @@ def test_nothing_told_is_absent_and_not_zero() -> None:
     ],
 )
 def test_public_flavors(flavor: dict[str, Any], expected: tuple[str | None, float | None]) -> None:
-    """Trap 16 and §2.4: unit_num is int or text; a flavor that tells hardware but no card has none. On 2 nodes."""
+    """Trap 16 and §2.4: unit_num is int or text; a flavor with hardware but without cards has none. On 2 nodes."""
     notes = Notes()
 
     job = read(a_job(spec={"resource": {"node_count": 2, "flavor_detail": flavor}}), notes)
@@ -241,8 +241,8 @@ def test_public_flavors(flavor: dict[str, Any], expected: tuple[str | None, floa
         pytest.param({"flavor_type": "TPU"}, "flavor_type", id="unknown-type"),
     ],
 )
-def test_a_flavor_that_contradicts_itself_tells_no_number(flavor: dict[str, Any], field: str) -> None:
-    """What cannot be is noted, and the number is absent rather than guessed."""
+def test_a_contradictory_flavor_has_no_number(flavor: dict[str, Any], field: str) -> None:
+    """A contradiction is noted, and the number is absent."""
     notes = Notes()
 
     job = read(a_job(spec={"resource": {"node_count": 2, "flavor_detail": flavor}}), notes)
@@ -251,8 +251,8 @@ def test_a_flavor_that_contradicts_itself_tells_no_number(flavor: dict[str, Any]
     assert set(notes.fields) == {f"v2.spec.resource.flavor_detail.{field}"}
 
 
-def test_billing_units_are_no_cards() -> None:
-    """Trap 23: billing.unit_num is 16 in the recording, the job has 1 card."""
+def test_billing_units_are_not_cards() -> None:
+    """Trap 23: billing.unit_num is 16 in the recorded answer, the job has 1 card."""
     job = read(recorded("detail_never_started.json"))
 
     assert job.spec_accelerators == 1.0
@@ -276,7 +276,7 @@ def _role(role: str, **flavor_info: Any) -> dict[str, Any]:
         pytest.param(
             [_role("a", gpu={"unit_num": 4}), _role("b", npu={"unit_num": 2})],
             ["a-0", "b-0", "b-1"],
-            (None, 8.0, 3),  # 1 * 4 + 2 * 2; both kinds in one job, so neither is the job's
+            (None, 8.0, 3),  # 1 * 4 + 2 * 2; both kinds in one job, so the job has no kind
             id="two-kinds",
         ),
         pytest.param(
@@ -298,14 +298,14 @@ def _role(role: str, **flavor_info: Any) -> dict[str, Any]:
     ],
 )
 def test_roles(roles: list[object], tasks: list[str], expected: tuple[str | None, float | None, int | None]) -> None:
-    """Cards add up over roles, and only when every role tells its cards and has nodes; else spec.resource counts."""
+    """Cards add up over roles only if every role has a number of cards and nodes; else spec.resource is used."""
     job = read(a_job(kind="hetero_job", tasks=roles, status={"tasks": tasks}, spec={"resource": {"node_count": 7}}))
 
     assert (job.accelerator, job.spec_accelerators, job.spec_nodes) == expected
 
 
-def test_an_elastic_job_holds_fewer_nodes_than_it_asked_for() -> None:
-    """Of 4 nodes asked for 3 are there: the last point of node_count_metrics, 4 * 8 * 3 / 4 = 24 cards held."""
+def test_an_elastic_job_holds_fewer_nodes_than_requested() -> None:
+    """Of 4 requested nodes 3 are held: the last point of node_count_metrics, 4 * 8 * 3 / 4 = 24 cards held."""
     job = read(recorded("detail_elastic.json"))
 
     assert (job.spec_nodes, job.reported_nodes) == (4, 3)
@@ -313,7 +313,7 @@ def test_an_elastic_job_holds_fewer_nodes_than_it_asked_for() -> None:
 
 
 def test_recoveries_are_counted_by_policy() -> None:
-    """Four records ended in a recovery, one by an undocumented policy (noted); the fifth is still running."""
+    """Four records end in a recovery, one by an undocumented policy (noted); the fifth is still running."""
     notes = Notes()
 
     job = read(recorded("detail_elastic.json"), notes)
@@ -334,12 +334,12 @@ def test_recoveries_are_counted_by_policy() -> None:
     ],
 )
 def test_recoveries_without_records_are_unknown(records: object, expected: object) -> None:
-    """No running records: unknown. Records without recoveries: none, which is a number."""
+    """No running records: unknown. Records without recoveries: zero."""
     assert read(a_job(status={"running_records": records})).recoveries == expected
 
 
-def test_exit_codes_are_those_of_failed_tasks() -> None:
-    """137 and "1" failed, 0 did not; a number as text is a number (trap 16)."""
+def test_exit_codes_of_failed_tasks() -> None:
+    """137 and "1" failed, 0 did not; a number may be text (trap 16)."""
     job = read(recorded("detail_failed.json"))
 
     assert job.task_exit_codes == {"worker-0": 137, "worker-2": 1}
@@ -357,8 +357,8 @@ def test_exit_codes_are_those_of_failed_tasks() -> None:
         pytest.param({"task": "worker-0", "exit_code": None}, [], id="no-code"),
     ],
 )
-def test_exit_codes_that_make_no_sense(status: object, noted: list[str]) -> None:
-    """A code no process can leave, or a task that cannot be named, is noted and left out."""
+def test_impossible_exit_codes(status: object, noted: list[str]) -> None:
+    """An impossible code, or an invalid task name, is noted and left out."""
     notes = Notes()
 
     assert read(a_job(status={"task_statuses": [status]}), notes).task_exit_codes == {}
@@ -366,7 +366,7 @@ def test_exit_codes_that_make_no_sense(status: object, noted: list[str]) -> None
 
 
 def test_a_job_that_never_started() -> None:
-    """Trap 15: its record ends before its submission, so there is no end to derive; start and duration are absent."""
+    """Trap 15: its record ends before its submission, so no end is derived; start and duration are absent."""
     notes = Notes()
 
     job = read(recorded("detail_never_started.json"), notes)
@@ -400,14 +400,14 @@ def test_a_job_that_never_started() -> None:
     ],
 )
 def test_the_end_of_a_finished_job(status: dict[str, Any], expected: float | None) -> None:
-    """Traps 13 and 15: start and duration are in ms, records in s; an end before the begin (9000 s) is none."""
+    """Traps 13 and 15: start and duration are in ms, records in s; an end before the start (9000 s) is not used."""
     job = read({"metadata": {"id": "j", "create_time": 9_000_000}, "status": {"phase": "Completed", **status}})
 
     assert job.ended_at == expected
 
 
-def test_an_end_without_any_begin_is_taken() -> None:
-    """When neither submission nor start is told, the record's end stands for itself."""
+def test_an_end_without_a_start_is_used() -> None:
+    """Without submission and start times, the record's end is used."""
     job = read(a_job(status={"phase": "Failed", "running_records": [{"end_at": 77}]}))
 
     assert job.ended_at == 77.0
@@ -419,26 +419,26 @@ def test_a_running_job_has_no_end() -> None:
 
 
 def test_a_running_job_may_have_no_start_yet() -> None:
-    """Reference §4.3: Running with start_time 0 happens around a restart; state and duration stay."""
+    """Reference §4.3: Running with start_time 0 occurs around a restart; status and duration are kept."""
     job = read(a_job(status={"phase": "Running", "start_time": 0, "duration": 5000}))
 
     assert (job.status, job.started_at, job.run_duration_s) == (JobStatus.RUNNING, None, 5.0)
 
 
-def test_drifted_types_read_the_same() -> None:
+def test_other_types_read_the_same() -> None:
     """Trap 16: the GPU job with numbers as text, and its spec as JSON text, is the same job."""
     notes = Notes()
 
-    drifted = items("search_drifted.json", notes)[0]
+    other_types = items("search_drifted.json", notes)[0]
     plain = items("search_mixed.json")[0]
 
-    assert drifted is not None
+    assert other_types is not None
     assert plain is not None
-    assert _fields(drifted) == {**_fields(plain), "job_id": drifted.job_id}
+    assert _fields(other_types) == {**_fields(plain), "job_id": other_types.job_id}
 
 
-def test_a_job_of_nothing_but_drift_is_kept() -> None:
-    """Every field is of a wrong type: the job stays with what can be read, and each field is noted."""
+def test_a_job_with_only_bad_fields_is_kept() -> None:
+    """Every field has a wrong type: the job is kept with what can be read, and each field is noted."""
     notes = Notes()
 
     job = items("search_drifted.json", notes)[1]
@@ -470,8 +470,8 @@ def test_a_job_of_nothing_but_drift_is_kept() -> None:
     } <= set(notes.fields)
 
 
-def test_an_item_beyond_repair_is_noted_and_skipped() -> None:
-    """Text where a job should be, and a job without an id, are skipped under v2.items; their list is kept."""
+def test_an_undecodable_item_is_noted_and_skipped() -> None:
+    """Text in place of a job, and a job without an id, are noted as v2.items and skipped; the others are kept."""
     notes = Notes()
 
     read_items = items("search_drifted.json", notes)
@@ -481,29 +481,29 @@ def test_an_item_beyond_repair_is_noted_and_skipped() -> None:
 
 
 @pytest.mark.parametrize("name", ["detail_nulls.json", "detail_bare.json"])
-def test_null_everywhere_is_absence_everywhere(name: str) -> None:
-    """A job of which nothing is told but its id has that id and nothing invented; none of it is noted."""
+def test_null_fields_are_absent(name: str) -> None:
+    """A job with null in every field but its id has only that id; nothing is noted."""
     notes = Notes()
 
     job = read(recorded(name), notes)
 
-    assert job == Job(job_id=job.job_id, api=Api.V2, workspace_id="asked-for", kind="unknown")
+    assert job == Job(job_id=job.job_id, api=Api.V2, workspace_id="requested", kind="unknown")
     assert notes.noted == []
 
 
 @pytest.mark.parametrize(
     "job_id", [None, "", "a/b", "../x", "a b", "a" * 200, ["a"], "ümlaut"], ids=lambda value: repr(value)[:12]
 )
-def test_an_id_that_cannot_be_asked_for_is_no_id(job_id: object) -> None:
-    """Ids become part of a URL, so one that is no plain word is refused with its item."""
+def test_an_invalid_id_is_rejected(job_id: object) -> None:
+    """Ids become part of a URL, so an item whose id is not a plain word is rejected."""
     notes = Notes()
 
     assert adapter.job(json.dumps({"metadata": {"id": job_id}}).encode(), note=notes) is None
     assert notes.fields == ["v2.items"]
 
 
-def test_task_ids_are_plain_words_once_each() -> None:
-    """A task that would climb out of its URL is noted and left out; a repeated one counts once."""
+def test_task_ids_are_plain_words_without_duplicates() -> None:
+    """A task id that would change the URL path is noted and left out; a repeated one counts once."""
     notes = Notes()
 
     job = read(a_job(status={"tasks": ["worker-0", "worker-0", "../../pools", "", 3, None, "ps.1_a"]}), notes)
@@ -526,7 +526,7 @@ def test_task_ids_are_plain_words_once_each() -> None:
     ],
 )
 def test_nodes_held_are_the_last_point(points: object, expected: int | None, *, noted: bool) -> None:
-    """Reference §7: a step function of [ms, nodes]; its last value is what is held now."""
+    """Reference §7: a step function of [ms, nodes]; its last value is the number held now."""
     notes = Notes()
 
     assert read(a_job(status={"node_count_metrics": points}), notes).reported_nodes == expected
@@ -534,13 +534,13 @@ def test_nodes_held_are_the_last_point(points: object, expected: int | None, *, 
 
 
 @pytest.mark.parametrize("kind", adapter.KINDS)
-def test_documented_kinds_are_told(kind: str) -> None:
-    """Each of the eight documented kinds is its own label value."""
+def test_documented_kinds(kind: str) -> None:
+    """Each of the eight documented kinds is a label value."""
     assert read(a_job(kind=kind)).kind == kind
 
 
-def test_secrets_never_leave_the_bytes() -> None:
-    """Trap 28: parameters, environments, commands, endpoints, messages and reasons are nowhere in a job or a note."""
+def test_secrets_are_not_decoded() -> None:
+    """Trap 28: no parameter, environment, command, endpoint, message or reason is in a job or a note."""
     notes = Notes()
     names = ("detail_gpu_running.json", "detail_elastic.json", "detail_failed.json")
 
@@ -550,10 +550,10 @@ def test_secrets_never_leave_the_bytes() -> None:
     assert "INVENTED-SECRET" not in "".join(found)
 
 
-def test_secrets_never_leave_the_bytes_of_a_job_that_is_taken_apart() -> None:
-    """Trap 28 holds on the way that reads part by part too, which a drifted field forces."""
+def test_secrets_are_not_decoded_part_by_part() -> None:
+    """Trap 28 also holds for the slower decoding that a bad field causes."""
     detail = json.loads(recorded("detail_gpu_running.json"))
-    detail["status"]["running_records"] = "drifted"
+    detail["status"]["running_records"] = "not a list"
     notes = Notes()
 
     job = read(detail, notes)
@@ -573,7 +573,7 @@ anything = st.recursive(
 
 
 def an_object(**fields: Any) -> st.SearchStrategy[Any]:
-    """An object with some of its fields, each right or wrong, or not an object at all."""
+    """An object with some of its fields, each valid or not, or another value in its place."""
     return anything | st.fixed_dictionaries({}, optional={name: anything | value for name, value in fields.items()})
 
 
@@ -613,8 +613,8 @@ jobs = an_object(
 
 @settings(max_examples=150)
 @given(raw=jobs)
-def test_any_json_gives_a_sane_job_or_none(raw: object) -> None:
-    """Whatever JSON stands where a job should: no exception, nothing negative or outside a vocabulary."""
+def test_any_json_gives_a_valid_job_or_none(raw: object) -> None:
+    """Any JSON in place of a job: no exception, nothing negative or outside a vocabulary."""
     job = adapter.job(msgspec.json.encode(raw), note=Notes())
 
     if job is None:

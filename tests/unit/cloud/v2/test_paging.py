@@ -1,4 +1,4 @@
-"""Walking a listing under every reading of `offset`, with a server model in place of the cloud."""
+"""Paging under every meaning of `offset`, with a model of the server."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,12 +14,12 @@ Rows = list[int]
 
 
 def served(rows: Rows, offset: int, *, reading: str, limit: int = 50) -> Rows:
-    """The page a server of that reading gives."""
+    """The page that a server with this meaning of `offset` returns."""
     begin = {"page": offset * limit, "record": offset, "ignored": 0}[reading]
     return rows[begin : begin + limit]
 
 
-def walk(
+def read_all(
     rows: Rows,
     *,
     reading: str,
@@ -27,7 +27,7 @@ def walk(
     meanwhile: Callable[[Rows], Rows] = lambda rows: rows,
     cap: int = 500,
 ) -> tuple[set[int], Pager, list[int]]:
-    """Walk to the end, changing the rows between requests by `meanwhile`; return rows, pager and offsets."""
+    """Read to the end, changing the rows between requests by `meanwhile`; return rows, pager and offsets."""
     pager = Pager(mode, cap=cap)
     seen: set[int] = set()
     offsets: list[int] = []
@@ -43,9 +43,9 @@ def walk(
 @pytest.mark.parametrize("mode", [Mode.UNSURE, Mode.PAGE, Mode.RECORD])
 @pytest.mark.parametrize("reading", ["page", "record"])
 @pytest.mark.parametrize("total", [0, 1, 49, 50, 51, 99, 100, 101, 120, 149, 150, 151, 1000, 5059])
-def test_everything_is_seen_under_both_readings(total: int, reading: str, mode: Mode) -> None:
-    """Trap 1: whatever offset counts and whatever was remembered, all rows are seen, none is claimed missing."""
-    seen, pager, _ = walk(list(range(total)), reading=reading, mode=mode)
+def test_every_row_is_read_under_both_meanings(total: int, reading: str, mode: Mode) -> None:
+    """Trap 1: whatever offset counts and whatever is cached, all rows are read and none is reported missing."""
+    seen, pager, _ = read_all(list(range(total)), reading=reading, mode=mode)
 
     assert seen == set(range(total))
     assert not pager.truncated
@@ -67,47 +67,47 @@ def test_everything_is_seen_under_both_readings(total: int, reading: str, mode: 
         pytest.param(120, "page", Mode.RECORD, [0, 49, 1, 2], id="remembered-record-was-wrong"),
     ],
 )
-def test_what_is_asked(total: int, reading: str, mode: Mode, offsets: list[int]) -> None:
-    """The offsets, and so the number of calls, of each way through a listing."""
-    assert walk(list(range(total)), reading=reading, mode=mode)[2] == offsets
+def test_the_requested_offsets(total: int, reading: str, mode: Mode, offsets: list[int]) -> None:
+    """The offsets, and so the number of calls, of each kind of listing."""
+    assert read_all(list(range(total)), reading=reading, mode=mode)[2] == offsets
 
 
 @pytest.mark.parametrize("reading", ["page", "record"])
 @pytest.mark.parametrize("mode", [Mode.UNSURE, Mode.PAGE])
-def test_the_calls_of_a_walk_are_bounded(reading: str, mode: Mode) -> None:
-    """A walk over n rows takes at most ⌈n/50⌉ + 1 requests, probe included."""
+def test_the_calls_of_a_listing_are_bounded(reading: str, mode: Mode) -> None:
+    """A listing of n rows takes at most ⌈n/50⌉ + 1 requests, including the probe."""
     for total in range(0, 420, 7):
-        offsets = walk(list(range(total)), reading=reading, mode=mode)[2]
+        offsets = read_all(list(range(total)), reading=reading, mode=mode)[2]
 
         assert len(offsets) <= -(-total // 50) + 1
 
 
-def test_the_calls_of_a_remembered_record_walk_are_bounded() -> None:
-    """Remembering RECORD saves the probe and keeps one row of overlap as evidence: ⌈n/50⌉ + 1 at most."""
+def test_the_calls_with_a_cached_record_mode_are_bounded() -> None:
+    """With RECORD cached, one row of overlap replaces the probe: at most ⌈n/50⌉ + 1 requests."""
     for total in range(0, 420, 7):
-        offsets = walk(list(range(total)), reading="record", mode=Mode.RECORD)[2]
+        offsets = read_all(list(range(total)), reading="record", mode=Mode.RECORD)[2]
 
         assert len(offsets) <= -(-total // 50) + 1
 
 
 @pytest.mark.parametrize("reading,mode", [("page", Mode.PAGE), ("record", Mode.RECORD), ("ignored", Mode.IGNORED)])
-def test_the_reading_is_found_out(reading: str, mode: Mode) -> None:
-    """Trap 1: the probe of reference §1.3 tells the three readings apart."""
-    pager = walk(list(range(120)), reading=reading)[1]
+def test_the_mode_is_detected(reading: str, mode: Mode) -> None:
+    """Trap 1: the probe of reference §1.3 distinguishes the three meanings."""
+    pager = read_all(list(range(120)), reading=reading)[1]
 
     assert (pager.mode, pager.probed) == (mode, True)
 
 
 def test_an_ignored_offset_is_reported_as_truncation() -> None:
-    """The same 50 rows at offsets 0, 1 and 51: the rest cannot be reached, and that is said."""
-    seen, pager, _ = walk(list(range(120)), reading="ignored")
+    """The same 50 rows at offsets 0, 1 and 51: the rest is not readable, and the listing is truncated."""
+    seen, pager, _ = read_all(list(range(120)), reading="ignored")
 
     assert seen == set(range(50))
     assert pager.truncated
 
 
-def test_an_ignored_limit_brings_everything_at_once() -> None:
-    """A server that ignores offset and limit alike sends all rows on the first page: nothing is missing."""
+def test_an_ignored_limit_returns_everything_at_once() -> None:
+    """A server that ignores offset and limit returns all rows on the first page: nothing is missing."""
     for mode in (Mode.UNSURE, Mode.IGNORED):
         pager = Pager(mode)
         while pager.offset is not None:
@@ -116,70 +116,70 @@ def test_an_ignored_limit_brings_everything_at_once() -> None:
         assert not pager.truncated
 
 
-def test_one_page_says_nothing_about_offsets() -> None:
-    """A single page, short or exactly full, teaches nothing: the mode stays unsure and unprobed."""
+def test_one_page_does_not_show_the_mode() -> None:
+    """After a single page, short or exactly full, the mode is unknown and not probed."""
     for total in (3, 50):
-        pager = walk(list(range(total)), reading="page")[1]
+        pager = read_all(list(range(total)), reading="page")[1]
 
         assert (pager.mode, pager.probed) == (Mode.UNSURE, False)
 
 
 def test_a_job_submitted_before_the_probe_hides_the_shift() -> None:
-    """By record, one new row makes offset 1 the first page again: not IGNORED, because offset 51 goes on."""
+    """By record, one new row makes offset 1 the first page again: not IGNORED, because offset 51 has new rows."""
     newer = iter(range(-1, -1000, -1))
     once = iter([True])
 
     def submit(rows: Rows) -> Rows:
         return [next(newer), *rows] if next(once, False) else rows
 
-    seen, pager, _ = walk(list(range(120)), reading="record", meanwhile=submit)
+    seen, pager, _ = read_all(list(range(120)), reading="record", meanwhile=submit)
 
     assert set(range(120)) <= seen
     assert pager.mode is Mode.RECORD
 
 
-def test_many_jobs_around_the_probe_can_only_slow_it_down() -> None:
-    """By record, 30 deletions before the probe make it look like PAGE; the overlap of later pages puts that right."""
+def test_many_changes_around_the_probe_only_cost_calls() -> None:
+    """By record, 30 deletions before the probe look like PAGE; the overlap of later pages corrects it."""
     once = iter([True])
 
     def delete(rows: Rows) -> Rows:
         return rows[30:] if next(once, False) else rows
 
-    seen, pager, offsets = walk(list(range(300)), reading="record", meanwhile=delete)
+    seen, pager, offsets = read_all(list(range(300)), reading="record", meanwhile=delete)
 
     assert set(range(30, 300)) <= seen
     assert pager.mode is Mode.RECORD
     assert len(offsets) < 12
 
 
-def test_a_batch_submitted_around_the_probe_loses_nothing() -> None:
+def test_a_batch_submitted_around_the_probe_loses_no_row() -> None:
     """By page, 30 jobs submitted before the probe put 30 known ones on the next page: it is still the next page."""
     once = iter([True])
 
     def submit(rows: Rows) -> Rows:
         return [*range(-30, 0), *rows] if next(once, False) else rows
 
-    seen, pager, _ = walk(list(range(400)), reading="page", meanwhile=submit)
+    seen, pager, _ = read_all(list(range(400)), reading="page", meanwhile=submit)
 
     assert set(range(400)) <= seen
     assert pager.mode is Mode.PAGE
 
 
 @pytest.mark.parametrize("reading", ["page", "record"])
-def test_jobs_submitted_between_pages_hide_none(reading: str) -> None:
-    """New rows push old ones down: some are seen twice, none is missed."""
+def test_jobs_submitted_between_pages_hide_no_row(reading: str) -> None:
+    """New rows move old ones down: some are read twice, none is missed."""
     newer = iter(range(-1, -100_000, -1))
 
-    seen = walk(list(range(400)), reading=reading, meanwhile=lambda rows: [next(newer), *rows])[0]
+    seen = read_all(list(range(400)), reading=reading, meanwhile=lambda rows: [next(newer), *rows])[0]
 
     assert set(range(400)) <= seen
 
 
-def test_a_deletion_under_a_remembered_record_costs_a_probe() -> None:
-    """A deleted row takes the overlap away that proves RECORD; the walk probes again and sees everything left."""
+def test_a_deletion_under_a_cached_record_mode_costs_a_probe() -> None:
+    """A deleted row removes the overlap that proves RECORD; the listing probes again and reads everything."""
     once = iter([True])
 
-    seen, pager, offsets = walk(
+    seen, pager, offsets = read_all(
         list(range(200)), reading="record", mode=Mode.RECORD, meanwhile=lambda r: r[1:] if next(once, False) else r
     )
 
@@ -188,8 +188,8 @@ def test_a_deletion_under_a_remembered_record_costs_a_probe() -> None:
     assert pager.doubted
 
 
-def test_a_server_that_repeats_its_last_page_ends_the_walk() -> None:
-    """Trap 3: a full page that brings nothing new is the end, whatever any count says."""
+def test_a_server_that_repeats_its_last_page_ends_the_listing() -> None:
+    """Trap 3: a full page without new rows is the end, whatever a count is."""
     pager = Pager()
     requests_to = 0
     while (offset := pager.offset) is not None:
@@ -201,9 +201,9 @@ def test_a_server_that_repeats_its_last_page_ends_the_walk() -> None:
     assert not pager.truncated
 
 
-def test_a_list_without_end_is_cut_and_said_to_be() -> None:
-    """New rows for ever: the walk stops at its cap of pages and reports truncation."""
-    _, pager, offsets = walk(list(range(10_000)), reading="page", cap=7)
+def test_an_endless_list_is_truncated() -> None:
+    """With new rows on every page, the listing stops at its maximum of pages and reports truncation."""
+    _, pager, offsets = read_all(list(range(10_000)), reading="page", cap=7)
 
     assert len(offsets) == 7
     assert pager.truncated
@@ -215,45 +215,45 @@ def test_a_list_without_end_is_cut_and_said_to_be() -> None:
     reading=st.sampled_from(["page", "record", "ignored"]),
     mode=st.sampled_from(Mode),
 )
-def test_a_walk_sees_all_or_says_that_it_does_not(total: int, reading: str, mode: Mode) -> None:
-    """Whatever is remembered and whatever the server does, a walk ends, and is whole or reported as truncated."""
-    seen, pager, offsets = walk(list(range(total)), reading=reading, mode=mode)
+def test_a_listing_is_complete_or_truncated(total: int, reading: str, mode: Mode) -> None:
+    """Whatever is cached and whatever the server does, a listing ends, and is complete or reported as truncated."""
+    seen, pager, offsets = read_all(list(range(total)), reading=reading, mode=mode)
 
     assert seen == set(range(total)) or pager.truncated
     assert len(offsets) <= -(-total // 50) + 5
     assert all(one != other for one, other in pairwise(offsets))
 
 
-def test_what_was_found_out_is_remembered_for_an_hour(clock: ManualClock) -> None:
-    """The mode is recalled until an hour after the probe; walks that only relied on it do not prolong that."""
+def test_the_mode_is_cached_for_an_hour(clock: ManualClock) -> None:
+    """The mode expires an hour after the probe; listings that only used it do not extend that."""
     modes = ModeCache(clock)
     assert modes.get() is Mode.UNSURE
 
-    modes.learn(walk(list(range(120)), reading="record")[1])
+    modes.learn(read_all(list(range(120)), reading="record")[1])
     clock.turn(MODE_TTL_S - 1)
     assert modes.get() is Mode.RECORD
-    modes.learn(walk(list(range(120)), reading="record", mode=Mode.RECORD)[1])
+    modes.learn(read_all(list(range(120)), reading="record", mode=Mode.RECORD)[1])
     clock.turn(1)
 
     assert modes.get() is Mode.UNSURE
 
 
-def test_a_single_page_does_not_unlearn(clock: ManualClock) -> None:
-    """A short walk knows nothing and changes nothing of what is remembered."""
+def test_a_single_page_keeps_the_cached_mode(clock: ManualClock) -> None:
+    """A short listing does not detect the mode and does not change the cache."""
     modes = ModeCache(clock)
-    modes.learn(walk(list(range(120)), reading="record")[1])
+    modes.learn(read_all(list(range(120)), reading="record")[1])
 
-    modes.learn(walk(list(range(5)), reading="record", mode=modes.get())[1])
+    modes.learn(read_all(list(range(5)), reading="record", mode=modes.get())[1])
 
     assert modes.get() is Mode.RECORD
 
 
-def test_an_inconsistency_is_unlearned(clock: ManualClock) -> None:
-    """A server that counted records and now counts pages is found out at once, not after the hour."""
+def test_a_changed_mode_replaces_the_cached_one(clock: ManualClock) -> None:
+    """A server that counted records and now counts pages is detected at once, not after the hour."""
     modes = ModeCache(clock)
-    modes.learn(walk(list(range(120)), reading="record")[1])
+    modes.learn(read_all(list(range(120)), reading="record")[1])
 
-    seen, pager, _ = walk(list(range(5000)), reading="page", mode=modes.get())
+    seen, pager, _ = read_all(list(range(5000)), reading="page", mode=modes.get())
     modes.learn(pager)
 
     assert seen == set(range(5000))

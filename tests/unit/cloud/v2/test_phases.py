@@ -31,7 +31,7 @@ S = JobStatus
         pytest.param("Abnormal", "Novel", S.FAILED, id="Abnormal-other"),
         pytest.param("Abnormal", None, S.FAILED, id="Abnormal-missing"),
         pytest.param("rUNNING", "", S.RUNNING, id="case-does-not-matter"),
-        pytest.param(" Running ", None, S.RUNNING, id="nor-do-blanks"),
+        pytest.param(" Running ", None, S.RUNNING, id="blanks"),
         pytest.param("ABNORMAL", "LOST", S.LOST, id="case-of-both"),
         pytest.param("Waiting", None, S.QUEUED, id="alias-Waiting"),
         pytest.param("Stopped", None, S.TERMINATED, id="alias-Stopped"),
@@ -54,7 +54,7 @@ S = JobStatus
     ],
 )
 def test_the_phase_decides(phase: object, secondary: object, expected: JobStatus) -> None:
-    """Trap 12: the phase is the main state, the secondary phase only splits Abnormal and stands in for no phase."""
+    """Trap 12: the phase decides; the secondary phase splits Abnormal, and replaces a missing phase."""
     notes = Notes()
 
     assert phases.status(phase, secondary, note=notes) is expected
@@ -71,7 +71,7 @@ def test_the_phase_decides(phase: object, secondary: object, expected: JobStatus
     ],
 )
 def test_an_unknown_phase_is_noted(phase: object, secondary: object, expected: JobStatus) -> None:
-    """A phase nobody documented is noted under v2.status.phase, and the secondary phase is asked instead."""
+    """An undocumented phase is noted as v2.status.phase, and the secondary phase is used."""
     notes = Notes()
 
     assert phases.status(phase, secondary, note=notes) is expected
@@ -79,8 +79,8 @@ def test_an_unknown_phase_is_noted(phase: object, secondary: object, expected: J
 
 
 @pytest.mark.parametrize("secondary", phases.REASONS)
-def test_documented_reasons_are_told_as_documented(secondary: str) -> None:
-    """Every documented secondary phase is its own reason, in the documentation's spelling whatever case came."""
+def test_documented_reasons_keep_their_spelling(secondary: str) -> None:
+    """Every documented secondary phase is a reason, in the documentation's spelling whatever its case."""
     notes = Notes()
 
     assert phases.reason(secondary.upper(), note=notes) == secondary
@@ -89,7 +89,7 @@ def test_documented_reasons_are_told_as_documented(secondary: str) -> None:
 
 @pytest.mark.parametrize("secondary", [pytest.param(None, id="null"), pytest.param("", id="empty")])
 def test_no_secondary_phase_is_no_reason(secondary: object) -> None:
-    """Without a secondary phase there is no reason, and nothing strange about it."""
+    """Without a secondary phase the reason is empty, and nothing is noted."""
     notes = Notes()
 
     assert phases.reason(secondary, note=notes) == ""
@@ -97,8 +97,8 @@ def test_no_secondary_phase_is_no_reason(secondary: object) -> None:
 
 
 @given(secondary=st.text(min_size=1) | st.integers() | st.lists(st.integers(), max_size=2))
-def test_the_vocabulary_of_reasons_is_bounded(secondary: object) -> None:
-    """Trap 28: whatever text comes, the reason is a documented word or "other", which is noted."""
+def test_the_values_of_reason_are_bounded(secondary: object) -> None:
+    """Trap 28: the reason is a documented word or "other", which is noted, whatever the text."""
     notes = Notes()
 
     reason = phases.reason(secondary, note=notes)

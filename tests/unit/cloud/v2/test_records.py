@@ -1,4 +1,4 @@
-"""Nodes over time, and what the running and recovery records of a v2 job tell."""
+"""Nodes over time, and the running and recovery records of a v2 job."""
 
 from itertools import pairwise
 from typing import Any
@@ -28,14 +28,14 @@ ms = T0 * 1000
             False,
             id="values repeat around a change",
         ),
-        pytest.param([[ms, 4], [ms + 60_000, 3]], ((T0, 4), (T0 + 60, 3)), False, id="or do not"),
+        pytest.param([[ms, 4], [ms + 60_000, 3]], ((T0, 4), (T0 + 60, 3)), False, id="values do not repeat"),
         pytest.param([[str(ms), "4"]], ((T0, 4),), False, id="numbers as text"),
         pytest.param([[ms, 4], [ms - 5_000, 3], [ms + 1_000, 2]], ((T0, 4), (T0 + 1, 2)), True, id="back in time"),
         pytest.param([[ms, 4], [ms], "x", None, [ms + 1_000, -1], [0, 3]], ((T0, 4),), True, id="no points"),
     ],
 )
 def test_nodes_over_time(points: list[Any] | None, expected: tuple[Any, ...], noted: bool) -> None:
-    """One step for each change; what is no point of a step function is noted and left out."""
+    """One step for each change; anything that is not a point of a step function is noted and left out."""
     notes = Notes()
 
     assert steps(points, note=notes) == expected
@@ -44,7 +44,7 @@ def test_nodes_over_time(points: list[Any] | None, expected: tuple[Any, ...], no
 
 @given(st.lists(st.lists(st.none() | st.integers() | st.floats() | st.text(max_size=5), max_size=3), max_size=8))
 def test_any_points_make_a_step_function(points: list[Any]) -> None:
-    """Whatever comes: moments rise, no number repeats or is negative."""
+    """Any input: times grow, no number is repeated or negative."""
     found = steps(points, note=Notes())
 
     assert [at for at, _ in found] == sorted({at for at, _ in found})
@@ -53,7 +53,7 @@ def test_any_points_make_a_step_function(points: list[Any]) -> None:
 
 
 def runs(*lengths: tuple[float, str], open_for_s: float | None = None, tried: str = "") -> Runs:
-    """Read runs of these lengths in s, each ended by a recovery, and perhaps one that is still on."""
+    """Read runs of these lengths in seconds, each ended by a recovery, and optionally one that still runs."""
     records = []
     at = float(T0)
     for length_s, policy in lengths:
@@ -84,13 +84,13 @@ LONG = (7_200.0, "job_reschedule")
         pytest.param(runs(SHORT, (100.0, "")), 1, id="ended for good"),
     ],
 )
-def test_a_crash_loop_is_short_runs_in_a_row(found: Runs, loop: int) -> None:
-    """Runs that break within ten minutes are counted from the newest back; one that lasts ends the loop."""
+def test_a_crash_loop_is_consecutive_short_runs(found: Runs, loop: int) -> None:
+    """Runs shorter than ten minutes are counted from the newest back; a longer one ends the loop."""
     assert found.crash_loop_runs == loop
 
 
-def test_recoveries_by_policy_and_what_was_tried_first() -> None:
-    """Each is counted under what helped, and where it was downgraded under what did not."""
+def test_recoveries_by_policy_and_by_the_policy_tried_first() -> None:
+    """Each is counted under the policy that worked, and a downgraded one also under the one that did not."""
     found = runs(SHORT, LONG, (10.0, "turn_it_off_and_on"), open_for_s=5, tried="npu_step_retry")
 
     assert found.recoveries == {"proc_restart": 1, "job_reschedule": 1, phases.OTHER: 1}
@@ -98,8 +98,8 @@ def test_recoveries_by_policy_and_what_was_tried_first() -> None:
     assert found.last_recovery_at == T0 + 120 + 30 + 7_200 + 30 + 10 + 30
 
 
-def test_no_records_tell_nothing() -> None:
-    """Where the listing has no records, unknown is not 0; where it has none yet, it is."""
+def test_missing_records_are_unknown() -> None:
+    """A listing without records: unknown. A job without records so far: zero."""
     assert running(None, now=None, note=Notes()) == Runs()
     assert running([], now=None, note=Notes()) == Runs(recoveries={}, degraded={}, crash_loop_runs=0)
     assert faults(None, note=Notes()) is None
@@ -107,7 +107,7 @@ def test_no_records_tell_nothing() -> None:
 
 
 def test_faults_by_scenario() -> None:
-    """Words nobody documented are told as other, and noted."""
+    """Undocumented words are counted as other, and noted."""
     notes = Notes()
     found = [wire.RecoverRecord(fault_scenario=word) for word in ("chip_fault", "Chip_Fault", "gremlins", None)]
 
@@ -127,8 +127,10 @@ def test_faults_by_scenario() -> None:
     ),
     st.lists(st.builds(wire.RecoverRecord, fault_scenario=st.none() | st.sampled_from((*SCENARIOS, "odd")))),
 )
-def test_any_records_tell_counts(records: list[wire.RunningRecord], recovered: list[wire.RecoverRecord]) -> None:
-    """Whatever comes: words of a bounded vocabulary, and never more of them than there are records."""
+def test_any_records_give_valid_counts(
+    records: list[wire.RunningRecord], recovered: list[wire.RecoverRecord]
+) -> None:
+    """Any input: words of a bounded vocabulary, and at most as many as there are records."""
     found = running(records, now=float(T0), note=Notes())
 
     assert found.recoveries is not None

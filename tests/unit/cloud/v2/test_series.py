@@ -1,4 +1,4 @@
-"""Task metrics as written to minutes as meant."""
+"""Conversion of task metrics to samples."""
 
 import json
 from typing import Any
@@ -26,8 +26,8 @@ def metrics(**metrics: object) -> dict[str, Any]:
     return {"metrics": [{"metric": name, "value": value} for name, value in metrics.items()]}
 
 
-def test_percent_become_ratios_and_minus_one_nothing() -> None:
-    """Trap 19: -1 is no sample, at the head or the tail; 97.5 % are 0.975. A GPU job has no NPU series."""
+def test_percent_become_ratios_and_minus_one_is_none() -> None:
+    """Trap 19: -1 is no sample, at either end; 97.5 % are 0.975. A GPU job has no NPU series."""
     notes = Notes()
 
     found = read(recorded("metrics_gpu.json"), notes=notes)
@@ -42,8 +42,8 @@ def test_percent_become_ratios_and_minus_one_nothing() -> None:
     assert notes.noted == []
 
 
-def test_minus_one_is_never_averaged() -> None:
-    """Trap 19: the mean over the run is (0.975 + 0.8825) / 2 = 0.92875, and "now" is the last whole minute."""
+def test_minus_one_is_not_averaged() -> None:
+    """Trap 19: the mean over the run is (0.975 + 0.8825) / 2 = 0.92875, and "now" is the last complete minute."""
     found = read(recorded("metrics_gpu.json"))
     assert found is not None
 
@@ -54,7 +54,7 @@ def test_minus_one_is_never_averaged() -> None:
 
 
 def test_an_npu_job_is_read_from_its_npu_series() -> None:
-    """The NPU series of an NPU job count; that the GPU ones are missing does no harm."""
+    """The NPU series of an NPU job are used; the GPU ones are missing."""
     found = read(recorded("metrics_npu.json"), accelerator=NPU)
 
     assert found is not None
@@ -64,7 +64,7 @@ def test_an_npu_job_is_read_from_its_npu_series() -> None:
 
 @pytest.mark.parametrize("accelerator", [pytest.param(CPU, id="known-cpu"), pytest.param(None, id="kind-unknown")])
 def test_a_cpu_job_has_no_accelerator_series(accelerator: Accelerator | None) -> None:
-    """Trap 20: accelerator series that are wholly -1 are no series at all."""
+    """Trap 20: accelerator series with only -1 are no series."""
     found = read(recorded("metrics_cpu.json"), accelerator=accelerator)
 
     assert found is not None
@@ -72,7 +72,7 @@ def test_a_cpu_job_has_no_accelerator_series(accelerator: Accelerator | None) ->
 
 
 def test_a_known_cpu_job_is_not_idle() -> None:
-    """Trap 20: zeros written for a job that is known to hold no accelerator are not an idle accelerator."""
+    """Trap 20: zeros for a job that is known to hold no accelerator are not an idle accelerator."""
     found = read(metrics(cpuUsage=[50], gpuUtil=[0], npuUtil=[0]), accelerator=CPU)
 
     assert found is not None
@@ -80,8 +80,8 @@ def test_a_known_cpu_job_is_not_idle() -> None:
 
 
 @pytest.mark.parametrize("accelerator", [GPU, NPU, CPU, None])
-def test_nothing_sampled_yet_is_no_data(accelerator: Accelerator | None) -> None:
-    """-1 in every series of the answer says as much as no answer: None."""
+def test_no_sample_yet_is_no_data(accelerator: Accelerator | None) -> None:
+    """-1 in every series gives None, as an empty answer does."""
     assert read(recorded("metrics_silent.json"), accelerator=accelerator) is None
 
 
@@ -91,14 +91,14 @@ def test_nothing_sampled_yet_is_no_data(accelerator: Accelerator | None) -> None
     ids=lambda raw: str(raw)[:30],
 )
 def test_no_series_is_no_data(raw: object) -> None:
-    """An answer without series, or with empty ones, is None and nothing strange."""
+    """An answer without series, or with empty ones, is None and not noted."""
     notes = Notes()
 
     assert read(raw, notes=notes) is None
     assert notes.noted == []
 
 
-def test_drifted_values() -> None:
+def test_values_of_other_types() -> None:
     """Numbers as text are read, 100.4 and 100.9 are a rounded 100, and 101, 150, -3, true and "NaN" are None."""
     notes = Notes()
 
@@ -108,8 +108,8 @@ def test_drifted_values() -> None:
     assert found.cpu == [None, 0.125, None, 1.0]
     assert found.memory == [None, None, None, 0.4]
     assert found.accelerator == [None, None, 1.0, 0.5]
-    assert found.accelerator_memory == [0.1, 0.2, 0.3, 0.4]  # the list came as JSON text
-    assert notes.noted == [("v2.metrics.value", "NaN"), ("v2.metrics.value", 150)]  # once for each series
+    assert found.accelerator_memory == [0.1, 0.2, 0.3, 0.4]  # the list is JSON text
+    assert notes.noted == [("v2.metrics.value", "NaN"), ("v2.metrics.value", 150)]  # once per series
 
 
 @pytest.mark.parametrize(
@@ -118,43 +118,43 @@ def test_drifted_values() -> None:
         pytest.param(GPU, [10], [20], [0.1], id="gpu-job-own-series-wins"),
         pytest.param(NPU, [10], [20], [0.2], id="npu-job-npu-wins"),
         pytest.param(GPU, [0], [20], [0.0], id="own-zero-is-a-measurement"),
-        pytest.param(GPU, [-1], [20], [0.2], id="misjudged-kind"),
+        pytest.param(GPU, [-1], [20], [0.2], id="other-kind-has-samples"),
         pytest.param(GPU, [-1], [0], (), id="zeros-of-the-other-kind-are-no-proof"),
-        pytest.param(NPU, [30], [-1], [0.3], id="misjudged-the-other-way"),
+        pytest.param(NPU, [30], [-1], [0.3], id="other-kind-has-samples-npu"),
         pytest.param(None, [10], [-1], [0.1], id="unknown-gpu"),
         pytest.param(None, [-1], [20], [0.2], id="unknown-npu"),
-        pytest.param(None, [0], [20], [0.2], id="unknown-the-working-one"),
+        pytest.param(None, [0], [20], [0.2], id="unknown-the-busy-one"),
         pytest.param(None, [0], [-1], [0.0], id="unknown-idle"),
         pytest.param(None, [-1], [0], [0.0], id="unknown-idle-npu"),
     ],
 )
-def test_which_accelerator_is_meant(
+def test_which_accelerator_series_is_used(
     kind: Accelerator | None, gpu: list[float], npu: list[float], expected: object
 ) -> None:
-    """The job's kind decides where its series has a sample; else the one that is seen to work."""
+    """The job's kind decides if its series has a sample; else the series that is not only zeros."""
     found = read(metrics(cpuUsage=[50], gpuUtil=gpu, npuUtil=npu), accelerator=kind)
 
     assert found is not None
     assert found.accelerator == expected
 
 
-def test_the_memory_is_that_of_the_same_accelerator() -> None:
-    """The memory series follows the choice of the utilisation series, even where it alone has a sample."""
+def test_the_memory_series_is_that_of_the_same_accelerator() -> None:
+    """The memory series follows the selected utilization series, even if only that memory series has a sample."""
     found = read(metrics(gpuUtil=[-1], gpuMemUsage=[60], npuUtil=[0], npuMemUsage=[0]))
 
     assert found is not None
     assert (found.accelerator, found.accelerator_memory) == ([None], [0.6])
 
 
-def test_a_series_may_be_alone() -> None:
-    """The order of series is not fixed and entries may be missing; names are compared without case."""
+def test_a_single_series() -> None:
+    """Series have any order and may be missing; names are compared without case."""
     found = read(metrics(MEMUSAGE=[10]))
 
     assert found == TaskSeries(task="worker-0", memory=[0.1])
 
 
-def test_a_bad_series_costs_only_itself() -> None:
-    """One series that is no list, and one that is no object, are noted; the others are read."""
+def test_a_bad_series_is_left_out_alone() -> None:
+    """A series that is not a list, and one that is not an object, are noted; the others are read."""
     notes = Notes()
 
     found = read(
@@ -166,8 +166,8 @@ def test_a_bad_series_costs_only_itself() -> None:
     assert notes.fields == ["v2.metrics.metrics.value", "v2.metrics.metrics"]
 
 
-def test_a_value_out_of_range_keeps_the_minutes_in_place() -> None:
-    """A number no float can hold is one minute without a sample, and the minutes around it stay where they were."""
+def test_a_value_out_of_range_keeps_the_samples_in_place() -> None:
+    """A number too large for a float is a missing sample, and the samples around it keep their places."""
     raw = b'{"metrics": [{"metric": "cpuUsage", "value": [null, 10, 1e999, 30]}]}'
 
     found = read(raw)
@@ -176,8 +176,8 @@ def test_a_value_out_of_range_keeps_the_minutes_in_place() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"[]", b'"text"', b"7", b"null"])
-def test_what_is_no_answer_is_no_data(raw: bytes) -> None:
-    """An answer that is no object at all is noted and no data."""
+def test_an_undecodable_answer_is_no_data(raw: bytes) -> None:
+    """An answer that is not an object is noted and gives None."""
     notes = Notes()
 
     assert read(raw, notes=notes) is None
@@ -195,7 +195,7 @@ entry = scalars | st.fixed_dictionaries({}, optional={"metric": names | scalars,
 @settings(max_examples=100)
 @given(metrics=st.lists(entry, max_size=7) | scalars, accelerator=st.none() | st.sampled_from(Accelerator))
 def test_any_json_gives_ratios_or_nothing(metrics: object, accelerator: Accelerator | None) -> None:
-    """Whatever JSON comes: no exception, every sample between 0 and 1, and never an accelerator for a CPU job."""
+    """Any JSON: no exception, every sample between 0 and 1, and no accelerator for a CPU job."""
     found = series(msgspec.json.encode({"metrics": metrics}), task="worker-0", accelerator=accelerator, note=Notes())
 
     if found is None:

@@ -1,4 +1,4 @@
-"""The v2 source: what a look and a sweep bring, what they cost, and what a failure leaves standing."""
+"""The v2 source: results of a poll and of a sweep, their calls, and the effect of failures."""
 
 import asyncio
 import math
@@ -30,7 +30,7 @@ from tests.unit.cloud.v2.fake_cloud import T0, FakeV2, Request
 
 @dataclass
 class FakePoller:
-    """Plays polling: looks, and remembers what it saw."""
+    """Polls as polling does, and tracks the jobs."""
 
     source: JobSource
     tracked: dict[str, Job] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def make_source(
 
 
 async def push_off_newest_page(cloud: FakeV2, poller: FakePoller) -> None:
-    """Push every job so far off the newest page, with 60 jobs that are accounted for."""
+    """Move every job off the newest page by 60 jobs that are accounted for."""
     cloud.submit(*range(20_000, 20_060), phase="Completed")
     await poller.poll()
     cloud.requests.clear()
@@ -92,8 +92,8 @@ def cloud() -> FakeV2:
     return FakeV2()
 
 
-async def test_a_look_sees_active_and_newest_jobs(cloud: FakeV2, clock: ManualClock) -> None:
-    """The first look brings what is active, however old, and the newest page: 50 of 60 ended jobs, 1 old active."""
+async def test_a_poll_lists_active_and_newest_jobs(cloud: FakeV2, clock: ManualClock) -> None:
+    """The first poll lists active jobs of any age, and the newest page: 50 of 60 ended jobs, 1 old active."""
     cloud.submit(*range(1, 61), phase="Completed")
     (old,) = cloud.submit(0, phase="Running")
     poller = FakePoller(make_source(cloud, clock))
@@ -109,8 +109,8 @@ async def test_a_look_sees_active_and_newest_jobs(cloud: FakeV2, clock: ManualCl
 @pytest.mark.parametrize("history", [10, 10_000])
 @pytest.mark.parametrize("active", [0, 1, 49, 50, 51, 120])
 @pytest.mark.parametrize("offset", ["page", "record"])
-async def test_the_cost_of_a_look(offset: str, active: int, history: int, clock: ManualClock) -> None:
-    """At most ⌈active/50⌉ + 2 calls, from the first look on, with any history; one more for each that ended."""
+async def test_the_calls_of_a_poll(offset: str, active: int, history: int, clock: ManualClock) -> None:
+    """At most ⌈active/50⌉ + 2 calls, from the first poll on, with any history; one more for each job that ended."""
     cloud = FakeV2(offset=offset)
     cloud.submit(*range(history), phase="Completed")
     running = cloud.submit(*range(history, history + active))
@@ -137,8 +137,8 @@ async def test_the_cost_of_a_look(offset: str, active: int, history: int, clock:
     assert len(cloud.requests) <= budget
 
 
-async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
-    """Traps 2 and 4: each search asks for 50 at the most, in a sort of its own saying, of one named workspace."""
+async def test_a_search_covers_one_workspace_newest_first_fifty_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
+    """Traps 2 and 4: each search requests at most 50 jobs of one workspace in an explicit order."""
     cloud.submit(0, workspace_id="0")
     cloud.submit(1, workspace_id="ws-b")
     source = make_source(cloud, clock, workspaces=("0", "ws-b"))
@@ -160,8 +160,8 @@ async def test_a_search_is_of_one_workspace_newest_first_fifty_at_a_time(cloud: 
     assert "filters" not in cloud.searches[1].body
 
 
-async def test_a_job_that_starts_and_ends_between_two_looks_is_seen(cloud: FakeV2, clock: ManualClock) -> None:
-    """It was never active when asked, but it is news on the newest page."""
+async def test_a_job_that_starts_and_ends_between_two_polls_is_listed(cloud: FakeV2, clock: ManualClock) -> None:
+    """It was not active in any poll, but it is new on the newest page."""
     cloud.submit(*range(60), phase="Completed")
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -174,8 +174,8 @@ async def test_a_job_that_starts_and_ends_between_two_looks_is_seen(cloud: FakeV
 
 
 @pytest.mark.parametrize("offset", ["page", "record"])
-async def test_a_burst_is_followed_to_known_ground(offset: str, clock: ManualClock) -> None:
-    """130 jobs that came and went since the last look fill over two pages: the walk goes on until it is past them."""
+async def test_a_burst_is_listed_down_to_known_jobs(offset: str, clock: ManualClock) -> None:
+    """130 jobs that started and ended since the last poll fill over two pages: the listing continues past them."""
     cloud = FakeV2(offset=offset)
     cloud.submit(*range(1000), phase="Completed")
     poller = FakePoller(make_source(cloud, clock))
@@ -189,8 +189,8 @@ async def test_a_burst_is_followed_to_known_ground(offset: str, clock: ManualClo
     assert len(cloud.requests) <= 1 + 4
 
 
-async def test_old_news_does_not_lead_into_the_history(cloud: FakeV2, clock: ManualClock) -> None:
-    """The seed saw one page only; what lies below it is unaccounted for, and still no reason to walk there."""
+async def test_unlisted_history_is_not_read_by_a_poll(cloud: FakeV2, clock: ManualClock) -> None:
+    """The first poll listed one page; the jobs below it are not accounted for, and no poll reads them."""
     cloud.submit(*range(5000), phase="Completed")
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -202,8 +202,8 @@ async def test_old_news_does_not_lead_into_the_history(cloud: FakeV2, clock: Man
     assert len(cloud.requests) == 2
 
 
-async def test_ended_jobs_are_asked_for_one_by_one_a_few_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
-    """30 jobs that left the active set and the newest page get a detail each, at most 4 under way at once."""
+async def test_details_of_ended_jobs_are_requested_a_few_at_a_time(cloud: FakeV2, clock: ManualClock) -> None:
+    """30 jobs that are neither active nor on the newest page get a detail request each, at most 4 at once."""
     running = cloud.submit(*range(30))
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -218,7 +218,7 @@ async def test_ended_jobs_are_asked_for_one_by_one_a_few_at_a_time(cloud: FakeV2
 
 
 async def test_an_ended_job_on_the_newest_page_needs_no_detail(cloud: FakeV2, clock: ManualClock) -> None:
-    """The newest page already tells how a young job ended."""
+    """The newest page has the final status of a recent job."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -231,7 +231,7 @@ async def test_an_ended_job_on_the_newest_page_needs_no_detail(cloud: FakeV2, cl
 
 
 async def test_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock) -> None:
-    """Traps 9 and 40: a job that vanished is asked for by itself; 400 with 2775 says that it is gone: no failure."""
+    """Traps 9 and 40: a job that is not listed is requested by itself; 400 with 2775 means deleted: no failure."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -243,8 +243,8 @@ async def test_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock) -> None:
     assert result.failures == ()
 
 
-async def test_a_detail_that_fails_is_a_failed_part(cloud: FakeV2, clock: ManualClock) -> None:
-    """One job's detail breaks; the other's is told, and the failing one is neither gone nor invented."""
+async def test_a_failed_detail_is_a_failed_part(cloud: FakeV2, clock: ManualClock) -> None:
+    """One job's detail fails; the other is returned, and the failed one is neither gone nor returned."""
     one, other = cloud.submit(0, 1)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -265,10 +265,10 @@ async def test_a_detail_that_fails_is_a_failed_part(cloud: FakeV2, clock: Manual
 @pytest.mark.parametrize(
     "answer", [pytest.param({"metadata": {"id": "another"}}, id="another-job"), pytest.param({}, id="no-job")]
 )
-async def test_a_detail_of_something_else_is_unintelligible(
+async def test_a_detail_of_another_job_is_an_invalid_response(
     answer: dict[str, object], cloud: FakeV2, clock: ManualClock
 ) -> None:
-    """An answer that is not the job that was asked for changes nothing about that job."""
+    """An answer about another job than the requested one changes nothing about that job."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -282,8 +282,8 @@ async def test_a_detail_of_something_else_is_unintelligible(
     assert job_id not in status_of(result)
 
 
-async def test_a_workspace_that_fails_blanks_no_other(cloud: FakeV2, clock: ManualClock) -> None:
-    """Of three workspaces one breaks: its error is told, its running job is not asked for, the others are whole."""
+async def test_a_failed_workspace_does_not_affect_the_others(cloud: FakeV2, clock: ManualClock) -> None:
+    """Of three workspaces one fails: its error is reported, its job is not requested, the others are complete."""
     cloud.submit(0, workspace_id="a")
     (lost,) = cloud.submit(0, workspace_id="b")
     cloud.submit(0, workspace_id="c")
@@ -300,11 +300,11 @@ async def test_a_workspace_that_fails_blanks_no_other(cloud: FakeV2, clock: Manu
     assert {job.workspace_id for job in result.jobs} == {"a", "c"}
     assert cloud.details == []
     assert lost in poller.tracked
-    assert len(cloud.searches) == 5  # two each for a and c, and one for b, whose newest page would fare no better
+    assert len(cloud.searches) == 5  # two each for a and c, and one for b, whose newest page would fail too
 
 
 async def test_a_refused_filter_leaves_the_newest_page(cloud: FakeV2, clock: ManualClock) -> None:
-    """When only the filtered search is refused, the newest page is still asked for; the look is not whole."""
+    """If only the filtered search is refused, the newest page is still requested; the poll is not complete."""
     (job_id,) = cloud.submit(0)
     cloud.fail = failing(
         lambda request: request.filtered, Refused(SEARCH.name, "bad operator", status=400, code="ModelArts.2808")
@@ -317,7 +317,7 @@ async def test_a_refused_filter_leaves_the_newest_page(cloud: FakeV2, clock: Man
 
 
 async def test_a_failed_newest_page_is_a_failed_part(cloud: FakeV2, clock: ManualClock) -> None:
-    """The active jobs stand, the newest ones are missing, and that is said."""
+    """The active jobs are returned, the newest ones are missing, and the failure is reported."""
     (job_id,) = cloud.submit(0)
     cloud.fail = failing(lambda request: not request.filtered, Throttled(SEARCH.name, "slow down", status=429))
 
@@ -328,7 +328,7 @@ async def test_a_failed_newest_page_is_a_failed_part(cloud: FakeV2, clock: Manua
 
 
 async def test_a_failed_second_page_keeps_the_first(cloud: FakeV2, clock: ManualClock) -> None:
-    """120 active jobs, the second page breaks: the first 50 are told, and nobody is asked for one by one."""
+    """120 active jobs, the second page fails: the first 50 are returned, and no detail is requested."""
     cloud.submit(*range(120))
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -351,7 +351,7 @@ async def test_a_failed_second_page_keeps_the_first(cloud: FakeV2, clock: Manual
     ],
 )
 async def test_a_final_error_stops_all_requests(error: CloudError, cloud: FakeV2, clock: ManualClock) -> None:
-    """Trap 34: after the first such answer no second request is sent, not even for other workspaces; it is raised."""
+    """Trap 34: after such an error no second request is sent, not even for other workspaces; it is raised."""
     cloud.fail = lambda _: error
     source = make_source(cloud, clock, workspaces=("a", "b", "c", "d", "e", "f"))
 
@@ -362,8 +362,8 @@ async def test_a_final_error_stops_all_requests(error: CloudError, cloud: FakeV2
         assert len(cloud.requests) == 1
 
 
-async def test_a_forbidden_workspace_is_that_workspaces_matter(cloud: FakeV2, clock: ManualClock) -> None:
-    """A 403 can be about one workspace: one call for it, and the others are asked all the same."""
+async def test_a_403_concerns_one_workspace(cloud: FakeV2, clock: ManualClock) -> None:
+    """A 403 may concern one workspace: one call for it, and the others are requested."""
     (job_id,) = cloud.submit(0, workspace_id="b")
     cloud.fail = failing(
         lambda request: request.body.get("workspace_id") == "a", Denied(SEARCH.name, "no permission", status=403)
@@ -376,8 +376,8 @@ async def test_a_forbidden_workspace_is_that_workspaces_matter(cloud: FakeV2, cl
     assert len(cloud.searches) == 3
 
 
-async def test_denied_details_stop_the_questions(cloud: FakeV2, clock: ManualClock) -> None:
-    """Trap 34: of 40 ended jobs at most the 4 that were under way are asked for after details are denied."""
+async def test_denied_details_stop_further_requests(cloud: FakeV2, clock: ManualClock) -> None:
+    """Trap 34: of 40 ended jobs at most the 4 in flight are requested after details are denied."""
     running = cloud.submit(*range(40))
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -391,11 +391,11 @@ async def test_denied_details_stop_the_questions(cloud: FakeV2, clock: ManualClo
 
     assert len(cloud.details) <= 4
     assert set(outcomes(result)) == {"denied"}
-    assert len(result.jobs) == 50  # the newest page stands
+    assert len(result.jobs) == 50  # the newest page is complete
 
 
-async def test_nothing_learned_is_raised(cloud: FakeV2, clock: ManualClock) -> None:
-    """When no workspace answered, the first error is raised: there is no sighting to speak of."""
+async def test_the_first_error_is_raised_when_no_request_succeeded(cloud: FakeV2, clock: ManualClock) -> None:
+    """If no workspace answered, the first error is raised, because there is no result."""
     cloud.fail = lambda _: ServerError(SEARCH.name, "busy", status=500)
 
     with pytest.raises(ServerError):
@@ -403,7 +403,7 @@ async def test_nothing_learned_is_raised(cloud: FakeV2, clock: ManualClock) -> N
 
 
 async def test_unknown_workspaces_are_an_error(cloud: FakeV2, clock: ManualClock) -> None:
-    """When the workspaces cannot be listed, that error is the look's; nothing is asked."""
+    """If the workspaces cannot be listed, the poll raises that error and sends no request."""
 
     async def broken() -> tuple[str, ...]:
         raise ServerError("v1_list_workspaces", "busy", status=500)
@@ -415,18 +415,18 @@ async def test_unknown_workspaces_are_an_error(cloud: FakeV2, clock: ManualClock
     assert cloud.requests == []
 
 
-async def test_without_a_workspace_there_is_nothing_to_see(cloud: FakeV2, clock: ManualClock) -> None:
+async def test_without_a_workspace_there_is_no_request(cloud: FakeV2, clock: ManualClock) -> None:
     """No workspace: no call, no job, no failure."""
     assert await make_source(cloud, clock, workspaces=()).poll(TrackedState()) == PollResult()
 
 
-async def test_an_empty_list_really_means_no_jobs(cloud: FakeV2, clock: ManualClock) -> None:
-    """A listing whose items are null is empty and whole; of one without items the contract test speaks."""
+async def test_an_empty_list_means_no_jobs(cloud: FakeV2, clock: ManualClock) -> None:
+    """A listing with null items is empty and complete; the contract test covers one without items."""
     assert await make_source(cloud, clock).poll(TrackedState()) == PollResult()
 
 
-async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: FakeV2, clock: ManualClock) -> None:
-    """A job that does not name its workspace has the one that was asked about."""
+async def test_a_job_without_a_workspace_gets_the_listed_one(cloud: FakeV2, clock: ManualClock) -> None:
+    """A job without a workspace id gets the one that was searched."""
     cloud.submit(0, workspace_id="b")
     cloud.names_workspaces = False
 
@@ -435,8 +435,8 @@ async def test_a_job_without_a_workspace_is_where_it_was_listed(cloud: FakeV2, c
     assert [job.workspace_id for job in result.jobs] == ["b"]
 
 
-async def test_a_bad_item_costs_only_itself(cloud: FakeV2, clock: ManualClock) -> None:
-    """One unreadable item among 120: it is noted, the other 119 are told, and paging is not confused."""
+async def test_a_bad_item_is_skipped_alone(cloud: FakeV2, clock: ManualClock) -> None:
+    """One undecodable item among 120: it is noted, the other 119 are returned, and paging is not affected."""
     running = cloud.submit(*range(120))
     cloud.jobs[running[60]]["metadata"]["id"] = None
     notes = Notes()
@@ -447,8 +447,8 @@ async def test_a_bad_item_costs_only_itself(cloud: FakeV2, clock: ManualClock) -
     assert set(notes.fields) == {"v2.items"}
 
 
-async def test_a_job_that_is_said_active_and_is_not_is_told_as_it_is(cloud: FakeV2, clock: ManualClock) -> None:
-    """A job that ends while the filtered list is answered comes as ended, and is told so without a detail."""
+async def test_a_job_that_ends_during_the_search_is_returned_as_ended(cloud: FakeV2, clock: ManualClock) -> None:
+    """A job that ends while the filtered search is answered is returned as ended, without a detail request."""
     (job_id,) = cloud.submit(0)
     cloud.filters = False
     poller = FakePoller(make_source(cloud, clock))
@@ -461,10 +461,10 @@ async def test_a_job_that_is_said_active_and_is_not_is_told_as_it_is(cloud: Fake
 
 
 class TestIgnoredFilters:
-    """A server that ignores `filters` answers with the newest of everything."""
+    """A server that ignores `filters` returns the newest jobs of any phase."""
 
-    async def test_it_is_noticed_bounded_and_said(self, clock: ManualClock) -> None:
-        """Of 3000 jobs 20 run: a later look finds them in few calls, without a second newest page, and notes it."""
+    async def test_an_ignored_filter_is_detected_bounded_and_noted(self, clock: ManualClock) -> None:
+        """Of 3000 jobs 20 run: a later poll finds them in few calls, without a second newest page, and notes it."""
         cloud = FakeV2(filters=False)
         cloud.submit(*range(3000), phase="Completed")
         running = cloud.submit(*range(3000, 3020))
@@ -480,8 +480,8 @@ class TestIgnoredFilters:
         assert ("v2.filters", "ignored") in notes.noted
         assert len(cloud.requests) == 1
 
-    async def test_the_first_look_searches_further(self, clock: ManualClock) -> None:
-        """An old active job among 1200 ended ones is found by the first look, which walks up to 100 pages."""
+    async def test_the_first_poll_searches_further(self, clock: ManualClock) -> None:
+        """An old active job among 1200 ended ones is found by the first poll, which reads up to 100 pages."""
         cloud = FakeV2(filters=False)
         (old,) = cloud.submit(0)
         cloud.submit(*range(1, 1200), phase="Completed")
@@ -491,8 +491,8 @@ class TestIgnoredFilters:
         assert status_of(result)[old] is JobStatus.RUNNING
         assert len(cloud.requests) == 25  # 1200 jobs on 24 full pages, and an empty one
 
-    async def test_the_first_look_is_bounded_too(self, clock: ManualClock) -> None:
-        """Of 10 000 jobs the first look walks 100 pages, no more."""
+    async def test_the_first_poll_is_bounded_too(self, clock: ManualClock) -> None:
+        """Of 10 000 jobs the first poll reads 100 pages, no more."""
         cloud = FakeV2(filters=False)
         cloud.submit(*range(10_000), phase="Completed")
 
@@ -500,8 +500,8 @@ class TestIgnoredFilters:
 
         assert len(cloud.requests) == 100
 
-    async def test_jobs_too_far_down_are_asked_for_by_themselves(self, clock: ManualClock) -> None:
-        """A known active job 2000 places down is beyond the 20 pages of a look: one detail tells about it."""
+    async def test_jobs_too_far_down_are_requested_by_themselves(self, clock: ManualClock) -> None:
+        """A known active job 2000 places down is beyond the 20 pages of a poll: one detail request returns it."""
         cloud = FakeV2(filters=False)
         (old,) = cloud.submit(0)
         poller = FakePoller(make_source(cloud, clock))
@@ -515,8 +515,8 @@ class TestIgnoredFilters:
         assert status_of(result)[old] is JobStatus.RUNNING
         assert len(cloud.searches) <= 2 + 20
 
-    async def test_it_goes_no_further_than_what_is_wanted(self, clock: ManualClock) -> None:
-        """An active job 120 places down is reached on the third page, and there the walk ends."""
+    async def test_it_reads_no_further_than_wanted_jobs(self, clock: ManualClock) -> None:
+        """An active job 120 places down is on the third page, and the listing ends there."""
         cloud = FakeV2(filters=False)
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(0)
@@ -531,8 +531,8 @@ class TestIgnoredFilters:
         assert status_of(result)[old] is JobStatus.RUNNING
         assert len(cloud.requests) == 3
 
-    async def test_a_deleted_job_does_not_lead_on(self, clock: ManualClock) -> None:
-        """A wanted job that is gone is not searched for beyond the page that is older than it."""
+    async def test_a_deleted_job_does_not_extend_the_listing(self, clock: ManualClock) -> None:
+        """A wanted job that was deleted is not searched beyond the page that is older than it."""
         cloud = FakeV2(filters=False)
         cloud.submit(*range(-5000, 0), phase="Completed")
         (old,) = cloud.submit(10)
@@ -544,10 +544,10 @@ class TestIgnoredFilters:
         result = await poller.poll()
 
         assert result.gone == {old}
-        assert len(cloud.requests) == 2  # the first page, which is older but for nothing, and the detail
+        assert len(cloud.requests) == 2  # the first page, which is older, and the detail
 
-    async def test_news_leads_on(self, clock: ManualClock) -> None:
-        """A burst of 130 jobs is followed to known ground here too."""
+    async def test_new_jobs_extend_the_listing(self, clock: ManualClock) -> None:
+        """A burst of 130 jobs is listed down to known jobs here too."""
         cloud = FakeV2(filters=False)
         cloud.submit(*range(1000), phase="Completed")
         poller = FakePoller(make_source(cloud, clock))
@@ -560,10 +560,10 @@ class TestIgnoredFilters:
 
 
 class TestIgnoredOffset:
-    """A server that ignores `offset` shows the same 50 jobs for ever."""
+    """A server that ignores `offset` returns the same 50 jobs for every page."""
 
-    async def test_phases_and_both_ends_show_more(self, clock: ManualClock) -> None:
-        """60 running and 40 pending jobs: each phase by itself, from both ends, shows all 100: nothing is missing."""
+    async def test_phases_from_both_ends_return_more(self, clock: ManualClock) -> None:
+        """60 running and 40 pending jobs: each phase, from both ends, returns all 100: nothing is missing."""
         cloud = FakeV2(offset="ignored")
         running = cloud.submit(*range(60))
         pending = cloud.submit(*range(60, 100), phase="Pending")
@@ -573,8 +573,8 @@ class TestIgnoredOffset:
         assert set(status_of(result)) == {*running, *pending}
         assert result.failures == ()
 
-    async def test_what_cannot_be_reached_is_reported(self, clock: ManualClock) -> None:
-        """Of 150 running jobs 100 can be seen, from both ends: the look says that it is not whole."""
+    async def test_unreachable_jobs_are_reported(self, clock: ManualClock) -> None:
+        """Of 150 running jobs 100 are listed, from both ends: the poll is not complete."""
         cloud = FakeV2(offset="ignored")
         cloud.submit(*range(150))
 
@@ -583,8 +583,8 @@ class TestIgnoredOffset:
         assert len(result.jobs) == 100
         assert outcomes(result) == ["invalid_response"]
 
-    async def test_known_jobs_that_cannot_be_reached_are_asked_for(self, clock: ManualClock) -> None:
-        """The 50 in the middle are known from before: each is asked for by itself."""
+    async def test_known_unreachable_jobs_are_requested(self, clock: ManualClock) -> None:
+        """The 50 in the middle are known from before: each is requested by itself."""
         cloud = FakeV2(offset="page")
         running = cloud.submit(*range(150))
         poller = FakePoller(make_source(cloud, clock))
@@ -596,8 +596,8 @@ class TestIgnoredOffset:
         assert sorted(cloud.details) == sorted(running[50:100])
         assert set(status_of(result)) == set(running)
 
-    async def test_it_is_remembered(self, clock: ManualClock) -> None:
-        """The second look does not probe again: the first page, the narrowing of four phases, the newest page."""
+    async def test_the_ignored_offset_is_cached(self, clock: ManualClock) -> None:
+        """The second poll does not probe again: the first page, four phases one by one, the newest page."""
         cloud = FakeV2(offset="ignored")
         cloud.submit(*range(60))
         poller = FakePoller(make_source(cloud, clock))
@@ -618,7 +618,7 @@ class TestIgnoredOffset:
         ]
 
     async def test_a_burst_beyond_the_first_page_is_reported(self, clock: ManualClock) -> None:
-        """60 jobs came and went since the last look: 50 can be seen, and the look says that it is not whole."""
+        """60 jobs started and ended since the last poll: 50 are listed, and the poll is not complete."""
         cloud = FakeV2(offset="ignored")
         cloud.submit(*range(100), phase="Completed")
         poller = FakePoller(make_source(cloud, clock))
@@ -629,8 +629,8 @@ class TestIgnoredOffset:
 
         assert outcomes(result) == ["invalid_response"]
 
-    async def test_a_failure_while_narrowing_is_told(self, clock: ManualClock) -> None:
-        """The narrowing breaks off: its failure is the listing's."""
+    async def test_a_failure_while_listing_by_phase_is_reported(self, clock: ManualClock) -> None:
+        """A failed search of one phase is the listing's failure."""
         cloud = FakeV2(offset="ignored")
         cloud.submit(*range(60))
         cloud.fail = failing(
@@ -645,9 +645,9 @@ class TestIgnoredOffset:
 
 
 class TestSweep:
-    """The sweep walks everything and finds out what was deleted."""
+    """A sweep lists everything and finds deleted jobs."""
 
-    async def test_it_brings_the_whole_history(self, cloud: FakeV2, clock: ManualClock) -> None:
+    async def test_it_lists_the_whole_history(self, cloud: FakeV2, clock: ManualClock) -> None:
         """1234 jobs over two workspaces, one call at a time."""
         jobs = cloud.submit(*range(1000), phase="Completed") + cloud.submit(*range(234), workspace_id="b")
 
@@ -658,7 +658,7 @@ class TestSweep:
         assert cloud.max_concurrent == 1
 
     async def test_it_stops_at_the_oldest_tracked_job(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """The oldest tracked job is 120th from the top: pages 0, 1 and 2 reach it, page 3 is wholly older."""
+        """The oldest tracked job is 120th from the top: pages 0, 1 and 2 reach it, all of page 3 is older."""
         cloud.submit(*range(1000), phase="Completed")
 
         await make_source(cloud, clock).sweep(TrackedState(oldest_at=float(T0 + 1000 - 120)))
@@ -666,7 +666,7 @@ class TestSweep:
         assert len(cloud.requests) == 4
 
     async def test_a_missing_job_is_confirmed_before_it_is_gone(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """Reference §1.3: of two tracked jobs missing from the listing, one is gone and one turns out to be there."""
+        """Reference §1.3: of two tracked jobs that are not listed, one is gone and one still exists."""
         deleted, moved = cloud.submit(0, 1, phase="Completed")
         cloud.submit(*range(2, 10), phase="Completed")
         source = make_source(cloud, clock)
@@ -680,8 +680,8 @@ class TestSweep:
         assert moved in status_of(result)
         assert sorted(cloud.details) == sorted([deleted, moved])
 
-    async def test_an_incomplete_listing_proves_nothing_missing(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """The second page breaks: what the first did not show is not asked for, let alone gone."""
+    async def test_an_incomplete_listing_proves_no_job_missing(self, cloud: FakeV2, clock: ManualClock) -> None:
+        """The second page fails: jobs that the first page lacks are not requested, and not gone."""
         cloud.submit(*range(120), phase="Completed")
         source = make_source(cloud, clock)
         tracked = {job.job_id: job for job in (await source.sweep(TrackedState())).jobs}
@@ -696,7 +696,7 @@ class TestSweep:
         assert (result.gone, cloud.details) == (frozenset(), [])
 
     async def test_a_job_of_unknown_workspace_needs_every_listing(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """A tracked job without a workspace is missing only when every workspace was listed in full."""
+        """A tracked job without a workspace is missing only when every workspace was listed completely."""
         cloud.submit(0, workspace_id="a")
         stray = Job(job_id="stray", api=Api.V2, status=JobStatus.COMPLETED)
         source = make_source(cloud, clock, workspaces=("a", "b"))
@@ -709,8 +709,8 @@ class TestSweep:
 
         assert (await source.sweep(TrackedState(tracked={"stray": stray}))).gone == {"stray"}
 
-    async def test_an_ignored_offset_is_narrowed_and_reported(self, clock: ManualClock) -> None:
-        """Of 150 completed and 60 failed jobs, 100 and 60 can be seen; the sweep says that it is not whole."""
+    async def test_an_ignored_offset_is_listed_by_phase_and_reported(self, clock: ManualClock) -> None:
+        """Of 150 completed and 60 failed jobs, 100 and 60 are listed; the sweep is not complete."""
         cloud = FakeV2(offset="ignored")
         cloud.submit(*range(150), phase="Completed")
         failed = cloud.submit(*range(150, 210), phase="Failed")
@@ -721,8 +721,10 @@ class TestSweep:
         assert set(failed) <= set(status_of(result))
         assert outcomes(result) == ["invalid_response"]
 
-    async def test_nothing_learned_is_raised(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """A sweep of which nothing answered raises what went wrong."""
+    async def test_the_first_error_is_raised_when_no_request_succeeded(
+        self, cloud: FakeV2, clock: ManualClock
+    ) -> None:
+        """A sweep without any answer raises its first error."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
@@ -730,10 +732,10 @@ class TestSweep:
 
 
 class TestTimeIsUp:
-    """A look that should be back asks nothing further and says what it left out."""
+    """After its deadline a poll sends no further request and reports the ones it did not send."""
 
-    async def test_details_left_over_are_the_next_looks_first(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """Each detail takes 4 s of 20: five fit into a look; the other five have their turn in the next one."""
+    async def test_details_not_requested_come_first_in_the_next_poll(self, cloud: FakeV2, clock: ManualClock) -> None:
+        """Each detail takes 4 s of 20: five fit into a poll; the next poll requests the other five first."""
         unlisted = cloud.submit(*range(10), workspace_id="elsewhere")
         source = make_source(cloud, clock)
         cloud.before_answer = lambda request: clock.turn(4.0) if request.name == DETAIL.name else None
@@ -752,7 +754,7 @@ class TestTimeIsUp:
         assert requests_to[0] | requests_to[1] == set(unlisted)
 
     async def test_searches_stop_too(self, cloud: FakeV2, clock: ManualClock) -> None:
-        """The first search takes all the time: no second one is sent, one failure is told, its jobs are."""
+        """The first search takes all the time: no second one is sent; its jobs and one failure are returned."""
         (job_id,) = cloud.submit(0, workspace_id="a")
         cloud.before_answer = lambda _: clock.turn(20.0)
 
@@ -765,8 +767,8 @@ class TestTimeIsUp:
         assert len(cloud.requests) == 1
 
 
-async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: FakeV2, clock: ManualClock) -> None:
-    """A poll's deadline cancels the look in the middle of its details, and every question with it."""
+async def test_a_cancelled_poll_leaves_no_task_running(cloud: FakeV2, clock: ManualClock) -> None:
+    """A deadline cancels the poll in the middle of its detail requests, and every request with it."""
     running = cloud.submit(*range(20))
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -785,7 +787,7 @@ async def test_a_look_that_is_cancelled_leaves_nothing_running(cloud: FakeV2, cl
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_usage_is_asked_by_task(cloud: FakeV2, clock: ManualClock) -> None:
+async def test_usage_is_requested_per_task(cloud: FakeV2, clock: ManualClock) -> None:
     """One call for one task, read by the job's kind of accelerator."""
     (job_id,) = cloud.submit(0)
     cloud.jobs[job_id]["metrics"] = {
@@ -803,14 +805,14 @@ async def test_usage_is_asked_by_task(cloud: FakeV2, clock: ManualClock) -> None
 
 
 async def test_metrics_that_are_not_ready_are_no_error(cloud: FakeV2, clock: ManualClock) -> None:
-    """Trap 9: 204 means that there are none yet."""
+    """Trap 9: 204 means that there is no sample yet."""
     (job_id,) = cloud.submit(0)
 
     assert await make_source(cloud, clock).usage(Job(job_id=job_id, api=Api.V2), "worker-0") is None
 
 
 async def test_usage_of_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock) -> None:
-    """Errors of the metrics call pass through as they are."""
+    """Errors of the metrics call are raised unchanged."""
     cloud.fail = lambda _: Gone(METRICS.name, "no such job", status=400, code="ModelArts.2775")
 
     with pytest.raises(Gone):
@@ -818,14 +820,14 @@ async def test_usage_of_a_deleted_job_is_gone(cloud: FakeV2, clock: ManualClock)
 
 
 def test_it_is_a_source_of_v2(cloud: FakeV2, clock: ManualClock) -> None:
-    """The source says which generation it speaks, and names its project where it is printed."""
+    """The source has its API generation, and its project in its repr."""
     source: JobSource = make_source(cloud, clock)
 
     assert source.api is Api.V2
     assert "vision" in repr(source)
 
 
-def test_truncation_is_unintelligible_not_refused() -> None:
-    """The cloud said yes and meant something else; that is what the outcome label says."""
+def test_truncation_is_an_invalid_response_not_refused() -> None:
+    """The request succeeded, but the answer ignores a parameter; the outcome label shows it."""
     assert issubclass(InvalidResponse, CloudError)
     assert not issubclass(InvalidResponse, Refused)

@@ -1,4 +1,4 @@
-"""Each family of one job: which samples a job gives, and when it gives none."""
+"""Families of one job: the samples for known facts, and their absence for unknown ones."""
 
 import math
 from typing import Any
@@ -22,8 +22,8 @@ RUNNING: dict[str, Any] = {
 }
 
 
-def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str], float]]:
-    """Samples that a family yields for a job with these facts."""
+def samples_of(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str], float]]:
+    """Samples of the family for a job with these facts."""
     assert family.samples is not None
     tracked = TrackedJob(project="vision", job=Job(**({"job_id": "j1", "api": Api.V2} | facts)))
     return [(dict(labels), value) for labels, value in family.samples(tracked)]
@@ -33,7 +33,7 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
     "family, facts, expected",
     [
         pytest.param(families.STATUS, {"status": JobStatus.QUEUED}, [({"status": "queued"}, 1.0)], id="status"),
-        pytest.param(families.STATUS, {}, [({"status": "unknown"}, 1.0)], id="status unknown is a status too"),
+        pytest.param(families.STATUS, {}, [({"status": "unknown"}, 1.0)], id="status unknown"),
         pytest.param(
             families.STATUS_REASON, {"reason": "SUBMIT_FAILED"}, [({"reason": "SUBMIT_FAILED"}, 1.0)], id="reason"
         ),
@@ -48,31 +48,31 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
             families.QUEUE_DURATION,
             {"submitted_at": 1700.0, "started_at": 1760.0},
             [({}, 60.0)],  # 1760 - 1700
-            id="waited a minute",
+            id="queued for a minute",
         ),
-        pytest.param(families.QUEUE_DURATION, {"submitted_at": 1700.0}, [], id="still waiting"),
-        pytest.param(families.QUEUE_DURATION, {"started_at": 1700.0}, [], id="waited who knows how long"),
+        pytest.param(families.QUEUE_DURATION, {"submitted_at": 1700.0}, [], id="still queued"),
+        pytest.param(families.QUEUE_DURATION, {"started_at": 1700.0}, [], id="submission unknown, started"),
         pytest.param(families.RUN_DURATION, {"run_duration_s": 53.0}, [({}, 53.0)], id="run duration"),
-        pytest.param(families.RUN_DURATION, {"run_duration_s": 0.0}, [({}, 0.0)], id="run duration really zero"),
+        pytest.param(families.RUN_DURATION, {"run_duration_s": 0.0}, [({}, 0.0)], id="run duration 0"),
         pytest.param(families.RUN_DURATION, {}, [], id="run duration unknown"),
-        pytest.param(families.SPEC_NODES, {"spec_nodes": 4}, [({}, 4.0)], id="nodes asked for"),
-        pytest.param(families.SPEC_NODES, {}, [], id="nodes asked for unknown"),
-        pytest.param(families.STATUS_NODES, RUNNING, [({}, 4.0)], id="nodes held by status"),
+        pytest.param(families.SPEC_NODES, {"spec_nodes": 4}, [({}, 4.0)], id="requested nodes"),
+        pytest.param(families.SPEC_NODES, {}, [], id="requested nodes unknown"),
+        pytest.param(families.STATUS_NODES, RUNNING, [({}, 4.0)], id="held nodes from the status"),
         pytest.param(
-            families.STATUS_NODES, RUNNING | {"reported_nodes": 3}, [({}, 3.0)], id="nodes held as reported"
+            families.STATUS_NODES, RUNNING | {"reported_nodes": 3}, [({}, 3.0)], id="held nodes as reported"
         ),
         pytest.param(
-            families.STATUS_NODES, RUNNING | {"status": JobStatus.QUEUED}, [({}, 0.0)], id="a waiting job holds none"
+            families.STATUS_NODES, RUNNING | {"status": JobStatus.QUEUED}, [({}, 0.0)], id="a queued job holds none"
         ),
         pytest.param(
             families.STATUS_NODES, RUNNING | {"status": JobStatus.UNKNOWN}, [], id="nodes of an unknown status"
         ),
-        pytest.param(families.SPEC_ACCELERATORS, RUNNING, [({"accelerator": "npu"}, 32.0)], id="npus asked for"),
+        pytest.param(families.SPEC_ACCELERATORS, RUNNING, [({"accelerator": "npu"}, 32.0)], id="requested NPUs"),
         pytest.param(
             families.SPEC_ACCELERATORS,
             {"spec_accelerators": 0.5, "accelerator": Accelerator.GPU},
             [({"accelerator": "gpu"}, 0.5)],
-            id="half a gpu",
+            id="half a GPU",
         ),
         pytest.param(
             families.SPEC_ACCELERATORS, {"accelerator": Accelerator.GPU}, [], id="number of accelerators unknown"
@@ -81,20 +81,20 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
             families.SPEC_ACCELERATORS,
             {"spec_accelerators": 8.0},
             [({"accelerator": "unknown"}, 8.0)],
-            id="accelerators of a masked kind still count",
+            id="accelerators of a masked kind",
         ),
         pytest.param(
             families.SPEC_ACCELERATORS,
             {"spec_accelerators": 0.0, "accelerator": Accelerator.CPU},
             [],
-            id="cpu job asks for none",
+            id="CPU job requests none",
         ),
-        pytest.param(families.SPEC_ACCELERATORS, {"spec_accelerators": 0.0}, [], id="none asked for, kind untold"),
+        pytest.param(families.SPEC_ACCELERATORS, {"spec_accelerators": 0.0}, [], id="none requested, kind unknown"),
         pytest.param(
             families.STATUS_ACCELERATORS,
             RUNNING | {"reported_nodes": 3},
             [({"accelerator": "npu"}, 24.0)],  # 32 * 3 / 4
-            id="npus held by a degraded job",
+            id="NPUs held by a degraded job",
         ),
         pytest.param(
             families.STATUS_ACCELERATORS,
@@ -106,10 +106,10 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
             families.STATUS_ACCELERATORS,
             RUNNING | {"accelerator": Accelerator.CPU, "spec_accelerators": 0.0},
             [],
-            id="cpu job holds none, without a series",
+            id="CPU job has no series",
         ),
         pytest.param(
-            families.STATUS_ACCELERATORS, RUNNING | {"spec_accelerators": None}, [], id="accelerators held unknown"
+            families.STATUS_ACCELERATORS, RUNNING | {"spec_accelerators": None}, [], id="held accelerators unknown"
         ),
         pytest.param(
             families.QUALITY,
@@ -117,7 +117,7 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
             [({"measure": "precision"}, 1.0), ({"measure": "f1"}, 0.75)],
             id="quality in the declared order",
         ),
-        pytest.param(families.QUALITY, {"quality": {"top-1": 0.9}}, [], id="a measure outside the vocabulary"),
+        pytest.param(families.QUALITY, {"quality": {"top-1": 0.9}}, [], id="a measure that is not a ratio"),
         pytest.param(families.QUALITY, {}, [], id="no quality"),
         pytest.param(
             families.RECOVERIES,
@@ -139,13 +139,13 @@ def told(family: Family[TrackedJob], **facts: Any) -> list[tuple[dict[str, str],
 def test_a_job_gives_these_samples(
     family: Family[TrackedJob], facts: dict[str, Any], expected: list[tuple[dict[str, str], float]]
 ) -> None:
-    """Each fact of a job becomes its sample, and an unknown one becomes none."""
-    assert told(family, **facts) == expected
+    """Each known fact gives its sample, and an unknown one gives none."""
+    assert samples_of(family, **facts) == expected
 
 
-def test_the_info_tells_every_static_fact() -> None:
+def test_the_info_has_every_static_fact() -> None:
     """The info has all static facts as labels, in the declared order, and the value 1."""
-    [(labels, value)] = told(
+    [(labels, value)] = samples_of(
         families.INFO,
         api=Api.V1,
         name="resnet",
@@ -176,22 +176,22 @@ def test_the_info_tells_every_static_fact() -> None:
     ]
 
 
-def test_the_info_leaves_the_unknown_empty() -> None:
-    """A job of which the cloud says nothing has an info with empty labels, the kind of accelerator among them."""
-    [(labels, _)] = told(families.INFO)
+def test_unknown_labels_of_the_info_are_empty() -> None:
+    """A job without known facts has an info with empty labels, also for the kind of accelerator."""
+    [(labels, _)] = samples_of(families.INFO)
 
     assert {name for name, value in labels.items() if value} == {"api"}
 
 
-def test_a_large_failure_shows_its_first_eight_tasks() -> None:
-    """Of a hundred failed tasks the eight lowest by number have a series: 0 to 7."""
-    samples = told(families.TASK_EXIT_CODE, task_exit_codes={f"worker-{n}": n for n in reversed(range(100))})
+def test_exit_codes_are_limited_to_eight_tasks() -> None:
+    """Of a hundred failed tasks, the eight with the lowest numbers have a series: 0 to 7."""
+    samples = samples_of(families.TASK_EXIT_CODE, task_exit_codes={f"worker-{n}": n for n in reversed(range(100))})
 
     assert [labels["task"] for labels, _ in samples] == [f"worker-{n}" for n in range(8)]
     assert [value for _, value in samples] == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
-WORDS = st.text(max_size=8)
+NAMES = st.text(max_size=8)
 RATIOS = st.none() | st.floats(min_value=0, max_value=1)
 AMOUNTS = st.none() | st.floats(min_value=0, max_value=1e12)
 COUNTS = st.none() | st.integers(min_value=0, max_value=4096)
@@ -207,17 +207,17 @@ USAGE = {
     "network_received_bytes_per_second": AMOUNTS,
     "network_transmitted_bytes_per_second": AMOUNTS,
 }
-TASKS = st.builds(TaskUsage, task=WORDS, **USAGE)
+TASKS = st.builds(TaskUsage, task=NAMES, **USAGE)
 JOBS = st.builds(
     Job,
-    job_id=WORDS,
+    job_id=NAMES,
     api=st.sampled_from(Api),
-    name=WORDS,
-    user=WORDS,
-    pool_id=WORDS,
+    name=NAMES,
+    user=NAMES,
+    pool_id=NAMES,
     accelerator=st.none() | st.sampled_from(Accelerator),
     status=st.sampled_from(JobStatus),
-    reason=WORDS,
+    reason=NAMES,
     submitted_at=AMOUNTS,
     started_at=AMOUNTS,
     ended_at=AMOUNTS,
@@ -225,13 +225,13 @@ JOBS = st.builds(
     spec_nodes=COUNTS,
     reported_nodes=COUNTS,
     spec_accelerators=AMOUNTS,
-    task_exit_codes=st.dictionaries(WORDS, st.integers(min_value=-1, max_value=255), max_size=12),
-    recoveries=st.none() | st.dictionaries(WORDS, st.integers(min_value=0, max_value=9), max_size=3),
+    task_exit_codes=st.dictionaries(NAMES, st.integers(min_value=-1, max_value=255), max_size=12),
+    recoveries=st.none() | st.dictionaries(NAMES, st.integers(min_value=0, max_value=9), max_size=3),
     quality=st.dictionaries(st.sampled_from([*families.MEASURES, "top-1"]), st.floats(min_value=0, max_value=1)),
 )
 TRACKED = st.builds(
     TrackedJob,
-    project=WORDS,
+    project=NAMES,
     job=JOBS,
     usage=st.none()
     | st.builds(
@@ -245,8 +245,8 @@ TRACKED = st.builds(
 
 @settings(max_examples=60)
 @given(TRACKED)
-def test_whatever_the_job_its_samples_keep_the_declaration(tracked: TrackedJob) -> None:
-    """Label names and order, bounded vocabularies, finite values, ratios in 0-1, and no sample twice: for any job."""
+def test_samples_of_any_job_match_the_declarations(tracked: TrackedJob) -> None:
+    """For any job: declared labels in order, declared label values, finite values, ratios in 0-1, no repeats."""
     for family in (*JOB_FAMILIES, *TASK_FAMILIES):
         assert family.samples is not None
         samples = list(family.samples(tracked))
@@ -264,7 +264,7 @@ def test_whatever_the_job_its_samples_keep_the_declaration(tracked: TrackedJob) 
 @settings(max_examples=30)
 @given(TRACKED)
 def test_a_family_is_pure(tracked: TrackedJob) -> None:
-    """Asked twice about the same job, a family says the same, so that kept text stays true."""
+    """A family gives the same samples for the same job each time, so that rendered text can be kept."""
     for family in (*JOB_FAMILIES, *TASK_FAMILIES):
         assert family.samples is not None
         assert list(family.samples(tracked)) == list(family.samples(tracked))

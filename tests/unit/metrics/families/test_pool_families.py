@@ -1,4 +1,4 @@
-"""Each family of a pool and of quotas: its samples, and its silence where nothing is known."""
+"""Families of pools and quotas: the samples for known facts, and their absence for unknown ones."""
 
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ GPUS = PoolAccelerators(
     resource="nvidia.com/gpu", accelerator=Accelerator.GPU, capacity=32, allocated=20, unavailable=8
 )
 MASKED = PoolAccelerators(resource="tnt004", accelerator=None, capacity=4, allocated=1, unavailable=None)
-WHOLE = Pool(
+KNOWN = Pool(
     project="vision",
     pool_id="pool-a",
     name="train",
@@ -48,10 +48,10 @@ WHOLE = Pool(
         (WorkloadKind.NOTEBOOK, WorkloadStatus.RUNNING): 1,
     },
 )
-BARE = Pool(project="vision", pool_id="pool-b")
+UNKNOWN = Pool(project="vision", pool_id="pool-b")
 
 
-def told(family: Family[Any], subject: object) -> Samples:
+def samples_of(family: Family[Any], subject: object) -> Samples:
     assert family.samples is not None
     return [(dict(labels), value) for labels, value in family.samples(subject)]
 
@@ -80,7 +80,7 @@ def told(family: Family[Any], subject: object) -> Samples:
             id="capacity",
         ),
         pytest.param(
-            pool.ACCELERATORS,  # 32 - 20 - 8 = 4 free; of the masked ones nobody knows what is free
+            pool.ACCELERATORS,  # 32 - 20 - 8 = 4 free; of the masked ones the free number is unknown
             [
                 ({"accelerator": "gpu", "resource": "nvidia.com/gpu", "state": "allocated"}, 20.0),
                 ({"accelerator": "gpu", "resource": "nvidia.com/gpu", "state": "free"}, 4.0),
@@ -104,23 +104,23 @@ def told(family: Family[Any], subject: object) -> Samples:
         ),
     ],
 )
-def test_a_pool_is_told(family: Family[Pool], expected: Samples) -> None:
-    """Every fact of a pool has its sample."""
-    assert told(family, WHOLE) == expected
+def test_a_pool_gives_these_samples(family: Family[Pool], expected: Samples) -> None:
+    """Each fact of a pool gives its sample."""
+    assert samples_of(family, KNOWN) == expected
 
 
 @pytest.mark.parametrize("family", pool.FAMILIES, ids=lambda family: family.name)
-def test_what_is_unknown_is_absent(family: Family[Pool]) -> None:
-    """A pool of which nothing but the id is known has an info and nothing else; no zero is made up."""
+def test_unknown_facts_have_no_samples(family: Family[Pool]) -> None:
+    """A pool with only a known id has an info and no other sample, not even 0."""
     empty = [({"pool_name": "", "workspace_id": "", "scope": "", "type": ""}, 1.0)]
 
-    assert told(family, BARE) == (empty if family is pool.INFO else [])
+    assert samples_of(family, UNKNOWN) == (empty if family is pool.INFO else [])
 
 
 @pytest.mark.parametrize("family", pool.FAMILIES, ids=lambda family: family.name)
-def test_samples_keep_the_declaration(family: Family[Pool]) -> None:
-    """Label names, their order and their vocabulary are those declared, each combination once."""
-    samples = told(family, WHOLE)
+def test_samples_match_the_declaration(family: Family[Pool]) -> None:
+    """Label names, their order and their values are the declared ones, and no labels are repeated."""
+    samples = samples_of(family, KNOWN)
 
     assert samples
     assert len({tuple(labels.items()) for labels, _ in samples}) == len(samples)
@@ -130,43 +130,46 @@ def test_samples_keep_the_declaration(family: Family[Pool]) -> None:
             assert not label.values or labels[label.name] in label.values
 
 
-def test_the_declared_words_are_the_models() -> None:
-    """Every status, state and kind the model has can be told."""
-    vocabulary = {label.name: set(label.values) for family in pool.FAMILIES for label in family.labels}
+def test_the_declared_values_are_those_of_the_domain() -> None:
+    """Every status, state and kind in the domain is a declared label value."""
+    values = {label.name: set(label.values) for family in pool.FAMILIES for label in family.labels}
 
     assert set(PoolStatus) == set(pool.STATUS.labels[0].values)
     assert set(NodeState) == set(pool.NODES.labels[1].values)
-    assert set(WorkloadKind) == vocabulary["kind"]
+    assert set(WorkloadKind) == values["kind"]
     assert set(WorkloadStatus) == set(pool.WORKLOADS.labels[1].values)
 
 
-def test_quotas_are_told_by_resource() -> None:
-    """One without a limit has only what is used, and one of which nothing is known has nothing."""
+def test_quotas_by_resource() -> None:
+    """A quota without a limit has only the used amount, and an unknown quota has no sample."""
     snapshot = ProjectSnapshot(
         project="vision",
         quotas={"pool": Quota(limit=15, used=4), "node": Quota(used=7), "network": Quota()},
     )
 
-    assert told(pool.QUOTA, snapshot) == [({"resource": "pool"}, 15.0)]
-    assert told(pool.QUOTA_USED, snapshot) == [({"resource": "node"}, 7.0), ({"resource": "pool"}, 4.0)]
+    assert samples_of(pool.QUOTA, snapshot) == [({"resource": "pool"}, 15.0)]
+    assert samples_of(pool.QUOTA_USED, snapshot) == [({"resource": "node"}, 7.0), ({"resource": "pool"}, 4.0)]
 
 
-def test_a_collector_that_is_off_is_not_failing() -> None:
-    """Its `enabled` is 0, and it has no `up`, no age and no duration."""
+def test_a_disabled_collector_is_not_failing() -> None:
+    """A disabled collector has `enabled` 0, and no `up`, last success or duration."""
     off = CollectorState(name="pools", ok=False, enabled=False, last_success_at=5.0, duration_s=1.0)
     on = CollectorState(name="jobs", ok=True, last_success_at=5.0, duration_s=1.0)
     snapshot = ProjectSnapshot(project="vision", collectors=(on, off))
 
-    assert told(live.COLLECTOR_ENABLED, snapshot) == [({"collector": "jobs"}, 1.0), ({"collector": "pools"}, 0.0)]
+    assert samples_of(live.COLLECTOR_ENABLED, snapshot) == [
+        ({"collector": "jobs"}, 1.0),
+        ({"collector": "pools"}, 0.0),
+    ]
     for family in (live.COLLECTOR_UP, live.COLLECTOR_LAST_SUCCESS, live.COLLECTOR_DURATION):
-        assert [labels for labels, _ in told(family, snapshot)] == [{"collector": "jobs"}]
+        assert [labels for labels, _ in samples_of(family, snapshot)] == [{"collector": "jobs"}]
 
 
-def test_pools_carry_project_and_pool() -> None:
-    """The renderer puts the identity first; pools of two projects with one id are two."""
+def test_pools_have_project_and_pool_id() -> None:
+    """Identity labels come first; pools with the same id in two projects have separate series."""
     renderer = Renderer((), (), pool_families=pool.FAMILIES)
     projects = tuple(
-        ProjectSnapshot(project=name, pools={"pool-a": replace(WHOLE, project=name)}) for name in ("vision", "speech")
+        ProjectSnapshot(project=name, pools={"pool-a": replace(KNOWN, project=name)}) for name in ("vision", "speech")
     )
 
     rendered = renderer.render(Snapshot(taken_at=0.0, projects=projects))
@@ -179,22 +182,22 @@ def test_pools_carry_project_and_pool() -> None:
 
 
 def test_withdrawn_pools_have_no_series() -> None:
-    """None is nobody knows, empty is there are none: neither has a series, and both render."""
+    """Unknown pools (None) and an empty list of pools both render, without series."""
     renderer = Renderer((), (), pool_families=pool.FAMILIES)
 
-    for pools in ({"pool-a": WHOLE}, None, {}):
+    for pools in ({"pool-a": KNOWN}, None, {}):
         snapshot = ProjectSnapshot(project="vision", pools=pools)
         rendered = renderer.render(Snapshot(taken_at=0.0, projects=(snapshot,)))
         assert bool(rendered.text) == bool(pools)
 
 
 def test_pools_are_never_dropped_for_the_limit() -> None:
-    """A pool's series take room from jobs, as aggregates do: jobs are left out, pools stay."""
+    """Series of pools count towards the limit like aggregates: jobs are dropped, and pools are not."""
     jobs = {
         f"j{n}": TrackedJob(project="vision", job=Job(job_id=f"j{n}", api=Api.V2, submitted_at=float(n)))
         for n in range(10)
     }
-    snapshot = ProjectSnapshot(project="vision", jobs=jobs, pools={"pool-a": WHOLE})
+    snapshot = ProjectSnapshot(project="vision", jobs=jobs, pools={"pool-a": KNOWN})
     limited = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, pool_families=pool.FAMILIES, max_series_per_project=50).render(
         Snapshot(taken_at=0.0, projects=(snapshot,))
     )

@@ -1,4 +1,4 @@
-"""Each family of one project: jobs counted at publish, and what says whether the project is seen at all."""
+"""Families of one project: job counts, accounting, and the state of the collectors."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,14 +17,14 @@ JOBS_FAILED = CollectorState(name="jobs", ok=False, last_success_at=None, durati
 USAGE_FAILED = CollectorState(name="usage", ok=False, last_success_at=1600.0, duration_s=2.0)
 
 
-def told(family: Family[ProjectSnapshot], **facts: Any) -> Samples:
-    """Samples that a family yields for a project with these facts."""
+def samples_of(family: Family[ProjectSnapshot], **facts: Any) -> Samples:
+    """Samples of the family for a project with these facts."""
     assert family.samples is not None
     return [(dict(labels), value) for labels, value in family.samples(ProjectSnapshot(project="vision", **facts))]
 
 
 def jobs(*facts: tuple[str, JobStatus], shown: bool = True) -> dict[str, TrackedJob]:
-    """Track jobs of these pools and statuses."""
+    """Tracked jobs with these pools and statuses."""
     return {
         f"j{number}-{shown}": TrackedJob(
             project="vision",
@@ -36,23 +36,23 @@ def jobs(*facts: tuple[str, JobStatus], shown: bool = True) -> dict[str, Tracked
 
 
 def nonzero(samples: Samples) -> Samples:
-    """Only the samples that count something."""
+    """The samples that are not 0."""
     return [(labels, value) for labels, value in samples if value]
 
 
-def test_jobs_are_counted_by_pool_and_status_hidden_ones_too() -> None:
+def test_jobs_are_counted_by_pool_and_status_with_hidden_ones() -> None:
     """Two running jobs in pool-a, one of them hidden by a filter, and one queued in the public pool: 2 and 1."""
     seen = jobs(("pool-a", JobStatus.RUNNING), ("", JobStatus.QUEUED))
     hidden = jobs(("pool-a", JobStatus.RUNNING), shown=False)
 
-    assert nonzero(told(project.JOBS, jobs=seen | hidden)) == [
+    assert nonzero(samples_of(project.JOBS, jobs=seen | hidden)) == [
         ({"pool_id": "", "status": "queued"}, 1.0),
         ({"pool_id": "pool-a", "status": "running"}, 2.0),
     ]
 
 
-def test_accelerators_held_and_queued_add_up_by_pool_and_kind() -> None:
-    """Two running jobs of 8 and 4, a queued one of 16, one of a kind that is masked; CPU jobs have no cards."""
+def test_held_and_queued_accelerators_by_pool_and_kind() -> None:
+    """Two running jobs hold 8 and 4, a queued one requests 16, one is of a masked kind; CPU jobs have none."""
 
     def tracked(name: str, status: JobStatus, cards: float | None, kind: Accelerator | None) -> TrackedJob:
         job = Job(job_id=name, api=Api.V2, pool_id="a", status=status, spec_accelerators=cards, accelerator=kind)
@@ -61,39 +61,39 @@ def test_accelerators_held_and_queued_add_up_by_pool_and_kind() -> None:
     jobs = (
         tracked("first", JobStatus.RUNNING, 8.0, Accelerator.GPU),
         tracked("hidden", JobStatus.RUNNING, 4.0, Accelerator.GPU),
-        tracked("waits", JobStatus.QUEUED, 16.0, Accelerator.GPU),
+        tracked("queued", JobStatus.QUEUED, 16.0, Accelerator.GPU),
         tracked("masked", JobStatus.RUNNING, 2.0, None),
-        tracked("untold", JobStatus.RUNNING, None, Accelerator.GPU),
+        tracked("unknown", JobStatus.RUNNING, None, Accelerator.GPU),
         tracked("cpu", JobStatus.RUNNING, 0.0, Accelerator.CPU),
     )
 
-    assert told(accounting.ACCELERATORS, jobs={job.job.job_id: job for job in jobs}) == [
+    assert samples_of(accounting.ACCELERATORS, jobs={job.job.job_id: job for job in jobs}) == [
         ({"pool_id": "a", "accelerator": "gpu", "state": "held"}, 12.0),
         ({"pool_id": "a", "accelerator": "gpu", "state": "queued"}, 16.0),
         ({"pool_id": "a", "accelerator": "unknown", "state": "held"}, 2.0),
         ({"pool_id": "a", "accelerator": "unknown", "state": "queued"}, 0.0),
     ]
-    assert told(accounting.ACCELERATORS, jobs=None) == []
-    assert told(accounting.ACCELERATORS, jobs={}, complete=False) == []
+    assert samples_of(accounting.ACCELERATORS, jobs=None) == []
+    assert samples_of(accounting.ACCELERATORS, jobs={}, complete=False) == []
 
 
-def test_a_known_pool_without_jobs_counts_zero_in_each_status() -> None:
-    """A pool whose jobs have all gone reads 0 in all ten statuses, as does the public pool: 20 samples."""
-    samples = told(project.JOBS, jobs={}, totals=Totals(submitted={"pool-a": 3}))
+def test_a_known_pool_without_jobs_has_zero_in_each_status() -> None:
+    """A pool without jobs has 0 in all ten statuses, like the public pool: 20 samples."""
+    samples = samples_of(project.JOBS, jobs={}, totals=Totals(submitted={"pool-a": 3}))
 
     assert [value for _, value in samples] == [0.0] * 20
     assert [labels["pool_id"] for labels, _ in samples] == [""] * 10 + ["pool-a"] * 10
     assert [labels["status"] for labels, _ in samples] == [status.value for status in JobStatus] * 2
 
 
-def test_withdrawn_jobs_are_not_counted_as_none() -> None:
-    """While nobody knows the jobs there is no count, because 0 would claim that there are none."""
-    assert told(project.JOBS, jobs=None, totals=Totals(submitted={"pool-a": 3})) == []
+def test_withdrawn_jobs_have_no_count() -> None:
+    """While the jobs are unknown there is no count, because 0 would mean that there are none."""
+    assert samples_of(project.JOBS, jobs=None, totals=Totals(submitted={"pool-a": 3})) == []
 
 
-def test_sums_that_may_be_short_are_withdrawn() -> None:
-    """When some of the jobs may be missing there is no count, though the others are shown (docs/adr/0003)."""
-    assert told(project.JOBS, jobs=jobs(("", JobStatus.RUNNING)), complete=False) == []
+def test_incomplete_counts_are_withdrawn() -> None:
+    """While some jobs may be missing there is no count, although the others have series (docs/adr/0003)."""
+    assert samples_of(project.JOBS, jobs=jobs(("", JobStatus.RUNNING)), complete=False) == []
 
 
 COUNTED = Totals(
@@ -136,8 +136,8 @@ COUNTED = Totals(
 def test_counters_start_at_zero_in_each_known_pool(
     family: Family[ProjectSnapshot], expected: Samples, known: dict[str, TrackedJob] | None
 ) -> None:
-    """A pool met in one counter has its zeros in all, for increase() to see a first event; withdrawn jobs or not."""
-    assert sorted(told(family, jobs=known, totals=COUNTED), key=repr) == sorted(expected, key=repr)
+    """A pool in one counter has a 0 in all of them, so that increase() sees the first event; also without jobs."""
+    assert sorted(samples_of(family, jobs=known, totals=COUNTED), key=repr) == sorted(expected, key=repr)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_counters_start_at_zero_in_each_known_pool(
     ],
 )
 def test_the_public_pool_is_always_counted(family: Family[ProjectSnapshot], series: int) -> None:
-    """Before anything was counted, the public pool stands at 0."""
-    samples = told(family)
+    """Before the first event, the counters of the public pool are 0."""
+    samples = samples_of(family)
 
     assert [value for _, value in samples] == [0.0] * series
     assert {labels["pool_id"] for labels, _ in samples} == {""}
@@ -167,8 +167,8 @@ def test_the_public_pool_is_always_counted(family: Family[ProjectSnapshot], seri
     ],
 )
 def test_up_is_the_newest_jobs_poll(collectors: tuple[CollectorState, ...], expected: float) -> None:
-    """Up is 1 after a wholly good jobs poll and 0 else, from the very start: blindness is a metric."""
-    assert told(live.UP, collectors=collectors) == [({}, expected)]
+    """Up is 1 after a completely successful jobs poll, else 0, also before the first poll."""
+    assert samples_of(live.UP, collectors=collectors) == [({}, expected)]
 
 
 @pytest.mark.parametrize(
@@ -179,24 +179,26 @@ def test_up_is_the_newest_jobs_poll(collectors: tuple[CollectorState, ...], expe
         pytest.param(live.COLLECTOR_DURATION, [("jobs", 0.5), ("usage", 2.0)], id="duration"),
     ],
 )
-def test_each_collector_that_has_run_tells_how_it_fares(
+def test_each_collector_that_has_run_has_samples(
     family: Family[ProjectSnapshot], expected: list[tuple[str, float]]
 ) -> None:
-    """Every collector has its own samples; one that has not run has none."""
-    samples = told(family, collectors=(JOBS_OK, USAGE_FAILED))
+    """Each collector has its own samples; one that has not run has none."""
+    samples = samples_of(family, collectors=(JOBS_OK, USAGE_FAILED))
 
     assert samples == [({"collector": name}, value) for name, value in expected]
-    assert told(family) == []
+    assert samples_of(family) == []
 
 
-def test_before_the_first_success_there_is_no_time_of_it() -> None:
-    """A collector that never succeeded has no last success, not one in 1970."""
-    assert told(live.COLLECTOR_LAST_SUCCESS, collectors=(JOBS_FAILED,)) == []
+def test_without_a_success_there_is_no_last_success() -> None:
+    """A collector that never succeeded has no last success, not 0."""
+    assert samples_of(live.COLLECTOR_LAST_SUCCESS, collectors=(JOBS_FAILED,)) == []
 
 
-def test_the_project_is_explained_once() -> None:
-    """The info carries what the project's short name stands for."""
-    samples = told(live.PROJECT_INFO, project_id="0123456789abcdef0123456789abcdef", region="eu-de", cloud="otc")
+def test_the_project_info() -> None:
+    """The info has the id, the region and the cloud of the project."""
+    samples = samples_of(
+        live.PROJECT_INFO, project_id="0123456789abcdef0123456789abcdef", region="eu-de", cloud="otc"
+    )
 
     assert samples == [
         ({"project_id": "0123456789abcdef0123456789abcdef", "region": "eu-de", "cloud": "otc"}, 1.0),
@@ -207,25 +209,25 @@ def test_the_project_is_explained_once() -> None:
     "known, expected",
     [
         pytest.param(jobs(("", JobStatus.RUNNING), ("", JobStatus.FAILED)), [({}, 2.0)], id="two"),
-        pytest.param({}, [({}, 0.0)], id="none, certainly"),
-        pytest.param(None, [], id="nobody knows"),
+        pytest.param({}, [({}, 0.0)], id="none"),
+        pytest.param(None, [], id="unknown"),
     ],
 )
 def test_tracked_jobs_are_counted_while_they_are_known(
     known: dict[str, TrackedJob] | None, expected: Samples
 ) -> None:
-    """The exporter says how many jobs it holds; withdrawn ones are not 0."""
-    assert told(live.TRACKED_JOBS, jobs=known) == expected
+    """The number of tracked jobs is exported, and is absent, not 0, while jobs are withdrawn."""
+    assert samples_of(live.TRACKED_JOBS, jobs=known) == expected
 
 
 @pytest.mark.parametrize(
     "family",
     [pytest.param(family, id=family.name) for family in (*project.FAMILIES, *live.FAMILIES)],
 )
-def test_samples_keep_the_declaration(family: Family[ProjectSnapshot]) -> None:
-    """Label names, their order and their vocabulary are those declared, each combination once."""
+def test_samples_match_the_declaration(family: Family[ProjectSnapshot]) -> None:
+    """Label names, their order and their values are the declared ones, and no labels are repeated."""
     facts = {"jobs": jobs(("pool-c", JobStatus.LOST)), "totals": COUNTED, "collectors": (JOBS_OK, USAGE_FAILED)}
-    samples = told(family, **facts)
+    samples = samples_of(family, **facts)
 
     assert samples
     assert unique(tuple(labels.items()) for labels, _ in samples)
@@ -236,36 +238,36 @@ def test_samples_keep_the_declaration(family: Family[ProjectSnapshot]) -> None:
 
 
 def unique(items: Iterable[object]) -> bool:
-    """Whether no item comes twice."""
+    """Whether no item is repeated."""
     listed = list(items)
     return len(set(listed)) == len(listed)
 
 
 def test_jobs_of_unknown_size_are_counted_by_pool() -> None:
-    """What no answer tells is in no sum, and is counted instead: active jobs whose number or share is unknown."""
+    """Active jobs whose requested or held accelerators are unknown are in no sum, and are counted."""
 
     def tracked(name: str, **facts: Any) -> TrackedJob:
         usual: dict[str, Any] = {"pool_id": "a", "status": JobStatus.RUNNING}
         return TrackedJob(project="vision", job=Job(job_id=name, api=Api.V2, **(usual | facts)))
 
     jobs = (
-        tracked("untold"),
-        tracked("waits", status=JobStatus.QUEUED),
+        tracked("unknown"),
+        tracked("queued", status=JobStatus.QUEUED),
         tracked("elastic", spec_accelerators=8.0, reported_nodes=1),
-        tracked("told", spec_accelerators=8.0),
+        tracked("known", spec_accelerators=8.0),
         tracked("cpu", spec_accelerators=0.0, accelerator=Accelerator.CPU),
-        tracked("over", status=JobStatus.COMPLETED),
+        tracked("ended", status=JobStatus.COMPLETED),
     )
 
-    assert told(accounting.UNKNOWN_JOBS, jobs={job.job.job_id: job for job in jobs}) == [
+    assert samples_of(accounting.UNKNOWN_JOBS, jobs={job.job.job_id: job for job in jobs}) == [
         ({"pool_id": ""}, 0.0),
         ({"pool_id": "a"}, 3.0),
     ]
-    assert told(accounting.UNKNOWN_JOBS, jobs={}, complete=False) == []
+    assert samples_of(accounting.UNKNOWN_JOBS, jobs={}, complete=False) == []
 
 
 def test_the_oldest_queued_job_of_each_pool() -> None:
-    """The submission of the head of each queue; a pool in which none is queued has no series."""
+    """Submission time of the first job in each queue; a pool without queued jobs has no series."""
 
     def tracked(name: str, pool: str, status: JobStatus, submitted_at: float | None) -> TrackedJob:
         job = Job(job_id=name, api=Api.V2, pool_id=pool, status=status, submitted_at=submitted_at)
@@ -279,5 +281,7 @@ def test_the_oldest_queued_job_of_each_pool() -> None:
         tracked("new", "b", JobStatus.INITIALIZING, 60.0),
     )
 
-    assert told(accounting.OLDEST_QUEUED, jobs={job.job.job_id: job for job in jobs}) == [({"pool_id": "a"}, 100.0)]
-    assert told(accounting.OLDEST_QUEUED, jobs=None) == []
+    assert samples_of(accounting.OLDEST_QUEUED, jobs={job.job.job_id: job for job in jobs}) == [
+        ({"pool_id": "a"}, 100.0)
+    ]
+    assert samples_of(accounting.OLDEST_QUEUED, jobs=None) == []

@@ -1,4 +1,4 @@
-"""Our own instruments: what each report makes of them, as a scraper reads it."""
+"""Self-metrics: the effect of each recording method on the exposition."""
 
 import os
 import platform
@@ -27,12 +27,12 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def self_metrics(registry: CollectorRegistry) -> SelfMetrics:
-    """Instruments on that registry."""
+    """Self-metrics on that registry."""
     return SelfMetrics(registry)
 
 
-def everything_happened(self_metrics: SelfMetrics) -> None:
-    """Report each kind of event once."""
+def record_everything(self_metrics: SelfMetrics) -> None:
+    """Record each kind of event once."""
     self_metrics.declare_project("vision", operations=["show_job"])
     self_metrics.call_finished(project="vision", operation="show_job", outcome=Outcome.OK, duration_s=0.2)
     self_metrics.call_withheld(project="vision", operation="show_job", outcome=Outcome.CIRCUIT_OPEN)
@@ -50,9 +50,9 @@ def everything_happened(self_metrics: SelfMetrics) -> None:
     self_metrics.state_not_written()
 
 
-def test_every_report_moves_its_metric(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """After one event of each kind, each metric tells of exactly that event."""
-    everything_happened(self_metrics)
+def test_every_method_updates_its_metric(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """After one event of each kind, each metric has the value of that event."""
+    record_everything(self_metrics)
 
     vision = {"project": "vision"}
     call = vision | {"operation": "show_job"}
@@ -79,10 +79,10 @@ def test_every_report_moves_its_metric(self_metrics: SelfMetrics, registry: Coll
     assert read("modelarts_exporter_state_last_write_timestamp_seconds") == 1640
 
 
-def test_before_anything_happened_only_what_is_known_is_told(
+def test_before_the_first_event_only_known_values_are_exposed(
     self_metrics: SelfMetrics, registry: CollectorRegistry
 ) -> None:
-    """At the start: settings loaded, nothing refused, and no snapshot rather than one of 1970."""
+    """At the start the settings are loaded, failures are 0, and the snapshot time is absent, not 0."""
     del self_metrics
     read = registry.get_sample_value
     assert read("modelarts_exporter_config_last_reload_successful") == 1
@@ -93,7 +93,7 @@ def test_before_anything_happened_only_what_is_known_is_told(
 
 
 def test_a_declared_project_starts_at_zero(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """Declared counters exist at 0, so that increase() sees the first event; an expiry nobody knows does not."""
+    """Declared counters exist at 0, so that increase() sees the first event; an unknown expiry is absent."""
     self_metrics.declare_project("vision", operations=["show_job"])
 
     vision = {"project": "vision"}
@@ -108,17 +108,17 @@ def test_a_declared_project_starts_at_zero(self_metrics: SelfMetrics, registry: 
     assert read("modelarts_exporter_credentials_expiry_timestamp_seconds", vision) is None
 
 
-def test_an_undeclared_operation_declares_itself(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """The first call of an operation brings all its outcomes at 0, so that its first failure is an increase."""
+def test_the_first_call_declares_its_operation(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """The first call of an operation creates all outcomes at 0, so that increase() sees the first failure."""
     self_metrics.call_finished(project="vision", operation="show_job", outcome=Outcome.OK, duration_s=0.1)
 
     labels = {"project": "vision", "operation": "show_job", "outcome": "server_error"}
     assert registry.get_sample_value("modelarts_exporter_api_requests_total", labels) == 0
 
 
-def test_declaring_again_loses_nothing(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """A project declared anew, as a reload does, keeps what was counted."""
-    everything_happened(self_metrics)
+def test_declaring_again_keeps_values(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """A project that is declared again, as after a reload, keeps its values."""
+    record_everything(self_metrics)
     self_metrics.declare_project("vision", operations=["show_job"])
 
     vision = {"project": "vision"}
@@ -130,7 +130,7 @@ def test_declaring_again_loses_nothing(self_metrics: SelfMetrics, registry: Coll
 def test_a_credential_that_does_not_expire_has_no_expiry(
     self_metrics: SelfMetrics, registry: CollectorRegistry
 ) -> None:
-    """Changing from a token to a permanent key withdraws the expiry."""
+    """A change from a token to a permanent key withdraws the expiry."""
     self_metrics.credentials_changed(project="vision", expires_at=1700.0)
     self_metrics.credentials_changed(project="vision", expires_at=None)
 
@@ -138,9 +138,9 @@ def test_a_credential_that_does_not_expire_has_no_expiry(
     assert registry.get_sample_value(name, {"project": "vision"}) is None
 
 
-def test_states_go_back(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """A circuit that closes and a reload that works are told as such."""
-    everything_happened(self_metrics)
+def test_states_change_back(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """The metrics follow a circuit that closes and a reload that succeeds."""
+    record_everything(self_metrics)
     self_metrics.circuit_changed(project="vision", is_open=False)
     self_metrics.config_reloaded(successful=True)
 
@@ -149,7 +149,7 @@ def test_states_go_back(self_metrics: SelfMetrics, registry: CollectorRegistry) 
 
 
 def test_it_is_an_observer(self_metrics: SelfMetrics) -> None:
-    """The cloud side can report to it: mypy checks the assignment, this runs each method through the protocol."""
+    """`SelfMetrics` implements the `Observer` of the HTTP client; mypy checks the assignment."""
     observer: Observer = self_metrics
 
     observer.call_finished(project="p", operation="o", outcome=Outcome.OK, duration_s=0.1)
@@ -160,8 +160,8 @@ def test_it_is_an_observer(self_metrics: SelfMetrics) -> None:
     observer.unknown_value(project="p", field="f")
 
 
-def test_two_exporters_live_in_one_process(registry: CollectorRegistry) -> None:
-    """Nothing is kept in the module: what one counts the other does not see."""
+def test_two_instances_are_independent(registry: CollectorRegistry) -> None:
+    """Two instances in one process have separate values."""
     one, two = SelfMetrics(registry), SelfMetrics(other := CollectorRegistry())
     one.throttled(project="vision")
     two.declare_project("vision")
@@ -170,16 +170,16 @@ def test_two_exporters_live_in_one_process(registry: CollectorRegistry) -> None:
     assert other.get_sample_value("modelarts_exporter_throttled_total", {"project": "vision"}) == 0
 
 
-def test_one_registry_takes_the_instruments_once(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """A second set on the same registry would tell each series twice; it is refused."""
+def test_a_second_instance_on_one_registry_is_refused(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """A second instance on the same registry would repeat each series."""
     del self_metrics
     with pytest.raises(ValueError, match="modelarts_exporter_api_requests"):
         SelfMetrics(registry)
 
 
-def test_what_is_exposed_is_what_is_declared(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """Name, type, unit, help and label names of each instrument are those of its declaration, in its order."""
-    everything_happened(self_metrics)
+def test_instruments_match_their_declarations(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """Name, type, unit, help and labels of each instrument are the declared ones, in the declared order."""
+    record_everything(self_metrics)
 
     exposed = [family for family in registry.collect() if family.name.startswith("modelarts_")]
     assert [family.name for family in exposed] == [family.name for family in SELF_METRIC_FAMILIES]
@@ -194,16 +194,16 @@ def test_what_is_exposed_is_what_is_declared(self_metrics: SelfMetrics, registry
 def test_both_formats_are_well_formed_and_without_created_series(
     self_metrics: SelfMetrics, registry: CollectorRegistry
 ) -> None:
-    """Text and OpenMetrics both parse, say the same series, and no series tells when a counter was made."""
-    everything_happened(self_metrics)
+    """Text and OpenMetrics both parse, have the same series, and have no `_created` series."""
+    record_everything(self_metrics)
     text = generate_latest(registry).decode()
     openmetrics = generate_openmetrics(registry).decode()  # type: ignore[no-untyped-call]  # ships without types
 
     def series(families: Iterable[Metric]) -> set[str]:
         return {sample.name for family in families for sample in family.samples}
 
-    told = series(parse_openmetrics(openmetrics))  # type: ignore[no-untyped-call]  # ships without types
-    assert series(parse_text(text)) == told
+    names = series(parse_openmetrics(openmetrics))  # type: ignore[no-untyped-call]  # ships without types
+    assert series(parse_text(text)) == names
     assert "_created" not in text
     assert "_created" not in openmetrics
 
@@ -211,9 +211,9 @@ def test_both_formats_are_well_formed_and_without_created_series(
 @pytest.mark.skipif(
     shutil.which("promtool") is None and "CI" not in os.environ, reason="promtool is not installed; CI has it"
 )
-def test_promtool_finds_nothing_to_say(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
-    """Prometheus' own linter accepts names, types and helps, those of the process included."""
-    everything_happened(self_metrics)
+def test_promtool_accepts_the_self_metrics(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """`promtool check metrics` accepts names, types and helps, with those of the process."""
+    record_everything(self_metrics)
 
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
@@ -225,24 +225,22 @@ def test_promtool_finds_nothing_to_say(self_metrics: SelfMetrics, registry: Coll
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("process_cpu_seconds_total", id="cpu time"),
+        pytest.param("process_cpu_seconds_total", id="CPU time"),
         pytest.param("process_resident_memory_bytes", id="memory"),
         pytest.param("process_open_fds", id="open files"),
         pytest.param("python_info", id="python"),
         pytest.param("python_gc_collections_total", id="garbage collection"),
     ],
 )
-def test_the_process_is_told_beside(self_metrics: SelfMetrics, registry: CollectorRegistry, name: str) -> None:
-    """The families every Python program has are on the same registry."""
+def test_the_process_is_exposed(self_metrics: SelfMetrics, registry: CollectorRegistry, name: str) -> None:
+    """The standard metrics of a Python process are on the same registry."""
     del self_metrics
     assert name in {sample.name for family in registry.collect() for sample in family.samples}
 
 
-def test_a_project_that_is_no_longer_watched_is_forgotten(
-    self_metrics: SelfMetrics, registry: CollectorRegistry
-) -> None:
-    """After a reload that drops a project none of its series stays; those of the others do, and it may come back."""
-    everything_happened(self_metrics)
+def test_a_removed_project_has_no_series(self_metrics: SelfMetrics, registry: CollectorRegistry) -> None:
+    """A project that a reload removes loses all its series; other projects keep theirs, and it can be added again."""
+    record_everything(self_metrics)
     self_metrics.declare_project("speech")
     self_metrics.forget_project("vision")
 

@@ -1,4 +1,4 @@
-"""Each family of a job's usage: which samples a reading gives, and when it gives none."""
+"""Families of usage: the samples of a usage reading, and their absence without one."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,6 @@ import pytest
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
-from exporter.metrics.catalog import JOB_FAMILIES
 from exporter.metrics.exposition.family import Family
 from exporter.metrics.families import usage as families
 
@@ -39,9 +38,9 @@ READING = JobUsage(
         TaskUsage(task="worker-2", cpu_ratio=0.5),
     ),
 )
-NOTHING = JobUsage(tasks=(TaskUsage(task="worker-0"),))
-OF_USAGE = tuple(family for family in JOB_FAMILIES if family in vars(families).values())
-OF_NOW = tuple(family for family in OF_USAGE if family is not families.ACCELERATOR_UTILIZATION_MEAN)
+EMPTY = JobUsage(tasks=(TaskUsage(task="worker-0"),))
+OF_USAGE = families.FAMILIES
+CURRENT = tuple(family for family in OF_USAGE if family is not families.ACCELERATOR_UTILIZATION_MEAN)
 OF_ACCELERATORS = tuple(
     family
     for family in (*OF_USAGE, *families.TASK_FAMILIES)
@@ -50,7 +49,7 @@ OF_ACCELERATORS = tuple(
 
 
 def tracked(usage: JobUsage | None = READING, **facts: Any) -> TrackedJob:
-    """Track a running GPU job with this usage."""
+    """A running GPU job with this usage."""
     usual: dict[str, Any] = {
         "job_id": "j1",
         "api": Api.V2,
@@ -61,8 +60,8 @@ def tracked(usage: JobUsage | None = READING, **facts: Any) -> TrackedJob:
     return TrackedJob(project="vision", job=Job(**(usual | facts)), usage=usage)
 
 
-def told(family: Family[TrackedJob], job: TrackedJob) -> Samples:
-    """Samples that a family yields for the job."""
+def samples_of(family: Family[TrackedJob], job: TrackedJob) -> Samples:
+    """Samples of the family for the job."""
     assert family.samples is not None
     return [(dict(labels), value) for labels, value in family.samples(job)]
 
@@ -85,7 +84,7 @@ def every(families: tuple[Family[TrackedJob], ...]) -> pytest.MarkDecorator:
         pytest.param(families.DISK_WRITTEN, [({}, 2000.0)], id="disk written"),
         pytest.param(families.NETWORK_RECEIVED, [({}, 3000.0)], id="network received"),
         pytest.param(families.NETWORK_TRANSMITTED, [({}, 4000.0)], id="network transmitted"),
-        pytest.param(families.IDLE, [({}, 0.0)], id="busy is idle for 0 seconds"),
+        pytest.param(families.IDLE, [({}, 0.0)], id="idle for 0 seconds when busy"),
         pytest.param(families.FLAT, [({}, 120.0)], id="flat"),
         pytest.param(families.SUSPECTED_HANG, [({}, 0.0)], id="no hang"),
         pytest.param(
@@ -107,23 +106,18 @@ def every(families: tuple[Family[TrackedJob], ...]) -> pytest.MarkDecorator:
     ],
 )
 def test_a_reading_gives_these_samples(family: Family[TrackedJob], expected: Samples) -> None:
-    """Each figure of a reading becomes its sample; a task without one has none."""
-    assert told(family, tracked()) == expected
-
-
-def test_every_usage_family_stands_in_the_table_above() -> None:
-    """The families under test are all there are: thirteen of the job, four of its tasks."""
-    assert (len(OF_USAGE), len(OF_NOW), len(families.TASK_FAMILIES)) == (13, 12, 4)
+    """Each value of a reading gives its sample; a task without the value gives none."""
+    assert samples_of(family, tracked()) == expected
 
 
 @every((*OF_USAGE, *families.TASK_FAMILIES))
-@pytest.mark.parametrize("usage", [pytest.param(None, id="no reading"), pytest.param(NOTHING, id="empty reading")])
-def test_without_a_figure_there_is_no_sample(family: Family[TrackedJob], usage: JobUsage | None) -> None:
-    """No reading, or one without valid samples, is never told as 0."""
-    assert told(family, tracked(usage)) == []
+@pytest.mark.parametrize("usage", [pytest.param(None, id="no reading"), pytest.param(EMPTY, id="empty reading")])
+def test_without_a_value_there_is_no_sample(family: Family[TrackedJob], usage: JobUsage | None) -> None:
+    """Without a reading, or without a valid value in it, a family gives no sample, not 0."""
+    assert samples_of(family, tracked(usage)) == []
 
 
-@every((*OF_NOW, *families.TASK_FAMILIES))
+@every((*CURRENT, *families.TASK_FAMILIES))
 @pytest.mark.parametrize(
     "status",
     [
@@ -132,17 +126,17 @@ def test_without_a_figure_there_is_no_sample(family: Family[TrackedJob], usage: 
         if status not in {JobStatus.RUNNING, JobStatus.SCALING, JobStatus.TERMINATING}
     ],
 )
-def test_usage_of_now_ends_with_the_nodes(family: Family[TrackedJob], status: JobStatus) -> None:
-    """A job that waits, has ended or is in an unknown status shows no usage, even if a reading were left over."""
-    assert told(family, tracked(status=status)) == []
+def test_current_usage_needs_held_nodes(family: Family[TrackedJob], status: JobStatus) -> None:
+    """A job that is queued, has ended or is in an unknown status has no usage, even with an old reading."""
+    assert samples_of(family, tracked(status=status)) == []
 
 
 @pytest.mark.parametrize("status", [pytest.param(status, id=status.value) for status in JobStatus if status.finished])
-def test_the_mean_over_the_run_outlives_the_job(status: JobStatus) -> None:
-    """A finished job keeps the mean of its whole run, which is all its usage is reduced to."""
+def test_the_mean_over_the_run_is_kept_after_the_end(status: JobStatus) -> None:
+    """A finished job keeps the mean over its run, the only value left of its usage."""
     job = tracked(READING.ended(), status=status)
 
-    assert told(families.ACCELERATOR_UTILIZATION_MEAN, job) == [({"accelerator": "gpu"}, 0.625)]
+    assert samples_of(families.ACCELERATOR_UTILIZATION_MEAN, job) == [({"accelerator": "gpu"}, 0.625)]
 
 
 @pytest.mark.parametrize(
@@ -154,33 +148,33 @@ def test_the_mean_over_the_run_outlives_the_job(status: JobStatus) -> None:
     ],
 )
 def test_only_a_running_job_can_be_idle(status: JobStatus, expected: Samples) -> None:
-    """A job that is being scaled or killed is not blamed for leaving its accelerators idle."""
-    assert told(families.IDLE, tracked(replace(READING, idle_s=1800.0), status=status)) == expected
+    """A job that is being scaled or terminated has no idle time."""
+    assert samples_of(families.IDLE, tracked(replace(READING, idle_s=1800.0), status=status)) == expected
 
 
 @every(OF_ACCELERATORS)
 @pytest.mark.parametrize(
     "facts",
     [
-        pytest.param({"accelerator": Accelerator.CPU, "spec_accelerators": None}, id="kind cpu"),
-        pytest.param({"accelerator": None, "spec_accelerators": 0.0}, id="none asked for"),
+        pytest.param({"accelerator": Accelerator.CPU, "spec_accelerators": None}, id="kind is CPU"),
+        pytest.param({"accelerator": None, "spec_accelerators": 0.0}, id="none requested"),
     ],
 )
 def test_a_cpu_job_has_no_accelerator_usage(family: Family[TrackedJob], facts: dict[str, Any]) -> None:
-    """Trap 20: the accelerator series of a job without accelerators are padding, whatever they hold."""
-    assert told(family, tracked(**facts)) == []
+    """Trap 20: the accelerator series of a job without accelerators are padding with any values."""
+    assert samples_of(family, tracked(**facts)) == []
 
 
-def test_usage_of_a_masked_accelerator_is_told_as_unknown() -> None:
-    """When nothing tells the kind, the utilisation is still told."""
+def test_usage_of_a_masked_accelerator_has_kind_unknown() -> None:
+    """When the kind of accelerator is unknown, the utilisation is exported."""
     job = tracked(accelerator=None)
 
-    assert told(families.ACCELERATOR_UTILIZATION, job) == [({"accelerator": "unknown"}, 0.75)]
+    assert samples_of(families.ACCELERATOR_UTILIZATION, job) == [({"accelerator": "unknown"}, 0.75)]
 
 
 @every(families.TASK_FAMILIES)
-def test_v1_has_no_series_by_task(family: Family[TrackedJob]) -> None:
-    """v1 tells one series a job, as a nameless task: by task it would only repeat the job's own."""
+def test_v1_has_no_task_series(family: Family[TrackedJob]) -> None:
+    """v1 has one series per job, as an unnamed task; as a task series it would repeat that of the job."""
     whole = TaskUsage(task="", cpu_ratio=0.5, memory_ratio=0.5, accelerator_ratio=0.5, accelerator_memory_ratio=0.5)
 
-    assert told(family, tracked(JobUsage(tasks=(whole,)), api=Api.V1)) == []
+    assert samples_of(family, tracked(JobUsage(tasks=(whole,)), api=Api.V1)) == []

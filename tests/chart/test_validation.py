@@ -1,4 +1,4 @@
-"""Values that make no sense are refused, each with a sentence that says what to do."""
+"""Invalid values are rejected, each with a sentence that names the fix."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def with_target(**changes: Any) -> Json:
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        pytest.param({}, "Nothing to watch: set config.targets", id="no-targets"),
+        pytest.param({}, "Nothing to monitor: set config.targets", id="no-targets"),
         pytest.param(
             {"demo": {"enabled": True}, "persistence": {"enabled": True}},
             "the demo keeps no state",

@@ -15,10 +15,10 @@ from tests.chart import chart, pod
 from tests.chart.chart import Json, Rendered
 from tests.programs import Service, free_port
 
-GUARDED = ["tls-basic-auth", "mutual-tls", "web-config-secret"]
+AUTHENTICATED = ["tls-basic-auth", "mutual-tls", "web-config-secret"]
 """Ways to install in which whoever asks must say who it is."""
 NO_SERVICE: Json = {"serviceMonitor": {"enabled": False}}
-each_guarded = pytest.mark.parametrize("install", GUARDED)
+each_authenticated = pytest.mark.parametrize("install", AUTHENTICATED)
 
 
 async def run(command: Sequence[str], *, port: int, folder: Path) -> tuple[int | None, str]:
@@ -42,7 +42,7 @@ def asking(container: Json, probe: str) -> list[str]:
     return command
 
 
-class Guarded(Service):
+class AuthenticatedExporter(Service):
     """The exporter, whose readiness is what the pod's own probe says."""
 
     def __init__(self, release: Rendered, config: Path, *, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Guarded(Service):
 class Installed:
     """A running exporter, and the test pod's files."""
 
-    exporter: Guarded
+    exporter: AuthenticatedExporter
     test: Path
 
     async def tested(self) -> tuple[int | None, str]:
@@ -112,13 +112,13 @@ def installed(tmp_path: Path, secrets: pod.Secrets) -> Install:
             config = pod.files(release, folder=tmp_path / "pod", secrets=secrets)
             (test,) = release.of("Pod")
             pod.lay_out(release, test["spec"], folder=tmp_path / "test", secrets=secrets)
-            async with Guarded(release, config, folder=tmp_path / "pod") as exporter:
+            async with AuthenticatedExporter(release, config, folder=tmp_path / "pod") as exporter:
                 yield Installed(exporter, tmp_path / "test")
 
     return start
 
 
-@each_guarded
+@each_authenticated
 async def test_probes_and_test_get_in(install: str, installed: Install) -> None:
     """All three probes are answered, and `helm test`, which checks the certificate, sees the project."""
     async with installed(install) as here:
@@ -176,7 +176,7 @@ def secret_names(spec: Json) -> set[str]:
     return {volume["secret"]["secretName"] for volume in spec.get("volumes", []) if "secret" in volume}
 
 
-@each_guarded
+@each_authenticated
 def test_monitor_comes_as_the_probes_do(install: str) -> None:
     """A monitor asks over TLS, checks the name, and brings the login and certificate that probes and test bring."""
     release = chart.render(chart.merged(chart.values_of(install), {"podMonitor": {"enabled": True}, **NO_SERVICE}))
@@ -214,7 +214,7 @@ def test_tls_alone_leaves_probes_to_the_kubelet() -> None:
     assert release.one("Service")["spec"]["ports"][0]["appProtocol"] == "https"
 
 
-@each_guarded
+@each_authenticated
 def test_keys_and_passwords_go_to_who_needs_them(install: str) -> None:
     """The server's key reaches no pod but the exporter's; hashes stand in the Secret only, passwords nowhere."""
     release = chart.render(chart.values_of(install))

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot
-from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
+from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
-from exporter.polling.ledger import LATE_S, Counts, Ledger
-from exporter.polling.memory import CountsMemory, LedgerMemory, ProjectMemory
-from exporter.polling.poller import PollSettings, ProjectPoller
+from exporter.polling.ledger import LATE_S, Counts, CountsState, Ledger, LedgerState
+from exporter.polling.poller import ProjectPoller, ProjectState
 from exporter.polling.statefile import StateFile
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
+from tests.polling import FakeSources, default_poll_settings
 
 T0 = 1_700_000_000.0
 RETENTION_S = 86_400.0
@@ -47,9 +47,9 @@ class Kept:
         else:
             self.ledger.update(step.sighting, now=now, at=now)
 
-    def memory(self) -> ProjectMemory:
+    def state(self) -> ProjectState:
         """Everything that is remembered."""
-        return ProjectMemory(origin="here", counts=self.counts.dump(), ledgers={"v2": self.ledger.dump(means={})})
+        return ProjectState(origin="here", counts=self.counts.dump(), ledgers={"v2": self.ledger.dump(means={})})
 
     def known(self) -> tuple[object, ...]:
         """What a source would be told."""
@@ -66,14 +66,14 @@ class Kept:
 
 
 def kept() -> Kept:
-    counts = Counts()
+    counts = Counts(max_users=100)
     return Kept(counts, Ledger(counts=counts, retention_s=RETENTION_S, linger_s=LINGER_S))
 
 
 def restarted(before: Kept, *, path: Path) -> Kept:
     """Write everything to a file, and read it in another process, so to speak."""
     state = StateFile(path)
-    state.save({"vision": before.memory()})
+    state.save({"vision": before.state()})
     projects, warning = state.load()
     assert warning == ""
     after = kept()
@@ -155,7 +155,7 @@ def test_a_restart_at_any_point_changes_nothing(
     if at == len(steps):
         broken = restarted(broken, path=tmp_path_factory.mktemp("state") / "state.json")
 
-    assert broken.memory() == whole.memory()
+    assert broken.state() == whole.state()
     assert broken.counts.freeze() == whole.counts.freeze()
     assert broken.known() == whole.known()
 
@@ -171,7 +171,7 @@ def test_what_was_told_of_a_job_stays() -> None:
     bare = job("a", JobStatus.FAILED, submitted_at=T0 + 1, ended_at=T0 + 40)
     before.take(Step(PollResult(jobs=(bare,)), sweep=False, after_s=0), now=T0 + 60)
 
-    assert {key: n for key, n in before.counts.finished.items() if n} == {("a100", JobStatus.FAILED): 1}
+    assert {key: n for key, n in before.counts.freeze().finished.items() if n} == {("a100", JobStatus.FAILED): 1}
     entry = before.ledger.entry("a")
     assert entry is not None
     assert (entry.job.pool_id, entry.job.started_at, entry.job.status) == ("a100", T0 + 2, JobStatus.FAILED)
@@ -180,10 +180,10 @@ def test_what_was_told_of_a_job_stays() -> None:
 def test_an_empty_memory_is_a_first_start() -> None:
     """What was never polled remembers that: the next look seeds."""
     fresh = kept()
-    fresh.ledger.restore(LedgerMemory())
-    fresh.counts.restore(CountsMemory())
+    fresh.ledger.restore(LedgerState())
+    fresh.counts.restore(CountsState())
     assert fresh.ledger.known().bootstrapping
-    assert fresh.memory() == kept().memory()
+    assert fresh.state() == kept().state()
 
 
 @dataclass
@@ -207,20 +207,12 @@ class FakeSource:
         return TaskSeries(task=task, cpu=[0.5], accelerator=[0.5, 0.75])
 
 
-@dataclass
-class FakeSources:
-    there: tuple[JobSource, ...]
-
-    async def current(self) -> tuple[JobSource, ...]:
-        return self.there
-
-
 def a_poller(clock: ManualClock, sources: FakeSources, *, origin: str = "here") -> ProjectPoller:
     return ProjectPoller(
-        identity=ProjectSnapshot(project="vision"),
+        initial_snapshot=ProjectSnapshot(project="vision"),
         sources=sources,
-        plan=PollSettings(),
-        screen=Visibility(),
+        settings=default_poll_settings(),
+        visibility=Visibility(),
         clock=clock,
         on_change=lambda _: None,
         on_poll=lambda _: None,
@@ -237,7 +229,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
     old.jobs = (job("a", JobStatus.RUNNING, submitted_at=clock.time() + 1),)
     clock.turn(30)
     await poller.poll_jobs()
-    sources.there = (new,)
+    sources.sources = (new,)
     clock.turn(30)
     await poller.poll_jobs()
     assert "a" not in (poller.snapshot().jobs or {})
@@ -247,7 +239,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
         job("a", JobStatus.FAILED, submitted_at=clock.time() - 29),
         job("b", JobStatus.QUEUED, submitted_at=clock.time()),
     )
-    sources.there = (old, new)
+    sources.sources = (old, new)
     clock.turn(30)
     await poller.poll_jobs()
     assert poller.totals.submitted[""] == 2

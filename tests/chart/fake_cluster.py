@@ -1,4 +1,4 @@
-"""What a cluster would hold after each command of the page, as far as this can be known without one."""
+"""The objects of a cluster after each command of docs/kubernetes.md, without a real cluster."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from tests.chart import chart, schemas
 from tests.chart.chart import NEWEST, PATH, Json, Rendered
-from tests.chart.walk import Call
+from tests.chart.guide import Call
 
 OTHERS = "kube-prometheus-stack"
 THEIRS = {
@@ -52,8 +52,8 @@ KUBECTL = Parser(valued=["namespace", "output", "tail", "dry-run", "filename"], 
 CURL = Parser("silent", "show-error", "get", valued=["data", "data-urlencode"], rest="+")
 
 
-class Cluster:
-    """What has been installed so far, as far as this can be known."""
+class FakeCluster:
+    """The releases and Secrets after the commands so far."""
 
     def __init__(self) -> None:
         self.releases: dict[str, Rendered | None] = {}

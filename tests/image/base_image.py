@@ -1,4 +1,4 @@
-"""A stand-in for the slim Python image, made of this machine's own files, for where no registry can be reached.
+"""A substitute for the slim Python image, made of the files of this machine, if no registry can be reached.
 
 It holds what the real one holds and the Dockerfile counts on: a Python with pip but without bytecode under
 /usr/local, the C libraries that wheels link to, a shell, certificates, and /tmp. The real one is Debian; this is

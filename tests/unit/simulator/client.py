@@ -1,4 +1,4 @@
-"""A bare HTTP client of the simulated cloud, which shares nothing with the exporter either."""
+"""An HTTP client of the simulated cloud, which shares no code with the exporter or the simulator."""
 
 import hashlib
 import hmac
@@ -17,8 +17,8 @@ from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, PROJECT_ID, SECRET_
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Status, headers, and the body as JSON where it is JSON, else as text."""
+class Response:
+    """Status, headers, and the body as JSON if it is JSON, else as text."""
 
     status: int
     body: Any
@@ -26,7 +26,7 @@ class Answer:
 
 
 def credentials(**scope: str) -> dict[str, Any]:
-    """The body that asks IAM for a token; without a scope the token is for the domain."""
+    """The body of a token request; without a scope the token is a domain token."""
     user = {"name": USER, "password": PASSWORD, "domain": {"name": DOMAIN}}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope:
@@ -34,23 +34,21 @@ def credentials(**scope: str) -> dict[str, Any]:
     return {"auth": auth}
 
 
-def signed(  # every part of a signature can be bent by some test
+def signed(
     url: str,
     *,
     time: float,
-    method: str = "GET",
     access_key: str = ACCESS_KEY,
     secret_key: str = SECRET_KEY,
     security_token: str | None = None,
-    body: bytes = b"",
 ) -> dict[str, str]:
-    """Headers that sign a request without query parameters."""
+    """Headers that sign a GET without a body."""
     parts = urlsplit(url)
     date = datetime.fromtimestamp(time, UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"host": parts.netloc, "x-sdk-date": date}
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    digest = hashlib.sha256(body).hexdigest()
-    canonical = f"{method}\n{parts.path}/\n{parts.query}\n{lines}\nhost;x-sdk-date\n{digest}"
+    digest = hashlib.sha256(b"").hexdigest()
+    canonical = f"GET\n{parts.path}/\n{parts.query}\n{lines}\nhost;x-sdk-date\n{digest}"
     text = f"SDK-HMAC-SHA256\n{date}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     signature = hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()
     authorization = f"SDK-HMAC-SHA256 Access={access_key}, SignedHeaders=host;x-sdk-date, Signature={signature}"
@@ -58,12 +56,11 @@ def signed(  # every part of a signature can be bent by some test
     return {"X-Sdk-Date": date, "Authorization": authorization, **token}
 
 
-class Visitor:
-    """Asks with a token of the default project, which it fetches by itself."""
+class Client:
+    """Sends requests with a token of the default project, which it requests itself."""
 
-    def __init__(self, cloud: Simulator, *, project: str = PROJECT_ID) -> None:
+    def __init__(self, cloud: Simulator) -> None:
         self.cloud = cloud
-        self.project = project
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
         self._token = ""
 
@@ -75,53 +72,53 @@ class Visitor:
     ) -> None:
         await self._session.close()
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
         *,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
-    ) -> Answer:
-        """Send one request as it is, without credentials."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s) if timeout_s else aiohttp.ClientTimeout(total=20)
+        timeout_s: float = 20,
+    ) -> Response:
+        """Send one request without credentials."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         url = URL(self.cloud.url + path, encoded=True)
         async with self._session.request(
             method, url, json=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             text = await response.text()
             is_json = response.content_type == "application/json" and text
-            return Answer(response.status, json.loads(text) if is_json else text, response.headers)
+            return Response(response.status, json.loads(text) if is_json else text, response.headers)
 
     async def token(self) -> str:
-        """Return the visitor's token."""
+        """Return the client's token."""
         if not self._token:
-            answer = await self.ask("POST", "/v3/auth/tokens?nocatalog=true", body=credentials(id=self.project))
-            self._token = answer.headers["X-Subject-Token"]
+            response = await self.send("POST", "/v3/auth/tokens?nocatalog=true", body=credentials(id=PROJECT_ID))
+            self._token = response.headers["X-Subject-Token"]
         return self._token
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> Response:
         """GET with the token; {project} stands for the project id."""
-        return await self._authorised("GET", path)
+        return await self._authorized("GET", path)
 
-    async def post(self, path: str, body: Any = None) -> Answer:
+    async def post(self, path: str, body: Any = None) -> Response:
         """POST with the token; {project} stands for the project id."""
-        return await self._authorised("POST", path, body=body if body is not None else {})
+        return await self._authorized("POST", path, body={} if body is None else body)
 
-    async def delete(self, path: str) -> Answer:
+    async def delete(self, path: str) -> Response:
         """DELETE with the token; {project} stands for the project id."""
-        return await self._authorised("DELETE", path)
+        return await self._authorized("DELETE", path)
 
-    async def search(self, **body: Any) -> Answer:
+    async def search(self, **body: Any) -> Response:
         """Search v2 jobs."""
         return await self.post("/v2/{project}/training-job-searches", body)
 
-    async def _authorised(self, method: str, path: str, *, body: Any = None) -> Answer:
+    async def _authorized(self, method: str, path: str, *, body: Any = None) -> Response:
         headers = {"X-Auth-Token": await self.token()}
-        return await self.ask(method, path.replace("{project}", self.project), body=body, headers=headers)
+        return await self.send(method, path.replace("{project}", PROJECT_ID), body=body, headers=headers)
 
-
-def ids(answer: Answer) -> list[str]:
-    """Job ids of a page of the search."""
-    return [item["metadata"]["id"] for item in answer.body["items"]]
+    async def get_signed(self, path: str, *, time: float, **how: Any) -> Response:
+        """GET with a signature; {project} stands for the project id, `how` is as for `signed`."""
+        path = path.replace("{project}", PROJECT_ID)
+        return await self.send("GET", path, headers=signed(self.cloud.url + path, time=time, **how))

@@ -1,4 +1,4 @@
-"""docs/kubernetes.md as a person would follow it: what its shell blocks call, after the shell's own expansions."""
+"""The commands of docs/kubernetes.md: the calls of its shell blocks, after the expansions of the shell."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.chart.chart import ROOT
 
 PAGE = ROOT / "docs/kubernetes.md"
-STAND_INS = ("git", "docker", "helm", "kubectl", "curl", "sleep")
-"""Programs that are not really run: each call is written down instead."""
+STUBS = ("git", "docker", "helm", "kubectl", "curl", "sleep")
+"""Programs that are replaced by stubs, which record their calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +32,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def walked(folder: Path) -> list[Call]:
-    """Run every shell block, in order, in one shell, with stand-ins for what needs a cluster or the network.
+def run_shell_blocks(folder: Path) -> list[Call]:
+    """Run every shell block, in order, in one shell, with stubs for what needs a cluster or the network.
 
     Files that the blocks write are left in the folders they were written to.
     """
-    stand_ins = folder / "bin"
-    stand_ins.mkdir()
+    stubs = folder / "bin"
+    stubs.mkdir()
     journal = folder / "journal"
-    for name in STAND_INS:
-        path = stand_ins / name
+    for name in STUBS:
+        path = stubs / name
         path.write_text(f'#!/bin/sh\nprintf "%s\\0" {name} "$PWD" "$@" "" >>{shlex.quote(str(journal))}\n')
         path.chmod(0o755)
     checkout = folder / "modelarts-exporter"
@@ -53,7 +53,7 @@ def walked(folder: Path) -> list[Call]:
         ["bash", "-eu", "-c", script],
         cwd=folder,
         env={
-            "PATH": f"{stand_ins}:{os.environ['PATH']}",
+            "PATH": f"{stubs}:{os.environ['PATH']}",
             "ACCESS_KEY": "AN-INVENTED-KEY",
             "SECRET_KEY": "an-invented-secret",
         },

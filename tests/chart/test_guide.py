@@ -1,4 +1,4 @@
-"""Every command of docs/kubernetes.md, run as far as this goes without a cluster: to the firing test alert."""
+"""Every command of docs/kubernetes.md, checked without a cluster, up to the firing test alert."""
 
 import argparse
 import re
@@ -12,20 +12,20 @@ import yaml
 
 from tests.chart import chart
 from tests.chart.chart import CI, PATH, Rendered
-from tests.chart.cluster import CURL, HELM, OTHERS, Cluster
-from tests.chart.walk import PAGE, Call, blocks, walked
+from tests.chart.fake_cluster import CURL, HELM, OTHERS, FakeCluster
+from tests.chart.guide import PAGE, Call, blocks, run_shell_blocks
 from tests.programs import Prometheus, Service, free_port, until
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     """All calls of the page, in its order."""
-    return walked(tmp_path_factory.mktemp("walk"))
+    return run_shell_blocks(tmp_path_factory.mktemp("walk"))
 
 
-def test_walk_leads_through(calls: list[Call]) -> None:
+def test_every_command_is_valid(calls: list[Call]) -> None:
     """Each command can be run where it stands: flags, values, names, ports and keys fit what was installed before."""
-    cluster = Cluster()
+    cluster = FakeCluster()
     installed = []
     for call in calls:
         match call.program:
@@ -84,7 +84,7 @@ def demo_release(calls: list[Call]) -> Rendered:
 
 
 async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
-    """The page's orders to the simulated cloud make the page's query find a firing alert, by the installed rules."""
+    """The page's calls to the simulator make the installed rules fire, and the page's query finds the alert."""
     release = demo_release(calls)
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(release.one("PrometheusRule")["spec"]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is rendered, as a person would like to review it: what equals its source is only named."""
+"""Rendered manifests as text for review: rules and boards that equal their source are only named."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _Dumper.add_representer(str, _text)
 
 
 def shipped() -> Rules:
-    """Every shipped rule, be it an alert or a figure that is recorded."""
+    """Every rule in alerts/, alerts and recording rules."""
     return {
         rule.get("alert") or rule["record"]: (str(path.relative_to(ROOT)), rule)
         for path in sorted(ROOT.glob("alerts/*.yaml"))
@@ -36,10 +36,10 @@ def shipped() -> Rules:
     }
 
 
-def prose(rendered: Rendered) -> str:
+def summarize(rendered: Rendered) -> str:
     """Every manifest in one text, and the notes."""
     rules = shipped()
-    documents = [_dump(_abridged(manifest, rules)) for manifest in rendered.manifests]
+    documents = [_dump(_summarize_manifest(manifest, rules)) for manifest in rendered.manifests]
     return "---\n".join([*documents, _dump({"NOTES.txt": rendered.notes})])
 
 
@@ -47,7 +47,7 @@ def _dump(document: Any) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
 
 
-def _abridged(manifest: Json, rules: Rules) -> Json:
+def _summarize_manifest(manifest: Json, rules: Rules) -> Json:
     match manifest["kind"]:
         case "PrometheusRule":
             return {**manifest, "spec": _groups(manifest["spec"], rules)}
@@ -64,7 +64,7 @@ def _groups(file: Json, rules: Rules) -> Json:
 
 
 def _rule(rule: Json, rules: Rules) -> Any:
-    """A shipped rule: its name and what was changed of it."""
+    """A rule from alerts/: its name and its changes."""
     name = rule.get("alert") or rule["record"]
     if name not in rules:
         return rule
@@ -78,7 +78,7 @@ def _rule(rule: Json, rules: Rules) -> Any:
 
 
 def _file(name: str, text: str, rules: Rules) -> Any:
-    """A file of a ConfigMap: rules as those of a PrometheusRule, a board that is shipped by its name."""
+    """A file of a ConfigMap: rules like those of a PrometheusRule, a board by its name."""
     if name.endswith(".rules.yaml"):
         return _groups(yaml.safe_load(text), rules)
     source = ROOT / "dashboards" / name
