@@ -261,7 +261,7 @@ async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> Non
     code, out, err = await run_command("scrape", f"--config.file={write_config(tmp_path, cloud)}")
     assert code == 0
     assert 'modelarts_up{project="vision"} 1' in out
-    cost = re.search(r"(\d+) API calls, (\d+) series; some (\d+) to expect once 1d of finished jobs", err)
+    cost = re.search(r"(\d+) API calls, (\d+) series; about (\d+) expected with finished jobs of 1d", err)
     assert cost is not None
     assert int(cost[1]) == len(cloud.requests)
     of_projects = ("modelarts_training", "modelarts_pool", "modelarts_quota")

@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from exporter import log
-from exporter.commands.allocator import settle
+from exporter.commands.allocator import configure_malloc
 from tests.soak.resources import machine, mean
 from tests.soak.run import DAY_S, Report, Soak, SoakOptions
 from tests.soak.simulator_server import Churn
@@ -31,7 +31,7 @@ GROWTH = 0.02
 def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
     """Simulate days of churn, faults and restarts, and measure the growth of memory."""
     log.configure("error")
-    settle()  # as the program itself does
+    configure_malloc()  # as the program itself does
     warnings.simplefilter("error")
     unraisable_errors: list[str] = []
     sys.unraisablehook = lambda error: unraisable_errors.append(f"{error.err_msg or ''} {error.exc_value!r}")
