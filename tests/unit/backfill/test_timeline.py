@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.backfill.timeline import StatusInterval, job_intervals, status_timeline
 from exporter.domain.accounting import accelerator_seconds
@@ -54,7 +54,6 @@ def test_times_become_intervals(past: Job, expected: list[tuple[float, float, Jo
     assert told(past) == expected
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_a_timeline_has_no_gaps_and_no_end(many: list[Job]) -> None:
     """For any times, a job with a timeline has exactly one status at each time from its submission on."""
