@@ -294,8 +294,8 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
     [
         pytest.param(("--since=soon",), "neither a duration such as 30d nor a time", id="no moment"),
         pytest.param(("--since=1h", "--until=2h"), "--until=2h is not after --since=1h", id="backwards"),
-        pytest.param(("--since=30d", "--step=0s"), "must be 1s or more", id="no step"),
-        pytest.param(("--since=30d", "--split=1h"), "must be 7200s or more", id="less than a block"),
+        pytest.param(("--since=30d", "--step=0s"), "must be at least 1s", id="no step"),
+        pytest.param(("--since=30d", "--split=1h"), "must be at least 7200s", id="less than a block"),
         pytest.param(("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"),
         pytest.param(("--since=30d", "--label=9=x"), "must be a label and its value", id="no label"),
         pytest.param(("--since=4h", "--until=239m", "--step=1d"), "no moment of --step", id="step too long"),
