@@ -141,7 +141,7 @@ async def worst_stall(count: int) -> dict[str, float]:
             for _ in range(10):
                 await asyncio.gather(*(work() for _ in range(4)))
             told[name] = max(late)
-        ours = [job for self_metrics in newest.projects for job in (self_metrics.jobs or {}).values()]
+        ours = [job for project in newest.projects for job in (project.jobs or {}).values()]
         for name, share in (("publishing, 1 % changed", 0.01), ("publishing, all changed", 1.0)):
             worst = 0.0
             for _ in range(5):

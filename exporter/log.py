@@ -1,7 +1,7 @@
-"""Logging: one line an event, by structlog; what libraries log through the standard library joins it.
+"""Logging: one line per event, by structlog. Records of the standard library's loggers use the same format.
 
-Nothing an attacker names (a job, a user) can start a line or move a cursor, and nothing that looks like a secret is
-printed: secrets have a type that prints stars, and keys and headers known to hold them are starred here once more.
+Values that users control (job names, user names) cannot start a line or move a cursor. Secrets are masked twice: by
+their type, and here by the names of keys and headers that usually contain them.
 """
 
 import json
@@ -21,12 +21,12 @@ Format = Literal["logfmt", "json", "console"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_STARS = "****"
-_LONGEST = 4096  # a line that no reader finishes helps nobody; tracebacks are exempt
-_DEEPEST = 6
-_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_SPELLINGS = {"warning": "warn", "critical": "error", "exception": "error"}
-_FIRST = ("ts", "level", "event", "logger")
+_MASK = "****"
+_MAX_LENGTH = 4096  # longer values are truncated, except for tracebacks
+_MAX_DEPTH = 6
+_LEVEL_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_LEVEL_ALIASES = {"warning": "warn", "critical": "error", "exception": "error"}
+_LEADING_KEYS = ("ts", "level", "event", "logger")
 
 _SECRET_KEY = re.compile(
     r"authorization|passw(or)?d|token|secret|credential|cookie|signature|api_?key|access_?key|private_?key",
@@ -37,38 +37,38 @@ _SECRET_HEADER = re.compile(
     re.IGNORECASE,
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s]*@")
-_BARE = re.compile(r"[^\s\"=\\]+")
-_NOT_IN_KEY = re.compile(r"[^A-Za-z0-9_.-]")
+_UNQUOTED_VALUE = re.compile(r"[^\s\"=\\]+")
+_INVALID_KEY_CHARACTER = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def configure(
     level: Level = "info",
     *,
-    format: Format = "logfmt",  # noqa: A002 - spelt as the flag is
+    format: Format = "logfmt",  # noqa: A002 - named like the flag
     stream: TextIO | None = None,
 ) -> None:
-    """Set logging up for this process; may be called again. `stream` None: whatever `sys.stderr` is when a line goes.
+    """Configure logging for this process; can be called again. `stream` None: the current `sys.stderr` of each line.
 
-    Below `warn` libraries are heard from `warn` on, since one line a poll is enough; at `debug` from `info` on.
+    Libraries log from `warn` on, because one line per poll is enough; at level `debug` from `info` on.
     Loggers are not cached, so that `structlog.testing.capture_logs` works.
     """
-    sink = _Sink(stream)
-    finish = (*_finishing(), _renderer(format, colours=sink.is_terminal()))
+    writer = _LineWriter(stream)
+    processors = (*_final_processors(), _renderer(format, colors=writer.is_terminal()))
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *finish],
-        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
-        logger_factory=lambda *_: sink,
+        processors=[structlog.contextvars.merge_contextvars, *processors],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVEL_NUMBERS[level]),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Library)]:
+    for handler in [handler for handler in root.handlers if isinstance(handler, _StdlibHandler)]:
         root.removeHandler(handler)
-    root.addHandler(_Library(sink, finish))
-    root.setLevel(logging.INFO if level == "debug" else max(_NUMBERS[level], logging.WARNING))
+    root.addHandler(_StdlibHandler(writer, processors))
+    root.setLevel(logging.INFO if level == "debug" else max(_LEVEL_NUMBERS[level], logging.WARNING))
 
 
-class _Sink:
-    """Where lines go. It answers to structlog's method names, and a stream that is gone never fails its writer."""
+class _LineWriter:
+    """Writes lines to a stream. Has structlog's method names. Errors of the stream are ignored."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -91,102 +91,103 @@ class _Sink:
     msg = log = debug = info = warning = warn = error = critical = fatal = exception = write
 
 
-class _Library(logging.Handler):
-    """Records of the standard library's loggers, finished as our own events are."""
+class _StdlibHandler(logging.Handler):
+    """Formats records of the standard library's loggers like our own events."""
 
-    def __init__(self, sink: _Sink, finish: tuple[Processor, ...]) -> None:
+    def __init__(self, writer: _LineWriter, processors: tuple[Processor, ...]) -> None:
         super().__init__()
-        self._sink = sink
-        self._finish = finish
+        self._writer = writer
+        self._processors = processors
 
     def emit(self, record: logging.LogRecord) -> None:
         event: EventDict = {"logger": record.name, "event": _message(record)}
         if record.exc_info and record.exc_info[0]:
             event["exc_info"] = record.exc_info
         rendered: object = event
-        for processor in self._finish:
-            rendered = processor(None, record.levelname.lower(), rendered)  # type: ignore[arg-type]  # text is last
-        self._sink.write(str(rendered))
+        for processor in self._processors:
+            rendered = processor(None, record.levelname.lower(), rendered)  # type: ignore[arg-type]  # the last processor returns text
+        self._writer.write(str(rendered))
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        return str(record.msg)  # a library's wrong format is not worth losing the message for
+        return str(record.msg)  # keep the message if a library's format is wrong
 
 
-def _finishing() -> tuple[Processor, ...]:
+def _final_processors() -> tuple[Processor, ...]:
     return (
-        _level,
+        _add_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
-        _harmless,
-        _ordered,
+        _sanitize_event,
+        _order_keys,
     )
 
 
-def _level(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    event["level"] = _SPELLINGS.get(method, method)
+def _add_level(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["level"] = _LEVEL_ALIASES.get(method, method)
     return event
 
 
-def _harmless(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _sanitize_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
-        key: _plain(value, key=key, longest=None if key == "exception" else _LONGEST) for key, value in event.items()
+        key: _sanitize(value, key=key, max_length=None if key == "exception" else _MAX_LENGTH)
+        for key, value in event.items()
     }
 
 
-def _ordered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {key: event[key] for key in (*(key for key in _FIRST if key in event), *event)}
+def _order_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {key: event[key] for key in (*(key for key in _LEADING_KEYS if key in event), *event)}
 
 
-def _plain(value: object, *, key: str = "", depth: int = 0, longest: int | None = _LONGEST) -> object:
-    """What JSON can hold, with secrets starred and floats rounded; bodies (bytes) are never shown."""
+def _sanitize(value: object, *, key: str = "", depth: int = 0, max_length: int | None = _MAX_LENGTH) -> object:
+    """Convert to JSON types, with secrets masked and floats rounded. Bytes are never shown."""
     match value:
         case None | bool() | int():
-            plain: object = value
+            sanitized: object = value
         case float():
-            plain = _rounded(value)
+            sanitized = _round(value)
         case _ if _SECRET_KEY.search(key):
-            plain = _STARS
+            sanitized = _MASK
         case bytes() | bytearray() | memoryview():
-            plain = f"<{len(value)} bytes>"
-        case Mapping() if depth < _DEEPEST:
-            plain = {str(name): _plain(item, key=str(name), depth=depth + 1) for name, item in value.items()}
-        case list() | tuple() | set() | frozenset() if depth < _DEEPEST:
-            plain = [_plain(item, depth=depth + 1) for item in value]
+            sanitized = f"<{len(value)} bytes>"
+        case Mapping() if depth < _MAX_DEPTH:
+            sanitized = {str(name): _sanitize(item, key=str(name), depth=depth + 1) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
+            sanitized = [_sanitize(item, depth=depth + 1) for item in value]
         case _:
-            plain = _starred(_text(value, longest=longest))
-    return plain
+            sanitized = _mask_secrets(_text(value, max_length=max_length))
+    return sanitized
 
 
-def _text(value: object, *, longest: int | None) -> str:
+def _text(value: object, *, max_length: int | None) -> str:
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001 - an object that cannot print itself must not fail whoever logs it
+    except Exception:  # noqa: BLE001 - an object whose `__str__` fails must not fail the caller
         return f"<{type(value).__name__}>"
-    return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
+    return text if max_length is None or len(text) <= max_length else text[: max_length - 3] + "..."
 
 
-def _rounded(value: float) -> float | str:
-    """Milliseconds of a second, or three digits of something smaller; JSON has no infinity."""
+def _round(value: float) -> float | str:
+    """Round to three decimals, or to three digits below 1. Infinity and NaN become text, because JSON has neither."""
     if not math.isfinite(value):
         return str(value)
     return round(float(value), 3) if abs(value) >= 1 else float(f"{value:.3g}")
 
 
-def _starred(text: str) -> str:
-    return _SECRET_HEADER.sub(rf"\1{_STARS}", _USER_IN_URL.sub(f"{_STARS}@", text))
+def _mask_secrets(text: str) -> str:
+    return _SECRET_HEADER.sub(rf"\1{_MASK}", _USER_IN_URL.sub(f"{_MASK}@", text))
 
 
-def _renderer(form: Format, *, colours: bool) -> Processor:
+def _renderer(format_: Format, *, colors: bool) -> Processor:
     renderers: dict[Format, Callable[[], Processor]] = {
         "logfmt": lambda: _logfmt,
         "json": lambda: _json,
-        "console": lambda: _console(colours=colours),
+        "console": lambda: _console(colors=colors),
     }
-    return renderers[form]()
+    return renderers[format_]()
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
@@ -194,38 +195,40 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _logfmt(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return " ".join(f"{_NOT_IN_KEY.sub('_', key) or '_'}={_word(value)}" for key, value in event.items())
+    return " ".join(
+        f"{_INVALID_KEY_CHARACTER.sub('_', key) or '_'}={_logfmt_value(value)}" for key, value in event.items()
+    )
 
 
-def _word(value: object) -> str:
-    """One logfmt value: bare where it can be, otherwise quoted as JSON quotes."""
+def _logfmt_value(value: object) -> str:
+    """Format one logfmt value: unquoted if possible, otherwise as a JSON string."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    if _BARE.fullmatch(text) and text.isprintable():
+    if _UNQUOTED_VALUE.fullmatch(text) and text.isprintable():
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def _console(*, colours: bool) -> Processor:
-    """For people at a terminal: aligned, tracebacks over several lines."""
+def _console(*, colors: bool) -> Processor:
+    """Format for a terminal: aligned columns, multi-line tracebacks."""
     render = structlog.dev.ConsoleRenderer(
-        colors=colours,
+        colors=colors,
         timestamp_key="ts",
         sort_keys=False,
-        exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
+        exception_formatter=structlog.dev.plain_traceback,  # the default formatter prints local variables
     )
 
     def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
-        shown = {
-            key: "\n".join(_visible(line) for line in str(value).split("\n"))
+        escaped = {
+            key: "\n".join(_escape_unprintable(line) for line in str(value).split("\n"))
             if key == "exception"
-            else _visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            else _escape_unprintable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             for key, value in event.items()
         }
-        return str(render(logger, method, shown))
+        return str(render(logger, method, escaped))
 
     return rendered
 
 
-def _visible(text: str) -> str:
-    """Text with every character that does not print (controls, bidirectional marks, lone surrogates) escaped."""
+def _escape_unprintable(text: str) -> str:
+    """Escape unprintable characters: controls, bidirectional marks, lone surrogates."""
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

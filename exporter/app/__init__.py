@@ -1,4 +1,4 @@
-"""Where the parts are wired together: imports everything, imported by the commands alone."""
+"""Builds the program from its parts: imports every layer below, and only the commands import it."""
 
 from exporter.app.backfill import (
     Backfill,

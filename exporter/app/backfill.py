@@ -11,11 +11,19 @@ from prometheus_client import CollectorRegistry
 
 from exporter.app.events import UnknownValues
 from exporter.app.project import Host, make_generations, make_workspaces, open_client, origin, visibility
-from exporter.backfill.gather import Period, Progress, Reader, patiently
 from exporter.backfill.grid import Grid
-from exporter.backfill.journal import VERSION, Journal, Occupied
+from exporter.backfill.journal import VERSION, Journal, JournalInUse
+from exporter.backfill.reader import Period, Progress, Reader, with_retries
 from exporter.backfill.sums import SUMS
-from exporter.backfill.write import STATE_FAMILIES, USAGE_FAMILIES, Form, Subject, Writer, Written, files
+from exporter.backfill.write import (
+    STATE_FAMILIES,
+    USAGE_FAMILIES,
+    OutputFormat,
+    ProjectSelection,
+    Writer,
+    WriteResult,
+    output_files,
+)
 from exporter.cloud.http.errors import CircuitOpen, CloudError
 from exporter.cloud.v1.history import V1History
 from exporter.cloud.v2.history import V2History
@@ -78,7 +86,7 @@ class TimeArgument:
 class BackfillReport:
     """What was written, and the cost of this run."""
 
-    written: Written
+    written: WriteResult
     jobs: int
     calls: int
     since: float
@@ -111,11 +119,11 @@ async def backfill(settings: Settings, request: Backfill, environment: Environme
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         journal = Journal(folder / "journal.sqlite")
-    except Occupied as error:
+    except JournalInUse as error:
         raise BackfillError(f"{error}: one at a time") from error
     with journal, count_calls() as count:
         period = _begin(journal, settings, request, now=environment.clock.time())
-        _check_output(request, period, ours=journal.plan().get("writing") == "yes")
+        _check_output(request, period, ours=journal.parameters().get("writing") == "yes")
         run = _Run(journal, settings, request, period, environment)
         work = asyncio.create_task(run.work(), name="backfill")
         stopped = asyncio.create_task(environment.stop.wait(), name="stop")
@@ -132,7 +140,7 @@ async def backfill(settings: Settings, request: Backfill, environment: Environme
     return BackfillReport(written=written, jobs=jobs, calls=count.calls, since=period.since, until=period.until)
 
 
-def _interrupted_or(work: "asyncio.Task[Written]") -> Written:
+def _interrupted_or(work: "asyncio.Task[WriteResult]") -> WriteResult:
     if work.cancelled():
         raise BackfillInterrupted(f"interrupted; {_RESUMES}")
     return work.result()
@@ -149,7 +157,7 @@ class _Run:
     environment: Environment
     writing: bool = False
 
-    async def work(self) -> Written:
+    async def work(self) -> WriteResult:
         """Read what is not in the journal yet, and write everything."""
         self_metrics = SelfMetrics(CollectorRegistry())
         for target in self.settings.targets:
@@ -157,7 +165,9 @@ class _Run:
                 await self._read(target, self_metrics=self_metrics)
             except SourceError as error:
                 raise BackfillInterrupted(f"{target.project}: {error}; {_RESUMES}") from error
-        self.journal.begin({"writing": "yes"})  # from here on, existing files of that name are this run's own
+        self.journal.set_parameters(
+            {"writing": "yes"}
+        )  # from here on, existing files of that name are this run's own
         self.writing = True
         return await asyncio.to_thread(self._write)
 
@@ -173,7 +183,7 @@ class _Run:
             period=self.period,
             retention_s=self.settings.collection.retention_s,
             wants_samples=lambda job: wanted and shows(job),
-            passing=_may_pass,
+            is_transient=_may_pass,
             clock=clock,
             progress=environment.progress,
             workers=max(1, target.rate_limit.concurrency - 1),
@@ -184,8 +194,8 @@ class _Run:
         ) as client:
             workspaces = make_workspaces(target, client, clock=clock, note=note)
             generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
-            found = await patiently(
-                generations.current, project=target.project, passing=_may_pass, sleep=environment.sleep
+            found = await with_retries(
+                generations.current, project=target.project, is_transient=_may_pass, sleep=environment.sleep
             )
             for source in found:
                 archive: JobHistory = (
@@ -194,9 +204,9 @@ class _Run:
                     else V2History(client, workspaces=workspaces, clock=clock, note=note)
                 )
                 await reader.read_jobs(archive)
-                await reader.read_minutes(source)
+                await reader.read_samples(source)
 
-    def _write(self) -> Written:
+    def _write(self) -> WriteResult:
         """Write the files, in a thread."""
         request, settings = self.request, self.settings
         total = sum(self.journal.count(target.project) for target in settings.targets)
@@ -207,7 +217,7 @@ class _Run:
             self.environment.progress("write", done, total)
 
         visibilities = {target.project: visibility(target, settings) for target in settings.targets}
-        form = Form(
+        form = OutputFormat(
             grid=_grid(request, self.period),
             retention_s=settings.collection.retention_s,
             per_job=request.per_job,
@@ -216,9 +226,9 @@ class _Run:
             extra_labels=request.labels,
             split_s=request.split_s,
         )
-        writer = Writer(form, journal=self.journal, spool=_folder(request) / "spool", tick=report_progress)
+        writer = Writer(form, journal=self.journal, spool=_folder(request) / "spool", on_progress=report_progress)
         subjects = [
-            Subject(project=project, shows=visibility.shows, mask_user=visibility.mask_job)
+            ProjectSelection(project=project, shows=visibility.shows, mask_user=visibility.mask_job)
             for project, visibility in visibilities.items()
         ]
         return writer.write(request.output, subjects)
@@ -251,13 +261,13 @@ def _period(request: Backfill, now: float) -> Period:
 
 
 def _grid(request: Backfill, period: Period) -> Grid:
-    return Grid.over(period.since, period.until, step=request.step_s)
+    return Grid.covering(period.since, period.until, step=request.step_s)
 
 
 def _begin(journal: Journal, settings: Settings, request: Backfill, *, now: float) -> Period:
     """Begin or continue a run. "30d" counts from the first start. Raises BackfillError if they differ."""
     options = _options(settings, request)
-    before = journal.plan()
+    before = journal.parameters()
     if "since_at" in before:
         for key, value in options.items():
             if before.get(key) != value:
@@ -265,7 +275,7 @@ def _begin(journal: Journal, settings: Settings, request: Backfill, *, now: floa
         since, until = float(before["since_at"]), float(before["until_at"])
         return Period(since=since, until=until, back_to=since - request.lookback_s)
     period = _period(request, now)
-    journal.begin({**options, "since_at": repr(period.since), "until_at": repr(period.until)})
+    journal.set_parameters({**options, "since_at": repr(period.since), "until_at": repr(period.until)})
     return period
 
 
@@ -289,8 +299,8 @@ def _options(settings: Settings, request: Backfill) -> Mapping[str, str]:
 def _check_output(request: Backfill, period: Period, *, ours: bool = False) -> None:
     if request.force or ours:
         return
-    form = Form(grid=_grid(request, period), retention_s=0.0, split_s=request.split_s)
-    for path in files(request.output, form):
+    form = OutputFormat(grid=_grid(request, period), retention_s=0.0, split_s=request.split_s)
+    for path in output_files(request.output, form):
         if path.exists():
             raise BackfillError(f"{path} exists; --force overwrites it")
 

@@ -180,22 +180,22 @@ class _Reloader:
         """
         async with self._reloading:  # or settings that were read earlier could be applied later
             try:
-                mistakes = await self._change()
+                problems = await self._change()
             except Exception as error:  # noqa: BLE001 - a defect must not end the wait for the next reload
                 defect("reload", error)
-                mistakes = ("the settings could not be applied; the log has the reason",)
-            self._self_metrics.config_reloaded(successful=not mistakes)
-        if mistakes:
-            _log.error("config.refused", mistakes=list(mistakes))
+                problems = ("the settings could not be applied; the log has the reason",)
+            self._self_metrics.config_reloaded(successful=not problems)
+        if problems:
+            _log.error("config.refused", problems=list(problems))
         else:
             _log.info("config.reloaded")
-        return mistakes
+        return problems
 
     async def _change(self) -> tuple[str, ...]:
         try:
             settings = await asyncio.to_thread(self._load)
         except SettingsError as error:
-            return error.mistakes
+            return error.problems
         if settings.state.file != self._state.path:
             return ("state.file: cannot be changed by a reload; restart the exporter",)
         try:

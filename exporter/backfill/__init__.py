@@ -1,1 +1,1 @@
-"""The past as time series: reads what the cloud still lists, and writes it down with the times at which it was so."""
+"""History as time series: reads the jobs the cloud still lists, and writes samples with past timestamps."""

@@ -1,4 +1,4 @@
-"""Moments at equal distances, and what adds up at each of them; memory for the moments, not for what is added."""
+"""Timestamps at equal intervals, and values accumulated at each. Memory grows with the timestamps only."""
 
 import math
 from array import array
@@ -6,74 +6,74 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-_DIGITS = 6  # fractions of an accelerator add up to noise in the last digits of a float
+_DIGITS = 6  # sums of fractions of an accelerator have noise in the last digits
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Moments `first`, `first + step`, …; `count` of them. Seconds since the epoch."""
+    """`count` timestamps: `first`, `first + step`, … in seconds since the epoch."""
 
     first: float
     step: float
     count: int
 
     @classmethod
-    def over(cls, since: float, until: float, *, step: float) -> "Grid":
-        """Lay multiples of the step over a time, its end not included: two backfills with one step share moments."""
+    def covering(cls, since: float, until: float, *, step: float) -> "Grid":
+        """Multiples of the step in [since, until). Two backfills with the same step share their timestamps."""
         first = math.ceil(since / step)
         return cls(first * step, step, max(0, math.ceil(until / step) - first))
 
-    def at(self, moment: float) -> int:
-        """Number of the first moment that is not before this one; at most `count`."""
-        if moment <= self.first:
+    def index_of(self, timestamp: float) -> int:
+        """Index of the first grid timestamp that is not before `timestamp`; at most `count`."""
+        if timestamp <= self.first:
             return 0
-        if math.isinf(moment):
+        if math.isinf(timestamp):
             return self.count
-        return min(self.count, math.ceil((moment - self.first) / self.step))
+        return min(self.count, math.ceil((timestamp - self.first) / self.step))
 
-    def between(self, begin: float, end: float) -> range:
-        """Numbers of the moments from `begin` up to, but not including, `end`."""
-        return range(self.at(begin), self.at(end))
+    def indexes_between(self, begin: float, end: float) -> range:
+        """Indexes of the timestamps in [begin, end)."""
+        return range(self.index_of(begin), self.index_of(end))
 
-    def moment(self, number: int) -> float:
-        """The moment of that number."""
-        return self.first + number * self.step
+    def timestamp(self, index: int) -> float:
+        """Timestamp at an index."""
+        return self.first + index * self.step
 
     def __iter__(self) -> Iterator[float]:
-        return map(self.moment, range(self.count))
+        return map(self.timestamp, range(self.count))
 
 
-class Level:
-    """How much there is at each moment of a grid."""
+class Gauge:
+    """A gauge: its value at each timestamp of a grid."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._changes = array("d", bytes(8 * (grid.count + 1)))
 
     def add(self, begin: float, end: float, amount: float = 1.0) -> None:
-        """Have that much more from `begin` up to, but not including, `end`."""
-        numbers = self._grid.between(begin, end)
-        if numbers:
-            self._changes[numbers.start] += amount
-            self._changes[numbers.stop] -= amount
+        """Add an amount in [begin, end)."""
+        indexes = self._grid.indexes_between(begin, end)
+        if indexes:
+            self._changes[indexes.start] += amount
+            self._changes[indexes.stop] -= amount
 
     def values(self) -> Sequence[float]:
-        """What adds up at each moment."""
+        """Value at each timestamp."""
         return [round(value, _DIGITS) + 0.0 for value in accumulate(self._changes[:-1])]
 
 
 class CumulativeCounter:
-    """How much has happened up to each moment of a grid, since its first: nothing at that one."""
+    """A counter: the events up to each timestamp of a grid, starting at 0 at the first."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._level = Level(grid)
+        self._gauge = Gauge(grid)
 
-    def count(self, moment: float) -> None:
-        """Count something that happened then."""
-        if moment > self._grid.first:
-            self._level.add(moment, math.inf)
+    def count(self, timestamp: float) -> None:
+        """Count an event at a time."""
+        if timestamp > self._grid.first:
+            self._gauge.add(timestamp, math.inf)
 
     def values(self) -> Sequence[float]:
-        """What has been counted by each moment."""
-        return self._level.values()
+        """Value at each timestamp."""
+        return self._gauge.values()

@@ -1,4 +1,4 @@
-"""How busy a job was, minute by minute, with the times that the cloud does not give (API reference §6.3)."""
+"""Usage samples of a job with timestamps, which the API does not return (API reference §6.3)."""
 
 import math
 from collections import defaultdict
@@ -7,38 +7,38 @@ from collections.abc import Iterable, Sequence
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, combine
 
-Minute = tuple[float, JobUsage]
-"""When a minute was over, and what it was like."""
+TimedSample = tuple[float, JobUsage]
+"""End of a minute, and the usage in it."""
 
 
-def samples(job: Job, series: Iterable[TaskSeries], *, asked_at: float) -> list[Minute]:
-    """Give each sampled minute of a run its time, oldest first, aligned from the end.
+def samples(job: Job, series: Iterable[TaskSeries], *, read_at: float) -> list[TimedSample]:
+    """Assign a timestamp to each sampled minute of a run, oldest first, aligned from the end.
 
-    Points lie whole minutes after the start, and the last one belongs to the end of the run, or to `asked_at` while
-    it runs. v2 has a slot for the minute under way, and v1's series are read up to the last sampled minute, which is
-    the last whole one. A minute stands at its end, where a scrape could have seen it first. Empty without a start,
-    and for a finished run without an end: then nothing says when the minutes were.
+    Samples are whole minutes after the start. The last one belongs to the end of the run, or to `read_at` while it
+    runs. v2 has a slot for the current, incomplete minute; v1's series end with the last sampled minute, which is the
+    last complete one. The timestamp is the end of the minute, when a scrape could first have seen it. Empty without a
+    start time, and for a finished run without an end time, because the samples then have no known time.
     """
-    end = job.ended_at if job.status.finished else asked_at
+    end = job.ended_at if job.status.finished else read_at
     if job.started_at is None or end is None or end <= job.started_at:
         return []
-    whole = job.started_at + math.floor((end - job.started_at) / MINUTE_S) * MINUTE_S
-    ahead = 1 if job.api is Api.V2 else 0
+    last_full_minute = job.started_at + math.floor((end - job.started_at) / MINUTE_S) * MINUTE_S
+    slot_offset = 1 if job.api is Api.V2 else 0
     tasks: defaultdict[int, list[TaskUsage]] = defaultdict(list)
-    for told in series:
-        for age, usage in _aged(told):
-            tasks[age - ahead].append(usage)
-    found: list[Minute] = []
+    for task_series in series:
+        for age, usage in _slots_by_age(task_series):
+            tasks[age - slot_offset].append(usage)
+    timed: list[TimedSample] = []
     for age in sorted(tasks, reverse=True):
-        at = round(min(whole - age * MINUTE_S, end), 3)
-        before = found[-1][0] if found else job.started_at
-        if at > before:  # the minute under way has no length when the run was whole minutes long
-            found.append((at, combine(tasks[age])))
-    return found
+        at = round(min(last_full_minute - age * MINUTE_S, end), 3)
+        before = timed[-1][0] if timed else job.started_at
+        if at > before:  # the current minute is empty if the run took whole minutes
+            timed.append((at, combine(tasks[age])))
+    return timed
 
 
-def _aged(series: TaskSeries) -> Iterable[tuple[int, TaskUsage]]:
-    """Each slot that has a sample, with its distance from the last slot."""
+def _slots_by_age(series: TaskSeries) -> Iterable[tuple[int, TaskUsage]]:
+    """Slots that have a sample, with their distance from the last slot."""
     columns = (
         series.cpu,
         series.memory,
@@ -51,7 +51,7 @@ def _aged(series: TaskSeries) -> Iterable[tuple[int, TaskUsage]]:
     )
     for age in range(max(map(len, columns))):
         cpu, memory, busy, busy_memory, read, written, received, transmitted = (
-            _aged_value(column, age) for column in columns
+            _value_at_age(column, age) for column in columns
         )
         usage = TaskUsage(
             task=series.task,
@@ -68,5 +68,5 @@ def _aged(series: TaskSeries) -> Iterable[tuple[int, TaskUsage]]:
             yield age, usage
 
 
-def _aged_value(column: Sequence[float | None], age: int) -> float | None:
+def _value_at_age(column: Sequence[float | None], age: int) -> float | None:
     return column[-1 - age] if age < len(column) else None

@@ -1,4 +1,4 @@
-"""The command line: flags in Prometheus' spelling, exit codes 0 done, 1 failed at run time, 2 wrong usage."""
+"""The command line: flags in Prometheus' notation; exit codes 0 success, 1 failure, 2 wrong usage."""
 
 import click
 

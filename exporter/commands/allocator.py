@@ -1,19 +1,19 @@
-"""How the C library keeps memory that was given back to it."""
+"""Configures how the C library returns freed memory to the system."""
 
 import ctypes
 import sys
 
-_MMAP_THRESHOLD = -3  # numbers of glibc's malloc.h
+_MMAP_THRESHOLD = -3  # constants of glibc's malloc.h
 _ARENA_MAX = -8
 _LARGE_BYTES = 128 * 1024
 _ARENAS = 2
 
 
-def settle() -> None:
-    """Let memory given back go back to the system; where there is no glibc this does nothing.
+def configure_malloc() -> None:
+    """Make malloc return freed memory to the system. Does nothing without glibc.
 
-    Left to itself glibc raises the size from which it does so to that of the largest piece it ever gave out, here an
-    exposition of many megabytes, and keeps an arena for each thread: a fifth more memory, and more each day.
+    By default glibc raises the threshold for returning memory to the size of the largest block ever freed, here an
+    exposition of many megabytes, and keeps an arena per thread: 20 % more memory, growing every day.
     """
     if sys.platform != "linux":
         return

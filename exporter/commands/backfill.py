@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from exporter import app, log
-from exporter.commands.flags import config_file, logging, settings_of
+from exporter.commands.flags import config_file, load_settings, logging
 from exporter.commands.progress import ProgressLine
-from exporter.commands.run import WRONG_USAGE, Failure, run, wishes
+from exporter.commands.run import WRONG_USAGE, Failure, handle_signals, run
 from exporter.settings import Duration
 
 _EXAMPLES = """\b
@@ -21,22 +21,22 @@ Examples:
   modelarts-exporter backfill --config.file=config.yaml --since=2026-11-01 --until=2026-11-15 --output=history.om
 Then:
   promtool tsdb create-blocks-from openmetrics history.om /var/lib/prometheus
-docs/backfill.md says how to load it into a running Prometheus, and what it cannot tell.
+docs/backfill.md explains how to load it into a running Prometheus, and what is missing from it.
 """
 
 _LARGE_BYTES = 50_000_000
-"""From here on promtool is busy for minutes with a month of it."""
+"""From this file size on, promtool takes minutes for a month of data."""
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
-class _MomentType(click.ParamType[app.TimeArgument]):
-    """So long ago, or a time."""
+class _TimeArgumentType(click.ParamType[app.TimeArgument]):
+    """A duration before now, or a time."""
 
     name = "DURATION|TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> app.TimeArgument:
-        """Read a duration as Prometheus writes it, or a time as of ISO 8601, in UTC where it names no zone."""
+        """Parse a duration in Prometheus' notation, or an ISO 8601 time; UTC if it has no time zone."""
         if isinstance(value, app.TimeArgument):
             return value
         text = str(value)
@@ -45,48 +45,48 @@ class _MomentType(click.ParamType[app.TimeArgument]):
         except ValueError:
             pass
         try:
-            read = datetime.fromisoformat(text)
+            time = datetime.fromisoformat(text)
         except ValueError:
             self.fail(
                 f"{text!r} is neither a duration such as 30d nor a time such as 2026-11-01T00:00:00Z", param, ctx
             )
-        return app.TimeArgument(text, at=(read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
+        return app.TimeArgument(text, at=(time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
-class _LengthType(click.ParamType[float]):
-    """A length of time, as Prometheus writes it."""
+class _DurationType(click.ParamType[float]):
+    """A duration in Prometheus' notation."""
 
     name = "DURATION"
 
-    def __init__(self, *, least_s: float) -> None:
-        self._least_s = least_s
+    def __init__(self, *, minimum_s: float) -> None:
+        self._minimum_s = minimum_s
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a length in seconds."""
+        """Parse a duration, in seconds."""
         if isinstance(value, float):
             return value
         try:
-            length_s = float(Duration.parse(str(value)))
+            duration_s = float(Duration.parse(str(value)))
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
-        if length_s < self._least_s:
-            self.fail(f"{value!r} must be {self._least_s:g}s or more", param, ctx)
-        return length_s
+        if duration_s < self._minimum_s:
+            self.fail(f"{value!r} must be at least {self._minimum_s:g}s", param, ctx)
+        return duration_s
 
 
 class _LabelType(click.ParamType[tuple[str, str]]):
-    """A label with its value."""
+    """A label and its value."""
 
     name = "NAME=VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read one label."""
+        """Parse one label."""
         if isinstance(value, tuple):
             return value
-        name, equals, told = str(value).partition("=")
-        if not equals or not told or not _LABEL.fullmatch(name) or name.startswith("__"):
+        name, separator, report = str(value).partition("=")
+        if not separator or not report or not _LABEL.fullmatch(name) or name.startswith("__"):
             self.fail(f"{value!r} must be a label and its value, such as job=modelarts-exporter", param, ctx)
-        return name, told
+        return name, report
 
 
 @click.command(epilog=_EXAMPLES)
@@ -94,32 +94,44 @@ class _LabelType(click.ParamType[tuple[str, str]]):
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write (OpenMetrics)."
 )
-@click.option("--since", required=True, type=_MomentType(), help="Begin of the time to tell: 30d (ago), or a time.")
+@click.option(
+    "--since", required=True, type=_TimeArgumentType(), help="Start of the history to write: 30d (ago), or a time."
+)
 @click.option(
     "--until",
     default="3h",
     show_default=True,
-    type=_MomentType(),
-    help="End of it. Not the last three hours: there a running Prometheus still writes itself.",
+    type=_TimeArgumentType(),
+    help="End of it. A running Prometheus still writes the last three hours itself.",
 )
 @click.option(
-    "--step", default="5m", show_default=True, type=_LengthType(least_s=1), help="Time between two samples."
+    "--step", default="5m", show_default=True, type=_DurationType(minimum_s=1), help="Time between two samples."
 )
 @click.option(
     "--lookback",
     default="14d",
     show_default=True,
-    type=_LengthType(least_s=0),
-    help="How long before --since jobs are read that may still have waited or run then; active ones always are.",
+    type=_DurationType(minimum_s=0),
+    help="How long before --since jobs are read that may have run after it; active jobs are always read.",
 )
 @click.option(
-    "--split", default=None, type=_LengthType(least_s=7200), help="Write a file for each such time, such as 1d."
+    "--split",
+    default=None,
+    type=_DurationType(minimum_s=7200),
+    help="Write one file per time range, for example 1d.",
 )
-@click.option("--per-job/--no-per-job", default=True, show_default=True, help="Series of each job, or sums only.")
-@click.option("--usage/--no-usage", default=True, show_default=True, help="Utilisation of each job: a call a task.")
-@click.option("--label", "labels", multiple=True, type=_LabelType(), help="Put a label on every series.")
-@click.option("--restart", is_flag=True, help="Begin anew instead of going on with a run that was broken off.")
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option(
+    "--per-job/--no-per-job", default=True, show_default=True, help="Write series per job, or aggregates only."
+)
+@click.option(
+    "--usage/--no-usage",
+    default=True,
+    show_default=True,
+    help="Write usage per job; one call per task.",
+)
+@click.option("--label", "labels", multiple=True, type=_LabelType(), help="Add a label to every series.")
+@click.option("--restart", is_flag=True, help="Discard what an interrupted run has read.")
+@click.option("--force", is_flag=True, help="Overwrite existing output files.")
 @logging()
 def backfill(
     config_file: Path,
@@ -137,14 +149,14 @@ def backfill(
     log_level: log.Level,
     log_format: log.Format,
 ) -> None:
-    """Write the past as OpenMetrics with timestamps, for promtool tsdb create-blocks-from openmetrics.
+    """Write past jobs as OpenMetrics with timestamps, for promtool tsdb create-blocks-from openmetrics.
 
-    Asks the cloud as gently as the daemon does. What was read is kept beside the output (OUTPUT.part) until the
-    output is written: after a break, the same command goes on.
+    Uses the rate limit of the settings. Data is kept in OUTPUT.part until the output is written. After an
+    interruption, the same command continues.
     """
-    settings = settings_of(config_file)
+    settings = load_settings(config_file)
     log.configure(log_level, format=log_format)
-    asked = app.Backfill(
+    request = app.Backfill(
         output=output,
         since=since,
         until=until,
@@ -160,11 +172,11 @@ def backfill(
     progress = ProgressLine(sys.stderr)
 
     async def work() -> app.BackfillReport:
-        around = app.Environment(clock=app.RealClock(), progress=progress, stop=wishes().stop)
-        return await app.backfill(settings, asked, around)
+        environment = app.Environment(clock=app.RealClock(), progress=progress, stop=handle_signals().stop)
+        return await app.backfill(settings, request, environment)
 
     try:
-        told = run(work)
+        report = run(work)
     except app.BackfillError as error:
         progress.close()
         click.echo(f"modelarts-exporter: {error}", err=True)
@@ -173,26 +185,26 @@ def backfill(
         progress.close()
         raise Failure(str(error)) from error
     progress.close()
-    written = told.written
-    count = len(written.files)
-    where = str(written.files[0]) if count == 1 else f"{count} files, {written.files[0]} and on"
+    result = report.written
+    count = len(result.output_files)
+    location = str(result.output_files[0]) if count == 1 else f"{count} files, starting with {result.output_files[0]}"
     click.echo(
-        f"modelarts-exporter: {told.jobs} jobs, {written.samples} samples, {told.calls} API calls; "
-        f"{_spelt(told.since)} to {_spelt(told.until)} in {where}",
+        f"modelarts-exporter: {report.jobs} jobs, {result.samples} samples, {report.calls} API calls; "
+        f"{_format_time(report.since)} to {_format_time(report.until)} in {location}",
         err=True,
     )
-    if count == 1 and split is None and written.files[0].stat().st_size > _LARGE_BYTES:
+    if count == 1 and split is None and result.output_files[0].stat().st_size > _LARGE_BYTES:
         click.echo(
             "modelarts-exporter: promtool reads the whole file for each block of two hours; "
-            "--split=1d makes files that it reads twelve times each",
+            "with --split=1d it reads each file twelve times",
             err=True,
         )
-    if written.untold:
+    if result.untimed:
         click.echo(
-            f"modelarts-exporter: {written.untold} jobs are in no sum, because the cloud does not tell their times",
+            f"modelarts-exporter: {result.untimed} jobs are in no aggregate, because the API returns no times",
             err=True,
         )
 
 
-def _spelt(at: float) -> str:
+def _format_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

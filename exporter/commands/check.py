@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from exporter.commands.flags import config_file, settings_of, web_config_file, web_config_of
+from exporter.commands.flags import config_file, load_settings, load_web_config_file, web_config_file
 
 
 @click.command(
@@ -13,9 +13,9 @@ from exporter.commands.flags import config_file, settings_of, web_config_file, w
 @config_file()
 @web_config_file()
 def check_config(config_file: Path, web_config_file: Path | None) -> None:
-    """Check a settings file, and a web configuration: exit 0, or 2 and one sentence for each mistake."""
-    settings = settings_of(config_file)
-    web_config_of(web_config_file)
+    """Validate a settings file and a web configuration. Exits with 0, or with 2 and one sentence per problem."""
+    settings = load_settings(config_file)
+    load_web_config_file(web_config_file)
     count = len(settings.targets)
     click.echo(f"{config_file}: valid, {count} target{'' if count == 1 else 's'}")
     if web_config_file is not None:

@@ -6,7 +6,7 @@ import click
 
 from exporter import app, log
 from exporter.commands.flags import AddressType, flag, logging
-from exporter.commands.run import run, wishes
+from exporter.commands.run import handle_signals, run
 from exporter.commands.simulate import EVERYWHERE, cloud_address, world
 from exporter.settings import Settings, load
 from exporter.simulator import ACCESS_KEY, DOMAIN, PASSWORD, SECRET_KEY, USER, Options, ProjectOptions, Simulator
@@ -81,7 +81,7 @@ def demo(
     )
 
     async def serve() -> None:
-        signals = wishes()
+        signals = handle_signals()
         async with Simulator(options, host=listen_address.host or EVERYWHERE, port=listen_address.port) as cloud:
             web = app.WebOptions(
                 listen_addresses=(web_listen_address,), on_listening=lambda bound: _print_addresses(bound, cloud.url)

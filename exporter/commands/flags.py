@@ -1,4 +1,4 @@
-"""Flags that several commands share. Each can be given as MODELARTS_EXPORTER_<NAME> in the environment."""
+"""Flags shared by commands. Each can be set as MODELARTS_EXPORTER_<NAME> in the environment."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _PREFIX = "MODELARTS_EXPORTER_"
 
 
 def flag(name: str, **options: Any) -> Decorator:
-    """Make `--web.listen-address` of "web.listen-address", with its environment name and a usable parameter name."""
+    """Declare a flag such as `--web.listen-address`, with its environment variable and a valid parameter name."""
     parameter = name.replace(".", "_").replace("-", "_")
     return click.option(
         f"--{name}", parameter, envvar=_PREFIX + parameter.upper(), show_envvar=True, show_default=True, **options
@@ -29,12 +29,12 @@ def flag(name: str, **options: Any) -> Decorator:
 
 
 class AddressType(click.ParamType[Address]):
-    """An address to listen on, as Prometheus writes it."""
+    """A listen address in Prometheus' notation."""
 
     name = "HOST:PORT"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """Read one address, or say what is wrong with it."""
+        """Parse one address."""
         if isinstance(value, Address):
             return value
         try:
@@ -57,11 +57,9 @@ def logging(*, default: str = "logfmt") -> Decorator:
     """`--log.level` and `--log.format`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        level = flag(
-            "log.level", default="info", type=click.Choice(log.LEVELS), help="Least severity that is logged."
-        )
-        form = flag("log.format", default=default, type=click.Choice(log.FORMATS), help="Form of a log line.")
-        return level(form(command))
+        level = flag("log.level", default="info", type=click.Choice(log.LEVELS), help="Minimum level that is logged.")
+        log_format = flag("log.format", default=default, type=click.Choice(log.FORMATS), help="Format of log lines.")
+        return level(log_format(command))
 
     return decorate
 
@@ -72,25 +70,25 @@ def web_config_file() -> Decorator:
         "web.config.file",
         default=None,
         type=click.Path(path_type=Path, dir_okay=False),
-        help="TLS and basic auth (YAML, as of Prometheus' exporters); see docs/security.md.",
+        help="TLS and basic auth (YAML, in the format of Prometheus' exporters); see docs/security.md.",
     )
 
 
-def web_config_of(path: Path | None) -> WebConfig | None:
-    """Load the web configuration, if there is one, or end with 2 and one sentence for each mistake."""
-    return None if path is None else _tried(path, load_web_config)
+def load_web_config_file(path: Path | None) -> WebConfig | None:
+    """Load the web configuration, if given. Exits with 2 and one sentence per problem."""
+    return None if path is None else _load_or_exit(path, load_web_config)
 
 
-def settings_of(path: Path) -> Settings:
-    """Load the settings, or end with 2 and one sentence for each mistake."""
-    return _tried(path, partial(load, environ=os.environ))
+def load_settings(path: Path) -> Settings:
+    """Load the settings. Exits with 2 and one sentence per problem."""
+    return _load_or_exit(path, partial(load, environ=os.environ))
 
 
-def _tried(path: Path, read: Callable[[Path], Read]) -> Read:
+def _load_or_exit(path: Path, read: Callable[[Path], Read]) -> Read:
     try:
         return read(path)
     except SettingsError as error:
-        for mistake in error.mistakes:
-            named = mistake.startswith(f"{path}:")  # what is wrong is the file itself
-            click.echo(mistake if named else f"{path}: {mistake}", err=True)
+        for problem in error.problems:
+            names_file = problem.startswith(f"{path}:")  # the problem is the file itself
+            click.echo(problem if names_file else f"{path}: {problem}", err=True)
         raise SystemExit(WRONG_USAGE) from None

@@ -1,4 +1,4 @@
-"""Running a coroutine as a program: the loop, the signals, the exit codes."""
+"""Runs a coroutine as a program: event loop, signals, exit codes."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 
 from exporter.app import Signals
-from exporter.commands.allocator import settle
+from exporter.commands.allocator import configure_malloc
 
 Result = TypeVar("Result")
 
@@ -20,39 +20,39 @@ WRONG_USAGE = 2
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Run `work`, on uvloop where that exists. Raises Failure when the machine refuses something, such as a port."""
+    """Run `work`, on uvloop if available. Raises Failure on an OSError, for example a port in use."""
 
-    async def whole() -> Result:
+    async def main() -> Result:
         return await work()
 
-    settle()
+    configure_malloc()
     gc.collect()
-    gc.freeze()  # code stays: with it, each full collection would hold scrapes up for some 40 ms longer
+    gc.freeze()  # modules are permanent: scanning them makes each full collection some 40 ms longer
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(whole())
+            return runner.run(main())
     except OSError as error:
         raise Failure(str(error)) from error
 
 
-def wishes() -> Signals:
-    """Listen to signals: SIGTERM or SIGINT stops, a second one ends the process at once; SIGHUP reloads."""
-    told = Signals()
+def handle_signals() -> Signals:
+    """Install signal handlers: SIGTERM or SIGINT stops, a second one exits at once; SIGHUP reloads."""
+    signals = Signals()
     loop = asyncio.get_running_loop()
 
     def on_stop(number: int) -> None:
-        if told.stop.is_set():
+        if signals.stop.is_set():
             os._exit(128 + number)
-        told.stop.set()
+        signals.stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop, number)
-    loop.add_signal_handler(signal.SIGHUP, told.reload.set)
-    return told
+    loop.add_signal_handler(signal.SIGHUP, signals.reload.set)
+    return signals
 
 
 class Failure(click.ClickException):
-    """Failed at run time: one sentence on stderr, exit code 1."""
+    """A failure at run time: one sentence on stderr, exit code 1."""
 
     exit_code = FAILED
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from exporter import app, log
-from exporter.commands.flags import config_file, logging, settings_of
+from exporter.commands.flags import config_file, load_settings, logging
 from exporter.commands.run import FAILED, run
 
 _EXAMPLES = """\b
@@ -19,17 +19,17 @@ Examples:
 @config_file()
 @logging()
 def scrape(config_file: Path, log_level: log.Level, log_format: log.Format) -> None:
-    """Poll once and print the exposition; on stderr, the API calls used, the series made, and those to expect.
+    """Poll once and print the exposition. Prints API calls, series and expected series on stderr.
 
-    Exits with 1 when a project did not answer wholly; what did answer is printed all the same.
+    Exits with 1 if the poll of a project was incomplete; the available metrics are printed.
     """
-    settings = settings_of(config_file)
+    settings = load_settings(config_file)
     log.configure(log_level, format=log_format)
     once = run(lambda: app.scrape(settings, clock=app.RealClock()))
     click.echo(once.text.decode(), nl=False)
     click.echo(
-        f"modelarts-exporter: {once.calls} API calls, {once.series} series; some {once.forecast} to expect once "
-        f"{settings.collection.retention_s} of finished jobs are kept",
+        f"modelarts-exporter: {once.calls} API calls, {once.series} series; about {once.forecast} expected with "
+        f"finished jobs of {settings.collection.retention_s}",
         err=True,
     )
     if not once.up:

@@ -10,12 +10,12 @@ from exporter.commands.flags import (
     AddressType,
     config_file,
     flag,
+    load_settings,
+    load_web_config_file,
     logging,
-    settings_of,
     web_config_file,
-    web_config_of,
 )
-from exporter.commands.run import run, wishes
+from exporter.commands.run import handle_signals, run
 from exporter.settings import load
 from exporter.web.address import Address
 
@@ -28,7 +28,7 @@ Examples:
 
 def _path(_: click.Context, __: click.Parameter, value: str) -> str:
     if not value.startswith("/") or value == "/" or value.startswith("/-/"):
-        raise click.BadParameter(f"{value!r} must begin with a slash; / and /-/… have their own use")
+        raise click.BadParameter(f"{value!r} must begin with a slash; / and /-/… are reserved")
     return value
 
 
@@ -39,7 +39,7 @@ def _path(_: click.Context, __: click.Parameter, value: str) -> str:
     multiple=True,
     type=AddressType(),
     default=(":10310",),
-    help="Address to serve on; may be given several times.",
+    help="Address to serve on; repeatable.",
 )
 @web_config_file()
 @flag("web.telemetry-path", default="/metrics", callback=_path, help="Path of the exposition.")
@@ -54,9 +54,9 @@ def serve(
     log_level: log.Level,
     log_format: log.Format,
 ) -> None:
-    """Poll the targets of the settings file and serve /metrics, until SIGTERM; SIGHUP reloads the file."""
-    settings = settings_of(config_file)
-    web_config = web_config_of(web_config_file)
+    """Poll the targets of the settings file and serve /metrics until SIGTERM. SIGHUP reloads the file."""
+    settings = load_settings(config_file)
+    web_config = load_web_config_file(web_config_file)
     log.configure(log_level, format=log_format)
     web = app.WebOptions(
         listen_addresses=web_listen_address,
@@ -69,7 +69,7 @@ def serve(
             settings,
             load=lambda: load(config_file, environ=os.environ),
             web=web,
-            signals=wishes(),
+            signals=handle_signals(),
             clock=app.RealClock(),
         )
     )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from exporter.commands.flags import AddressType
-from exporter.commands.run import run, wishes
+from exporter.commands.run import handle_signals, run
 from exporter.simulator import (
     ACCESS_KEY,
     DOMAIN,
@@ -136,6 +136,6 @@ def simulate(
             click.echo(f"  project_id {PROJECT_ID}, project_name {PROJECT_NAME}")
             click.echo(f"  access_key {ACCESS_KEY}, secret_key {SECRET_KEY}")
             click.echo(f"  username {USER}, password {PASSWORD}, domain_name {DOMAIN}")
-            await wishes().stop.wait()
+            await handle_signals().stop.wait()
 
     run(serve)

@@ -46,8 +46,7 @@ class TrackedState:
     """Every tracked job by id, including `unfinished`."""
     is_new: Callable[[Job], bool] = lambda _: True
     """Whether a listed job was never accounted for. A listing, newest first, stops at a page without new jobs. The
-    jobs of `incomplete` count as new here, so that a listing does not stop at them.
-    """
+    jobs of `incomplete` count as new here, so that a listing does not stop at them."""
     incomplete: frozenset[str] = frozenset()
     """The `incomplete` jobs of the last poll."""
     bootstrapping: bool = True
@@ -55,8 +54,7 @@ class TrackedState:
     answer_by: float | None = None
     """Monotonic deadline after which a poll sends no further request and returns what it has; requests not sent are a
     failure. The details of many jobs can take longer than a poll, and the ones already read are kept. None: no
-    deadline.
-    """
+    deadline."""
     oldest_at: float | None = None
     """Submission time of the oldest tracked job: a later sweep stops there. None: sweep everything."""
 
@@ -73,8 +71,7 @@ class PollResult:
     """Requests that failed. Empty: the poll is complete, and "no jobs" means that there are none."""
     incomplete: frozenset[str] = frozenset()
     """New jobs from a listing that failed before it reached tracked jobs; unlisted jobs may follow them, so the next
-    listing must not stop at them.
-    """
+    listing must not stop at them."""
 
 
 class JobSource(Protocol):

@@ -1,1 +1,1 @@
-"""Asking regularly: what is known, what was counted, what is published, and when."""
+"""Polling: schedule, sources, ledgers, totals and the state that survives a restart."""

@@ -273,10 +273,11 @@ class Ledger:
 
     def restore(self, state: LedgerState) -> None:
         """Continue from a state, as if the time since then were one long interval between two polls."""
-        self._state = detach(state)
-        for entry in self._state.entries:
+        self._state = detach(msgspec.structs.replace(state, entries=[]))
+        for saved in state.entries:
+            entry = copy(saved)
+            entry.account = Account(saved.account).dump()
             self._entries[entry.job.job_id] = Entry(state=entry, account=Account(entry.account))
-        self._state.entries = []
 
     def _observe(self, job: Job, *, now: float) -> None:
         entry = self._entries.get(job.job_id)

@@ -1,4 +1,4 @@
-"""Settings: one YAML file, checked whole before anything starts. Imports nothing else of ours."""
+"""Settings: one YAML file, validated completely before the start. Imports no other package of the exporter."""
 
 from exporter.settings.duration import Duration
 from exporter.settings.load import load

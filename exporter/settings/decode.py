@@ -1,4 +1,4 @@
-"""YAML nodes to the structs of `model`, noting every mistake instead of stopping at the first as msgspec would."""
+"""Decodes YAML nodes into the structs of `model`. Collects all problems, where msgspec stops at the first."""
 
 import math
 import re
@@ -8,289 +8,276 @@ from typing import Any, TypeVar
 
 import msgspec
 import yaml
-from msgspec import inspect as shape
+from msgspec import inspect as mi
 
-from exporter.settings import yaml_nodes
+from exporter.settings import readers, yaml_nodes
 from exporter.settings.duration import Duration
-from exporter.settings.interpolation import BadReference, resolve
-from exporter.settings.messages import advice, is_blank, is_text, kind_of, meant, shown
+from exporter.settings.interpolation import InterpolationError, resolve
+from exporter.settings.messages import describe, is_blank, is_string, suggestion
 from exporter.settings.model import AkSk
-from exporter.settings.problems import Faults
+from exporter.settings.problems import Problems
 from exporter.settings.regex import Regex
 from exporter.settings.secret import Secret, SecretFile, SecretUnreadable
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
-_FAILED: Any = object()
-"""Stands for a value whose mistake was noted."""
+_INVALID: Any = object()
+"""Marks a value for which a problem was added."""
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoder:
-    """Reads nodes as the types of the model."""
+    """Decodes nodes as the types of the model. `environ` is what `${env:NAME}` may see."""
 
     environ: Mapping[str, str]
-    faults: Faults
+    problems: Problems
 
     def section(self, node: yaml.Node, cls: type[Section]) -> Section | None:
-        """Read the root as a struct; None when it is no mapping.
+        """Decode the root as a struct; None if it is not a mapping.
 
-        Where a mistake was noted a field holds its default, and None without one: ask `Faults.spoils` before reading.
+        A field with a problem holds its default, or None without a default: check `Problems.affects` before use.
         """
-        found = self._struct(node, shape.type_info(cls), "")
+        found = self._struct(node, mi.type_info(cls), "")
         return found if isinstance(found, cls) else None
 
-    def _value(self, node: yaml.Node, kind: shape.Type, path: str) -> Any:
-        match kind:
-            case shape.Metadata(type=shape.CustomType() | shape.StrType() as inner, extra=extra):
+    def _value(self, node: yaml.Node, type_: mi.Type, path: str) -> Any:
+        match type_:
+            case mi.Metadata(type=mi.CustomType() | mi.StrType() as inner, extra=extra):
                 return self._scalar(node, inner, path, extra or {})
-            case shape.Metadata(type=inner):
+            case mi.Metadata(type=inner):
                 return self._value(node, inner, path)
-            case shape.StructType():
-                return self._struct(node, kind, path)
-            case shape.UnionType(types=types):
+            case mi.StructType():
+                return self._struct(node, type_, path)
+            case mi.UnionType(types=types):
                 return self._union(node, types, path)
-            case shape.VarTupleType():
-                return self._list(node, kind, path)
+            case mi.VarTupleType():
+                return self._list(node, type_, path)
             case _:
-                return self._scalar(node, kind, path, {})
+                return self._scalar(node, type_, path, {})
 
-    def _scalar(  # noqa: PLR0911 - a table with one row for each type
-        self, node: yaml.Node, kind: shape.Type, path: str, extra: Mapping[str, Any]
+    def _scalar(  # noqa: PLR0911 - a table with one row per type
+        self, node: yaml.Node, type_: mi.Type, path: str, extra: Mapping[str, Any]
     ) -> Any:
-        match kind:
-            case shape.StrType():
-                return self._text(node, path, pattern=kind.pattern or "", must=extra.get("must", ""))
-            case shape.LiteralType(values=values):
+        match type_:
+            case mi.StrType():
+                return self._text(node, path, pattern=type_.pattern or "", requirement=extra.get("must", ""))
+            case mi.LiteralType(values=values):
                 return self._choice(node, values, path)
-            case shape.BoolType():
-                return self._truth(node, path)
-            case shape.IntType() | shape.FloatType():
-                return self._number(node, kind, path)
-            case shape.CustomType(cls=cls) if cls is Secret:
+            case mi.BoolType():
+                return self._boolean(node, path)
+            case mi.IntType() | mi.FloatType():
+                return self._number(node, type_, path)
+            case mi.CustomType(cls=cls) if cls is Secret:
                 return self._secret(node, path, optional=False)
-            case shape.CustomType(cls=cls) if cls is Regex:
+            case mi.CustomType(cls=cls) if cls is Regex:
                 return self._regex(node, path)
-            case shape.CustomType(cls=cls) if cls is Duration:
+            case mi.CustomType(cls=cls) if cls is Duration:
                 return self._duration(node, path, at_least_s=extra["at_least_s"])
             case _:
-                raise TypeError(f"{path}: nothing here reads {kind}")
+                raise TypeError(f"{path}: no decoder for {type_}")
 
     # Containers
 
-    def _struct(self, node: yaml.Node, kind: shape.Type, path: str) -> Any:
-        assert isinstance(kind, shape.StructType)  # noqa: S101 - says to mypy what the callers know
-        given = self._entries(node, path)
-        if given is None:
-            return _FAILED
-        names = [field.encode_name for field in kind.fields]
-        for key in given:
-            if key not in names and key != kind.tag_field:
-                self.faults.add(yaml_nodes.join(path, key), f"unknown key{meant(key, names)}")
-        one_place = kind.cls is AkSk and not {"access_key", "secret_key"}.isdisjoint(given)
+    def _struct(self, node: yaml.Node, type_: mi.Type, path: str) -> Any:
+        assert isinstance(type_, mi.StructType)  # noqa: S101 - for mypy; callers pass structs only
+        entries = readers.mapping(node, path, self.problems)
+        if entries is None:
+            return _INVALID
+        tag = [type_.tag_field] if type_.tag_field else []
+        readers.check_keys(entries, [field.encode_name for field in type_.fields] + tag, path, self.problems)
+        pair_in_file = type_.cls is AkSk and not {"access_key", "secret_key"}.isdisjoint(entries)
         values = {}
-        for field in kind.fields:
-            below = yaml_nodes.join(path, field.encode_name)
-            fallback = () if one_place else _environment(field.type)
-            if field.encode_name in given:
-                value = self._value(given[field.encode_name], field.type, below)
+        for field in type_.fields:
+            key_path = yaml_nodes.join(path, field.encode_name)
+            fallback = () if pair_in_file else _environment_names(field.type)
+            if field.encode_name in entries:
+                value = self._value(entries[field.encode_name], field.type, key_path)
             elif any(self.environ.get(name) for name in fallback):
-                value = self._from_environment(fallback, below)
+                value = self._from_environment(fallback, key_path)
             else:
-                value = _FAILED
+                value = _INVALID
                 if field.required:
-                    self.faults.add(below, f"missing{_or_set(fallback)}")
-            if value is not _FAILED:
+                    self.problems.add(key_path, f"missing{_or_set(fallback)}")
+            if value is not _INVALID:
                 values[field.name] = value
             elif field.required:
                 values[field.name] = None
-        return kind.cls(**values)
+        return type_.cls(**values)
 
-    def _entries(self, node: yaml.Node, path: str) -> dict[str, yaml.Node] | None:
-        """Entries of a mapping; nothing written is a mapping without entries, as Prometheus reads it."""
-        if isinstance(node, yaml.MappingNode) and node.tag == yaml_nodes.MAPPING:
-            return yaml_nodes.entries(node, path, self.faults)
-        if node.tag == yaml_nodes.NULL:
-            return {}
-        self.faults.add(path, f"must be a mapping, not {shown(node)}")
-        return None
-
-    def _list(self, node: yaml.Node, kind: shape.VarTupleType, path: str) -> Any:
+    def _list(self, node: yaml.Node, type_: mi.VarTupleType, path: str) -> Any:
         if node.tag == yaml_nodes.NULL:
             items = []
         elif isinstance(node, yaml.SequenceNode) and node.tag == yaml_nodes.SEQUENCE:
             items = node.value
         else:
-            self.faults.add(path, f"must be a list, not {shown(node)}")
-            return _FAILED
-        if len(items) < (kind.min_length or 0):
-            self.faults.add(path, "must not be empty")
-            return _FAILED
-        read = (self._value(item, kind.item_type, f"{path}[{index}]") for index, item in enumerate(items))
-        return tuple(None if item is _FAILED else item for item in read)
+            self.problems.add(path, f"must be a list, not {describe(node)}")
+            return _INVALID
+        if len(items) < (type_.min_length or 0):
+            self.problems.add(path, "must not be empty")
+            return _INVALID
+        read = (self._value(item, type_.item_type, f"{path}[{index}]") for index, item in enumerate(items))
+        return tuple(None if item is _INVALID else item for item in read)
 
-    def _union(self, node: yaml.Node, types: tuple[shape.Type, ...], path: str) -> Any:
+    def _union(self, node: yaml.Node, types: tuple[mi.Type, ...], path: str) -> Any:
         match types:
-            case (shape.StructType(), *_):
+            case (mi.StructType(), *_):
                 return self._tagged(node, types, path)
-            case (shape.CustomType() as kind, shape.NoneType()):
+            case (mi.CustomType() as type_, mi.NoneType()):
                 if is_blank(node):
                     return None
                 return (
-                    self._secret(node, path, optional=True) if kind.cls is Secret else self._value(node, kind, path)
+                    self._secret(node, path, optional=True) if type_.cls is Secret else self._value(node, type_, path)
                 )
-            case (shape.LiteralType(values=values), shape.VarTupleType() as listed):
+            case (mi.LiteralType(values=values), mi.VarTupleType() as listed):
                 if isinstance(node, yaml.SequenceNode):
                     return self._list(node, listed, path)
-                return self._choice(node, values, path, otherwise=" or a list")
+                return self._choice(node, values, path, alternative=" or a list")
             case _:
-                raise TypeError(f"{path}: nothing here reads {types}")
+                raise TypeError(f"{path}: no decoder for {types}")
 
-    def _tagged(self, node: yaml.Node, types: tuple[shape.Type, ...], path: str) -> Any:
-        given = self._entries(node, path)
-        if given is None:
-            return _FAILED
-        kinds = {kind.tag: kind for kind in types if isinstance(kind, shape.StructType)}
-        below = yaml_nodes.join(path, "type")
-        if "type" not in given:
-            self.faults.add(below, f"missing; must be one of {', '.join(map(str, kinds))}")
-            return _FAILED
-        tag = self._choice(given["type"], tuple(map(str, kinds)), below)
-        return _FAILED if tag is _FAILED else self._struct(node, kinds[tag], path)
+    def _tagged(self, node: yaml.Node, types: tuple[mi.Type, ...], path: str) -> Any:
+        entries = readers.mapping(node, path, self.problems)
+        if entries is None:
+            return _INVALID
+        kinds = {type_.tag: type_ for type_ in types if isinstance(type_, mi.StructType)}
+        key_path = yaml_nodes.join(path, "type")
+        if "type" not in entries:
+            self.problems.add(key_path, f"missing; must be one of {', '.join(map(str, kinds))}")
+            return _INVALID
+        tag = self._choice(entries["type"], tuple(map(str, kinds)), key_path)
+        return _INVALID if tag is _INVALID else self._struct(node, kinds[tag], path)
 
     # Scalars
 
-    def _text(self, node: yaml.Node, path: str, *, pattern: str = "", must: str = "") -> Any:
+    def _text(self, node: yaml.Node, path: str, *, pattern: str = "", requirement: str = "") -> Any:
         parts = self._parts(node, path)
-        if parts is _FAILED:
-            return _FAILED
+        if parts is _INVALID:
+            return _INVALID
         try:
-            text = "".join(part if isinstance(part, str) else _content(part) for part in parts)
+            text = "".join(part if isinstance(part, str) else _file_text(part) for part in parts)
         except ValueError as error:
-            self.faults.add(path, str(error))
-            return _FAILED
+            self.problems.add(path, str(error))
+            return _INVALID
         if not text.isprintable():
-            self.faults.add(path, "must not hold control characters")
-            return _FAILED
+            self.problems.add(path, "must not contain control characters")
+            return _INVALID
         if re.search(pattern, text) is None:
-            self.faults.add(path, f"must {must}" + (f", not {shown(node)}" if text else ""))
-            return _FAILED
+            self.problems.add(path, f"must {requirement}" + (f", not {describe(node)}" if text else ""))
+            return _INVALID
         return text
 
     def _parts(self, node: yaml.Node, path: str, *, hide: bool = False) -> Any:
-        """Split a text into what is known now and files to read. `hide`: never tell what stands there."""
-        if not is_text(node):
-            there = kind_of(node) if hide else shown(node)
-            self.faults.add(path, f"must be text, not {there}{advice(node)}")
-            return _FAILED
+        """Resolve references. Returns text and files to read. `hide`: a problem must not show the content."""
+        text = readers.string(node, path, self.problems, hide=hide)
+        if text is None:
+            return _INVALID
         try:
-            return resolve(node.value, environ=self.environ)
-        except BadReference as error:
-            self.faults.add(path, str(error))
-            return _FAILED
+            return resolve(text, environ=self.environ)
+        except InterpolationError as error:
+            self.problems.add(path, str(error))
+            return _INVALID
 
     def _secret(self, node: yaml.Node, path: str, *, optional: bool) -> Any:
         parts = self._parts(node, path, hide=True)
-        return _FAILED if parts is _FAILED else self._tried(Secret(*parts, key=path), path, optional=optional)
+        if parts is _INVALID:
+            return _INVALID
+        return self._checked_secret(Secret(*parts, key=path), path, optional=optional)
 
     def _from_environment(self, names: Iterable[str], path: str) -> Any:
         value = next(self.environ[name] for name in names if self.environ.get(name))
-        return self._tried(Secret(value, key=path), path, optional=False)
+        return self._checked_secret(Secret(value, key=path), path, optional=False)
 
-    def _tried(self, secret: Secret, path: str, *, optional: bool) -> Any:
-        """Give a secret back when it can be read now and can be sent; None when it is empty and may be."""
+    def _checked_secret(self, secret: Secret, path: str, *, optional: bool) -> Any:
+        """Return the secret if it can be read now and sent. None if it is empty and optional."""
         try:
             text = secret.reveal()
         except SecretUnreadable as error:
-            self.faults.add(path, str(error).removeprefix(f"{path}: "))
-            return _FAILED
+            self.problems.add(path, str(error).removeprefix(f"{path}: "))
+            return _INVALID
         if not text and optional:
             return None
         if not text or not text.isprintable():
-            self.faults.add(path, "must not hold control characters" if text else "must not be empty")
-            return _FAILED
+            self.problems.add(path, "must not contain control characters" if text else "must not be empty")
+            return _INVALID
         return secret
 
-    def _choice(self, node: yaml.Node, values: tuple[Any, ...], path: str, *, otherwise: str = "") -> Any:
+    def _choice(self, node: yaml.Node, values: tuple[Any, ...], path: str, *, alternative: str = "") -> Any:
         offered = [value for value in values if value]
-        must = f"{'one of ' if len(offered) > 1 else ''}{', '.join(offered)}{otherwise}"
-        if not is_text(node):
-            self.faults.add(path, f"must be {must}, not {shown(node)}")
-            return _FAILED
+        requirement = f"{'one of ' if len(offered) > 1 else ''}{', '.join(offered)}{alternative}"
+        if not is_string(node):
+            self.problems.add(path, f"must be {requirement}, not {describe(node)}")
+            return _INVALID
         text = self._text(node, path)
-        if text is _FAILED or text in values:
+        if text is _INVALID or text in values:
             return text
-        self.faults.add(path, f"must be {must}, not {shown(node)}{meant(text, offered)}")
-        return _FAILED
+        self.problems.add(path, f"must be {requirement}, not {describe(node)}{suggestion(text, offered)}")
+        return _INVALID
 
-    def _truth(self, node: yaml.Node, path: str) -> Any:
-        found = {"true": True, "false": False}.get(str(node.value).lower()) if node.tag == yaml_nodes.TRUTH else None
-        if found is None:
-            self.faults.add(path, f"must be true or false, not {shown(node)}")
-            return _FAILED
-        return found
+    def _boolean(self, node: yaml.Node, path: str) -> Any:
+        value = readers.boolean(node, path, self.problems)
+        return _INVALID if value is None else value
 
-    def _number(self, node: yaml.Node, kind: shape.IntType | shape.FloatType, path: str) -> Any:
-        whole = isinstance(kind, shape.IntType)
-        written = str(node.value)
+    def _number(self, node: yaml.Node, type_: mi.IntType | mi.FloatType, path: str) -> Any:
+        integer = isinstance(type_, mi.IntType)
+        literal = str(node.value)
         value: float | None = None
-        if node.tag == yaml_nodes.WHOLE and _DECIMAL.fullmatch(written):
-            value = int(written)
-        elif node.tag == yaml_nodes.REAL and not whole:
-            value = _real(written)
+        if node.tag == yaml_nodes.INTEGER and _DECIMAL.fullmatch(literal):
+            value = int(literal)
+        elif node.tag == yaml_nodes.FLOAT and not integer:
+            value = _float(literal)
         if value is None:
-            must = "a whole number in plain digits" if whole else "a number"
-            self.faults.add(path, f"must be {must}, not {shown(node)}")
-            return _FAILED
-        for wrong, must in (
-            (kind.ge is not None and value < kind.ge, f"at least {kind.ge}"),
-            (kind.gt is not None and value <= kind.gt, f"more than {kind.gt}"),
-            (kind.le is not None and value > kind.le, f"at most {kind.le}"),
+            requirement = "a whole number in plain digits" if integer else "a number"
+            self.problems.add(path, f"must be {requirement}, not {describe(node)}")
+            return _INVALID
+        for violated, requirement in (
+            (type_.ge is not None and value < type_.ge, f"at least {type_.ge}"),
+            (type_.gt is not None and value <= type_.gt, f"more than {type_.gt}"),
+            (type_.le is not None and value > type_.le, f"at most {type_.le}"),
         ):
-            if wrong:
-                self.faults.add(path, f"must be {must}, not {written}")
-                return _FAILED
-        return value if whole else float(value)
+            if violated:
+                self.problems.add(path, f"must be {requirement}, not {literal}")
+                return _INVALID
+        return value if integer else float(value)
 
     def _duration(self, node: yaml.Node, path: str, *, at_least_s: float) -> Any:
-        if not is_text(node):
-            self.faults.add(path, f"must be a duration with its unit, such as 30s, not {shown(node)}")
-            return _FAILED
+        if not is_string(node):
+            self.problems.add(path, f"must be a duration with its unit, such as 30s, not {describe(node)}")
+            return _INVALID
         text = self._text(node, path)
-        if text is _FAILED:
-            return _FAILED
+        if text is _INVALID:
+            return _INVALID
         try:
             duration = Duration.parse(text)
         except ValueError as error:
-            self.faults.add(path, f"{error}, not {shown(node)}")
-            return _FAILED
+            self.problems.add(path, f"{error}, not {describe(node)}")
+            return _INVALID
         if duration < at_least_s:
-            self.faults.add(path, f"must be at least {Duration(at_least_s)}, not {shown(node)}")
-            return _FAILED
+            self.problems.add(path, f"must be at least {Duration(at_least_s)}, not {describe(node)}")
+            return _INVALID
         return duration
 
     def _regex(self, node: yaml.Node, path: str) -> Any:
         text = self._text(node, path)
-        if text is _FAILED:
-            return _FAILED
+        if text is _INVALID:
+            return _INVALID
         try:
             return Regex(text)
         except ValueError as error:
-            self.faults.add(path, f"is not a regular expression: {error}")
-            return _FAILED
+            self.problems.add(path, f"is not a regular expression: {error}")
+            return _INVALID
 
 
-def _content(file: SecretFile) -> str:
+def _file_text(file: SecretFile) -> str:
     try:
         return file.read()
     except ValueError as error:
         raise ValueError(f"{file.path}: {error}") from None
 
 
-def _environment(kind: shape.Type) -> tuple[str, ...]:
-    """Names of the variables that stand in for a key that is not given."""
-    names = (kind.extra or {}).get("environment", ()) if isinstance(kind, shape.Metadata) else ()
+def _environment_names(type_: mi.Type) -> tuple[str, ...]:
+    """Names of the environment variables used if the key is absent."""
+    names = (type_.extra or {}).get("environment", ()) if isinstance(type_, mi.Metadata) else ()
     return tuple(names)
 
 
@@ -298,9 +285,9 @@ def _or_set(names: tuple[str, ...]) -> str:
     return f"; give it, or set {' or '.join(names)} in the environment" if names else ""
 
 
-def _real(written: str) -> float | None:
+def _float(literal: str) -> float | None:
     try:
-        value = float(written.lstrip(".") if written.lower() in {".inf", ".nan"} else written)
+        value = float(literal.lstrip(".") if literal.lower() in {".inf", ".nan"} else literal)
     except ValueError:
-        return None  # tagged as a number by hand
+        return None  # the tag was set by hand
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What each setting means, read from the source of the model: Python keeps no docstrings of attributes itself."""
+"""Docstrings of the settings, read from the model's source: Python does not keep docstrings of attributes."""
 
 import ast
 import inspect
@@ -11,28 +11,28 @@ from exporter.settings.regex import Regex
 
 
 @cache
-def meanings() -> Mapping[tuple[str, str], str]:
-    """Give each field's docstring by (class name, attribute name), on one line. Raises OSError without sources."""
+def field_docs() -> Mapping[tuple[str, str], str]:
+    """Return each field's docstring on one line, by (class name, attribute name). Raises OSError without sources."""
     return {
-        (owner.name, named.target.id): " ".join(said.value.value.split())
+        (owner.name, assignment.target.id): " ".join(doc.value.value.split())
         for owner in ast.parse(inspect.getsource(model)).body
         if isinstance(owner, ast.ClassDef)
-        for named, said in zip(owner.body, owner.body[1:], strict=False)
-        if isinstance(named, ast.AnnAssign)
-        and isinstance(named.target, ast.Name)
-        and isinstance(said, ast.Expr)
-        and isinstance(said.value, ast.Constant)
-        and isinstance(said.value.value, str)
+        for assignment, doc in zip(owner.body, owner.body[1:], strict=False)
+        if isinstance(assignment, ast.AnnAssign)
+        and isinstance(assignment.target, ast.Name)
+        and isinstance(doc, ast.Expr)
+        and isinstance(doc.value, ast.Constant)
+        and isinstance(doc.value.value, str)
     }
 
 
-def summary(cls: type) -> str:
-    """Give a class's docstring on one line."""
+def class_doc(cls: type) -> str:
+    """Return a class's docstring on one line."""
     return " ".join((inspect.getdoc(cls) or "").split())
 
 
-def written(default: object) -> object:
-    """Give a default as the file would say it."""
+def as_yaml(default: object) -> object:
+    """Return a default as it is written in the file."""
     match default:
         case None:
             return ""

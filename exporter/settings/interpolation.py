@@ -1,4 +1,4 @@
-"""`${env:NAME}` and `${file:/path}`, which may stand for any text of the settings, whole or inside."""
+"""`${env:NAME}` and `${file:/path}`, which may appear in any text of the settings, also as a part of it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,14 @@ from exporter.settings.secret import SecretFile
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:(env|file):([^}]*)\})?")
 
 
-class BadReference(Exception):
-    """A reference cannot be followed. The text is a sentence without any content."""
+class InterpolationError(Exception):
+    """A reference cannot be resolved. The text does not show the content of variables and files."""
 
 
 def resolve(text: str, *, environ: Mapping[str, str]) -> tuple[str | SecretFile, ...]:
-    """Split text into what is known now (environment included) and the files to read later; `$${` is a plain `${`.
+    """Split text into literal parts, with variables resolved, and files to read later; `$${` is a literal `${`.
 
-    Raises BadReference. What a variable holds is taken as it is: references in it are not followed.
+    Raises BadReference. References inside the value of a variable are not resolved.
     """
     return tuple(part for part in _parts(text, environ) if part != "")
 
@@ -30,13 +30,17 @@ def _parts(text: str, environ: Mapping[str, str]) -> Iterator[str | SecretFile]:
         if found[0] == "$${":
             yield "${"
         elif kind is None or not name:
-            raise BadReference("holds ${ that begins neither ${env:NAME} nor ${file:/path}; write $${ for a plain ${")
+            raise InterpolationError(
+                "contains ${ that is neither ${env:NAME} nor ${file:/path}; write $${ for a literal ${"
+            )
         elif kind == "file":
             if not name.startswith("/") or not name.isprintable():
-                raise BadReference("the path in ${file:...} must be absolute")
+                raise InterpolationError("the path in ${file:...} must be absolute")
             yield SecretFile(Path(name))
         elif name in environ:
             yield environ[name]
         else:
-            raise BadReference(f"the environment variable {name if name.isprintable() else repr(name)} is not set")
+            raise InterpolationError(
+                f"the environment variable {name if name.isprintable() else repr(name)} is not set"
+            )
     yield text[end:]

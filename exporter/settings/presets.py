@@ -1,11 +1,11 @@
-"""Where the clouds keep ModelArts and IAM, by region (API reference §10)."""
+"""URLs of ModelArts and IAM by cloud and region (API reference §10)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """URLs of one region, without a slash at the end."""
+    """URLs of one region, without a trailing slash."""
 
     modelarts: str
     iam: str
@@ -15,8 +15,8 @@ _PATTERNS = {
     "otc": Endpoints("https://modelarts.{}.otc.t-systems.com", "https://iam.{}.otc.t-systems.com"),
     "huaweicloud": Endpoints("https://modelarts.{}.myhuaweicloud.com", "https://iam.{}.myhuaweicloud.com"),
 }
-_EXCEPTIONS = {
-    ("otc", "eu-ch2"): Endpoints(  # the Swiss cloud; by its naming pattern, ModelArts was not seen there
+_REGION_OVERRIDES = {
+    ("otc", "eu-ch2"): Endpoints(  # the Swiss cloud; derived from its naming pattern, not verified for ModelArts
         "https://modelarts.{}.sc.otc.t-systems.com", "https://iam-pub.{}.sc.otc.t-systems.com"
     ),
     ("huaweicloud", "eu-west-101"): Endpoints(  # the European cloud has its own domain
@@ -26,11 +26,11 @@ _EXCEPTIONS = {
 
 
 def preset(cloud: str, region: str) -> Endpoints | None:
-    """Give the URLs of a region; None when the cloud or the region is not given.
+    """Return the URLs of a region; None if the cloud or the region is not given.
 
-    Regions we never heard of follow their cloud's pattern, because clouds grow faster than this table.
+    Unknown regions follow their cloud's pattern, because new regions appear faster than this table changes.
     """
     if not region or cloud not in _PATTERNS:
         return None
-    pattern = _EXCEPTIONS.get((cloud, region), _PATTERNS[cloud])
+    pattern = _REGION_OVERRIDES.get((cloud, region), _PATTERNS[cloud])
     return Endpoints(pattern.modelarts.format(region), pattern.iam.format(region))

@@ -1,31 +1,31 @@
-"""Mistakes in the settings, collected so that all are told at once."""
+"""Problems in the settings, collected so that all are reported at once."""
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `mistakes` is one sentence each, with the path of the key; none holds a secret."""
+    """The settings are invalid. `problems` has one sentence each, with the path of the key and without secrets."""
 
-    def __init__(self, mistakes: tuple[str, ...]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
-class Faults:
-    """Collects mistakes by the path of the key they were made at."""
+class Problems:
+    """Collects problems by the path of their key."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], None] = {}
 
     def add(self, path: str, sentence: str) -> None:
-        """Note one mistake; the same one twice (through an anchor) counts once. An empty path is the whole file."""
+        """Add a problem. Duplicates (from a YAML anchor) count once. An empty path means the whole file."""
         self._found[path, sentence] = None
 
-    def spoils(self, *paths: str) -> bool:
-        """Whether something at or below one of the paths is wrong, so that its value says nothing."""
+    def affects(self, *paths: str) -> bool:
+        """Whether there is a problem at or below one of the paths, so that its value must not be used."""
         return any(
             found == path or found.startswith((path + ".", path + "[")) for found, _ in self._found for path in paths
         )
 
-    def settle(self) -> None:
-        """Raise SettingsError when there was any mistake."""
+    def raise_if_any(self) -> None:
+        """Raise SettingsError if there are problems."""
         if self._found:
             raise SettingsError(tuple(f"{path}: {sentence}" if path else sentence for path, sentence in self._found))

@@ -1,14 +1,14 @@
-"""A regular expression that must match the whole text, as Prometheus anchors its own."""
+"""A regular expression that must match the whole text, like Prometheus' anchored ones."""
 
 import re
 import warnings
 
 
 class Regex:
-    """Python's syntax, matched against the whole text; `.` matches newlines too.
+    """Python's syntax, matched against the whole text. `.` also matches newlines.
 
-    Raises ValueError, whose text says what is wrong, when the pattern does not compile, or when Python and
-    Prometheus would read it differently ("[[:alpha:]]").
+    Raises ValueError, whose text names the problem, if the pattern does not compile, or if Python and Prometheus
+    interpret it differently ("[[:alpha:]]").
     """
 
     __slots__ = ("_compiled",)
@@ -21,13 +21,13 @@ class Regex:
         except re.error as error:
             raise ValueError(error.msg) from None
         except FutureWarning:
-            raise ValueError("a set within a set is not understood") from None
+            raise ValueError("nested character sets are not supported") from None
         except (OverflowError, RecursionError):
             raise ValueError("too large") from None
 
     @property
     def pattern(self) -> str:
-        """As it was written."""
+        """The pattern as it was written."""
         return self._compiled.pattern
 
     def matches(self, text: str) -> bool:

@@ -1,40 +1,40 @@
-"""A secret: text that prints as stars, and that is read anew from its file whenever it is used."""
+"""A secret: text that is masked when printed, and read from its file each time it is used."""
 
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-_STARS = "****"
-_LARGEST_BYTES = 65_536  # a token is a few kB; more is some other file, perhaps an endless one
+_MASK = "****"
+_MAX_BYTES = 65_536  # a token has a few kB; a larger file is a wrong path, possibly endless
 
 
 class SecretUnreadable(Exception):
-    """A secret's file gives no secret now. The text names the key and the path, never the content.
+    """The file of a secret cannot be read or is invalid. The text names the key and the path, never the content.
 
-    Not an OSError: whoever sends requests takes those for a network that fails, and this is a credential that fails.
+    Not an OSError: callers that send requests treat an OSError as a network error, and this is a credential error.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """A part of a secret that stands in a file."""
+    """A part of a secret that is read from a file."""
 
     path: Path
 
     def read(self) -> str:
-        """Text of the file without the newline at its end, at most 64 KiB, on one line.
+        """Read the file without its trailing newline: at most 64 KiB, one line.
 
-        Nothing is cached, so no change can be missed, whatever the file system says of times and inodes.
-        Raises ValueError whose text tells what is wrong and holds no content.
+        Nothing is cached, so that no change is missed, independent of file times and inodes.
+        Raises ValueError whose text names the problem without the content.
         """
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):  # reading a pipe would block
                 raise ValueError("is not a regular file")
             with self.path.open("rb") as file:
-                content = file.read(_LARGEST_BYTES + 1)
+                content = file.read(_MAX_BYTES + 1)
         except OSError as error:
             raise ValueError(error.strerror or type(error).__name__) from None
-        if len(content) > _LARGEST_BYTES:
+        if len(content) > _MAX_BYTES:
             raise ValueError("is larger than 64 KiB")
         try:
             text = content.decode().rstrip("\r\n")
@@ -43,12 +43,12 @@ class SecretFile:
         if not text:
             raise ValueError("is empty")
         if not text.isprintable():
-            raise ValueError("holds control characters or more than one line")
+            raise ValueError("contains control characters or more than one line")
         return text
 
 
 class Secret:
-    """Text that no log, traceback, repr or f-string shows. Equal when written alike, whatever the files hold now."""
+    """Text that no log, traceback, repr or f-string shows. Compared by definition, not by the content of files."""
 
     __slots__ = ("_key", "_parts")
 
@@ -57,7 +57,7 @@ class Secret:
         self._key = key
 
     def reveal(self) -> str:
-        """Give the secret as it is now. Raises SecretUnreadable; without files it never does."""
+        """Return the current value. Raises SecretUnreadable; never without files."""
         return "".join(part if isinstance(part, str) else self._read(part) for part in self._parts)
 
     def _read(self, part: SecretFile) -> str:
@@ -68,7 +68,7 @@ class Secret:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files it is read from; empty when it cannot change."""
+        """The files it is read from; empty if it cannot change."""
         return tuple(part.path for part in self._parts if isinstance(part, SecretFile))
 
     def __eq__(self, other: object) -> bool:
@@ -78,13 +78,13 @@ class Secret:
         return hash(self._parts)
 
     def __repr__(self) -> str:
-        return f"Secret({_STARS})"
+        return f"Secret({_MASK})"
 
     def __str__(self) -> str:
-        return _STARS
+        return _MASK
 
     def __format__(self, spec: str) -> str:
-        return format(_STARS, spec)
+        return format(_MASK, spec)
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a secret is not to be pickled or copied")
+        raise TypeError("a secret must not be pickled or copied")

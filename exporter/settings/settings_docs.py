@@ -1,4 +1,4 @@
-"""The settings reference, generated from the model and its docstrings."""
+"""Generates the settings reference from the model and its docstrings."""
 
 import json
 import re
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import inspect as shape
+from msgspec import inspect as mi
 
-from exporter.settings.docstrings import meanings, summary, written
+from exporter.settings.docstrings import as_yaml, class_doc, field_docs
 from exporter.settings.duration import Duration
 from exporter.settings.model import Settings
 from exporter.settings.regex import Regex
@@ -22,34 +22,34 @@ _BETWEEN = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the reference."""
+    """One row of the reference."""
 
     key: str
-    """Path of the key; `[]` stands for each entry of a list."""
+    """Path of the key; `[]` means each entry of a list."""
     type: str
     default: str
-    """As it would be written in the file; "required" where there is none."""
-    meaning: str
+    """As written in the file; "required" without a default."""
+    description: str
 
 
 def configuration_markdown(existing: str) -> str:
-    """Give the page with what stands between the markers written anew. Raises ValueError without the markers."""
+    """Return the page with the text between the markers regenerated. Raises ValueError without the markers."""
     if not _BETWEEN.search(existing):
-        raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
+        raise ValueError(f"the page does not contain the lines {BEGIN} and {END}")
     return _BETWEEN.sub(lambda _: f"{BEGIN}\n\n{_tables()}{END}", existing)
 
 
 def rows() -> tuple[Row, ...]:
-    """Give every key of the file, in the order of the model."""
-    return tuple(_rows(_struct(shape.type_info(Settings)), ""))
+    """Return every key of the file, in the order of the model."""
+    return tuple(_rows(_struct(mi.type_info(Settings)), ""))
 
 
 def _tables() -> str:
     return "".join(
-        f"### `{name}`\n\n{meanings()[Settings.__name__, name]}\n\n"
-        "| key | type | default | meaning, and why this default |\n|---|---|---|---|\n"
+        f"### `{name}`\n\n{field_docs()[Settings.__name__, name]}\n\n"
+        "| key | type | default | meaning, and reason for the default |\n|---|---|---|---|\n"
         + "".join(
-            f"| `{row.key}` | {_cell(row.type)} | {_cell(row.default)} | {_cell(row.meaning)} |\n"
+            f"| `{row.key}` | {_cell(row.type)} | {_cell(row.default)} | {_cell(row.description)} |\n"
             for row in rows()
             if re.match(rf"{name}[.\[]", row.key)
         )
@@ -62,76 +62,76 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _rows(kind: shape.StructType, path: str, *, where: str = "") -> Iterator[Row]:
+def _rows(kind: mi.StructType, path: str, *, prefix: str = "") -> Iterator[Row]:
     for field in kind.fields:
-        inner = _bare(field.type)
+        inner = _unwrap(field.type)
         key = f"{path}{field.encode_name}"
-        meaning = where + meanings()[kind.cls.__name__, field.name]
+        description = prefix + field_docs()[kind.cls.__name__, field.name]
         match inner:
-            case shape.StructType():
+            case mi.StructType():
                 yield from _rows(inner, f"{key}.")
-            case shape.VarTupleType(item_type=shape.StructType() as item):
+            case mi.VarTupleType(item_type=mi.StructType() as item):
                 yield from _rows(item, f"{key}[].")
-            case shape.UnionType(types=(shape.StructType(), *_) as kinds):
+            case mi.UnionType(types=(mi.StructType(), *_) as kinds):
                 yield Row(
                     key=f"{key}.type",
                     type=" or ".join(f"`{one.tag}`" for one in map(_struct, kinds)),
                     default="required",
-                    meaning=" ".join(f"`{one.tag}`: {summary(one.cls)}" for one in map(_struct, kinds)),
+                    description=" ".join(f"`{one.tag}`: {class_doc(one.cls)}" for one in map(_struct, kinds)),
                 )
                 for one in map(_struct, kinds):
-                    yield from _rows(one, f"{key}.", where=f"For `{one.tag}`. ")
+                    yield from _rows(one, f"{key}.", prefix=f"For `{one.tag}`. ")
             case _:
                 names = _extra(field.type).get("environment", ())
-                either = f" Not given: {' or '.join(f'`{name}`' for name in names)} of the environment."
+                fallback = f" Not given: {' or '.join(f'`{name}`' for name in names)} from the environment."
                 yield Row(
                     key=key,
                     type=_type(inner),
                     default=_default(field),
-                    meaning=meaning + (either if names else ""),
+                    description=description + (fallback if names else ""),
                 )
 
 
-def _struct(kind: shape.Type) -> shape.StructType:
-    assert isinstance(kind, shape.StructType)  # noqa: S101 - says to mypy what the model is made of
+def _struct(kind: mi.Type) -> mi.StructType:
+    assert isinstance(kind, mi.StructType)  # noqa: S101 - for mypy
     return kind
 
 
-def _bare(kind: shape.Type) -> shape.Type:
-    return kind.type if isinstance(kind, shape.Metadata) else kind
+def _unwrap(kind: mi.Type) -> mi.Type:
+    return kind.type if isinstance(kind, mi.Metadata) else kind
 
 
-def _extra(kind: shape.Type) -> Mapping[str, Any]:
-    return (kind.extra or {}) if isinstance(kind, shape.Metadata) else {}
+def _extra(kind: mi.Type) -> Mapping[str, Any]:
+    return (kind.extra or {}) if isinstance(kind, mi.Metadata) else {}
 
 
-def _type(kind: shape.Type) -> str:
+def _type(kind: mi.Type) -> str:
     match kind:
-        case shape.UnionType(types=types):
-            return " or ".join(_type(one) for one in types if not isinstance(one, shape.NoneType))
-        case shape.VarTupleType(item_type=item):
+        case mi.UnionType(types=types):
+            return " or ".join(_type(one) for one in types if not isinstance(one, mi.NoneType))
+        case mi.VarTupleType(item_type=item):
             return f"list of {_type(item)}"
-        case shape.LiteralType(values=values):
+        case mi.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in values if value)
-        case shape.CustomType(cls=cls):
+        case mi.CustomType(cls=cls):
             return {Secret: "secret", Regex: "regular expression", Duration: "duration"}[cls]
         case _:
-            words: dict[type[shape.Type], str] = {
-                shape.StrType: "text",
-                shape.BoolType: "true or false",
-                shape.IntType: "whole number",
-                shape.FloatType: "number",
+            words: dict[type[mi.Type], str] = {
+                mi.StrType: "text",
+                mi.BoolType: "true or false",
+                mi.IntType: "whole number",
+                mi.FloatType: "number",
             }
             return words[type(kind)] + _bounds(kind)
 
 
-def _bounds(kind: shape.Type) -> str:
+def _bounds(kind: mi.Type) -> str:
     words = {"ge": "from {}", "gt": "above {}", "le": "to {}"}
     limits = [word.format(limit) for name, word in words.items() if (limit := getattr(kind, name, None)) is not None]
     return f", {' '.join(limits)}" if limits else ""
 
 
-def _default(field: shape.Field) -> str:
+def _default(field: mi.Field) -> str:
     if field.required:
         return "required"
-    return f"`{json.dumps(written(field.default))}`"
+    return f"`{json.dumps(as_yaml(field.default))}`"

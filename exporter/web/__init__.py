@@ -1,1 +1,1 @@
-"""What a visitor gets: the exposition, health, and a page for people."""
+"""The HTTP server: the exposition, health endpoints and a status page."""

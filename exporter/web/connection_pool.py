@@ -1,4 +1,4 @@
-"""Who is connected, and who has to go when there are too many: no host can crowd out another."""
+"""The open connections, and which one to close when there are too many: one host cannot use up the pool."""
 
 import ipaddress
 import math
@@ -8,118 +8,124 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One connection, from the moment it was taken in until it is gone."""
+    """One connection, from `accept` until it is closed."""
 
     host: str
-    """Its neighbourhood: see below."""
-    end: Callable[[], object] = lambda: None
-    """Ends it at once, whatever is under way."""
-    until: float = math.inf
-    """When its patience is over, by the clock of the event loop."""
-    fresh: bool = True
-    """Whether it has not sent a whole request yet."""
-    leaving: bool = False
-    """Whether it has to go after its next answer."""
+    """The client's network, as `client_network` returns it."""
+    abort: Callable[[], object] = lambda: None
+    """Closes the connection at once, even in the middle of a response."""
+    deadline: float = math.inf
+    """Loop time at which it is closed for inactivity."""
+    awaiting_first_request: bool = True
+    """True until the first complete request."""
+    close_after_response: bool = False
 
 
 @dataclass(slots=True)
 class _HostConnections:
-    """Visits from one host, those that changed longest ago first."""
+    """Connections of one host. Both dicts are ordered: the longest unchanged connection comes first."""
 
     idle: dict[Connection, None] = field(default_factory=dict)
-    """Without a whole request, as yet or at the moment."""
+    """Connections without a complete request."""
     busy: dict[Connection, None] = field(default_factory=dict)
+    """Connections whose request is being answered."""
 
     def __len__(self) -> int:
-        """All of them."""
         return len(self.idle) + len(self.busy)
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self.idle or connection in self.busy
 
 
 class ConnectionPool:
-    """At most so many visits; a newcomer is always let in, and somebody goes for it.
+    """Caps the number of open connections.
 
-    The host that has most loses one: the visit that is idle longest, or if all are busy the one that is so longest.
+    At the cap, accepting one closes the connection that has been idle longest on the host with the most. If all
+    connections of that host are busy, the one that has been busy longest is closed.
     """
 
-    def __init__(self, *, most: int) -> None:
-        self._most = most
-        self._parties: dict[str, _HostConnections] = {}
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._hosts: dict[str, _HostConnections] = {}
         self._count = 0
 
     def __len__(self) -> int:
-        """How many are connected."""
+        """Number of open connections."""
         return self._count
 
-    def enter(self, visit: Connection) -> None:
-        """Take a visit in, idle; end another when there is one too many."""
-        self._parties.setdefault(visit.host, _HostConnections()).idle[visit] = None
+    def add(self, connection: Connection) -> None:
+        """Add an idle connection. Evicts one if the pool is then above its limit."""
+        self._hosts.setdefault(connection.host, _HostConnections()).idle[connection] = None
         self._count += 1
-        if self._count > self._most:
+        if self._count > self._limit:
             self.evict()
 
     def evict(self) -> None:
-        """End one visit, if there is any."""
-        if not self._parties:
+        """Close one connection, if there is one."""
+        if not self._hosts:
             return
-        party = max(self._parties.values(), key=lambda party: (len(party), bool(party.idle)))
-        visit = next(iter(party.idle or party.busy))
-        self.exit(visit)
-        visit.end()
+        host = max(self._hosts.values(), key=lambda host: (len(host), bool(host.idle)))
+        self._close(next(iter(host.idle or host.busy)))
 
-    def exit(self, visit: Connection) -> None:
-        """Forget a visit; does nothing when it is forgotten already."""
-        party = self._parties.get(visit.host)
-        if party is None or (visit not in party.idle and visit not in party.busy):
+    def remove(self, connection: Connection) -> None:
+        """Remove a closed connection. Does nothing if it was removed before."""
+        host = self._hosts.get(connection.host)
+        if host is None or connection not in host:
             return
-        party.idle.pop(visit, None)
-        party.busy.pop(visit, None)
+        host.idle.pop(connection, None)
+        host.busy.pop(connection, None)
         self._count -= 1
-        if not party:
-            del self._parties[visit.host]
+        if not host:
+            del self._hosts[connection.host]
 
-    def begun(self, visit: Connection) -> None:
-        """Note that a visit has sent a whole request."""
-        visit.fresh = False
-        party = self._parties.get(visit.host)
-        if party is not None and visit in party.idle:
-            del party.idle[visit]
-            party.busy[visit] = None
+    def mark_busy(self, connection: Connection) -> None:
+        """Record that a complete request has arrived."""
+        connection.awaiting_first_request = False
+        host = self._hosts.get(connection.host)
+        if host is not None and connection in host.idle:
+            del host.idle[connection]
+            host.busy[connection] = None
 
-    def ended(self, visit: Connection) -> None:
-        """Note that a visit has its answer."""
-        party = self._parties.get(visit.host)
-        if party is not None and visit in party.busy:
-            del party.busy[visit]
-            party.idle[visit] = None
+    def mark_idle(self, connection: Connection) -> None:
+        """Record that the response has been sent."""
+        host = self._hosts.get(connection.host)
+        if host is not None and connection in host.busy:
+            del host.busy[connection]
+            host.idle[connection] = None
 
-    def sweep(self, now: float) -> None:
-        """End the visits whose time is over; a look at all now and then costs less than a timer for each request."""
-        for visit in tuple(self._all()):
-            if visit.until <= now:
-                self.exit(visit)
-                visit.end()
+    def close_expired(self, now: float) -> None:
+        """Close connections past their deadline. One scan per second costs less than a timer per request."""
+        for connection in tuple(self._all()):
+            if connection.deadline <= now:
+                self._close(connection)
 
-    def retire(self) -> None:
-        """Let everybody go who is in now: whoever has had an answer at once, the others after theirs."""
-        for visit in tuple(self._all()):
-            if visit.fresh or visit in self._parties[visit.host].busy:
-                visit.leaving = True  # ended in the midst of it, a client would take us for broken
+    def drain(self) -> None:
+        """Close idle connections now, and the others after their next response.
+
+        A connection that has not had a response yet counts as busy: closing it would look like a failing server.
+        """
+        for connection in tuple(self._all()):
+            if connection.awaiting_first_request or connection in self._hosts[connection.host].busy:
+                connection.close_after_response = True
             else:
-                self.exit(visit)
-                visit.end()
+                self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self.remove(connection)
+        connection.abort()
 
     def _all(self) -> Iterator[Connection]:
-        for party in self._parties.values():
-            yield from party.idle
-            yield from party.busy
+        for host in self._hosts.values():
+            yield from host.idle
+            yield from host.busy
 
 
 def client_network(host: str) -> str:
-    """Group addresses one visitor can have at will: an IPv6 network of 64 bits, or one IPv4 address."""
+    """Return the network a single client can usually choose addresses from: an IPv6 /64, or one IPv4 address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return host  # a socket without an address, as of a Unix domain
+        return host  # no IP address, for example on a Unix domain socket
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)

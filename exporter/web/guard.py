@@ -1,4 +1,4 @@
-"""Who may come in: what `--web.config.file` says now, looked at again while we run."""
+"""Access control by `--web.config.file`, which is read again when it changes."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -11,30 +11,30 @@ import structlog
 from exporter.domain.source import Clock
 from exporter.settings import SettingsError
 from exporter.web.config import Rate, WebConfig, load_web_config
-from exporter.web.password import Passwords, Verdict, login
+from exporter.web.password import PasswordVerifier, Verdict, parse_basic_auth
 from exporter.web.tls import Tls
 
 _log = structlog.get_logger()
 
-_Mark = tuple[int, ...] | None
+_FileVersion = tuple[int, ...] | None
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="modelarts-exporter", charset="UTF-8"'}
-_LATER = {"Retry-After": "1"}
+_RETRY_LATER = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request gets no answer of ours."""
+class Rejection:
+    """The response to a request that is not let through: status and headers."""
 
     status: HTTPStatus
     headers: Mapping[str, str]
 
 
 class Guard:
-    """Admits or refuses each request, and gives each connection its TLS, by the newest file that could be used.
+    """Authenticates requests and provides the TLS configuration, by the last valid version of the file.
 
-    A file that cannot be used, or that would take away TLS or the last user, changes nothing; that is logged, and
-    `on_change` is told whether the newest one is in force.
+    An invalid file changes nothing, and neither does one that would remove TLS or the last user. Both are logged.
+    `on_change` receives True when a new version is in force, and False when the newest version was rejected.
     """
 
     def __init__(
@@ -49,128 +49,128 @@ class Guard:
         self._clock = clock
         self._interval_s = interval_s
         self._on_change = on_change
-        self._passwords = Passwords()
+        self._verifier = PasswordVerifier()
         self._bucket = _bucket(config.rate, clock)
-        self._marks: tuple[_Mark, ...] | None = None
-        self._mistakes: tuple[str, ...] = ()
+        self._read_files: tuple[_FileVersion, ...] | None = None
+        self._problems: tuple[str, ...] = ()
 
     @property
     def tls(self) -> Tls | None:
-        """How a connection made now is secured; None: not at all."""
+        """TLS for a new connection; None: plain HTTP."""
         return self._config.tls
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """For every answer that has not its own header of that name."""
+        """Added to each response that does not set a header of that name itself."""
         return self._config.headers
 
-    async def refusal(self, authorization: str, *, peer: str) -> Refusal | None:
-        """Refuse a request with this Authorization header, empty if it has none; None: admit it."""
+    async def check(self, authorization: str, *, peer: str) -> Rejection | None:
+        """Return why a request is rejected; None: accept it. `authorization` is empty if the header is absent."""
         if self._bucket is not None and not self._bucket.take():
-            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, _LATER)
+            return Rejection(HTTPStatus.TOO_MANY_REQUESTS, _RETRY_LATER)
         users = self._config.users
         if not users:
             return None
-        claimed = login(authorization)
-        if claimed is None:
-            return Refusal(HTTPStatus.UNAUTHORIZED, _CHALLENGE)
-        match await self._passwords.verdict(claimed, users, peer=peer):
-            case Verdict.RIGHT:
+        credentials = parse_basic_auth(authorization)
+        if credentials is None:
+            return Rejection(HTTPStatus.UNAUTHORIZED, _CHALLENGE)
+        match await self._verifier.verify(credentials, users, peer=peer):
+            case Verdict.VALID:
                 return None
             case Verdict.BUSY:
-                return Refusal(HTTPStatus.TOO_MANY_REQUESTS, _LATER)
-            case Verdict.WRONG:
-                return Refusal(HTTPStatus.UNAUTHORIZED, _CHALLENGE)
+                return Rejection(HTTPStatus.TOO_MANY_REQUESTS, _RETRY_LATER)
+            case Verdict.INVALID:
+                return Rejection(HTTPStatus.UNAUTHORIZED, _CHALLENGE)
 
     async def watch(self, on_tls: Callable[[], None]) -> None:
-        """Look at the files again and again, until cancelled; `on_tls` is told when TLS has changed."""
+        """Check the files for changes every `interval_s`, until cancelled. Calls `on_tls` when TLS has changed."""
         while True:
             await asyncio.sleep(self._interval_s)
-            before = self._config.tls
+            previous = self._config.tls
             try:
-                await self.look()
-            except Exception:  # noqa: BLE001 - whatever it is, the door stays as it is, and the next look may do better
+                await self.reload_if_changed()
+            except Exception:  # noqa: BLE001 - the last valid configuration stays, and the next check may succeed
                 _log.exception("web_config.failed")
-            if self._config.tls is not before:
+            if self._config.tls is not previous:
                 on_tls()
 
-    async def look(self) -> None:
-        """Take over what has changed, if it can be used. After a refusal everything is read each time."""
-        marks = await asyncio.to_thread(_marks, self._config.files)
-        if marks == self._marks and not self._mistakes:
+    async def reload_if_changed(self) -> None:
+        """Read changed files and apply them if they are valid. After a rejection the files are read each time."""
+        files = await asyncio.to_thread(_read_files, self._config.files)
+        if files == self._read_files and not self._problems:
             return
-        self._marks = marks
+        self._read_files = files
         try:
             config = await asyncio.to_thread(load_web_config, self._config.path)
         except SettingsError as error:
-            mistakes = error.mistakes
+            problems = error.problems
         else:
-            mistakes = _lost(self._config, config)
-            if not mistakes:
-                self._take(config)
-        if mistakes and mistakes != self._mistakes:
-            _log.error("web_config.refused", mistakes=list(mistakes))
+            problems = _forbidden_changes(self._config, config)
+            if not problems:
+                self._apply(config)
+        if problems and problems != self._problems:
+            _log.error("web_config.refused", problems=list(problems))
             self._on_change(False)
-        self._mistakes = mistakes
+        self._problems = problems
 
     def close(self) -> None:
         """Look at no more passwords."""
-        self._passwords.close()
+        self._verifier.close()
 
-    def _take(self, config: WebConfig) -> None:
-        """Put a configuration in force; TLS only when it differs, since connections are renewed for it."""
-        before = self._config
-        if config.tls == before.tls:
-            config = replace(config, tls=before.tls)
-        if config.rate != before.rate:
+    def _apply(self, config: WebConfig) -> None:
+        """Apply a configuration. TLS is replaced only if it differs, because connections are then drained."""
+        previous = self._config
+        if config.tls == previous.tls:
+            config = replace(config, tls=previous.tls)
+        if config.rate != previous.rate:
             self._bucket = _bucket(config.rate, self._clock)
         self._config = config
-        if config != before or self._mistakes:
+        if config != previous or self._problems:
             _log.info("web_config.reloaded")
             self._on_change(True)
 
 
-class _Bucket:
-    """Permits: one more each interval, at most a burst of them; full at first."""
+class _TokenBucket:
+    """Token bucket: one token per interval, at most `burst`; full at the start."""
 
     def __init__(self, rate: Rate, clock: Clock) -> None:
         self._rate = rate
         self._clock = clock
-        self._left = float(rate.burst)
-        self._at = clock.monotonic()
+        self._tokens = float(rate.burst)
+        self._updated_at = clock.monotonic()
 
     def take(self) -> bool:
-        """Take one, if there is one."""
+        """Take one token. False if there is none."""
         now = self._clock.monotonic()
-        self._left = min(self._rate.burst, self._left + (now - self._at) / self._rate.interval_s)
-        self._at = now
-        if self._left < 1:
+        self._tokens = min(self._rate.burst, self._tokens + (now - self._updated_at) / self._rate.interval_s)
+        self._updated_at = now
+        if self._tokens < 1:
             return False
-        self._left -= 1
+        self._tokens -= 1
         return True
 
 
-def _bucket(rate: Rate | None, clock: Clock) -> _Bucket | None:
-    return None if rate is None else _Bucket(rate, clock)
+def _bucket(rate: Rate | None, clock: Clock) -> _TokenBucket | None:
+    return None if rate is None else _TokenBucket(rate, clock)
 
 
-def _lost(old: WebConfig, new: WebConfig) -> tuple[str, ...]:
-    """Say what may not change in a running server: a file cut short on its way to the disk must not open the door."""
-    mistakes = []
+def _forbidden_changes(old: WebConfig, new: WebConfig) -> tuple[str, ...]:
+    """Return the changes that need a restart: a file that is only partly written must not remove protection."""
+    problems = []
     if (old.tls is None) is not (new.tls is None):
-        mistakes.append("tls_server_config: TLS can be switched on or off by a restart only")
+        problems.append("tls_server_config: switching TLS on or off needs a restart")
     if old.users and not new.users:
-        mistakes.append("basic_auth_users: the last user can be taken away by a restart only")
-    return tuple(mistakes)
+        problems.append("basic_auth_users: removing the last user needs a restart")
+    return tuple(problems)
 
 
-def _marks(files: tuple[Path, ...]) -> tuple[_Mark, ...]:
-    return tuple(map(_mark, files))
+def _read_files(files: tuple[Path, ...]) -> tuple[_FileVersion, ...]:
+    return tuple(map(_file_version, files))
 
 
-def _mark(path: Path) -> _Mark:
+def _file_version(path: Path) -> _FileVersion:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,26 +1,27 @@
-"""How much of us a client can hold."""
+"""Limits on what clients can use: bytes, connections and time."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one connection, and of all together."""
+    """Limits per connection, and `connections` for all together."""
 
     line_bytes: int = 8190
-    """Longest request line, and longest single header; beyond: 400. Prometheus' own headers take some 300."""
+    """Longest request line, and longest single header. Beyond it: 400. Prometheus' headers take some 300 bytes."""
     headers: int = 64
     head_bytes: int = 32 * 1024
-    """Largest request line and headers together; beyond: 431."""
+    """Size of the request line and all headers together. Beyond it: 431."""
     connections: int = 512
-    """Open at once; one more, and the host that has most loses its oldest idle one. Prometheus needs one or two."""
+    """Open connections. At the cap, accepting one closes the longest idle connection of the host with the most.
+    Prometheus needs one or two."""
     handshake_s: float = 10.0
-    """A TLS handshake that takes longer is given up."""
-    head_s: float = 10.0
-    """A request must be here whole this long after the connection was made, or after its own first byte."""
+    """Deadline of a TLS handshake."""
+    request_s: float = 10.0
+    """Deadline of a complete request, counted from the connection or from the first byte of the request."""
     idle_s: float = 75.0
-    """A connection without a request is closed after this long; longer than Prometheus' usual interval."""
-    answer_s: float = 60.0
-    """A client that takes longer for one answer is cut off; Prometheus gives up after its scrape_timeout."""
+    """An idle connection is closed after this time. Longer than Prometheus' usual scrape interval."""
+    response_s: float = 60.0
+    """A client that takes longer to read one response is disconnected. Prometheus stops at its scrape_timeout."""
     shutdown_s: float = 5.0
-    """How long answers under way may take to finish when the server stops."""
+    """Time for responses in progress to finish when the server stops."""

@@ -1,4 +1,4 @@
-"""The page for people: is each target seen, how old is what is known of it, and what runs."""
+"""The status page: the state of each target, the age of its data, and its running jobs."""
 
 import base64
 import hashlib
@@ -12,15 +12,15 @@ import jinja2
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
 
-MOST_RUNNING = 50
-"""Running jobs shown; whoever wants all of them has Grafana."""
+MAX_RUNNING = 50
+"""Running jobs shown. Grafana shows all of them."""
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Where to go from the page; `href` may be relative to it."""
+    """A link of the page. `href` may be relative."""
 
     text: str
     href: str
@@ -30,12 +30,12 @@ class Link:
 class _Target:
     project: str
     state: str
-    """`up`, `down` or `waiting` (for the end of the first poll)."""
-    place: str
+    """`up`, `down` or `waiting` (first poll in progress)."""
+    location: str
     age: str
-    """Since the last wholly good look at the jobs; empty before the first."""
+    """Time since the last complete jobs poll; empty before the first."""
     counts: tuple[tuple[str, int], ...] | None
-    """Jobs by status; None while they are withdrawn."""
+    """Jobs by status; None while the job series are withdrawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +46,20 @@ class _Running:
     user: str
     pool: str
     accelerators: str
-    ran: str
+    running_for: str
 
 
 class Page:
-    """The page as HTML, and the policy under which a browser may show it: this style, and nothing else at all."""
+    """Renders the page as HTML. `policy` is its Content-Security-Policy, which allows only the page's style."""
 
     def __init__(self, *, version: str, links: tuple[Link, ...]) -> None:
-        here = files("exporter.web")
-        style = here.joinpath("page.css").read_text(encoding="utf-8")
+        package = files("exporter.web")
+        style = package.joinpath("page.css").read_text(encoding="utf-8")
         environment = jinja2.Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
         )
-        self._template = environment.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
-        self._fixed = {"version": version, "links": links, "style": style, "most": MOST_RUNNING}
+        self._template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
+        self._constants = {"version": version, "links": links, "style": style, "max_running": MAX_RUNNING}
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self.policy: Final = "; ".join(
             (
@@ -72,7 +72,7 @@ class Page:
         )
 
     def render(self, snapshot: Snapshot | None, *, now: float) -> str:
-        """Write the page; `now` in seconds since the epoch, `snapshot` None before the first."""
+        """Render the page. `now` in seconds since the epoch; `snapshot` is None before the first."""
         projects = () if snapshot is None else snapshot.projects
         running = [
             (project.project, tracked.job)
@@ -82,15 +82,15 @@ class Page:
         ]
         running.sort(key=lambda entry: (-(entry[1].started_at or 0.0), entry[1].job_id))
         return self._template.render(
-            self._fixed,
+            self._constants,
             targets=[_target(project, now=now) for project in projects],
-            running=[_running(project, job, now=now) for project, job in running[:MOST_RUNNING]],
+            running=[_running(project, job, now=now) for project, job in running[:MAX_RUNNING]],
             running_count=len(running),
         )
 
 
 def _target(project: ProjectSnapshot, *, now: float) -> _Target:
-    seen_at = next((state.last_success_at for state in project.collectors if state.name == "jobs"), None)
+    last_success_at = next((state.last_success_at for state in project.collectors if state.name == "jobs"), None)
     counts: tuple[tuple[str, int], ...] | None = None
     if project.jobs is not None:
         by_status = Counter(tracked.job.status for tracked in project.jobs.values())
@@ -98,14 +98,14 @@ def _target(project: ProjectSnapshot, *, now: float) -> _Target:
     return _Target(
         project=project.project,
         state="up" if project.up else "down" if project.settled else "waiting",
-        place=" ".join(part for part in (project.cloud, project.region) if part),
-        age="" if seen_at is None else duration(now - seen_at),
+        location=" ".join(part for part in (project.cloud, project.region) if part),
+        age="" if last_success_at is None else duration(now - last_success_at),
         counts=counts,
     )
 
 
 def _running(project: str, job: Job, *, now: float) -> _Running:
-    held = job.status_accelerators
+    accelerators = job.status_accelerators
     kind = "" if job.accelerator is None else job.accelerator.value.upper()
     return _Running(
         project=project,
@@ -113,18 +113,18 @@ def _running(project: str, job: Job, *, now: float) -> _Running:
         job_id=job.job_id,
         user=job.user,
         pool=job.pool_id or "public",
-        accelerators=f"{held:g} {kind}".strip() if held else "",
-        ran="" if job.started_at is None else duration(now - job.started_at),
+        accelerators=f"{accelerators:g} {kind}".strip() if accelerators else "",
+        running_for="" if job.started_at is None else duration(now - job.started_at),
     )
 
 
 def duration(seconds: float) -> str:
-    """Say how long, in the two units that matter: `45 s`, `3 min 20 s`, `5 h 2 min`, `12 d 4 h`; never negative."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
-    if whole < _DAY_S:
-        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+    """Format a duration in its two largest units: `45 s`, `3 min 20 s`, `5 h 2 min`, `12 d 4 h`. Negative: `0 s`."""
+    total_s = max(0, int(seconds))
+    if total_s < _MINUTE_S:
+        return f"{total_s} s"
+    if total_s < _HOUR_S:
+        return f"{total_s // _MINUTE_S} min {total_s % _MINUTE_S} s"
+    if total_s < _DAY_S:
+        return f"{total_s // _HOUR_S} h {total_s % _HOUR_S // _MINUTE_S} min"
+    return f"{total_s // _DAY_S} d {total_s % _DAY_S // _HOUR_S} h"

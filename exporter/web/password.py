@@ -1,4 +1,4 @@
-"""Passwords against their bcrypt hashes: off the event loop, each right one once, and as slow for unknown users."""
+"""Verifies passwords against bcrypt hashes: off the event loop, cached when valid, equally slow for unknown users."""
 
 import asyncio
 import base64
@@ -19,30 +19,30 @@ import bcrypt
 
 from exporter.web.connection_pool import client_network
 
-_LONGEST = 72  # bcrypt looks no further, and neither do those who made the hashes
-_KNOWN = 128
-_LESS_URGENT = 10
+_MAX_BYTES = 72  # bcrypt ignores further bytes, both here and where the hashes are made
+_CACHE_SIZE = 128
+_NICENESS = 10
 
 
 class Verdict(Enum):
-    """What a password is worth."""
+    """Result of verifying credentials."""
 
-    RIGHT = "right"
-    WRONG = "wrong"
+    VALID = "valid"
+    INVALID = "invalid"
     BUSY = "busy"
-    """Too many others are being looked at; ask again."""
+    """Too many verifications are pending; try again later."""
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """Who somebody claims to be."""
+class Credentials:
+    """User and password of a request, not verified yet."""
 
     user: bytes
     password: bytes = field(repr=False)
 
 
-def login(authorization: str) -> Login | None:
-    """Read an Authorization header of the Basic scheme (RFC 7617); None when it is none."""
+def parse_basic_auth(authorization: str) -> Credentials | None:
+    """Parse an Authorization header of the Basic scheme (RFC 7617). None for anything else."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -50,80 +50,83 @@ def login(authorization: str) -> Login | None:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):  # ValueError: not ASCII
         return None
-    return Login(user, password) if colon else None
+    return Credentials(user, password) if colon else None
 
 
-class Passwords:
-    """Looks at passwords in a thread of its own, a few at a time from each host and a few more in all.
+class PasswordVerifier:
+    """Runs bcrypt in one thread. Caps the pending verifications, in all and per client network.
 
-    What was found right is remembered under a keyed hash, so that a scrape waits for bcrypt once, and never for those
-    who try passwords; wrong ones are not remembered.
+    Valid credentials are cached under a keyed hash: a scrape waits for bcrypt once, and later scrapes do not queue
+    behind clients that guess passwords. Invalid credentials are not cached.
     """
 
     def __init__(
         self,
         *,
         compare: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
-        most: int = 32,
-        most_of_one_host: int = 8,
+        max_pending: int = 32,
+        max_pending_per_host: int = 8,
     ) -> None:
         self._compare = compare
-        self._most = most
-        self._most_of_one_host = most_of_one_host
+        self._max_pending = max_pending
+        self._max_pending_per_host = max_pending_per_host
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._looking: dict[bytes, asyncio.Future[bool]] = {}
-        self._hosts: Counter[str] = Counter()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="password", initializer=_give_way)
+        self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self._pending: dict[bytes, asyncio.Future[bool]] = {}
+        self._pending_by_host: Counter[str] = Counter()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="password", initializer=_lower_priority)
 
-    async def verdict(self, login: Login, users: Mapping[bytes, bytes], *, peer: str) -> Verdict:
-        """Judge a login by the users there are now, of whom there must be one at least."""
-        hashed = users.get(login.user)
-        digest = self._digest(login, hashed or b"")
-        if digest in self._right:
-            self._right.move_to_end(digest)
-            return Verdict.RIGHT
-        looking = self._looking.get(digest)
-        if looking is None:
+    async def verify(self, credentials: Credentials, users: Mapping[bytes, bytes], *, peer: str) -> Verdict:
+        """Verify against `users` (bcrypt hash by user), which must not be empty. `peer` is the client's address."""
+        password_hash = users.get(credentials.user)
+        digest = self._digest(credentials, password_hash or b"")
+        if digest in self._verified:
+            self._verified.move_to_end(digest)
+            return Verdict.VALID
+        pending = self._pending.get(digest)
+        if pending is None:
             host = client_network(peer)
-            if len(self._looking) >= self._most or self._hosts[host] >= self._most_of_one_host:
+            if len(self._pending) >= self._max_pending or self._pending_by_host[host] >= self._max_pending_per_host:
                 return Verdict.BUSY
-            looking = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._compare, login.password[:_LONGEST], hashed or self._nobody(login.user, users)
+            pending = asyncio.get_running_loop().run_in_executor(
+                self._executor,
+                self._compare,
+                credentials.password[:_MAX_BYTES],
+                password_hash or self._dummy_hash(credentials.user, users),
             )
-            self._looking[digest] = looking
-            self._hosts[host] += 1
-            looking.add_done_callback(partial(self._looked, digest, host))
-        right = await asyncio.shield(looking)
-        if not right or hashed is None:
-            return Verdict.WRONG
-        self._right[digest] = None
-        if len(self._right) > _KNOWN:
-            self._right.popitem(last=False)
-        return Verdict.RIGHT
+            self._pending[digest] = pending
+            self._pending_by_host[host] += 1
+            pending.add_done_callback(partial(self._compared, digest, host))
+        valid = await asyncio.shield(pending)
+        if not valid or password_hash is None:
+            return Verdict.INVALID
+        self._verified[digest] = None
+        if len(self._verified) > _CACHE_SIZE:
+            self._verified.popitem(last=False)
+        return Verdict.VALID
 
     def close(self) -> None:
-        """Look at no more passwords."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Cancel pending verifications."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _looked(self, digest: bytes, host: str, _: asyncio.Future[bool]) -> None:
-        del self._looking[digest]
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+    def _compared(self, digest: bytes, host: str, _: asyncio.Future[bool]) -> None:
+        del self._pending[digest]
+        self._pending_by_host[host] -= 1
+        if not self._pending_by_host[host]:
+            del self._pending_by_host[host]
 
-    def _digest(self, login: Login, hashed: bytes) -> bytes:
-        parts = (login.user, hashed, login.password)
+    def _digest(self, credentials: Credentials, password_hash: bytes) -> bytes:
+        parts = (credentials.user, password_hash, credentials.password)
         return hmac.digest(self._key, b"".join(len(part).to_bytes(4) + part for part in parts), "sha256")
 
-    def _nobody(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
-        """Make up a hash that no password has, of a cost that is always the same for this user and is one in use."""
-        costs = sorted({hashed[4:6] for hashed in users.values()})
-        drawn = int.from_bytes(hmac.digest(self._key, user, "sha256"))
-        return bcrypt.gensalt(int(costs[drawn % len(costs)])) + b"." * 31
+    def _dummy_hash(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
+        """Return a hash that no password matches. Its cost is one in use, and always the same for the same user."""
+        costs = sorted({password_hash[4:6] for password_hash in users.values()})
+        number = int.from_bytes(hmac.digest(self._key, user, "sha256"))
+        return bcrypt.gensalt(int(costs[number % len(costs)])) + b"." * 31
 
 
-def _give_way() -> None:
-    """Let whoever tries passwords wait for the event loop, not the event loop for them."""
-    with suppress(AttributeError, OSError):  # only Linux has priorities of threads
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LESS_URGENT)
+def _lower_priority() -> None:
+    """Lower the priority of this thread, so that bcrypt does not slow the event loop down."""
+    with suppress(AttributeError, OSError):  # only Linux has thread priorities
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

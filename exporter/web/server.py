@@ -1,4 +1,4 @@
-"""The HTTP server: what Prometheus scrapes, what Kubernetes probes, and a page for people."""
+"""The HTTP server: /metrics for Prometheus, probes for Kubernetes, and a status page."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from aiohttp import web
 from exporter.domain.snapshot import Snapshot
 from exporter.domain.source import Clock
 from exporter.web.address import Address
-from exporter.web.connection import Handler, Server, basic_headers, told
+from exporter.web.connection import Handler, Server, basic_headers, text_response
 from exporter.web.guard import Guard
 from exporter.web.limits import Limits
 from exporter.web.listener import listening
@@ -24,47 +24,47 @@ HEALTHY = "/-/healthy"
 READY = "/-/ready"
 RELOAD = "/-/reload"
 
-_SLICE_BYTES = 2 * 1024 * 1024  # what one write hands over; a compressed answer of 100 000 series is one
-_AT_ONCE_BYTES = 64 * 1024  # up to here one write of headers and body together beats not copying the body
+_SLICE_BYTES = 2 * 1024 * 1024  # size of one write; a compressed exposition of 100 000 series fits into one
+_SINGLE_WRITE_BYTES = 64 * 1024  # up to here, one write of headers and body is cheaper than not copying the body
 _LIMITS = Limits()
-_OF_OUR_OWN = ("none", "same-origin")
-"""What a browser says of where a request comes from; other programs say nothing."""
-_READING = ("GET", "HEAD")
-_CHANGING = ("POST", "PUT")  # as Prometheus takes them for its own reload
+_TRUSTED_FETCH_SITES = ("none", "same-origin")
+"""Values of Sec-Fetch-Site that may reload. Programs other than browsers do not send the header."""
+_READ_METHODS = ("GET", "HEAD")
+_WRITE_METHODS = ("POST", "PUT")  # Prometheus accepts both for its own reload
 
 
 class Body(Protocol):
-    """An answer's bytes: its chunks in order, and their length together."""
+    """A response body as chunks."""
 
     @property
     def chunks(self) -> Sequence[bytes]:
-        """Shared with other answers, never copied."""
+        """In order. Shared between responses, never copied."""
         ...
 
     @property
     def length(self) -> int:
-        """Bytes of all chunks."""
+        """Bytes of all chunks together."""
         ...
 
 
 class Exposition(Protocol):
-    """Where a scrape's bytes come from."""
+    """Source of the /metrics body."""
 
     def body(self, *, openmetrics: bool, gzip: bool) -> Body:
-        """The answer of this moment, at once."""
+        """Return the current body without waiting."""
         ...
 
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
-"""Reads the settings again; the sentences that say why they were refused, none when they are in force."""
+"""Reloads the settings. Returns the problems for which they were rejected; empty: they are in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers on a path, and to which methods."""
+    """Handler of a path, and the methods it allows."""
 
     handler: Handler
-    methods: tuple[str, ...] = _READING
+    methods: tuple[str, ...] = _READ_METHODS
 
 
 @asynccontextmanager
@@ -82,12 +82,12 @@ async def serving(
     guard: Guard | None = None,
     limits: Limits = _LIMITS,
 ) -> AsyncIterator[tuple[Address, ...]]:
-    """Serve until the block ends; gives the addresses really bound, in the order asked for.
+    """Serve until the block ends. Yields the addresses bound, in the order given.
 
-    `ready` says whether each target's first poll is over; `snapshot` is what the page tells, None before the first.
-    `reload` answers POST on /-/reload; None: there is no such path.
-    `guard` decides over TLS and who is let in, to every path; None: plain HTTP for anybody.
-    Raises OSError when an address cannot be bound, and ValueError when the telemetry path is relative or taken.
+    `ready` returns whether the first poll of each target has ended. `snapshot` is the data of the status page; None
+    before the first. `reload` handles POST on /-/reload; None: the path does not exist. `guard` provides TLS and
+    authentication for every path; None: plain HTTP without authentication.
+    Raises OSError if an address cannot be bound, and ValueError if the telemetry path is relative or already used.
     """
     routes = _routes(
         exposition,
@@ -97,19 +97,19 @@ async def serving(
         page=Page(version=version, links=_links(telemetry_path, docs_url=docs_url)),
         telemetry_path=telemetry_path,
         reload=reload,
-        extra=lambda: {} if guard is None else guard.headers,
+        extra_headers=lambda: {} if guard is None else guard.headers,
         limits=limits,
     )
-    answer: Handler = partial(_answer, routes)
+    handler: Handler = partial(_dispatch, routes)
     if guard is not None:
-        answer = partial(_guarded, guard, answer)
-    server = Server(answer, limits=limits)
-    async with AsyncExitStack() as up:
+        handler = partial(_authorize, guard, handler)
+    server = Server(handler, limits=limits)
+    async with AsyncExitStack() as stack:
         if guard is not None:
-            up.callback(guard.close)
-            up.callback(asyncio.create_task(guard.watch(server.crowd.retire), name="watching the web config").cancel)
+            stack.callback(guard.close)
+            stack.callback(asyncio.create_task(guard.watch(server.pool.drain), name="watch web config").cancel)
         tls = (lambda: None) if guard is None else (lambda: guard.tls)
-        yield await up.enter_async_context(listening(addresses, server, tls=tls, limits=limits))
+        yield await stack.enter_async_context(listening(addresses, server, tls=tls, limits=limits))
 
 
 def _routes(
@@ -121,29 +121,31 @@ def _routes(
     page: Page,
     telemetry_path: str,
     reload: Reload | None,
-    extra: Callable[[], Mapping[str, str]],
+    extra_headers: Callable[[], Mapping[str, str]],
     limits: Limits,
 ) -> Mapping[str, Route]:
-    choose = lru_cache(maxsize=256)(negotiate)  # a few clients ask all the time, with the same headers
+    negotiate_cached = lru_cache(maxsize=256)(negotiate)  # a few clients send the same headers again and again
 
     async def metrics(request: web.BaseRequest) -> web.StreamResponse:
-        accepted = request.headers.getall("Accept", ())
-        encodings = request.headers.getall("Accept-Encoding", ())
-        choice = choose(",".join(accepted), ",".join(encodings))
-        headers = {**extra(), **basic_headers(OPENMETRICS if choice.openmetrics else TEXT)}
+        accept = request.headers.getall("Accept", ())
+        accept_encoding = request.headers.getall("Accept-Encoding", ())
+        choice = negotiate_cached(",".join(accept), ",".join(accept_encoding))
+        headers = {**extra_headers(), **basic_headers(OPENMETRICS if choice.openmetrics else TEXT)}
         headers["Vary"] = "Accept, Accept-Encoding"
         if choice.gzip:
             headers["Content-Encoding"] = "gzip"
         body = exposition.body(openmetrics=choice.openmetrics, gzip=choice.gzip)
         return await _send(request, body, headers=headers, limits=limits)
 
-    async def healthy(_: web.BaseRequest) -> web.StreamResponse:
-        return told("ok")
+    async def liveness(_: web.BaseRequest) -> web.StreamResponse:
+        return text_response("ok")
 
-    async def settled(_: web.BaseRequest) -> web.StreamResponse:
-        return told("ready") if ready() else told("not ready: a first poll is under way", status=503)
+    async def readiness(_: web.BaseRequest) -> web.StreamResponse:
+        if ready():
+            return text_response("ready")
+        return text_response("not ready: first poll in progress", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def people(_: web.BaseRequest) -> web.StreamResponse:
+    async def status_page(_: web.BaseRequest) -> web.StreamResponse:
         html = await asyncio.to_thread(page.render, snapshot(), now=clock.time())
         headers = basic_headers("text/html; charset=utf-8")
         headers["Content-Security-Policy"] = page.policy
@@ -151,21 +153,21 @@ def _routes(
         headers["Cache-Control"] = "no-store"
         return web.Response(body=html.encode(errors="replace"), headers=headers)
 
-    own = {HEALTHY: Route(healthy), READY: Route(settled)}
+    builtin = {HEALTHY: Route(liveness), READY: Route(readiness)}
     if reload is not None:
-        own[RELOAD] = Route(partial(_reloaded, reload), _CHANGING)
-    if not telemetry_path.startswith("/") or telemetry_path in (*own, RELOAD):
-        raise ValueError(f"the telemetry path must begin with a slash and not be one of ours: {telemetry_path!r}")
-    return {"/": Route(people), **own, telemetry_path: Route(metrics)}
+        builtin[RELOAD] = Route(partial(_handle_reload, reload), _WRITE_METHODS)
+    if not telemetry_path.startswith("/") or telemetry_path in (*builtin, RELOAD):
+        raise ValueError(f"the telemetry path must begin with a slash and not be a built-in path: {telemetry_path!r}")
+    return {"/": Route(status_page), **builtin, telemetry_path: Route(metrics)}
 
 
-async def _reloaded(reload: Reload, request: web.BaseRequest) -> web.StreamResponse:
-    if request.headers.get("Sec-Fetch-Site", "none") not in _OF_OUR_OWN:
-        return told("not from another site's page", status=HTTPStatus.FORBIDDEN)
-    mistakes = await reload()
-    if mistakes:
-        return told("\n".join(mistakes), status=HTTPStatus.BAD_REQUEST)
-    return told("reloaded")
+async def _handle_reload(reload: Reload, request: web.BaseRequest) -> web.StreamResponse:
+    if request.headers.get("Sec-Fetch-Site", "none") not in _TRUSTED_FETCH_SITES:
+        return text_response("cross-site requests may not reload", status=HTTPStatus.FORBIDDEN)
+    problems = await reload()
+    if problems:
+        return text_response("\n".join(problems), status=HTTPStatus.BAD_REQUEST)
+    return text_response("reloaded")
 
 
 def _links(telemetry_path: str, *, docs_url: str) -> tuple[Link, ...]:
@@ -179,24 +181,26 @@ def _links(telemetry_path: str, *, docs_url: str) -> tuple[Link, ...]:
     return tuple(links)
 
 
-async def _answer(routes: Mapping[str, Route], request: web.BaseRequest) -> web.StreamResponse:
+async def _dispatch(routes: Mapping[str, Route], request: web.BaseRequest) -> web.StreamResponse:
     route = routes.get(request.path)
     if route is None:
-        return told("not found", status=HTTPStatus.NOT_FOUND)
+        return text_response("not found", status=HTTPStatus.NOT_FOUND)
     if request.method not in route.methods:
-        refusal = told(f"only {' and '.join(route.methods)}", status=HTTPStatus.METHOD_NOT_ALLOWED)
-        refusal.headers["Allow"] = ", ".join(route.methods)
-        return refusal
+        rejection = text_response(
+            f"allowed methods: {', '.join(route.methods)}", status=HTTPStatus.METHOD_NOT_ALLOWED
+        )
+        rejection.headers["Allow"] = ", ".join(route.methods)
+        return rejection
     return await route.handler(request)
 
 
-async def _guarded(guard: Guard, answer: Handler, request: web.BaseRequest) -> web.StreamResponse:
-    refusal = await guard.refusal(request.headers.get("Authorization", ""), peer=request.remote or "")
-    if refusal is None:
-        response = await answer(request)
+async def _authorize(guard: Guard, handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
+    rejection = await guard.check(request.headers.get("Authorization", ""), peer=request.remote or "")
+    if rejection is None:
+        response = await handler(request)
     else:
-        response = told(refusal.status.phrase.lower(), status=refusal.status)
-        response.headers.update(refusal.headers)
+        response = text_response(rejection.status.phrase.lower(), status=rejection.status)
+        response.headers.update(rejection.headers)
     if not response.prepared:
         for name, value in guard.headers.items():
             response.headers.setdefault(name, value)
@@ -206,16 +210,16 @@ async def _guarded(guard: Guard, answer: Handler, request: web.BaseRequest) -> w
 async def _send(
     request: web.BaseRequest, body: Body, *, headers: dict[str, str], limits: Limits
 ) -> web.StreamResponse:
-    """Write chunk by chunk, waiting for the client in between: a slow one must not make us keep a copy for it."""
+    """Write chunk by chunk, as fast as the client reads, so that a slow client does not need a buffered copy."""
     if request.method == "HEAD":
         headers["Content-Length"] = str(body.length)
         return web.Response(headers=headers)
-    if body.length <= _AT_ONCE_BYTES:
+    if body.length <= _SINGLE_WRITE_BYTES:
         return web.Response(body=b"".join(body.chunks), headers=headers)
     response = web.StreamResponse(headers=headers)
     response.content_length = body.length
     try:
-        async with asyncio.timeout(limits.answer_s):
+        async with asyncio.timeout(limits.response_s):
             await response.prepare(request)
             for chunk in body.chunks:
                 view = memoryview(chunk)
@@ -224,6 +228,6 @@ async def _send(
             await response.write_eof()
     except TimeoutError:
         if request.transport is not None:
-            request.transport.abort()  # closing would wait for the same client to take what it does not take
+            request.transport.abort()  # `close` would wait for the client to read the rest
         raise
     return response

@@ -1,4 +1,4 @@
-"""What reaches the log, in each format: one line an event, harmless, and without secrets."""
+"""Log lines in each format: one line per event, sanitized, without secrets."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -21,17 +21,16 @@ from exporter.settings import Duration, Secret
 
 HIDDEN = "invented-secret-0123"
 NASTY = "name\r\nlevel=error event=fake\x1b[2J\u202e\u2028\x85\x7f\ud800"
-patient = settings(deadline=None)  # a busy machine is no failure
 
 
 class Colour(StrEnum):
-    """Something that is text and more."""
+    """A subclass of str."""
 
     RED = "red"
 
 
 class Unprintable:
-    """An object whose text cannot be had."""
+    """An object whose `__str__` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("never printed")
@@ -39,7 +38,7 @@ class Unprintable:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Each test configures logging for itself; the process gets back what it had."""
+    """Each test configures logging; the configuration is restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -49,12 +48,12 @@ def logging_as_before() -> Iterator[None]:
 
 
 def fail(error: Exception) -> None:
-    """Raise what it is given, one frame down."""
+    """Raise the given exception, one frame down."""
     raise error
 
 
 def logged(form: log.Format, **values: Any) -> str:
-    """What one event with these values prints."""
+    """The line of one event with these values."""
     stream = io.StringIO()
     log.configure("info", format=form, stream=stream)
     structlog.get_logger().info("poll.finished", **values)
@@ -68,7 +67,7 @@ def as_json(**values: Any) -> dict[str, Any]:
 
 
 def test_logfmt_is_one_line_with_time_level_and_event_first() -> None:
-    """The line is what a person greps and a machine splits; the time is UTC."""
+    """One line with UTC time, level and event first."""
     line = logged("logfmt", project="vision", jobs=3, duration_s=0.25, ok=True, bad=False, error=None)
 
     assert re.fullmatch(
@@ -101,18 +100,18 @@ def test_logfmt_is_one_line_with_time_level_and_event_first() -> None:
     ],
 )
 def test_logfmt_values_are_bare_or_quoted(value: object, word: str) -> None:
-    """Whatever could end a value, a field or a line is quoted and escaped as in JSON."""
+    """What could end a value, a field or a line is quoted and escaped as in JSON."""
     assert logged("logfmt", value=value).endswith(f" value={word}\n")
 
 
 def test_logfmt_keys_hold_nothing_that_ends_a_key() -> None:
-    """A key that is no word is made one."""
+    """Invalid characters in a key are replaced."""
     assert logged("logfmt", **{"a b=\n": 1, "": 2}).endswith(" a_b__=1 _=2\n")
 
 
 @pytest.mark.parametrize("form", log.FORMATS)
 def test_no_value_starts_a_line_or_moves_a_cursor(form: log.Format) -> None:
-    """A job's name is an attacker's text: however nasty, the event stays one line of printable characters."""
+    """A job name is untrusted text: the event stays one line of printable characters."""
     text = logged(form, job_name=NASTY, nested={NASTY: [NASTY]})
 
     assert text.count("\n") == 1
@@ -120,17 +119,15 @@ def test_no_value_starts_a_line_or_moves_a_cursor(form: log.Format) -> None:
 
 
 @pytest.mark.parametrize("form", log.FORMATS)
-@patient
 @given(st.text(), st.text())
 def test_any_text_stays_on_its_line(form: log.Format, value: str, inner: str) -> None:
-    """For any text at all the line stays one, and printable."""
+    """For any text the event stays one printable line."""
     text = logged(form, value=value, nested=[{inner: inner}])
 
     assert text.count("\n") == 1
     assert text.rstrip("\n").isprintable()
 
 
-@patient
 @given(
     st.text(alphabet=st.characters(exclude_characters=":=,"))
 )  # without these nothing looks like a header or a URL
@@ -154,7 +151,7 @@ def test_json_gives_back_what_was_logged(value: str) -> None:
     ],
 )
 def test_floats_are_rounded_to_what_a_reader_needs(value: object, shown: object) -> None:
-    """Milliseconds of a second, or three digits of less; what JSON has no word for becomes text."""
+    """Three decimals, or three digits below 1; values that JSON does not have become text."""
     assert as_json(value=value)["value"] == shown
 
 
@@ -182,15 +179,15 @@ def test_floats_are_rounded_to_what_a_reader_needs(value: object, shown: object)
     ],
 )
 def test_no_format_prints_a_secret(form: log.Format, values: dict[str, object]) -> None:
-    """By its type, by its key, by its place in a header or a URL: stars are printed instead."""
+    """By its type, by its key, by its place in a header or a URL: the mask is printed instead."""
     text = logged(form, **values)
 
     assert HIDDEN not in text
     assert "****" in text or "bytes>" in text
 
 
-def test_what_only_counts_secrets_is_shown() -> None:
-    """Numbers and truth values under such a key are no secrets: when a token expires is worth a line."""
+def test_numbers_about_secrets_are_shown() -> None:
+    """Numbers and booleans under such a key are not secrets, for example when a token expires."""
     assert as_json(token_expires_s=3600, token_fresh=True, project="vision") | {"ts": "", "level": ""} == {
         "ts": "",
         "level": "",
@@ -201,8 +198,8 @@ def test_what_only_counts_secrets_is_shown() -> None:
     }
 
 
-def test_endless_values_are_cut() -> None:
-    """Long text, deep nesting and structures that hold themselves end."""
+def test_long_values_are_truncated() -> None:
+    """Long text, deep nesting and recursive structures are truncated."""
     loop: list[object] = []
     loop.append(loop)
 
@@ -212,7 +209,7 @@ def test_endless_values_are_cut() -> None:
 
 @pytest.mark.parametrize("form", log.FORMATS)
 def test_exceptions_are_logged_without_local_variables(form: log.Format) -> None:
-    """A traceback tells where and what; values of variables, which may be secrets, are not in it."""
+    """A traceback has the place and the error; values of variables, which may be secrets, are not in it."""
     stream = io.StringIO()
     log.configure("info", format=form, stream=stream)
     local = Secret(HIDDEN).reveal()
@@ -232,8 +229,8 @@ def test_exceptions_are_logged_without_local_variables(form: log.Format) -> None
 
 
 @pytest.mark.parametrize("form", log.FORMATS)
-def test_libraries_join_in(form: log.Format) -> None:
-    """What aiohttp, APScheduler or asyncio say arrives in the same format, with the logger's name, once."""
+def test_records_of_libraries_have_the_same_format(form: log.Format) -> None:
+    """Records of aiohttp, APScheduler and asyncio have the same format, with the logger's name, once."""
     stream = io.StringIO()
     log.configure("info", format=form, stream=stream)
     log.configure("info", format=form, stream=stream)
@@ -249,7 +246,7 @@ def test_libraries_join_in(form: log.Format) -> None:
 
 
 def test_a_librarys_exception_is_kept() -> None:
-    """Forgotten exceptions of asyncio come as exc_info; an empty one is none."""
+    """Exceptions of asyncio come as exc_info; an empty one is ignored."""
     stream = io.StringIO()
     log.configure("info", format="json", stream=stream)
 
@@ -265,8 +262,8 @@ def test_a_librarys_exception_is_kept() -> None:
     assert "exception" not in second
 
 
-def test_a_library_that_formats_wrongly_is_still_heard() -> None:
-    """A message whose arguments do not fit is logged as it stands, instead of being lost."""
+def test_a_wrongly_formatted_record_is_logged() -> None:
+    """A message whose arguments do not match is logged unformatted instead of being lost."""
     stream = io.StringIO()
     log.configure("info", format="json", stream=stream)
 
@@ -286,8 +283,8 @@ def test_a_library_that_formats_wrongly_is_still_heard() -> None:
         pytest.param("error", ["error"], ["error"], id="error"),
     ],
 )
-def test_levels_are_spelt_as_prometheus_spells_them(level: log.Level, ours: list[str], theirs: list[str]) -> None:
-    """Our own events go by the level; libraries are heard from `warn` on, at `debug` from `info` on."""
+def test_levels_have_prometheus_names(level: log.Level, ours: list[str], theirs: list[str]) -> None:
+    """Our events follow the level; libraries log from `warn` on, at `debug` from `info` on."""
     stream = io.StringIO()
     log.configure(level, format="json", stream=stream)
 
@@ -303,13 +300,13 @@ def test_levels_are_spelt_as_prometheus_spells_them(level: log.Level, ours: list
 
 
 def test_the_flags_choices_are_the_types() -> None:
-    """The command line offers exactly what `configure` takes."""
+    """The command line offers exactly what `configure` accepts."""
     assert get_args(log.Level) == log.LEVELS == ("debug", "info", "warn", "error")
     assert get_args(log.Format) == log.FORMATS == ("logfmt", "json", "console")
 
 
 def test_context_reaches_the_line() -> None:
-    """What a poll binds once stands on each of its lines."""
+    """Context bound for a poll is on each of its lines."""
     with structlog.contextvars.bound_contextvars(project="vision", poll="7"):
         said = as_json(jobs=1)
 
@@ -318,7 +315,7 @@ def test_context_reaches_the_line() -> None:
 
 
 def test_tests_can_capture_events_of_loggers_made_before() -> None:
-    """Loggers are not cached, so a module's logger, used already, is captured all the same."""
+    """Loggers are not cached, so events of a logger that was used before are captured."""
     stream = io.StringIO()
     log.configure("info", stream=stream)
     logger = structlog.get_logger()
@@ -332,7 +329,7 @@ def test_tests_can_capture_events_of_loggers_made_before() -> None:
 
 
 def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Standard output belongs to the exposition that `scrape` prints."""
+    """Standard output is for the exposition that `scrape` prints."""
     log.configure()
 
     structlog.get_logger().info("poll.finished")
@@ -342,8 +339,8 @@ def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixtu
     assert "event=poll.finished" in captured.err
 
 
-def test_a_stream_that_is_gone_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed pipe, a closed file, no standard error at all: the poll goes on without its line."""
+def test_a_closed_stream_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed pipe, a closed file or a missing standard error does not fail the caller."""
 
     class Gone(io.StringIO):
         def write(self, _: str, /) -> int:
@@ -365,7 +362,7 @@ def test_a_stream_that_is_gone_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_stream_that_cannot_write_a_letter_gets_its_escape() -> None:
-    """On a terminal without Unicode the line is not lost."""
+    """On a terminal without Unicode the line is escaped, not lost."""
     raw = io.BytesIO()
     log.configure(stream=io.TextIOWrapper(raw, encoding="ascii"))
 
@@ -375,7 +372,7 @@ def test_a_stream_that_cannot_write_a_letter_gets_its_escape() -> None:
 
 
 def test_colours_are_for_terminals_only() -> None:
-    """Escape sequences of our own appear on a terminal, and never in a file."""
+    """Escape sequences appear on a terminal only, never in a file."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

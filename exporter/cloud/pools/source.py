@@ -33,8 +33,7 @@ QUOTAS_REFRESH_S = 300.0
 """Limits change by hand, their use within hours."""
 MAX_POOLS_PER_POLL = 20
 """Pools whose workloads are requested in one poll; with more pools, they take turns. At the default rate limit of
-five calls a second this takes four seconds, so that a jobs poll is not delayed for long.
-"""
+five calls a second this takes four seconds, so that a jobs poll is not delayed for long."""
 
 _WIDTH = 4
 _MAX_PAGES = 10

@@ -16,8 +16,7 @@ FIELD = "v1.system_metric_list"
 
 KILOBYTE = 1000
 """Bytes in the KB of the disk rates (trap 21), which is not documented. 1000 is the meaning of the unit's symbol; if
-the cloud means 1024, rates are 2.4 % too low and not too high.
-"""
+the cloud means 1024, rates are 2.4 % too low and not too high."""
 
 _MINUTE = 1  # the unit of `interval`
 _PERCENT = 100.0

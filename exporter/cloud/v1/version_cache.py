@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import is_
 
 from exporter.cloud.decode.values import text
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -19,22 +20,13 @@ class ParentJob:
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Merged:
-    listed: Job
-    record: Job | None
-    parent: ParentJob | None
-    per_node: bool
-    job: Job
-
-
 class VersionCache:
     """Parent jobs and records of the relevant versions, by version id."""
 
     def __init__(self) -> None:
         self._parents: dict[str, ParentJob] = {}
         self._records: dict[str, Job] = {}
-        self._merged: dict[str, _Merged] = {}
+        self._merged: dict[str, tuple[tuple[Job, Job | None, ParentJob | None, bool], Job]] = {}
 
     def parent(self, version_id: str) -> ParentJob | None:
         """The job of a version; None when unknown."""
@@ -61,15 +53,14 @@ class VersionCache:
         """
         version_id = listed.job_id
         record, parent = self._records.get(version_id), self._parents.get(version_id)
-        known = self._merged.get(version_id)
-        same = known is not None and known.listed is listed and known.record is record
-        if known is not None and same and known.parent is parent and known.per_node is per_node:
-            return known.job
+        inputs = (listed, record, parent, per_node)
+        last_inputs, last = self._merged.get(version_id, ((), None))
+        if last is not None and all(map(is_, last_inputs, inputs)):
+            return last
         name, user = (parent.name, parent.user) if parent is not None else ("", "")
         job = merge(listed, record, name=name, user=user, per_node=per_node)
-        if known is not None and known.job == job:
-            job = known.job
-        self._merged[version_id] = _Merged(listed=listed, record=record, parent=parent, per_node=per_node, job=job)
+        job = last if last is not None and last == job else job
+        self._merged[version_id] = (inputs, job)
         return job
 
     def retain(self, version_ids: Collection[str]) -> None:

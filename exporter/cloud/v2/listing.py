@@ -19,14 +19,12 @@ from exporter.domain.source import Clock, SourceError, TrackedState
 
 _TAIL = 10
 """Rows at the end of a newest-first page that decide whether the next page can have new jobs. Not the whole page: a
-new job further up proves nothing, but all jobs below known jobs are older than these.
-"""
+new job further up proves nothing, but all jobs below known jobs are older than these."""
 
 _UNFILTERED_PAGES = 20
 _UNFILTERED_PAGES_BOOTSTRAPPING = 100
 """Pages read for active jobs when the server ignores the filter. At the first poll every active job has to be found
-among the ended ones; later, active jobs further down are known and requested one by one.
-"""
+among the ended ones; later, active jobs further down are known and requested one by one."""
 
 
 _HORIZON = 20

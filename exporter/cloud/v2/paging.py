@@ -28,8 +28,7 @@ PAGE_CAP = 4000
 
 _SHIFTED = 0.8
 """Share of rows in common with the first page from which a page is a shifted one; below it, it is the next one. A
-page wrongly taken for the next one only costs calls, and the page after it corrects that.
-"""
+page wrongly taken for the next one only costs calls, and the page after it corrects that."""
 
 MODE_TTL_S = 3600.0
 """How long a detected mode is used before the next listing probes again."""

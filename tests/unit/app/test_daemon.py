@@ -1,4 +1,4 @@
-"""The set of watched projects: a change of it that fails, or is given up, leaves everything as it was."""
+"""The set of polled projects: a change that fails or is cancelled leaves everything as it was."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Bench:
     registry: CollectorRegistry
 
     def projects(self) -> set[str]:
-        """Projects with series of our own."""
+        """Projects with self-metrics."""
         return {
             sample.labels["project"]
             for metric in self.registry.collect()
@@ -47,7 +47,7 @@ class Bench:
 
 @asynccontextmanager
 async def running(settings: Settings, clock: ManualClock) -> AsyncIterator[Bench]:
-    """Start a daemon that remembers seven submissions; at the end it is stopped as the program does it."""
+    """Start a daemon with a state of seven submissions; at the end it is stopped as the program does it."""
     registry = CollectorRegistry()
     self_metrics = SelfMetrics(registry)
     publisher = Publisher(
@@ -81,14 +81,14 @@ def with_another(settings: Settings, *, ca_file: str = "") -> Settings:
 
 
 def totals(bench: Bench) -> dict[str, int]:
-    """Submissions shown, by project."""
+    """Submissions by project."""
     return {project.project: project.totals.submitted[""] for project in bench.publisher.newest.projects}
 
 
 async def test_a_target_that_cannot_be_opened_changes_nothing(
     cloud: Simulator, clock: ManualClock, tmp_path: Path
 ) -> None:
-    """A CA file that went away after the settings were read: the error is raised, and no target is touched."""
+    """A CA file that was deleted after the settings were read: the error is raised, and no target changes."""
     settings = settings_for(cloud)
     async with running(settings, clock) as bench:
         with pytest.raises(OSError, match="No such file"):
@@ -99,8 +99,8 @@ async def test_a_target_that_cannot_be_opened_changes_nothing(
         assert totals(bench) == {"vision": 7, "speech": 0}
 
 
-async def test_a_change_that_is_given_up_forgets_nothing(cloud: Simulator, clock: ManualClock) -> None:
-    """Cancelled while it waits for a hanging poll, a change leaves the totals in what is remembered."""
+async def test_a_cancelled_change_loses_nothing(cloud: Simulator, clock: ManualClock) -> None:
+    """A change that is cancelled while it waits for a hanging poll leaves the totals in the state."""
     hang = cloud.faults.add("hang:operation=*")
     settings = settings_for(cloud)
     async with running(settings, clock) as bench:
@@ -116,8 +116,8 @@ async def test_a_change_that_is_given_up_forgets_nothing(cloud: Simulator, clock
         assert bench.daemon.dump()["vision"].counts.submitted == {"": 7}
 
 
-async def test_a_removed_project_is_remembered(cloud: Simulator, clock: ManualClock) -> None:
-    """Should it come back, it goes on from its totals."""
+async def test_the_state_of_a_removed_project_is_kept(cloud: Simulator, clock: ManualClock) -> None:
+    """If it comes back, it continues from its totals."""
     settings = settings_for(cloud)
     other = replace(settings, targets=(replace(settings.targets[0], project="speech"),))
     async with running(settings, clock) as bench:
@@ -128,8 +128,8 @@ async def test_a_removed_project_is_remembered(cloud: Simulator, clock: ManualCl
         assert totals(bench) == {"vision": 7}
 
 
-async def test_a_closed_daemon_takes_no_change(cloud: Simulator, clock: ManualClock) -> None:
-    """A reload that comes when everything is being closed is refused, rather than opened and never closed."""
+async def test_a_closed_daemon_refuses_changes(cloud: Simulator, clock: ManualClock) -> None:
+    """A reload during the shutdown is refused: connections that it opened would never be closed."""
     settings = settings_for(cloud)
     async with running(settings, clock) as bench:
         pass

@@ -1,4 +1,4 @@
-"""Jobs of the past, as any test of a backfill wants them."""
+"""Past jobs for the tests of the backfill."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 
 T0 = 1_700_000_000.0
-"""A moment on the grid of every step that divides 100 s."""
+"""A timestamp on the grid of every step that divides 100 s."""
 
 
 def job(job_id: str = "j1", /, **facts: Any) -> Job:
@@ -45,4 +45,4 @@ jobs = st.lists(
     max_size=12,
     unique_by=lambda job: job.job_id,
 )
-"""Whatever the cloud may say, sense or none."""
+"""Any jobs, consistent or not."""

@@ -1,4 +1,4 @@
-"""The journal: what was written is there, whole or not at all, and one process at a time is at it."""
+"""The journal: writes are atomic, and one process at a time has it open."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backfill.journal import Journal, Occupied
+from exporter.backfill.journal import Journal, JournalInUse
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
@@ -20,11 +20,11 @@ def leaf(*jobs: Job, cursor: str = "page 1") -> HistoryPage:
 
 
 def taken(journal: Journal, page: HistoryPage, *, ask: bool = True) -> None:
-    journal.take("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
+    journal.save_page("vision", Api.V2, page, at=T0, keep=[(past, ask) for past in page.jobs])
 
 
 def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
-    """However they were listed: the order of the output must not depend on when a listing moved."""
+    """The order of the output does not depend on the order of the listing."""
     late, early = ran("late", begin=50, run=10), ran("early", begin=0, run=10, quality={"f1": 0.5})
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(late, early))
@@ -33,48 +33,48 @@ def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
         assert list(journal.jobs("speech")) == []
 
 
-def test_a_job_listed_twice_is_there_once_as_it_was_told_last(tmp_path: Path) -> None:
-    """Pages shift while jobs come: the newer telling wins, and its minutes are not asked for again."""
+def test_a_job_listed_twice_is_stored_once(tmp_path: Path) -> None:
+    """Pages shift while jobs are added: the newer version is kept, and its samples are not requested again."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10)))
-        journal.answer("vision", "j1", (SERIES,), at=T0 + 99)
+        journal.save_samples("vision", "j1", (SERIES,), at=T0 + 99)
         taken(journal, leaf(ran("j1", begin=0, run=20), cursor="page 2"))
 
         (told,) = journal.jobs("vision", samples=True)
-        assert (told.job.ended_at, told.asked_at) == (T0 + 20, T0 + 99)
+        assert (told.job.ended_at, told.read_at) == (T0 + 20, T0 + 99)
         assert [(each.task, each.cpu, each.accelerator) for each in told.series] == [
             ("worker-0", [None, 0.5], [0.25, None])
         ]
-        assert journal.to_ask("vision", Api.V2, limit=10) == []
+        assert journal.pending("vision", Api.V2, limit=10) == []
         assert journal.cursor("vision", Api.V2) == ("page 2", False)
 
 
-def test_a_job_without_minutes_is_not_asked_for_twice(tmp_path: Path) -> None:
-    """That the cloud has none is an answer, and counts as one."""
+def test_a_job_without_samples_is_requested_once(tmp_path: Path) -> None:
+    """An empty response counts as a response."""
     with Journal(tmp_path / "journal") as journal:
         taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
-        journal.answer("vision", "j1", (), at=T0)
+        journal.save_samples("vision", "j1", (), at=T0)
 
-        assert [job.job_id for job in journal.to_ask("vision", Api.V2, limit=10)] == ["j2"]
-        assert (journal.count("vision"), journal.count("vision", to_ask=True)) == (2, 1)
+        assert [job.job_id for job in journal.pending("vision", Api.V2, limit=10)] == ["j2"]
+        assert (journal.count("vision"), journal.count("vision", pending=True)) == (2, 1)
 
 
-def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
-    """A second process finds the plan, the bookmark, and that a walk is over."""
+def test_everything_is_stored(tmp_path: Path) -> None:
+    """A second process finds the parameters, the cursor, and that a listing is complete."""
     with Journal(tmp_path / "journal") as journal:
-        journal.begin({"--since": "30d"})
+        journal.set_parameters({"--since": "30d"})
         taken(journal, leaf(ran(begin=0, run=10)))
-        journal.finish("vision", Api.V2)
+        journal.finish_listing("vision", Api.V2)
 
     with Journal(tmp_path / "journal") as journal:
-        assert journal.plan() == {"--since": "30d"}
+        assert journal.parameters() == {"--since": "30d"}
         assert journal.cursor("vision", Api.V2) == ("page 1", True)
         assert journal.cursor("vision", Api.V1) == ("", False)
         assert journal.count("vision") == 1
 
 
 async def test_one_process_at_a_time(tmp_path: Path) -> None:
-    """Two at one journal would each do the other's work: the second is told so, and changes nothing."""
+    """The second process that opens a journal gets an error and changes nothing."""
     code = (
         "import sys; from pathlib import Path; from exporter.backfill.journal import Journal\n"
         "with Journal(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
@@ -90,16 +90,16 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
     try:
         assert other.stdout is not None
         assert await asyncio.wait_for(other.stdout.readline(), 30) == b"open\n"
-        with pytest.raises(Occupied, match="in use by another process"):
+        with pytest.raises(JournalInUse, match="in use by another process"):
             Journal(tmp_path / "journal")
     finally:
         await other.communicate(b"")
     with Journal(tmp_path / "journal") as journal:
-        assert journal.plan() == {}
+        assert journal.parameters() == {}
 
 
-def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
-    """A file of another kind in its place is an error of the disk, not a traceback."""
+def test_another_file_is_rejected(tmp_path: Path) -> None:
+    """Another file in its place is an OSError, not a traceback."""
     (tmp_path / "journal").write_bytes(b"not a database, and long enough to be read as one" * 50)
 
     with pytest.raises(OSError, match="journal"):

@@ -1,4 +1,4 @@
-"""Memory: for pools and moments, for a page and a batch, never for the jobs of a long history."""
+"""Memory grows with pools, timestamps, a page and a batch, not with the number of jobs."""
 
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from exporter.backfill.gather import Period, Reader
+import pytest
+
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
-from exporter.backfill.write import Form, Subject, Writer
+from exporter.backfill.reader import Period, Reader
+from exporter.backfill.write import OutputFormat, ProjectSelection, Writer
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api
 from exporter.domain.usage import TaskSeries
@@ -22,7 +24,7 @@ SERIES = (TaskSeries(task="worker-0", cpu=[0.5] * 12, accelerator=[0.25] * 12),)
 
 @dataclass
 class History:
-    """So many jobs over a day, a page at a time, newest first, with their minutes."""
+    """This number of jobs over a day, in pages, newest first, with their samples."""
 
     jobs: int
     api: Api = Api.V2
@@ -38,7 +40,7 @@ class History:
 
 
 async def peak_of(jobs: int, root: Path) -> int:
-    """Most bytes that Python held at once, over a whole backfill of that many jobs."""
+    """Peak memory of Python over a whole backfill of this number of jobs."""
     folder = Path(mkdtemp(dir=root))
     tracemalloc.start()
     with Journal(folder / "journal") as journal:
@@ -48,22 +50,23 @@ async def peak_of(jobs: int, root: Path) -> int:
             period=Period(since=T0, until=T0 + SPAN_S, back_to=T0),
             retention_s=3600.0,
             wants_samples=lambda _: True,
-            passing=lambda _: False,
+            is_transient=lambda _: False,
             clock=ManualClock(T0 + SPAN_S),
             progress=lambda *_, **__: None,
         )
         await reader.read_jobs(History(jobs))
-        form = Form(grid=Grid.over(T0, T0 + SPAN_S, step=300), retention_s=3600.0)
+        form = OutputFormat(grid=Grid.covering(T0, T0 + SPAN_S, step=300), retention_s=3600.0)
         writer = Writer(form, journal=journal, spool=folder / "spool")
-        written = writer.write(folder / "history.om", [Subject(project="vision")])
+        written = writer.write(folder / "history.om", [ProjectSelection(project="vision")])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert written.samples > jobs * 24
     return peak
 
 
+@pytest.mark.endurance
 async def test_five_times_the_history_needs_the_same_memory(tmp_path: Path) -> None:
-    """What 2000 jobs need at most above 400, over a backfill's whole work, is under 300 bytes a job."""
+    """The additional peak memory of 2000 jobs over 400 is under 300 bytes per job, for a whole backfill."""
     await peak_of(100, tmp_path)  # what is made once: decoders, label memories
     few = await peak_of(400, tmp_path)
     many = await peak_of(2000, tmp_path)

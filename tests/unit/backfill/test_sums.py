@@ -1,19 +1,19 @@
-"""The sums of a project over time, held against the jobs they are of."""
+"""The sums of a project over time, compared with its jobs."""
 
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backfill.grid import CumulativeCounter, Grid, Level
+from exporter.backfill.grid import CumulativeCounter, Gauge, Grid
 from exporter.backfill.sums import SUMS, Sums
-from exporter.backfill.timeline import course, states
+from exporter.backfill.timeline import job_intervals, status_timeline
 from exporter.domain.job import Accelerator, Job, JobStatus
 from exporter.metrics.families.accounting import ACCELERATORS
 from exporter.metrics.families.project import FINISHED, JOBS, STARTED, SUBMITTED
 from tests.unit.backfill.past import T0, job, jobs, ran
 
-GRID = Grid.over(T0, T0 + 1000, step=100)
+GRID = Grid.covering(T0, T0 + 1000, step=100)
 RETENTION_S = 300.0
 
 
@@ -35,32 +35,32 @@ def values(sums: Sums, family: object, **labels: str) -> list[float]:
     return found
 
 
-def test_the_grid_lies_on_multiples_of_the_step_whatever_it_is_asked_for() -> None:
-    """Two backfills of one step share their moments: from 130 to 460 by 100 is 200, 300, 400, and no end."""
-    assert list(Grid.over(130, 460, step=100)) == [200, 300, 400]
-    assert list(Grid.over(200, 400, step=100)) == [200, 300]
+def test_the_grid_has_multiples_of_the_step() -> None:
+    """Backfills with the same step share timestamps: from 130 to 460 by 100 is 200, 300, 400."""
+    assert list(Grid.covering(130, 460, step=100)) == [200, 300, 400]
+    assert list(Grid.covering(200, 400, step=100)) == [200, 300]
 
 
 def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
-    """From 100 up to, but not including, 300: at the moments 100 and 200."""
-    level = Level(GRID)
+    """From 100 up to, but not including, 300: at the timestamps 100 and 200."""
+    level = Gauge(GRID)
     level.add(T0 + 100, T0 + 300)
-    level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
+    level.add(T0 + 101, T0 + 199)  # between two timestamps: in no sample
 
     assert level.values() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 
 
 def test_fractions_leave_no_noise() -> None:
-    """0.1 and 0.2 accelerators are 0.3 of them, and 0 when both are given back; never -0."""
-    level = Level(GRID)
+    """0.1 and 0.2 accelerators are 0.3, and 0 when both are released; never -0."""
+    level = Gauge(GRID)
     level.add(T0, T0 + 100, 0.1)
     level.add(T0, T0 + 200, 0.2)
 
     assert [str(value) for value in level.values()[:3]] == ["0.3", "0.2", "0.0"]
 
 
-def test_what_happened_before_the_first_moment_is_not_counted() -> None:
-    """A counter begins at 0: an event at the first moment or before is history to it."""
+def test_events_before_the_first_timestamp_are_not_counted() -> None:
+    """A counter starts at 0: events at or before the first timestamp are not counted."""
     tally = CumulativeCounter(GRID)
     for at in (-50, 0, 1, 100, 950, 5000):
         tally.count(T0 + at)
@@ -84,23 +84,23 @@ def test_one_job_in_every_sum() -> None:
     assert values(sums, SUBMITTED, pool_id="") == [0] * 10
 
 
-def test_statuses_that_the_past_does_not_keep_are_absent() -> None:
-    """When a job was initializing, scaling or terminating nobody can tell any more; that is no 0."""
+def test_unknown_statuses_are_absent() -> None:
+    """The times of initializing, scaling and terminating are not kept; these statuses are absent, not 0."""
     told = {own["status"] for own, _ in added().rows(JOBS)}
 
     assert told == set(JobStatus) - {JobStatus.INITIALIZING, JobStatus.SCALING, JobStatus.TERMINATING}
 
 
-def test_a_job_without_times_is_in_no_sum_and_is_counted_as_such() -> None:
-    """A run whose end is not told cannot be drawn: it is left out, and its number is known."""
+def test_a_job_without_times_is_counted_as_untimed() -> None:
+    """A run without an end time is in no sum; the number of such jobs is known."""
     sums = added(job(status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0), ran(begin=0, run=50))
 
-    assert sums.untold == 1
+    assert sums.untimed == 1
     assert values(sums, SUBMITTED, pool_id="")[-1] == 0  # the other one was submitted at the first moment
 
 
 def test_an_accelerator_of_a_masked_kind_is_counted_as_such() -> None:
-    """A job with 8 cards of a kind that the cloud masks counts under `unknown`, a CPU job nowhere."""
+    """A job with 8 cards of a masked kind counts under `unknown`; a CPU job is not counted."""
     sums = added(
         ran("masked", begin=0, run=500, accelerator=None),
         ran("cpu", begin=0, run=500, accelerator=Accelerator.CPU, spec_accelerators=0.0),
@@ -109,13 +109,13 @@ def test_an_accelerator_of_a_masked_kind_is_counted_as_such() -> None:
     assert [dict(own)["accelerator"] for own, _ in sums.rows(ACCELERATORS)] == ["unknown", "unknown"]
 
 
-def _at(many: Sequence[Job], moment: float) -> list[JobStatus]:
-    """The status of each job that is there at a moment: until the retention is over."""
+def _at(many: Sequence[Job], timestamp: float) -> list[JobStatus]:
+    """The status of each job at a time: until its retention ends."""
     found = []
     for one in many:
-        for stretch in course(one):
+        for stretch in status_timeline(one):
             kept = stretch.begin + RETENTION_S if stretch.status.finished else stretch.end
-            if stretch.begin <= moment < kept:
+            if stretch.begin <= timestamp < kept:
                 found.append(stretch.status)
     return found
 
@@ -124,16 +124,15 @@ def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: in
     return sum(told[number] for own, told in rows if labels.items() <= dict(own).items())
 
 
-@settings(deadline=None)
 @given(many=jobs, step=st.sampled_from([60, 100, 300]))
-def test_at_each_moment_the_sums_are_what_the_jobs_say(many: list[Job], step: int) -> None:
-    """Jobs by status add up to the jobs there are, held accelerators to what each job holds, at every moment."""
-    grid = Grid.over(T0 - 1000, T0 + 2000, step=step)
+def test_sums_match_the_jobs_at_each_timestamp(many: list[Job], step: int) -> None:
+    """Jobs by status add up to the existing jobs, and held accelerators to what each job holds."""
+    grid = Grid.covering(T0 - 1000, T0 + 2000, step=step)
     sums = added(*many, grid=grid)
     counted, accelerators = list(sums.rows(JOBS)), list(sums.rows(ACCELERATORS))
 
-    for number, moment in enumerate(grid):
-        there = _at(many, moment)
+    for number, timestamp in enumerate(grid):
+        there = _at(many, timestamp)
         assert _total(counted, number) == len(there)
         for status in (JobStatus.QUEUED, JobStatus.RUNNING):
             assert _total(counted, number, status=status.value) == there.count(status)
@@ -141,19 +140,18 @@ def test_at_each_moment_the_sums_are_what_the_jobs_say(many: list[Job], step: in
             state.job.status_accelerators or 0.0
             for one in many
             if one.accelerator is not Accelerator.CPU
-            for state in states(one)
-            if state.begin <= moment < state.end
+            for state in job_intervals(one)
+            if state.begin <= timestamp < state.end
         )
         assert _total(accelerators, number, state="held") == held
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
-    """Submitted, started and finished only ever grow, and nothing starts or ends that was not submitted."""
+    """Submitted, started and finished only increase, and nothing starts or ends without submission."""
     sums = added(*many)
     for family in (SUBMITTED, STARTED, FINISHED):
         for _, told in sums.rows(family):
             assert told[0] == 0
             assert list(told) == sorted(told)
-    assert sums.untold == sum(not course(one) for one in many)
+    assert sums.untimed == sum(not status_timeline(one) for one in many)

@@ -1,12 +1,12 @@
-"""What a job did when: three moments of the cloud as stretches, and what it held in each."""
+"""The status of a job over time, and what it held."""
 
 from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
-from exporter.backfill.timeline import Stretch, course, states
+from exporter.backfill.timeline import StatusInterval, job_intervals, status_timeline
 from exporter.domain.accounting import accelerator_seconds
 from exporter.domain.job import Job, JobStatus
 from tests.unit.backfill.past import T0, job, jobs, ran
@@ -15,8 +15,8 @@ S = JobStatus
 
 
 def told(past: Job) -> list[tuple[float, float, JobStatus]]:
-    """Stretches, in seconds after T0."""
-    return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in course(past)]
+    """Intervals, in seconds after T0."""
+    return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in status_timeline(past)]
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,21 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
         ),
-        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="nobody knows"),
+        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="unknown"),
         pytest.param(job(status=S.COMPLETED, submitted_at=T0, started_at=T0), [], id="a run without an end"),
         pytest.param(job(status=S.RUNNING, started_at=T0), [], id="no submission"),
     ],
 )
-def test_moments_become_stretches(past: Job, expected: list[tuple[float, float, JobStatus]]) -> None:
-    """A job waits until its start and runs until its end; where moments are missing nothing is invented."""
+def test_times_become_intervals(past: Job, expected: list[tuple[float, float, JobStatus]]) -> None:
+    """A job is queued until its start and runs until its end; unknown times are not invented."""
     assert told(past) == expected
 
 
-@settings(deadline=None)
 @given(many=jobs)
-def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
-    """Whatever the cloud says, a job that is told of at all has one status at each moment from its submission on."""
+def test_a_timeline_has_no_gaps_and_no_end(many: list[Job]) -> None:
+    """For any times, a job with a timeline has exactly one status at each time from its submission on."""
     for past in many:
-        stretches = course(past)
+        stretches = status_timeline(past)
         if stretches:
             assert stretches[0].begin == past.submitted_at
             assert stretches[-1].end == inf
@@ -67,26 +66,26 @@ def test_a_course_has_no_gaps_and_no_end(many: list[Job]) -> None:
             assert all(stretch.begin < stretch.end for stretch in stretches)
 
 
-def test_a_job_holds_what_it_asked_for_while_it_runs() -> None:
-    """8 GPUs from the start to the end, 0 before and after, and nothing told of the end before it came."""
-    waiting, running, over = states(ran(begin=0, wait=60, run=600, reason="Success"))
+def test_a_job_holds_what_it_requested_while_it_runs() -> None:
+    """8 GPUs from start to end, 0 before and after, and no end time before the end."""
+    waiting, running, covering = job_intervals(ran(begin=0, wait=60, run=600, reason="Success"))
 
-    assert [state.job.status_accelerators for state in (waiting, running, over)] == [0.0, 8.0, 0.0]
+    assert [state.job.status_accelerators for state in (waiting, running, covering)] == [0.0, 8.0, 0.0]
     assert (waiting.job.started_at, running.job.started_at) == (None, T0 + 60)
-    assert (running.job.ended_at, over.job.ended_at) == (None, T0 + 660)
-    assert (running.job.reason, over.job.reason) == ("", "Success")
+    assert (running.job.ended_at, covering.job.ended_at) == (None, T0 + 660)
+    assert (running.job.reason, covering.job.reason) == ("", "Success")
 
 
-def test_nodes_of_the_last_moment_say_nothing_of_the_time_before() -> None:
-    """A finished job reports 0 nodes now; while it ran it held its 8 GPUs all the same."""
+def test_current_nodes_do_not_apply_to_the_past() -> None:
+    """A finished job reports 0 nodes now; while it ran it held its 8 GPUs."""
     past = ran(begin=0, run=600, spec_nodes=1, reported_nodes=0)
 
-    assert [state.job.status_accelerators for state in states(past)] == [8.0, 0.0]
-    assert course(past)[0] == Stretch(T0, T0 + 600, JobStatus.RUNNING)
+    assert [state.job.status_accelerators for state in job_intervals(past)] == [8.0, 0.0]
+    assert status_timeline(past)[0] == StatusInterval(T0, T0 + 600, JobStatus.RUNNING)
 
 
 def test_nodes_over_time_are_held_over_time() -> None:
-    """2 nodes of 8, one lost for the second half of the run: 16, then 8, and their seconds are the account's."""
+    """2 nodes of 8, one lost for the second half of the run: 16, then 8; the accelerator seconds are equal."""
     past = ran(
         begin=0,
         run=600,
@@ -96,7 +95,7 @@ def test_nodes_over_time_are_held_over_time() -> None:
         node_steps=((T0, 2), (T0 + 300, 1)),
         reported_nodes=0,
     )
-    told = list(states(past))
+    told = list(job_intervals(past))
 
     assert [(state.begin - T0, state.job.status_accelerators) for state in told] == [
         (0, 16.0),

@@ -1,4 +1,4 @@
-"""The file: byte for byte for a small past, and by the strict parser for any."""
+"""The output file: byte for byte for a small history, and with the strict parser for any."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,29 +11,29 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
-from exporter.backfill.write import Form, Subject, Writer
+from exporter.backfill.write import OutputFormat, ProjectSelection, Writer
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job
 from exporter.domain.usage import TaskSeries
 from exporter.metrics.catalog import TASK_FAMILIES
 from tests.unit.backfill.past import T0, jobs, ran
 
-GRID = Grid.over(T0, T0 + 400, step=100)
+GRID = Grid.covering(T0, T0 + 400, step=100)
 MINUTES = TaskSeries(task="worker-0", cpu=[0.5, 0.25, None], accelerator=[0.75, 1.0, None])
 
 
 def kept(folder: Path, *past: Job, series: tuple[TaskSeries, ...] = ()) -> Journal:
-    """A journal of these jobs, all with the same minutes."""
+    """A journal of these jobs, all with the same samples."""
     journal = Journal(folder / "journal")
     pasts = [HistoricJob(job=one, series=series) for one in past]
-    journal.take(
+    journal.save_page(
         "vision", Api.V2, HistoryPage(jobs=tuple(pasts), cursor=""), at=T0 + 5000, keep=[(p, False) for p in pasts]
     )
     return journal
 
 
-def form(**changed: Any) -> Form:
-    return Form(**{"grid": GRID, "retention_s": 200.0, **changed})
+def form(**changed: Any) -> OutputFormat:
+    return OutputFormat(**{"grid": GRID, "retention_s": 200.0, **changed})
 
 
 def lines(path: Path) -> list[str]:
@@ -46,14 +46,16 @@ def lines(path: Path) -> list[str]:
     return found
 
 
-def written(folder: Path, journal: Journal, how: Form, **subject: Any) -> Path:
+def written(folder: Path, journal: Journal, how: OutputFormat, **subject: Any) -> Path:
     output = folder / "history.om"
     with journal:
-        Writer(how, journal=journal, spool=folder / "spool").write(output, [Subject(project="vision", **subject)])
+        Writer(how, journal=journal, spool=folder / "spool").write(
+            output, [ProjectSelection(project="vision", **subject)]
+        )
     return output
 
 
-def test_a_small_past_to_the_letter(tmp_path: Path) -> None:
+def test_a_small_history_byte_for_byte(tmp_path: Path) -> None:
     """Submitted at 0, started at 100, completed at 250 with two minutes of usage: every line of the job, in order."""
     past = ran("j1", begin=0, wait=100, run=150, user="ada", name="night", tasks=("worker-0",))
     output = written(tmp_path, kept(tmp_path, past, series=(MINUTES,)), form())
@@ -93,7 +95,7 @@ def test_a_small_past_to_the_letter(tmp_path: Path) -> None:
 
 
 def test_what_the_settings_hide_stays_hidden(tmp_path: Path) -> None:
-    """A hidden job has no series and counts all the same; a veiled user is veiled."""
+    """A hidden job has no series but is counted; a masked user is masked."""
     past = [ran("seen", begin=0, run=100, user="ada"), ran("hidden", begin=0, run=100, user="eve")]
     output = written(
         tmp_path,
@@ -126,8 +128,8 @@ def test_labels_are_copied_and_added_as_asked(tmp_path: Path) -> None:
     assert sum(line.count('user="ada"') for line in found if "_info{" in line) == 2
 
 
-def test_sums_alone(tmp_path: Path) -> None:
-    """Without series of the jobs there is nothing but the project's."""
+def test_aggregates_only(tmp_path: Path) -> None:
+    """Without series of the jobs, only the project's series are written."""
     output = written(tmp_path, kept(tmp_path, ran(begin=0, run=100)), form(per_job=False))
 
     assert {line.split("{")[0] for line in lines(output)} == {
@@ -139,8 +141,8 @@ def test_sums_alone(tmp_path: Path) -> None:
     }
 
 
-def test_tasks_are_told_one_after_the_other(tmp_path: Path) -> None:
-    """With `metrics.per_task` each task's series stands together, as OpenMetrics demands."""
+def test_task_series_are_grouped(tmp_path: Path) -> None:
+    """With `metrics.per_task` the samples of each task are grouped, as OpenMetrics requires."""
     both = (MINUTES, TaskSeries(task="worker-1", cpu=[0.5, 0.25, None]))
     past = ran(begin=0, run=130, tasks=("worker-0", "worker-1"))
     output = written(tmp_path, kept(tmp_path, past, series=both), form(families=TASK_FAMILIES))
@@ -149,24 +151,27 @@ def test_tasks_are_told_one_after_the_other(tmp_path: Path) -> None:
     assert tasks == ["worker-0"] * 2 + ["worker-1"] * 2
 
 
-def test_split_files_hold_together_what_one_would(tmp_path: Path) -> None:
-    """Windows begin at multiples of their length, hold only their own time, and nothing is lost or told twice."""
+def test_split_files_contain_the_same_samples(tmp_path: Path) -> None:
+    """Windows begin at multiples of their length and contain their own range; no sample is lost or duplicated."""
     past = [ran("j1", begin=0, wait=100, run=150), ran("j2", begin=90, run=400)]
     (tmp_path / "one").mkdir()
     whole = sorted(lines(written(tmp_path / "one", kept(tmp_path / "one", *past), form())))
     with kept(tmp_path, *past) as journal:
         writer = Writer(form(split_s=200.0), journal=journal, spool=tmp_path / "spool")
-        found = writer.write(tmp_path / "history.om", [Subject(project="vision")])
+        found = writer.write(tmp_path / "history.om", [ProjectSelection(project="vision")])
 
-    assert [path.name for path in found.files] == ["history-20231114T221320Z.om", "history-20231114T221640Z.om"]
-    parts = [lines(path) for path in found.files]
+    assert [path.name for path in found.output_files] == [
+        "history-20231114T221320Z.om",
+        "history-20231114T221640Z.om",
+    ]
+    parts = [lines(path) for path in found.output_files]
     assert [{float(line.rsplit(" ", 1)[1]) // 200 for line in part} for part in parts] == [{0}, {1}]
     assert sorted(line for part in parts for line in part) == whole
     assert found.samples == len(whole)
 
 
-def test_breaking_off_leaves_what_was_there(tmp_path: Path) -> None:
-    """The output appears at the end and whole: until then an older one stands untouched, and no draft is left."""
+def test_an_interruption_keeps_the_old_output(tmp_path: Path) -> None:
+    """The output is complete when it appears; until then an older file is unchanged. No temporary file is left."""
     output = tmp_path / "history.om"
     output.write_text("older", encoding="utf-8")
 
@@ -174,26 +179,26 @@ def test_breaking_off_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with kept(tmp_path, ran(begin=0, run=100)) as journal:
-        writer = Writer(form(), journal=journal, spool=tmp_path / "spool", tick=stop)
+        writer = Writer(form(), journal=journal, spool=tmp_path / "spool", on_progress=stop)
         with pytest.raises(KeyboardInterrupt):
-            writer.write(output, [Subject(project="vision")])
+            writer.write(output, [ProjectSelection(project="vision")])
 
     assert output.read_text(encoding="utf-8") == "older"
     assert not (tmp_path / ".history.om.draft").exists()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     many=jobs,
     samples=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=90),
 )
-def test_any_past_passes_the_strict_parser(
+def test_any_history_passes_the_strict_parser(
     many: list[Job], samples: list[float | None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """OpenMetrics' own rules hold: families and series stand together, times grow, counters end in _total."""
+    """OpenMetrics' rules hold: families and series are grouped, times increase, counters end in _total."""
     folder = tmp_path_factory.mktemp("past")
     series = (TaskSeries(task="worker-0", cpu=samples, accelerator=samples),)
-    grid = Grid.over(T0 - 1000, T0 + 2000, step=300)
+    grid = Grid.covering(T0 - 1000, T0 + 2000, step=300)
     output = written(folder, kept(folder, *many, series=series), form(grid=grid))
 
     seen = set()
@@ -201,6 +206,6 @@ def test_any_past_passes_the_strict_parser(
         for sample in family.samples:
             key = (sample.name, tuple(sample.labels.items()), float(sample.timestamp))
             assert key not in seen
-            assert grid.first <= float(sample.timestamp) < grid.moment(grid.count)
+            assert grid.first <= float(sample.timestamp) < grid.timestamp(grid.count)
             seen.add(key)
     assert seen

@@ -1,4 +1,4 @@
-"""Memory that was given back goes back to the system."""
+"""Freed memory is returned to the system."""
 
 import ctypes
 import subprocess
@@ -8,10 +8,10 @@ import pytest
 
 MAPPED = """
 import sys
-from exporter.commands.allocator import settle
-from tests.soak.measure import mapped_bytes
+from exporter.commands.allocator import configure_malloc
+from tests.soak.resources import mapped_bytes
 if sys.argv[1] == "settled":
-    settle()
+    configure_malloc()
 large = bytes(20 * 2**20)
 del large
 kept = bytes(5 * 2**20)
@@ -22,7 +22,7 @@ print(mapped_bytes())
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="this is about glibc, and here is none")
 @pytest.mark.parametrize("how, mapped", [("settled", True), ("left-alone", False)])
-def test_large_pieces_are_mapped_whatever_came_before(how: str, mapped: bool) -> None:
-    """After a piece of 20 MB one of 5 MB still goes back to the system when it is freed; left alone it would not."""
+def test_large_blocks_are_returned_to_the_system(how: str, mapped: bool) -> None:
+    """After a block of 20 MB a block of 5 MB is still returned to the system when freed; by default it is not."""
     told = subprocess.run([sys.executable, "-c", MAPPED, how], capture_output=True, check=True, text=True)
     assert (int(told.stdout) >= 5 * 2**20) == mapped

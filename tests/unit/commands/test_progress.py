@@ -1,4 +1,4 @@
-"""How far a long command is: drawn on a terminal, logged anywhere else."""
+"""Progress of a long command: drawn on a terminal, otherwise logged."""
 
 from io import StringIO
 
@@ -21,7 +21,7 @@ def line_of(clock: ManualClock) -> tuple[Terminal, ProgressLine]:
 
 
 def test_a_terminal_has_one_line_that_changes(clock: ManualClock, line_of: tuple[Terminal, ProgressLine]) -> None:
-    """Drawn over itself, ten times a second at most, the last one always; what is said next has its own line."""
+    """The bar is redrawn at most ten times a second, and at the end; following output starts on a new line."""
     terminal, progress = line_of
     for done in range(1, 101):
         progress("usage", done, 100)
@@ -36,10 +36,8 @@ def test_a_terminal_has_one_line_that_changes(clock: ManualClock, line_of: tuple
     assert terminal.getvalue().count("\n") == 1
 
 
-def test_where_the_total_is_not_known_the_share_is(
-    clock: ManualClock, line_of: tuple[Terminal, ProgressLine]
-) -> None:
-    """A walk back in time knows how far back it is, not how many jobs there are; at first not even that."""
+def test_an_unknown_total_shows_the_share(clock: ManualClock, line_of: tuple[Terminal, ProgressLine]) -> None:
+    """A listing from newest to oldest knows its share of the period, not the number of jobs; at first neither."""
     terminal, progress = line_of
     progress("jobs", 0)
     clock.turn(1)
@@ -50,8 +48,8 @@ def test_where_the_total_is_not_known_the_share_is(
     assert second == "reading jobs  [############------------]  50% 5000"
 
 
-def test_elsewhere_it_is_a_log_line_now_and_then(clock: ManualClock) -> None:
-    """In a pod: each stage's first word, and one line in half a minute."""
+def test_without_a_terminal_progress_is_logged(clock: ManualClock) -> None:
+    """In a pod: one line at the start of each stage, and one every 30 s."""
     progress = ProgressLine(StringIO(), now=clock.monotonic)
     with capture_logs() as logged:
         for done in range(61):

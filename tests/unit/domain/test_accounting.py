@@ -30,14 +30,14 @@ def job(**facts: Any) -> Job:
         pytest.param({"node_steps": ((T0, 2), (T0 + 2000, 4))}, 16 * 1000.0, id="a step beyond the end"),
         pytest.param({"spec_accelerators": 0.0}, 0.0, id="no accelerators"),
         pytest.param({"run_duration_s": 0.0}, 0.0, id="no time"),
-        pytest.param({"spec_accelerators": None}, None, id="nobody says how many"),
-        pytest.param({"run_duration_s": None}, None, id="nobody says how long"),
-        pytest.param({"spec_nodes": None, "node_steps": ((T0, 2),)}, None, id="nobody says on how many nodes"),
+        pytest.param({"spec_accelerators": None}, None, id="unknown number"),
+        pytest.param({"run_duration_s": None}, None, id="unknown run time"),
+        pytest.param({"spec_nodes": None, "node_steps": ((T0, 2),)}, None, id="unknown number of nodes"),
         pytest.param({"started_at": None, "node_steps": ((T0, 2),)}, None, id="steps without a start"),
     ],
 )
 def test_accelerators_over_a_run(facts: dict[str, Any], expected: float | None) -> None:
-    """Cards by seconds: of the nodes asked for, or of those that were there; None where a part of it is unknown."""
+    """Accelerators by seconds, on the requested nodes or the reported ones; None where a part is unknown."""
     assert accelerator_seconds(job(**facts)) == expected
 
 
@@ -46,7 +46,7 @@ def test_accelerators_over_a_run(facts: dict[str, Any], expected: float | None) 
     cuts=st.lists(st.floats(0, 1000), max_size=4),
 )
 def test_the_parts_of_a_run_add_up(steps: list[tuple[int, int]], cuts: list[float]) -> None:
-    """However a run is cut, its parts are never negative and together they are the whole."""
+    """However a run is divided, its parts are never negative, and their sum is the whole."""
     elastic = job(node_steps=tuple(sorted({T0 + at: nodes for at, nodes in steps}.items())))
     ends = [0.0, *sorted(cuts), 1000.0]
     parts = [accelerator_seconds(elastic, since_s=begin, until_s=end) for begin, end in pairwise(ends)]
@@ -66,9 +66,9 @@ def test_the_parts_of_a_run_add_up(steps: list[tuple[int, int]], cuts: list[floa
     ],
 )
 def test_a_length_is_counted_in_one_bucket(length_s: float, bucket: int) -> None:
-    """Upper bounds are included, as `le` says; what is beyond the last has a place of its own."""
-    told = Distribution.empty(QUEUE_BUCKETS_S).with_one(length_s)
+    """Upper bounds are inclusive, as in `le`; lengths beyond the last have a bucket of their own."""
+    distribution = Distribution.empty(QUEUE_BUCKETS_S).with_one(length_s)
 
-    assert [at for at, count in enumerate(told.counts) if count] == [bucket]
-    assert sum(told.counts) == 1
-    assert told.sum_s == length_s
+    assert [at for at, count in enumerate(distribution.counts) if count] == [bucket]
+    assert sum(distribution.counts) == 1
+    assert distribution.sum_s == length_s

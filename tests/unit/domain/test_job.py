@@ -1,4 +1,4 @@
-"""What a job says of itself: its status, how long it waited, and what it holds."""
+"""A job's status, queue time and resources."""
 
 from dataclasses import FrozenInstanceError
 
@@ -61,7 +61,7 @@ def a_job(
         pytest.param(S.UNKNOWN, False, False, False, False, id="unknown"),
     ],
 )
-def test_each_status_means_what_the_reference_says(
+def test_each_status_has_the_traits_of_the_reference(
     status: JobStatus, *, active: bool, holds: bool, finished: bool, failure: bool
 ) -> None:
     """The ten statuses have the traits of the table in reference §4.1."""
@@ -93,7 +93,7 @@ def test_the_queue_duration_is_from_submission_to_start() -> None:
     ],
 )
 def test_no_queue_duration_without_both_ends(submitted_at: float | None, started_at: float | None) -> None:
-    """A wait that has not ended, or whose begin is unknown, has no duration; 0 would be a lie."""
+    """A wait that has not ended, or whose beginning is unknown, has no duration; 0 would be wrong."""
     job = a_job(S.QUEUED, submitted_at=submitted_at, started_at=started_at)
 
     assert job.queue_duration_s is None
@@ -114,22 +114,22 @@ def test_waiting_and_ended_jobs_hold_nothing(status: JobStatus) -> None:
     assert (job.status_nodes, job.status_accelerators) == (0, 0.0)
 
 
-def test_a_running_job_holds_what_it_asked_for() -> None:
-    """Without a report on its nodes a running job is taken to hold the 4 nodes and 32 cards it asked for."""
+def test_a_running_job_holds_what_it_requested() -> None:
+    """Without a report on its nodes a running job is assumed to hold the 4 nodes and 32 accelerators it requested."""
     job = a_job(S.RUNNING)
 
     assert (job.status_nodes, job.status_accelerators) == (4, 32.0)
 
 
 def test_an_elastic_job_holds_what_is_reported() -> None:
-    """Of 32 cards on 4 nodes, 3 nodes hold 32 * 3 / 4 = 24."""
+    """Of 32 accelerators on 4 nodes, 3 nodes hold 32 * 3 / 4 = 24."""
     job = a_job(S.SCALING, reported_nodes=3)
 
     assert (job.status_nodes, job.status_accelerators) == (3, 24.0)
 
 
 def test_a_restarting_job_may_hold_nothing() -> None:
-    """A running job with 0 reported nodes is between two starts and holds no cards."""
+    """A running job with 0 reported nodes is between two starts and holds no accelerators."""
     job = a_job(S.RUNNING, reported_nodes=0)
 
     assert (job.status_nodes, job.status_accelerators) == (0, 0.0)
@@ -141,7 +141,7 @@ def test_a_job_cancelled_in_the_queue_has_nothing_to_release() -> None:
     assert a_job(S.TERMINATING).status_nodes == 4
 
 
-def test_of_an_unknown_status_nothing_is_claimed() -> None:
+def test_an_unknown_status_holds_an_unknown_number() -> None:
     """What a job of unknown status holds is not known either."""
     job = a_job(S.UNKNOWN, reported_nodes=4)
 
@@ -153,11 +153,11 @@ def test_of_an_unknown_status_nothing_is_claimed() -> None:
     [
         pytest.param(4, None, id="cards-unknown"),
         pytest.param(None, 32.0, id="nodes-unknown"),
-        pytest.param(0, 32.0, id="no-nodes-asked-for"),
+        pytest.param(0, 32.0, id="no-nodes-requested"),
     ],
 )
 def test_held_accelerators_need_both_numbers(spec_nodes: int | None, spec_accelerators: float | None) -> None:
-    """Cards held are shared out by node, so without cards or nodes asked for there is no number."""
+    """Accelerators are divided by nodes, so without a request of both there is no number."""
     job = a_job(S.RUNNING, spec_nodes=spec_nodes, spec_accelerators=spec_accelerators, reported_nodes=2)
 
     assert job.status_accelerators is None
@@ -169,7 +169,7 @@ def test_a_cpu_job_holds_no_accelerators() -> None:
 
 
 def test_jobs_compare_by_value() -> None:
-    """Two tellings of one job are equal, so that polling sees that nothing changed; none can be altered."""
+    """Two results for one unchanged job are equal, so that polling detects changes; jobs are immutable."""
     job = a_job(S.RUNNING)
 
     assert job == a_job(S.RUNNING)
@@ -180,13 +180,13 @@ def test_jobs_compare_by_value() -> None:
 
 @given(job=jobs)
 def test_nothing_held_or_waited_is_ever_negative(job: Job) -> None:
-    """Whatever the cloud says, durations, nodes and cards derived from it are absent or at least 0."""
+    """Whatever the cloud reports, derived durations, nodes and accelerators are absent or at least 0."""
     for derived in (job.queue_duration_s, job.status_nodes, job.status_accelerators):
         assert derived is None or derived >= 0
 
 
 @given(job=jobs)
 def test_only_a_holding_job_holds(job: Job) -> None:
-    """Nodes and cards above 0 are claimed only in a status that can hold nodes."""
+    """Nodes and accelerators above 0 exist only in a status that can hold nodes."""
     if job.status_nodes or job.status_accelerators:
         assert job.status.holds_nodes

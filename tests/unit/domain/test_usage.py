@@ -1,4 +1,4 @@
-"""From minutes to "now": what one task's series boil down to, and a job as the sum of its tasks."""
+"""Usage: the summary of one task's samples, and the combination of tasks to a job."""
 
 from collections.abc import Sequence
 
@@ -30,21 +30,21 @@ def test_the_newest_minute_counts() -> None:
     assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.2, 0.4, 0.6)
 
 
-def test_the_unfinished_minute_at_the_end_is_passed_over() -> None:
+def test_the_unfinished_minute_at_the_end_is_skipped() -> None:
     """When neither anchor has the last minute, the one before it is "now" for every series."""
     usage = read(cpu=[0.1, 0.2, None], memory=[0.3, 0.4, None], accelerator=[0.5, 0.6, None])
 
     assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.2, 0.4, 0.6)
 
 
-def test_one_anchor_is_enough_to_make_a_minute_whole() -> None:
+def test_one_anchor_is_enough_to_complete_a_minute() -> None:
     """The memory has the last minute, so that is "now"; the CPU may lag by one."""
     usage = read(cpu=[0.1, None], memory=[0.3, 0.4])
 
     assert (usage.cpu_ratio, usage.memory_ratio) == (0.1, 0.4)
 
 
-def test_a_sample_beyond_the_newest_whole_minute_waits_its_turn() -> None:
+def test_a_sample_beyond_the_newest_complete_minute_is_not_used_yet() -> None:
     """An accelerator sample in a minute the anchors do not have yet is not mixed with older anchors."""
     usage = read(cpu=[0.1, None], memory=[0.3, None], accelerator=[0.5, 0.9])
 
@@ -92,12 +92,12 @@ def test_the_mean_is_over_every_valid_minute() -> None:
         pytest.param([0.9, 0.9], 0.0, id="busy"),
         pytest.param([0.9, 0.01, 0.04], 120.0, id="two-minutes-below"),
         pytest.param([0.0, 0.0, 0.0], 180.0, id="never-busy"),
-        pytest.param([0.0, 0.9, 0.0], 60.0, id="only-the-last-stretch"),
+        pytest.param([0.0, 0.9, 0.0], 60.0, id="only-the-last-streak"),
         pytest.param([0.9, 0.0, None, 0.0, None], 120.0, id="gaps-neither-count-nor-end-it"),
         pytest.param([0.0, 0.05], 0.0, id="the-threshold-itself-is-busy"),
     ],
 )
-def test_idle_time_is_the_stretch_below_the_threshold_up_to_now(accelerator: Minutes, idle_s: float) -> None:
+def test_idle_time_is_the_streak_below_the_threshold_up_to_now(accelerator: Minutes, idle_s: float) -> None:
     """Idle is counted back from the newest sample, 60 s a minute, to the last one at or above 0.05."""
     assert read(accelerator=accelerator).idle_s == idle_s
 
@@ -128,8 +128,8 @@ def test_rates_are_read_at_the_same_minute() -> None:
     assert usage.accelerator_memory_ratio == 0.2
 
 
-def test_a_job_is_the_mean_of_its_tasks_and_knows_the_slowest() -> None:
-    """(0.9 + 0.5) / 2 = 0.7 on average, the slowest at 0.5."""
+def test_a_job_has_the_mean_and_the_minimum_of_its_tasks() -> None:
+    """(0.9 + 0.5) / 2 = 0.7 on average, the minimum is 0.5."""
     job = combine(
         [
             TaskUsage(task="worker-1", accelerator_ratio=0.9, cpu_ratio=0.2, memory_ratio=0.4),
@@ -145,7 +145,7 @@ def test_a_job_is_the_mean_of_its_tasks_and_knows_the_slowest() -> None:
 
 
 def test_a_task_without_a_sample_is_left_out_of_the_mean() -> None:
-    """One task at 0.8 and one that says nothing make 0.8, not 0.4."""
+    """One task at 0.8 and one without a sample make 0.8, not 0.4."""
     job = combine([TaskUsage(task="a", accelerator_ratio=0.8), TaskUsage(task="b")])
 
     assert (job.accelerator_ratio, job.accelerator_min_ratio) == (0.8, 0.8)
@@ -159,7 +159,7 @@ def test_a_job_is_idle_only_as_long_as_all_its_tasks_are() -> None:
 
 
 def test_rates_add_up_over_tasks() -> None:
-    """Two tasks that read 10 and 5 bytes a second read 15 together; a silent one adds nothing."""
+    """Two tasks that read 10 and 5 bytes a second read 15 together; one without samples adds nothing."""
     job = combine(
         [
             TaskUsage(
@@ -185,8 +185,8 @@ def test_no_tasks_make_an_empty_usage() -> None:
     assert combine([]) == JobUsage()
 
 
-def test_after_the_end_only_the_mean_stays() -> None:
-    """An ended job keeps its mean over the run; what was true "now" is not true any more."""
+def test_after_the_end_only_the_mean_is_kept() -> None:
+    """An ended job keeps its mean over the run; current values are withdrawn."""
     running = combine(
         [TaskUsage(task="a", cpu_ratio=0.5, accelerator_ratio=0.9, accelerator_mean_ratio=0.8, idle_s=0.0)]
     )
@@ -194,8 +194,8 @@ def test_after_the_end_only_the_mean_stays() -> None:
     assert running.ended() == JobUsage(accelerator_mean_ratio=0.8)
 
 
-def test_without_a_mean_nothing_stays() -> None:
-    """A CPU job leaves no usage behind when it ends."""
+def test_without_a_mean_nothing_is_kept() -> None:
+    """A CPU job has no usage after its end."""
     assert combine([TaskUsage(task="a", cpu_ratio=0.5)]).ended() is None
 
 
@@ -235,7 +235,7 @@ def test_the_mean_lies_between_the_slowest_and_the_fastest(usages: list[TaskSeri
         pytest.param([0.2, 0.3, 0.3], [0.9, 0.9, 0.9], 1, id="the CPU did"),
         pytest.param([0.3, 0.304, 0.3], [0.9, 0.9, 0.9], 2, id="less than half a percentage point is noise"),
         pytest.param([0.3, None, 0.3], [0.9, None, 0.9], 1, id="a minute without samples is no evidence"),
-        pytest.param([0.3, 0.3, None], [0.9, 0.9, None], 1, id="nor is the one under way"),
+        pytest.param([0.3, 0.3, None], [0.9, 0.9, None], 1, id="nor is the current one"),
     ],
 )
 def test_flat_is_how_long_nothing_has_moved(cpu: Minutes, accelerator: Minutes, flat_min: int) -> None:
@@ -244,7 +244,7 @@ def test_flat_is_how_long_nothing_has_moved(cpu: Minutes, accelerator: Minutes, 
 
 
 def test_without_accelerators_nothing_is_flat() -> None:
-    """A suspicion needs the accelerators' own series."""
+    """A suspected hang needs accelerator samples."""
     assert read(cpu=[0.3, 0.3]).flat_s is None
     assert combine([read(cpu=[0.3, 0.3])]).suspected_hang is None
 
@@ -252,15 +252,15 @@ def test_without_accelerators_nothing_is_flat() -> None:
 @pytest.mark.parametrize(
     "accelerators, hangs",
     [
-        pytest.param([[0.9] * 4], True, id="busy and still"),
-        pytest.param([[0.9, 0.0, 0.0, 0.0, 0.0]], True, id="was busy, and is still at 0"),
+        pytest.param([[0.9] * 4], True, id="busy and flat"),
+        pytest.param([[0.9, 0.0, 0.0, 0.0, 0.0]], True, id="was busy, and is flat at 0"),
         pytest.param([[0.0] * 4], False, id="never was busy"),
         pytest.param([[0.9] * 3], False, id="not for long enough"),
         pytest.param([[0.9] * 4, [0.9, 0.8, 0.9, 0.8]], False, id="one task moves"),
         pytest.param([[0.9] * 4, [0.0] * 4], True, id="one busy task is enough"),
     ],
 )
-def test_a_hang_is_suspected_when_all_stand_still_that_were_busy(accelerators: list[Minutes], hangs: bool) -> None:
+def test_a_hang_is_suspected_when_busy_tasks_become_flat(accelerators: list[Minutes], hangs: bool) -> None:
     """Flat for `hang_after`, after the accelerators of any task had been busy."""
     tasks = [read(cpu=[0.3] * len(values), accelerator=values) for values in accelerators]
 

@@ -1,4 +1,4 @@
-"""Accounts: what of a job counts, once, and under whom."""
+"""Accounts: what of a job counts, once, and under which key."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,24 +33,24 @@ def job(run_s: float | None = None, **facts: Any) -> Job:
     return Job(job_id="j", api=facts.pop("api", Api.V2), **(usual | facts))
 
 
-def told(accounts: Accounts, mask_user: Callable[[str], str] = str) -> Totals:
-    """Everything counted so far."""
+def totals_of(accounts: Accounts, mask_user: Callable[[str], str] = str) -> Totals:
+    """Return everything counted so far."""
     return accounts.freeze(Totals(), mask_user=mask_user)
 
 
-def live(*states: Job, is_new: bool = True, accounts: Accounts | None = None) -> Totals:
-    """Let a job go through these states, seen one after the other."""
+def run_through(*states: Job, is_new: bool = True, accounts: Accounts | None = None) -> Totals:
+    """Account for a job that is polled in these states."""
     accounts = accounts or Accounts(max_users=10)
     first = states[0]
     started = first.run_duration_s is not None or first.status is JobStatus.RUNNING
     account = Account.opened(first, is_new=is_new, started=started)
     for state in states:
         account.update(state, accounts)
-    return told(accounts)
+    return totals_of(accounts)
 
 
 def counted(totals: Totals) -> tuple[float, float, int, int]:
-    """Seconds held and lost, waits and runs observed."""
+    """Return the seconds held and lost, and the number of waits and runs."""
     return (
         sum(totals.held_s.values()),
         sum(totals.lost_s.values()),
@@ -68,9 +68,9 @@ ENDED = {"status": JobStatus.COMPLETED, "ended_at": T0 + 100}
         pytest.param(True, [job()], (0, 0, 0, 0), id="waiting holds nothing"),
         pytest.param(True, [job(), job(10)], (80, 0, 1, 0), id="a start"),
         pytest.param(True, [job(10), job(30)], (240, 0, 1, 0), id="running on"),
-        pytest.param(True, [job(100, **ENDED)], (800, 0, 1, 1), id="came and went between two polls"),
+        pytest.param(True, [job(100, **ENDED)], (800, 0, 1, 1), id="started and ended between two polls"),
         pytest.param(True, [job(100, status=JobStatus.FAILED)], (800, 800, 1, 1), id="failed: all of it is lost"),
-        pytest.param(True, [job(30), job(20), job(40)], (320, 0, 1, 0), id="the cloud takes back a little"),
+        pytest.param(True, [job(30), job(20), job(40)], (320, 0, 1, 0), id="the cloud corrects it downwards"),
         pytest.param(
             True,
             [job(10), job(20, status=JobStatus.LOST), job(30), job(40, **ENDED)],
@@ -79,26 +79,26 @@ ENDED = {"status": JobStatus.COMPLETED, "ended_at": T0 + 100}
         ),
         pytest.param(True, [job(status=JobStatus.FAILED)], (0, 0, 0, 0), id="never started"),
         pytest.param(False, [job()], (0, 0, 0, 0), id="history: waiting"),
-        pytest.param(False, [job(), job(10)], (80, 0, 1, 0), id="history: started after the first look"),
+        pytest.param(False, [job(), job(10)], (80, 0, 1, 0), id="history: started after the first poll"),
         pytest.param(False, [job(1000), job(1010)], (80, 0, 0, 0), id="history: what it had run does not count"),
         pytest.param(
             False, [job(1000), job(1010, status=JobStatus.FAILED)], (80, 80, 0, 1), id="history: ended since"
         ),
         pytest.param(False, [job(100, **ENDED), job(100, **ENDED)], (0, 0, 0, 0), id="history: had ended"),
         pytest.param(
-            False, [job(None, **ENDED), job(100, **ENDED)], (0, 0, 0, 0), id="history: had ended, told in parts"
+            False, [job(None, **ENDED), job(100, **ENDED)], (0, 0, 0, 0), id="history: had ended, reported in parts"
         ),
         pytest.param(
             False,
             [job(None, status=JobStatus.RUNNING, started_at=T0), job(500), job(510)],
             (80, 0, 0, 0),
-            id="history: how long it had run was told later",
+            id="history: its run time was reported later",
         ),
     ],
 )
 def test_what_of_a_job_counts(is_new: bool, states: list[Job], expected: tuple[float, ...]) -> None:
-    """From the job's own times: all of one that came since the first look, of others what happened since."""
-    assert counted(live(*states, is_new=is_new)) == expected
+    """By the job's own times: everything of a job submitted since the first poll, of others only what follows it."""
+    assert counted(run_through(*states, is_new=is_new)) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_what_of_a_job_counts(is_new: bool, states: list[Job], expected: tuple[f
         pytest.param({"accelerator": Accelerator.CPU, "spec_accelerators": 0.0}, None, id="CPU only"),
     ],
 )
-def test_under_whom_it_counts(facts: dict[str, Any], holder: Holder | None) -> None:
-    """The key is what the job itself says; a job without accelerators has none."""
-    assert list(live(job(10, **facts)).held_s) == ([] if holder is None else [holder])
+def test_under_which_key_it_counts(facts: dict[str, Any], holder: Holder | None) -> None:
+    """The key consists of the job's own values; a job without accelerators has none."""
+    assert list(run_through(job(10, **facts)).held_s) == ([] if holder is None else [holder])
 
 
 @given(
@@ -122,8 +122,8 @@ def test_under_whom_it_counts(facts: dict[str, Any], holder: Holder | None) -> N
     failed=st.booleans(),
     restarts=st.sets(st.integers(0, 6)),
 )
-def test_how_often_anybody_looked_does_not_matter(lengths: list[float], failed: bool, restarts: set[int]) -> None:
-    """Seen once at its end, or many times and across restarts: the same totals."""
+def test_the_number_of_polls_does_not_matter(lengths: list[float], failed: bool, restarts: set[int]) -> None:
+    """Polled once at its end, or many times and across restarts: the totals are the same."""
     end = JobStatus.FAILED if failed else JobStatus.COMPLETED
     states = [*(job(run_s) for run_s in lengths[:-1]), job(lengths[-1], status=end)]
     accounts = Accounts(max_users=10)
@@ -134,99 +134,99 @@ def test_how_often_anybody_looked_does_not_matter(lengths: list[float], failed: 
             state, accounts = accounts.dump(), Accounts(max_users=10)
             accounts.restore(state)
         account.update(poll, accounts)
-    once, often = live(states[-1]), told(accounts)
+    once, often = run_through(states[-1]), totals_of(accounts)
 
     assert often.held_s[ANN] == pytest.approx(once.held_s[ANN])
     assert often.lost_s[ANN] == pytest.approx(once.lost_s[ANN])
     assert (often.waits, often.runs) == (once.waits, once.runs)
 
 
-def test_seconds_wait_for_the_name_that_a_further_call_tells() -> None:
-    """v1 tells the user by another call: what was held meanwhile counts under the name once it is known."""
+def test_seconds_wait_for_the_users_name() -> None:
+    """In v1 the name takes a call of its own: seconds held meanwhile count under the name once it is known."""
     nameless = job(10, api=Api.V1, user="")
 
-    assert live(nameless, replace(nameless, run_duration_s=30.0)).held_s == {}
-    assert live(nameless, replace(nameless, run_duration_s=30.0, user="ann")).held_s == {ANN: 240.0}
+    assert run_through(nameless, replace(nameless, run_duration_s=30.0)).held_s == {}
+    assert run_through(nameless, replace(nameless, run_duration_s=30.0, user="ann")).held_s == {ANN: 240.0}
 
 
-def test_seconds_do_not_wait_for_ever() -> None:
-    """After ten looks without a name, and when the job is dropped, they count under none."""
+def test_seconds_do_not_wait_without_limit() -> None:
+    """After ten polls without a name, and when the job is dropped, they count under the empty name."""
     nameless = job(10, api=Api.V1, user="")
     accounts = Accounts(max_users=10)
     Account.opened(nameless, is_new=True, started=True).update(nameless, accounts, last=True)
 
-    assert live(*[nameless] * 11).held_s == {ANN._replace(user=""): 80.0}
-    assert told(accounts).held_s == {ANN._replace(user=""): 80.0}
+    assert run_through(*[nameless] * 11).held_s == {ANN._replace(user=""): 80.0}
+    assert totals_of(accounts).held_s == {ANN._replace(user=""): 80.0}
 
 
 @pytest.mark.parametrize(
-    "is_new, told_recoveries, expected",
+    "is_new, reported, expected",
     [
         pytest.param(True, [{}, {"a": 1}, {"a": 3, "b": 1}], {"a": 3, "b": 1}, id="each once"),
-        pytest.param(True, [None, {"a": 2}], {"a": 2}, id="told later"),
+        pytest.param(True, [None, {"a": 2}], {"a": 2}, id="reported later"),
         pytest.param(True, [{"a": 2}, {"a": 1}, {"a": 2}, {"a": 3}], {"a": 3}, id="a list that shrinks"),
         pytest.param(False, [{"a": 5}, {"a": 6}], {"a": 1}, id="history does not count"),
-        pytest.param(False, [None, {"a": 5}, {"a": 6}], {"a": 1}, id="history that is told later neither"),
+        pytest.param(False, [None, {"a": 5}, {"a": 6}], {"a": 1}, id="nor history that is reported later"),
     ],
 )
-def test_recoveries(is_new: bool, told_recoveries: list[dict[str, int] | None], expected: dict[str, int]) -> None:
-    """A recovery counts once, when it is first told, and not if it lies before the first look."""
-    totals = live(
-        *(job(10.0 * at, recoveries=recoveries) for at, recoveries in enumerate(told_recoveries)), is_new=is_new
+def test_recoveries(is_new: bool, reported: list[dict[str, int] | None], expected: dict[str, int]) -> None:
+    """A recovery counts once, when it is first reported, and not if it lies before the first poll."""
+    totals = run_through(
+        *(job(10.0 * at, recoveries=recoveries) for at, recoveries in enumerate(reported)), is_new=is_new
     )
 
     assert totals.recoveries == expected
 
 
-def used(accounts: Accounts, **held_s: float) -> dict[str, float]:
-    """Let users hold that much; what is shown then, by user."""
+def hold(accounts: Accounts, **held_s: float) -> dict[str, float]:
+    """Let users hold so many seconds; return the exported seconds by user."""
     for user, seconds in held_s.items():
         accounts.use(ANN._replace(user=user), held_s=seconds)
-    return {holder.user: seconds for holder, seconds in told(accounts).held_s.items()}
+    return {holder.user: seconds for holder, seconds in totals_of(accounts).held_s.items()}
 
 
 def test_the_top_users_have_series_of_their_own() -> None:
-    """Of those who come together whoever holds most has a place; the others share one, also later."""
+    """Of users first seen together those with the most seconds have series; the others share one, also later."""
     accounts = Accounts(max_users=2)
 
-    assert used(accounts, ann=1.0, bob=5.0, eve=3.0) == {"bob": 5.0, "eve": 3.0, OTHER: 1.0}
-    assert used(accounts, ann=100.0, zoe=7.0, bob=1.0) == {"bob": 6.0, "eve": 3.0, OTHER: 108.0}
+    assert hold(accounts, ann=1.0, bob=5.0, eve=3.0) == {"bob": 5.0, "eve": 3.0, OTHER: 1.0}
+    assert hold(accounts, ann=100.0, zoe=7.0, bob=1.0) == {"bob": 6.0, "eve": 3.0, OTHER: 108.0}
 
 
-def test_places_are_kept_across_a_restart() -> None:
-    """Whoever had series of their own has them after it, and nobody else: no second is counted under two names."""
+def test_users_keep_their_series_across_a_restart() -> None:
+    """The same users have series of their own after a restart: no second is counted under two names."""
     accounts = Accounts(max_users=1)
-    used(accounts, ann=1.0)
+    hold(accounts, ann=1.0)
     again = Accounts(max_users=1)
     again.restore(accounts.dump())
 
-    assert used(again, bob=5.0, ann=1.0) == {"ann": 2.0, OTHER: 5.0}
+    assert hold(again, bob=5.0, ann=1.0) == {"ann": 2.0, OTHER: 5.0}
 
 
-def test_the_nameless_take_no_place() -> None:
-    """Where the cloud names no user there is one series more, and all the places for those it names."""
+def test_the_empty_name_does_not_count_towards_the_limit() -> None:
+    """Jobs without a user name have one more series; the limit is for names."""
     accounts = Accounts(max_users=1)
     accounts.use(ANN._replace(user=""), held_s=1.0)
 
-    assert used(accounts, ann=2.0) == {"": 1.0, "ann": 2.0}
+    assert hold(accounts, ann=2.0) == {"": 1.0, "ann": 2.0}
 
 
-def test_a_veil_loses_no_second() -> None:
-    """Users that are shown under one name are summed; those who share a series keep its name."""
+def test_masking_loses_no_second() -> None:
+    """Users with the same masked name are summed; the shared series keeps its name."""
     accounts = Accounts(max_users=2)
-    used(accounts, ann=1.0, bob=2.0, eve=0.5)
+    hold(accounts, ann=1.0, bob=2.0, eve=0.5)
 
-    shown = {holder.user: seconds for holder, seconds in told(accounts, mask_user=lambda _: "").held_s.items()}
+    shown = {holder.user: seconds for holder, seconds in totals_of(accounts, mask_user=lambda _: "").held_s.items()}
     assert shown == {"": 3.0, OTHER: 0.5}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 1e6)), max_size=40), st.integers(1, 4))
-def test_users_and_others_together_are_all(uses: list[tuple[str, float]], max_users: int) -> None:
-    """Whoever comes and whenever it is told: the sum over users is what was used, and no series ever falls."""
+def test_users_and_others_add_up(uses: list[tuple[str, float]], max_users: int) -> None:
+    """In any order: the sum over users is what was used, and no series decreases."""
     accounts = Accounts(max_users=max_users)
     before: dict[str, float] = {}
     for user, seconds in uses:
-        now = used(accounts, **{user: seconds})
+        now = hold(accounts, **{user: seconds})
         assert all(now.get(name, 0.0) >= value for name, value in before.items())
         assert len(now.keys() - {OTHER}) <= max_users
         before = now
@@ -235,13 +235,13 @@ def test_users_and_others_together_are_all(uses: list[tuple[str, float]], max_us
 
 
 def test_the_default_account_counts_nothing_twice() -> None:
-    """A memory without any field set is that of a job whose past is not known: the next look sets where it begins."""
+    """The default state is that of a job with an unknown past: the next poll sets its beginning."""
     accounts = Accounts(max_users=10)
     account = Account(AccountState())
     account.update(job(1000), accounts)
     account.update(job(1010), accounts)
 
-    assert told(accounts).held_s == {ANN: 80.0}
+    assert totals_of(accounts).held_s == {ANN: 80.0}
 
 
 def faulty(run_s: float = 10.0, *, lengths: tuple[float, ...] = (), **results: int) -> Job:
@@ -316,7 +316,7 @@ def test_each_fault_counts_once(
     is_new: bool, states: list[Job], results: dict[str, int], repairs: tuple[int, float]
 ) -> None:
     """Once its recovery has a result, by pool, scenario and result; the length of each successful recovery too."""
-    totals = live(*states, is_new=is_new)
+    totals = run_through(*states, is_new=is_new)
 
     assert (faults_of(totals), repairs_of(totals)) == (results, repairs)
 
@@ -331,14 +331,14 @@ def test_a_restart_counts_no_fault_again() -> None:
     later.restore(accounts.dump())
     Account(account.dump()).update(faulty(success=2, lengths=(9.0, 11.0)), later)
 
-    assert (faults_of(told(later)), repairs_of(told(later))) == ({"success": 2}, (2, 20.0))
+    assert (faults_of(totals_of(later)), repairs_of(totals_of(later))) == ({"success": 2}, (2, 20.0))
 
 
 def test_faults_begin_at_zero() -> None:
     """Every scenario and result of a known pool, and every policy, has a series before its first event."""
     accounts = Accounts(max_users=10)
     accounts.observe_pool("")
-    totals = told(accounts)
+    totals = totals_of(accounts)
 
     assert set(totals.faults) == {("", scenario, result) for scenario in SCENARIOS for result in RESULTS}
     assert set(totals.recovery_times) == set(POLICIES)

@@ -1,4 +1,4 @@
-"""The tally: calls count towards the poll that makes them."""
+"""Calls count towards the poll that makes them."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from exporter.polling.call_count import count_call, count_calls
 
 
 async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
-    """Two polls at the same time count their own calls, wherever in their tasks these are made."""
+    """Two concurrent polls count their own calls, in whichever of their tasks these are made."""
 
     async def poll(calls: int) -> int:
         with count_calls() as counted:
@@ -23,15 +23,15 @@ async def test_calls_of_tasks_count_for_the_block_that_started_them() -> None:
 
 
 def test_a_block_counts_the_blocks_inside_it() -> None:
-    """What a whole run costs is the sum of its polls and of what was called between them."""
-    with count_calls() as whole:
+    """The cost of a run is the sum of its polls and of the calls between them."""
+    with count_calls() as outer:
         count_call()
-        with count_calls() as part:
+        with count_calls() as inner:
             count_call()
             count_call()
-    assert (part.calls, whole.calls) == (2, 3)
+    assert (inner.calls, outer.calls) == (2, 3)
 
 
-def test_a_call_outside_any_poll_counts_for_nobody() -> None:
-    """Credentials may be renewed between polls; that is no error."""
+def test_a_call_outside_any_poll_is_ignored() -> None:
+    """Credentials may be renewed between polls: that is no error."""
     count_call()

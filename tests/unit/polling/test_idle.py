@@ -1,4 +1,4 @@
-"""Idle minutes: each judged once, whenever and however often the cloud tells it."""
+"""Idle minutes: each is judged once, however often the cloud reports it."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ Minutes = Sequence[float | None]
 
 
 def series(run: str) -> list[float | None]:
-    """A task's minutes, with the slot before the start and the one under way: i(dle), b(usy), . for no sample."""
+    """Return a task's samples, with the slots before the start and now: i(dle), b(usy), . for no sample."""
     return [None, *({"i": 0.0, "b": 0.9, ".": None}[minute] for minute in run), None]
 
 
 def idle(meter: IdleMeter, *tasks: str, grace_s: float = 0.0, last: bool = False) -> float:
-    """Read what these runs of one job, all of one length, tell now, and judge."""
+    """Read tasks of one job, all of the same length, and judge."""
     names = [f"worker-{number}" for number in range(len(tasks))]
     for name, run in zip(names, tasks, strict=True):
         meter.read(name, series(run), run_s=len(run) * 60.0 + 10, threshold=THRESHOLD)
@@ -35,30 +35,30 @@ def idle(meter: IdleMeter, *tasks: str, grace_s: float = 0.0, last: bool = False
         pytest.param(["bibi"], 0, 2, id="some of it"),
         pytest.param(["iii"], 3, 0, id="not longer than the grace"),
         pytest.param(["iiii"], 3, 4, id="longer than the grace: from its first minute"),
-        pytest.param(["iiibiii"], 3, 0, id="two short stretches"),
-        pytest.param(["ii..ii"], 3, 4, id="minutes without a sample neither count nor end a stretch"),
+        pytest.param(["iiibiii"], 3, 0, id="two short streaks"),
+        pytest.param(["ii..ii"], 3, 4, id="minutes without a sample do not count and do not end a streak"),
         pytest.param(["iiii", "iibi"], 0, 3, id="one busy task keeps the job busy"),
         pytest.param(["i..i", "..ii"], 0, 3, id="one sample is enough for a minute"),
         pytest.param(["...."], 0, 0, id="never sampled"),
     ],
 )
 def test_what_idled(tasks: list[str], grace_min: int, expected_min: int) -> None:
-    """A minute idles when no task that has a sample of it was busy; stretches count when longer than the grace."""
+    """A minute is idle when no task with a sample was busy; streaks longer than the grace period count."""
     assert idle(IdleMeter(), *tasks, grace_s=grace_min * 60.0) == expected_min * 60.0
 
 
 @given(
     run=st.text("ib.", max_size=60),
-    looks=st.lists(st.integers(0, 60), max_size=6),
+    lengths=st.lists(st.integers(0, 60), max_size=6),
     grace_min=st.integers(0, 5),
     restarts=st.booleans(),
 )
-def test_it_does_not_matter_when_anybody_looked(run: str, looks: list[int], grace_min: int, restarts: bool) -> None:
-    """Read minute by minute, now and then, across restarts or once at the end: the same seconds idled."""
+def test_the_moments_of_reading_do_not_matter(run: str, lengths: list[int], grace_min: int, restarts: bool) -> None:
+    """Read often, rarely, across restarts or once at the end: the idle seconds are the same."""
     once = idle(IdleMeter(), run, grace_s=grace_min * 60.0, last=True)
     meter = IdleMeter()
     often = 0.0
-    for length in sorted(looks):
+    for length in sorted(lengths):
         often += idle(meter, run[:length], grace_s=grace_min * 60.0)
         if restarts:
             meter = IdleMeter(meter.dump())
@@ -68,7 +68,7 @@ def test_it_does_not_matter_when_anybody_looked(run: str, looks: list[int], grac
 
 
 def test_a_minute_waits_for_every_task() -> None:
-    """Until each task has been asked, nobody knows whether one of them was busy."""
+    """A task that has not been read yet may have been busy."""
     meter = IdleMeter()
     meter.read("worker-0", series("iii"), run_s=190, threshold=THRESHOLD)
 
@@ -77,8 +77,8 @@ def test_a_minute_waits_for_every_task() -> None:
     assert meter.settle(["worker-0", "worker-1"], held_s=lambda _: WHOLE_S, grace_s=0) == 120.0
 
 
-def test_a_task_that_has_nothing_to_tell_is_not_waited_for() -> None:
-    """A task without usage (204) has been asked: the others decide."""
+def test_a_task_without_usage_is_not_waited_for() -> None:
+    """A task without usage (204) has been read: the others decide."""
     meter = IdleMeter()
     meter.read("worker-0", series("iii"), run_s=190, threshold=THRESHOLD)
     meter.read("worker-1", None, run_s=190, threshold=THRESHOLD)
@@ -86,8 +86,8 @@ def test_a_task_that_has_nothing_to_tell_is_not_waited_for() -> None:
     assert meter.settle(["worker-0", "worker-1"], held_s=lambda _: WHOLE_S, grace_s=0) == 180.0
 
 
-def test_the_newest_minutes_may_still_come() -> None:
-    """What is missing at the end is not taken for missing for good until three slots later."""
+def test_the_newest_samples_may_be_late() -> None:
+    """A sample missing at the end is final three slots later."""
     meter = IdleMeter()
     assert idle(meter, "ii..") == 120.0
     assert idle(meter, "iiii") == 120.0
@@ -96,10 +96,10 @@ def test_the_newest_minutes_may_still_come() -> None:
 def test_a_window_that_has_slid_is_aligned_at_its_end() -> None:
     """Of 5000 minutes the cloud keeps 4320: minutes 681 to 4999, and the one under way; older ones are lost."""
     meter = IdleMeter()
-    told: list[int] = []
+    judged: list[int] = []
 
     def held_s(minute: int) -> float:
-        told.append(minute)
+        judged.append(minute)
         return WHOLE_S
 
     meter.read("w", [*[0.0] * 4319, None], run_s=5000 * 60.0 + 30, threshold=THRESHOLD)
@@ -107,11 +107,11 @@ def test_a_window_that_has_slid_is_aligned_at_its_end() -> None:
     meter.read("w", [*[0.0] * 4319, None], run_s=5002 * 60.0 + 30, threshold=THRESHOLD)
     meter.settle(["w"], held_s=held_s, grace_s=0)
 
-    assert told == list(range(681, 5002))
+    assert judged == list(range(681, 5002))
 
 
-def test_what_is_remembered_is_small() -> None:
-    """Three numbers, whatever the length of the run."""
+def test_the_state_is_small() -> None:
+    """The state is three numbers, however long the run."""
     meter = IdleMeter()
     idle(meter, "b" * 100 + "ii", grace_s=600)
 

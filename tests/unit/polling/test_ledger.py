@@ -1,4 +1,4 @@
-"""The ledger: what is tracked, what is news, and that each thing counts once."""
+"""The ledger: which jobs are tracked, which are new, and that each event counts once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +16,13 @@ DAY_S = 86400.0
 
 
 def a_job(job_id: str = "a", status: JobStatus = JobStatus.RUNNING, **fields: object) -> Job:
-    """Make a job that was submitted a minute before T0 and started at T0, unless told otherwise."""
+    """Make a job that was submitted a minute before T0 and started at T0; `fields` override this."""
     job = Job(job_id=job_id, api=Api.V2, status=status, submitted_at=T0 - 60, started_at=T0)
     return replace(job, **fields)  # type: ignore[arg-type]  # test cases name the fields they need
 
 
 class Bench:
-    """A ledger with its counts, and looks at it in short."""
+    """A ledger with its counts."""
 
     def __init__(self) -> None:
         self.counts = Counts(max_users=100)
@@ -56,16 +56,16 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_the_first_look_counts_nothing(bench: Bench) -> None:
-    """Jobs that were there before us are history: they are tracked, not counted."""
+def test_the_first_poll_counts_nothing(bench: Bench) -> None:
+    """Jobs from before the first poll are history: they are tracked, not counted."""
     bench.update(a_job("running"), a_job("done", JobStatus.COMPLETED, ended_at=T0))
 
     assert bench.counted == (0, 0, {})
     assert bench.tracked == {"running": JobStatus.RUNNING, "done": JobStatus.COMPLETED}
 
 
-def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
-    """Only a wholly good look ends the seeding, or a workspace that answers late would be counted as new."""
+def test_a_first_poll_that_fails_in_part_continues_bootstrapping(bench: Bench) -> None:
+    """Only a poll without failures ends bootstrapping: a workspace that answers late must not count as new."""
     bench.update(a_job("early"), failed=True)
     bench.update(a_job("early"), a_job("late"), at=T0 + 30)
 
@@ -73,8 +73,8 @@ def test_a_seed_that_failed_in_part_goes_on_seeding(bench: Bench) -> None:
     assert not bench.ledger.known().bootstrapping
 
 
-def test_a_part_that_never_answers_ends_the_seeding_all_the_same(bench: Bench) -> None:
-    """A workspace that may not be read must not keep the others from being counted for ever: the third look seeds."""
+def test_bootstrapping_ends_although_a_part_never_answers(bench: Bench) -> None:
+    """A workspace that cannot be read must not keep the others from being counted: the third poll ends it."""
     for at in (0, 30, 60):
         assert bench.ledger.bootstrapping
         bench.update(a_job("old"), at=T0 + at, failed=True)
@@ -84,8 +84,8 @@ def test_a_part_that_never_answers_ends_the_seeding_all_the_same(bench: Bench) -
     assert bench.counted == (1, 1, {})
 
 
-def test_what_is_remembered_stays_bounded_while_a_part_fails(bench: Bench) -> None:
-    """Ids are remembered for six hours while a part fails, because it may come back with jobs nobody has seen."""
+def test_the_state_stays_bounded_while_a_part_fails(bench: Bench) -> None:
+    """While a part fails ids are kept for six hours, because it may come back with jobs that were never listed."""
     bench.update()
     for hour in range(1, 30):
         job = a_job(f"j{hour}", JobStatus.COMPLETED, submitted_at=T0 + hour * 3600, ended_at=T0 + hour * 3600)
@@ -95,8 +95,8 @@ def test_what_is_remembered_stays_bounded_while_a_part_fails(bench: Bench) -> No
     assert bench.counted == (29, 29, {"completed": 29})
 
 
-def test_a_job_that_was_gone_and_turns_up_again_counts_once(bench: Bench) -> None:
-    """The cloud may say of a job that it is gone and list it later: its end has been counted already."""
+def test_a_job_that_reappears_counts_once(bench: Bench) -> None:
+    """The cloud may report a job as gone and list it later: its end has been counted already."""
     bench.update(a_job())
     bench.update(at=T0 + 30, gone=["a"])
     bench.update(a_job(), at=T0 + 60)
@@ -115,7 +115,7 @@ def test_a_job_that_reappears_without_its_time_counts_once(bench: Bench) -> None
     assert bench.counted == (0, 0, {"unknown": 1})
 
 
-def test_a_life_is_counted_once(bench: Bench) -> None:
+def test_each_event_of_a_job_counts_once(bench: Bench) -> None:
     """Submitted, started and finished count once each, however often the job is seen in each status."""
     bench.update()
     waiting = a_job(status=JobStatus.QUEUED, submitted_at=T0 + 10, started_at=None)
@@ -126,8 +126,8 @@ def test_a_life_is_counted_once(bench: Bench) -> None:
     assert bench.counted == (1, 1, {"failed": 1})
 
 
-def test_a_job_between_two_looks_still_counts(bench: Bench) -> None:
-    """A job that was submitted, ran and failed between two looks counts in all three totals."""
+def test_a_job_between_two_polls_counts(bench: Bench) -> None:
+    """A job that was submitted, ran and failed between two polls counts in all three totals."""
     bench.update(a_job("old"))
     bench.update(a_job("quick", JobStatus.FAILED, submitted_at=T0 + 5, started_at=T0 + 6), at=T0 + 30)
 
@@ -143,15 +143,15 @@ def test_a_job_that_never_ran_did_not_start(bench: Bench) -> None:
 
 
 def test_running_without_a_start_time_has_started(bench: Bench) -> None:
-    """The cloud may say Running while start_time is still 0 (API reference §4.3): that is a start."""
+    """The cloud may report Running while start_time is still 0 (API reference §4.3): that is a start."""
     bench.update()
     bench.update(a_job(submitted_at=T0 + 5, started_at=None), at=T0 + 30)
 
     assert bench.counted == (1, 1, {})
 
 
-def test_old_history_that_surfaces_is_no_news(bench: Bench) -> None:
-    """When newer jobs are deleted, older ones move up the newest page: they were there before, and do not count."""
+def test_old_history_that_is_listed_later_is_not_new(bench: Bench) -> None:
+    """When newer jobs are deleted, older ones move to the newest page: they are history and do not count."""
     bench.update(a_job("newest", JobStatus.COMPLETED, submitted_at=T0, ended_at=T0))
     bench.update(a_job("older", JobStatus.FAILED, submitted_at=T0 - 100, ended_at=T0 - 50), at=T0 + 30)
 
@@ -160,14 +160,14 @@ def test_old_history_that_surfaces_is_no_news(bench: Bench) -> None:
 
 
 def test_history_beyond_the_retention_is_not_tracked(bench: Bench) -> None:
-    """A finished job whose retention is over leaves no trace when it is listed."""
+    """A finished job whose retention is over is not tracked when it is listed."""
     bench.update(a_job("ancient", JobStatus.FAILED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
 
     assert bench.tracked == {}
 
 
-def test_history_beyond_the_retention_is_no_news_later(bench: Bench) -> None:
-    """What the seed saw sets the line below which nothing is news, also when none of it was worth tracking."""
+def test_history_beyond_the_retention_is_not_new_later(bench: Bench) -> None:
+    """The first poll sets the watermark, also when it tracks no job."""
     bench.update(a_job("ancient", JobStatus.COMPLETED, submitted_at=T0 - 3 * DAY_S, ended_at=T0 - 2 * DAY_S))
     bench.update(a_job("older", JobStatus.FAILED, submitted_at=T0 - 9 * DAY_S, ended_at=T0 - 60), at=T0 + 30)
 
@@ -176,7 +176,7 @@ def test_history_beyond_the_retention_is_no_news_later(bench: Bench) -> None:
 
 
 def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
-    """The series of a finished job end one retention after its end, although it is listed for ever (trap 40)."""
+    """The series of a finished job end one retention after its end, although the cloud keeps listing it (trap 40)."""
     bench.update(a_job())
     done = a_job(status=JobStatus.COMPLETED, ended_at=T0 + 30)
     bench.update(done, at=T0 + 30)
@@ -191,7 +191,7 @@ def test_a_finished_job_stays_for_the_retention(bench: Bench) -> None:
     assert bench.counted == (0, 0, {"completed": 1})
 
 
-def test_a_forgotten_job_is_never_news_again(bench: Bench) -> None:
+def test_an_expired_job_is_never_new_again(bench: Bench) -> None:
     """A counted job whose retention is over and that is still listed is not counted a second time."""
     bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
     bench.update()
@@ -203,8 +203,8 @@ def test_a_forgotten_job_is_never_news_again(bench: Bench) -> None:
     assert bench.tracked == {}
 
 
-def test_a_forgotten_job_without_any_time_is_never_news_again(bench: Bench) -> None:
-    """A job that the cloud tells no time of is known by its id alone, also after its retention."""
+def test_an_expired_job_without_any_time_is_never_new_again(bench: Bench) -> None:
+    """A job without any time is known by its id alone, also after its retention."""
     bench.ledger = Ledger(counts=bench.counts, retention_s=60.0, linger_s=10.0)
     bench.update()
     undated = a_job("undated", JobStatus.FAILED, submitted_at=None, started_at=None)
@@ -215,7 +215,7 @@ def test_a_forgotten_job_without_any_time_is_never_news_again(bench: Bench) -> N
     assert bench.tracked == {}
 
 
-def test_a_job_that_turns_up_late_is_still_news(bench: Bench) -> None:
+def test_a_job_that_is_listed_late_is_new(bench: Bench) -> None:
     """A job listed only after a newer one was seen counts, within the margin."""
     bench.update()
     bench.update(a_job("newer", submitted_at=T0 + 100), at=T0 + 110)
@@ -224,26 +224,26 @@ def test_a_job_that_turns_up_late_is_still_news(bench: Bench) -> None:
     assert bench.counted == (2, 2, {})
 
 
-def test_what_is_older_than_the_margin_is_not_news(bench: Bench) -> None:
-    """Ids are remembered for the margin only, so that memory does not grow with history."""
+def test_a_job_older_than_the_margin_is_not_new(bench: Bench) -> None:
+    """Ids are kept for the margin only, so that memory does not grow with history."""
     bench.update()
     bench.update(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
     bench.update(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
 
-    assert not bench.ledger.is_new(a_job("stranger", submitted_at=T0 + 15))
-    assert bench.ledger.is_new(a_job("stranger", submitted_at=T0 + 25 + LATE_S))
+    assert not bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 15))
+    assert bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 25 + LATE_S))
 
 
-def test_a_failed_look_makes_nothing_disappear(bench: Bench) -> None:
-    """What did not answer changes nothing: the job stays as it was last seen."""
+def test_a_failed_poll_removes_no_job(bench: Bench) -> None:
+    """A part that failed changes nothing: the job stays as it was last seen."""
     bench.update(a_job())
     bench.update(at=T0 + 30, failed=True)
 
     assert bench.tracked == {"a": JobStatus.RUNNING}
 
 
-def test_a_deleted_running_job_vanishes_and_counts_as_unknown(bench: Bench) -> None:
-    """We did not see how it ended, so it counts as finished with the status nobody knows."""
+def test_a_deleted_running_job_is_removed_and_counts_as_unknown(bench: Bench) -> None:
+    """No poll saw how it ended, so it counts as finished with the status `unknown`."""
     bench.update(a_job())
     bench.update(gone=["a"], at=T0 + 30)
 
@@ -266,16 +266,16 @@ def test_a_job_deleted_right_after_its_end_lingers(bench: Bench) -> None:
     assert bench.counted == (0, 0, {"failed": 1})
 
 
-def test_gone_of_a_stranger_means_nothing(bench: Bench) -> None:
-    """Word that an untracked job is gone changes nothing."""
+def test_an_untracked_job_that_is_gone_changes_nothing(bench: Bench) -> None:
+    """A report that an untracked job is gone has no effect."""
     bench.update(a_job())
-    bench.update(a_job(), gone=["stranger"], at=T0 + 30)
+    bench.update(a_job(), gone=["untracked"], at=T0 + 30)
 
     assert bench.tracked == {"a": JobStatus.RUNNING}
 
 
-def test_an_end_without_a_time_is_when_we_saw_it(bench: Bench) -> None:
-    """Where the API's times do not tell the end of a job, it ended when we saw it; seeing it again moves nothing."""
+def test_an_end_without_a_time_is_when_it_was_first_seen(bench: Bench) -> None:
+    """A job whose API times give no end ended when a poll first saw it; later polls do not move it."""
     bench.update(a_job())
     for at in (30, 60, 90):
         bench.update(a_job(status=JobStatus.FAILED), at=T0 + at)
@@ -283,8 +283,8 @@ def test_an_end_without_a_time_is_when_we_saw_it(bench: Bench) -> None:
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 30]
 
 
-def test_an_end_before_the_first_look_is_not_made_up(bench: Bench) -> None:
-    """A job that was already finished at the first look, without times, has no end time, also later."""
+def test_an_end_before_the_first_poll_is_not_invented(bench: Bench) -> None:
+    """A job that was finished at the first poll, without times, has no end time, also later."""
     failed = a_job(status=JobStatus.FAILED)
     bench.update(failed)
     bench.update(failed, at=T0 + 30)
@@ -292,8 +292,8 @@ def test_an_end_before_the_first_look_is_not_made_up(bench: Bench) -> None:
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [None]
 
 
-def test_a_new_job_that_is_already_finished_ended_when_we_saw_it(bench: Bench) -> None:
-    """A job first seen after the seed, already failed and without times, gets the time of that look as its end."""
+def test_a_new_job_that_is_already_finished_ended_when_it_was_first_seen(bench: Bench) -> None:
+    """A new job that has already failed, without times, gets the time of that poll as its end."""
     bench.update()
     bench.update(a_job("new", JobStatus.FAILED, submitted_at=T0 + 5, started_at=None), at=T0 + 30)
 
@@ -311,21 +311,21 @@ def test_a_lost_job_that_comes_back_counts_its_end_once(bench: Bench) -> None:
     assert [entry.job.ended_at for entry in bench.ledger.entries] == [T0 + 90]
 
 
-def test_unknown_jobs_are_asked_in_turn_and_few_at_a_time(bench: Bench) -> None:
-    """A job of unknown status must be asked for to see it end; five in a look keep that cheap, turns make it fair."""
+def test_unknown_jobs_are_requested_a_few_at_a_time(bench: Bench) -> None:
+    """The detail of a job of unknown status shows its end; each poll requests five, in rotation."""
     unclear = [a_job(f"u{n}", JobStatus.UNKNOWN) for n in range(12)]
-    asked: set[str] = set()
+    requested: set[str] = set()
     for at in range(3):
         bench.update(*unclear, at=T0 + at)
-        now_asked = set(bench.ledger.known().unfinished)
-        assert len(now_asked) == 5
-        asked |= now_asked
+        requested_now = set(bench.ledger.known().unfinished)
+        assert len(requested_now) == 5
+        requested |= requested_now
 
-    assert asked == {job.job_id for job in unclear}
+    assert requested == {job.job_id for job in unclear}
 
 
 def test_a_sweep_brings_recent_history_and_counts_nothing(bench: Bench) -> None:
-    """The first sweep adds finished jobs that the newest page did not show; they ended before us."""
+    """The first sweep adds finished jobs that were not on the newest page; they ended before the first poll."""
     bench.update(a_job("running"))
     bench.sweep(a_job("done", JobStatus.FAILED, submitted_at=T0 - 5000, ended_at=T0 - 100), at=T0 + 100)
 
@@ -333,17 +333,17 @@ def test_a_sweep_brings_recent_history_and_counts_nothing(bench: Bench) -> None:
     assert bench.counted == (0, 0, {})
 
 
-def test_a_sweep_never_turns_back_what_a_look_saw_since(bench: Bench) -> None:
-    """A sweep takes minutes: what it read of a tracked or an active job is older than what the looks know."""
+def test_a_sweep_never_overwrites_newer_polls(bench: Bench) -> None:
+    """A sweep takes minutes: what it read of a tracked or an active job is older than the results of polls."""
     bench.update(a_job())
     bench.update(a_job(status=JobStatus.COMPLETED, ended_at=T0 + 20), at=T0 + 30)
-    bench.sweep(a_job(), a_job("stranger"), at=T0 + 60)
+    bench.sweep(a_job(), a_job("untracked"), at=T0 + 60)
 
     assert bench.tracked == {"a": JobStatus.COMPLETED}
 
 
-def test_a_sweep_leaves_news_to_the_look(bench: Bench) -> None:
-    """A new finished job that a sweep meets first is left to the next look, which counts it."""
+def test_a_sweep_leaves_new_jobs_to_the_poll(bench: Bench) -> None:
+    """A new finished job that a sweep sees first is left to the next poll, which counts it."""
     bench.update()
     quick = a_job("quick", JobStatus.COMPLETED, submitted_at=T0 + 5, ended_at=T0 + 10)
     bench.sweep(quick, at=T0 + 20)
@@ -354,15 +354,15 @@ def test_a_sweep_leaves_news_to_the_look(bench: Bench) -> None:
 
 
 def test_a_sweep_removes_what_was_deleted(bench: Bench) -> None:
-    """A finished job that was deleted vanishes with the sweep that found it gone."""
+    """A finished job that was deleted is removed by the sweep that finds it gone."""
     bench.update(a_job("done", JobStatus.COMPLETED, ended_at=T0 - 10))
     bench.sweep(gone=["done"], at=T0 + 1000)
 
     assert bench.tracked == {}
 
 
-def test_later_sweeps_look_back_to_the_oldest_tracked_job(bench: Bench) -> None:
-    """Once the history was walked, what is older than everything tracked cannot matter any more."""
+def test_later_sweeps_stop_at_the_oldest_tracked_job(bench: Bench) -> None:
+    """After a whole sweep, jobs older than every tracked one are irrelevant."""
     bench.update(a_job("young", submitted_at=T0 - 10), a_job("old", submitted_at=T0 - 500))
     assert bench.ledger.known().oldest_at is None
     bench.sweep(failed=True)
@@ -380,23 +380,23 @@ def test_every_pool_starts_at_zero(bench: Bench) -> None:
     assert totals.finished["pool-a", JobStatus.FAILED] == 0
 
 
-LIVES = st.lists(
+STATUSES = st.lists(
     st.sampled_from([JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.LOST, JobStatus.FAILED, JobStatus.UNKNOWN]),
     max_size=6,
 )
 
 
-@given(lives=st.lists(LIVES, max_size=5), failed=st.lists(st.booleans(), min_size=6, max_size=6))
+@given(statuses=st.lists(STATUSES, max_size=5), failed=st.lists(st.booleans(), min_size=6, max_size=6))
 @settings(max_examples=150)
-def test_counts_never_exceed_lives(lives: list[list[JobStatus]], failed: list[bool]) -> None:
-    """Whatever the statuses and failures, a job counts at most once in each total, and no total ever goes back."""
+def test_counts_never_exceed_jobs(statuses: list[list[JobStatus]], failed: list[bool]) -> None:
+    """Whatever the statuses and failures, a job counts at most once in each total, and no total decreases."""
     bench = Bench()
     bench.update()
     before = bench.counted
     for step in range(6):
         jobs = [
             a_job(str(n), life[step], submitted_at=T0 + n + 1, started_at=None)
-            for n, life in enumerate(lives)
+            for n, life in enumerate(statuses)
             if step < len(life)
         ]
         bench.update(*jobs, at=T0 + 30 * (step + 1), failed=failed[step])
@@ -407,6 +407,6 @@ def test_counts_never_exceed_lives(lives: list[list[JobStatus]], failed: list[bo
         before = bench.counted
 
     submitted, started, finished = bench.counted
-    assert submitted == len([life for life in lives if life])
+    assert submitted == len([life for life in statuses if life])
     assert started <= submitted
     assert sum(finished.values()) <= submitted

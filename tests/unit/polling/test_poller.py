@@ -1,4 +1,4 @@
-"""The poller: what a project's snapshot says after good polls, bad ones, and none."""
+"""The poller: a project's snapshot after good polls, failed ones, and none."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,24 +39,24 @@ def a_job(job_id: str = "a", status: JobStatus = JobStatus.RUNNING, *, api: Api 
 
 @dataclass
 class FakeSource:
-    """A cloud that says what the test tells it to."""
+    """A source with results set by the test."""
 
     api: Api = Api.V2
     jobs: list[Job] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     failures: list[SourceError] = field(default_factory=list)
-    """Parts of a look that fail."""
+    """Parts of a poll that fail."""
     error: Exception | None = None
-    """What a whole look raises."""
+    """Raised by a poll or sweep."""
     usage_errors: dict[str, SourceError] = field(default_factory=dict)
     """By job id."""
     series: TaskSeries | None = field(
         default_factory=lambda: TaskSeries(task="worker-0", cpu=[0.5], accelerator=[0.9])
     )
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    read: list[tuple[str, str]] = field(default_factory=list)
     swept: int = 0
     answer: asyncio.Event | None = None
-    """When set, a look waits for it."""
+    """When set, a poll waits for it."""
     on_usage: Callable[[], None] = lambda: None
 
     async def poll(self, known: TrackedState) -> PollResult:
@@ -79,7 +79,7 @@ class FakeSource:
         return job.tasks
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
-        self.asked.append((job.job_id, task))
+        self.read.append((job.job_id, task))
         self.on_usage()
         if job.job_id in self.usage_errors:
             raise self.usage_errors[job.job_id]
@@ -87,7 +87,7 @@ class FakeSource:
 
 
 class Bench:
-    """A poller over fake sources, with what it published and reported."""
+    """A poller over fake sources, its snapshots and reports."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ def bench(clock: ManualClock, source: FakeSource) -> Bench:
 
 
 async def test_a_good_poll_is_published_and_reported(bench: Bench) -> None:
-    """After a good poll the project is up, its jobs are there, and the report says what it cost."""
+    """After a good poll the project is up, its jobs are there, and the report has its cost."""
     await bench.poller.poll_jobs()
 
     assert bench.up()
@@ -152,8 +152,8 @@ async def test_a_good_poll_is_published_and_reported(bench: Bench) -> None:
     assert bench.collector("jobs").last_success_at == bench.clock.time()
 
 
-async def test_no_jobs_is_not_no_answer(bench: Bench, source: FakeSource) -> None:
-    """An empty project is up with no jobs; a project that never answered has no word about jobs at all."""
+async def test_no_jobs_differs_from_no_answer(bench: Bench, source: FakeSource) -> None:
+    """An empty project is up without jobs; in a project that never answered jobs are unknown."""
     source.error = SourceError("list: no answer")
     await bench.poller.poll_jobs()
     assert bench.shown() is None
@@ -202,7 +202,7 @@ async def test_stale_jobs_are_withdrawn_and_come_back(bench: Bench, source: Fake
     assert bench.complete()
 
 
-async def test_a_part_that_fails_blanks_only_itself(bench: Bench, source: FakeSource) -> None:
+async def test_a_part_that_fails_affects_only_itself(bench: Bench, source: FakeSource) -> None:
     """When one workspace fails for long, its active jobs are withdrawn, the others stay, and no sum is shown."""
     source.jobs = [a_job("seen"), a_job("unseen"), a_job("done", JobStatus.FAILED, ended_at=bench.clock.time())]
     await bench.poller.poll_jobs()
@@ -217,8 +217,8 @@ async def test_a_part_that_fails_blanks_only_itself(bench: Bench, source: FakeSo
     assert not bench.complete()
 
 
-async def test_one_generation_that_fails_does_not_blank_the_other(clock: ManualClock) -> None:
-    """Both generations are asked; the one that answers keeps its jobs, the project is not up and not complete."""
+async def test_one_generation_that_fails_does_not_affect_the_other(clock: ManualClock) -> None:
+    """Both generations are polled; the one that answers keeps its jobs, the project is not up and not complete."""
     v1, v2 = FakeSource(api=Api.V1, jobs=[a_job("1", api=Api.V1)]), FakeSource(jobs=[a_job("u")])
     bench = Bench(clock, v1, v2)
     await bench.poller.poll_jobs()
@@ -233,8 +233,8 @@ async def test_one_generation_that_fails_does_not_blank_the_other(clock: ManualC
     assert not bench.complete()
 
 
-async def test_a_project_that_cannot_be_probed_is_blind_not_dead(bench: Bench) -> None:
-    """When the generations cannot be found out, the poll fails and says why."""
+async def test_a_project_that_cannot_be_probed_fails_its_poll(bench: Bench) -> None:
+    """While the API generations are unknown, the poll fails and reports the reason."""
     bench.sources.error = SourceError("probe: no answer")
     await bench.poller.poll_jobs()
 
@@ -243,8 +243,8 @@ async def test_a_project_that_cannot_be_probed_is_blind_not_dead(bench: Bench) -
     assert str(bench.reports[-1].failures[0]) == "probe: no answer"
 
 
-async def test_a_generation_that_is_no_more_takes_its_jobs_along(clock: ManualClock) -> None:
-    """When probing finds that a generation was switched off, its jobs are not shown for ever."""
+async def test_a_generation_that_disappears_takes_its_jobs_along(clock: ManualClock) -> None:
+    """When probing finds that an API generation is gone, its jobs are withdrawn."""
     v1, v2 = FakeSource(api=Api.V1, jobs=[a_job("1", api=Api.V1)]), FakeSource(jobs=[a_job("u")])
     bench = Bench(clock, v1, v2)
     await bench.poller.poll_jobs()
@@ -256,7 +256,7 @@ async def test_a_generation_that_is_no_more_takes_its_jobs_along(clock: ManualCl
 
 
 async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> None:
-    """A cloud that never answers ends the poll at its deadline, as a failure that says so."""
+    """Without an answer a poll ends at its timeout, as a failure with that reason."""
     source.answer = asyncio.Event()
     bench = Bench(clock, source, settings=replace(SETTINGS, timeout_s=0.01))
     await bench.poller.poll_jobs()
@@ -266,7 +266,7 @@ async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> 
 
 
 async def test_a_defect_is_a_failed_poll_and_is_raised(bench: Bench, source: FakeSource) -> None:
-    """A defect of our own must not look like a success: up turns 0, and the schedule gets the exception to log."""
+    """A defect of the exporter is not a success: up is 0, and the schedule gets the exception to log."""
     await bench.poller.poll_jobs()
     source.error = ZeroDivisionError()
     with pytest.raises(ExceptionGroup):
@@ -277,12 +277,12 @@ async def test_a_defect_is_a_failed_poll_and_is_raised(bench: Bench, source: Fak
 
 
 async def test_usage_is_read_for_running_jobs(bench: Bench, source: FakeSource) -> None:
-    """A running job's tasks are asked and their means shown; a job that waits is not asked."""
+    """The tasks of a running job are read and their means shown; those of a queued job are not read."""
     source.jobs = [a_job(tasks=("worker-0", "worker-1")), a_job("waits", JobStatus.QUEUED)]
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
-    assert sorted(source.asked) == [("a", "worker-0"), ("a", "worker-1")]
+    assert sorted(source.read) == [("a", "worker-0"), ("a", "worker-1")]
     assert bench.newest.jobs is not None
     usage = bench.newest.jobs["a"].usage
     assert usage is not None
@@ -300,11 +300,11 @@ async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) 
     await usage
 
     assert [report.collector for report in bench.reports] == ["jobs", "usage"]
-    assert source.asked == [("a", "worker-0")]
+    assert source.read == [("a", "worker-0")]
 
 
-async def test_without_a_source_there_is_no_usage_to_ask(bench: Bench) -> None:
-    """While the generations are unknown the usage collector has no state: neither good nor bad."""
+async def test_without_a_source_no_usage_is_read(bench: Bench) -> None:
+    """While the generations are unknown the usage collector has no state, neither ok nor failed."""
     bench.sources.error = SourceError("probe: no answer")
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
@@ -313,7 +313,7 @@ async def test_without_a_source_there_is_no_usage_to_ask(bench: Bench) -> None:
 
 
 async def test_old_readings_are_withdrawn_alone(bench: Bench, source: FakeSource) -> None:
-    """When usage fails for long its series go, except the mean over the run; the job itself stays."""
+    """When usage fails for long its series are withdrawn, except the mean over the run; the job stays."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
     source.usage_errors["a"] = SourceError("metrics: no answer")
@@ -331,7 +331,7 @@ async def test_old_readings_are_withdrawn_alone(bench: Bench, source: FakeSource
 
 
 async def test_the_mean_outlives_the_job(bench: Bench, source: FakeSource) -> None:
-    """A finished job keeps the mean over its run and nothing that claims to be current."""
+    """A finished job keeps the mean over its run and no current value."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
     for status in (JobStatus.TERMINATING, JobStatus.TERMINATED):
@@ -345,8 +345,8 @@ async def test_the_mean_outlives_the_job(bench: Bench, source: FakeSource) -> No
     assert (usage.accelerator_mean_ratio, usage.accelerator_ratio, usage.idle_s) == (0.9, None, None)
 
 
-async def test_one_bad_task_does_not_blank_the_others(clock: ManualClock) -> None:
-    """A task that always fails is reported, and every other task is asked all the same."""
+async def test_one_bad_task_does_not_affect_the_others(clock: ManualClock) -> None:
+    """A task that always fails is reported, and every other task is read."""
     source = FakeSource(jobs=[a_job("bad"), a_job("good")], usage_errors={"bad": SourceError("metrics: HTTP 400")})
     bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
@@ -358,32 +358,32 @@ async def test_one_bad_task_does_not_blank_the_others(clock: ManualClock) -> Non
     assert not bench.collector("usage").ok
 
 
-async def test_a_refused_credential_ends_the_asking(clock: ManualClock) -> None:
-    """After a denial no further task is asked: five refused signatures lock the key (trap 34)."""
+async def test_a_denied_credential_ends_the_usage_poll(clock: ManualClock) -> None:
+    """After a denial no further task is read: five rejected signatures lock the key (trap 34)."""
     jobs = [a_job(str(n)) for n in range(20)]
     source = FakeSource(jobs=jobs, usage_errors={job.job_id: Denied("metrics: HTTP 401") for job in jobs})
     bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
-    assert len(source.asked) == 1
+    assert len(source.read) == 1
     assert bench.reports[-1].deferred == 19
 
 
-async def test_one_forbidden_task_does_not_end_the_asking(clock: ManualClock) -> None:
-    """A 403 may be about one job alone: the other tasks are asked all the same."""
+async def test_one_forbidden_task_does_not_end_the_usage_poll(clock: ManualClock) -> None:
+    """A 403 may concern one job only: the other tasks are read."""
     forbidden = CloudDenied("metrics", "no permission", status=403)
     source = FakeSource(jobs=[a_job("forbidden"), a_job("open")], usage_errors={"forbidden": forbidden})
     bench = Bench(clock, source, settings=replace(SETTINGS, usage_workers=1))
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
-    assert len(source.asked) == 2
+    assert len(source.read) == 2
     assert not bench.collector("usage").ok
 
 
 async def test_a_task_that_is_gone_is_no_failure(bench: Bench, source: FakeSource) -> None:
-    """A job may end between the jobs poll and the usage poll; the next jobs poll tells."""
+    """A job may end between the jobs poll and the usage poll; the next jobs poll finds out."""
     await bench.poller.poll_jobs()
     source.usage_errors["a"] = Gone("metrics: no such job")
     await bench.poller.poll_usage()
@@ -392,7 +392,7 @@ async def test_a_task_that_is_gone_is_no_failure(bench: Bench, source: FakeSourc
 
 
 async def test_no_data_yet_is_no_failure(bench: Bench, source: FakeSource) -> None:
-    """204 means the cloud has no minutes yet: no series, no failure (trap 9)."""
+    """204 means that the cloud has no samples yet: no series, no failure (trap 9)."""
     source.series = None
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
@@ -402,23 +402,23 @@ async def test_no_data_yet_is_no_failure(bench: Bench, source: FakeSource) -> No
     assert bench.newest.jobs["a"].usage is None
 
 
-async def test_the_most_stale_task_is_asked_first(clock: ManualClock) -> None:
-    """With more tasks than a deadline has room for, each gets its turn before any gets a second one."""
+async def test_the_longest_unread_task_is_read_first(clock: ManualClock) -> None:
+    """With more tasks than one poll can read, each is read once before any is read twice."""
     source = FakeSource(jobs=[a_job(str(n)) for n in range(6)], on_usage=lambda: clock.turn(10))
     bench = Bench(
         clock, source, settings=replace(SETTINGS, usage_timeout_s=25.0, usage_workers=1)
-    )  # 0.8 * 25 s: two turns of 10 s
+    )  # 0.8 * 25 s: two tasks of 10 s
     await bench.poller.poll_jobs()
     for _ in range(3):
         await bench.poller.poll_usage()
 
-    assert sorted(job_id for job_id, _ in source.asked) == ["0", "1", "2", "3", "4", "5"]
+    assert sorted(job_id for job_id, _ in source.read) == ["0", "1", "2", "3", "4", "5"]
     assert [report.deferred for report in bench.reports if report.collector == "usage"] == [4, 4, 4]
     assert bench.collector("usage").ok
 
 
 async def test_too_few_calls_for_all_tasks_is_no_success(clock: ManualClock) -> None:
-    """When tasks wait longer for their turn than a reading may grow old, the usage collector says so."""
+    """When tasks are not read for `stale_after`, the usage collector fails."""
     source = FakeSource(jobs=[a_job(str(n)) for n in range(40)], on_usage=lambda: clock.turn(10))
     settings = replace(
         SETTINGS, usage_timeout_s=25.0, usage_workers=1
@@ -427,7 +427,7 @@ async def test_too_few_calls_for_all_tasks_is_no_success(clock: ManualClock) -> 
     await bench.poller.poll_jobs()
     for _ in range(14):
         await bench.poller.poll_usage()
-    assert bench.collector("usage").ok  # 280 s: nobody has waited for 300 s yet
+    assert bench.collector("usage").ok  # 280 s: no task has waited for 300 s yet
     for _ in range(2):
         await bench.poller.poll_usage()
 
@@ -444,8 +444,8 @@ async def test_a_step_of_the_wall_clock_withdraws_nothing(bench: Bench) -> None:
     assert bench.shown() == {"a"}
 
 
-async def test_failing_sweeps_are_tried_less_and_less_often(bench: Bench, source: FakeSource) -> None:
-    """A sweep that cannot succeed walks the whole history each time: each failure doubles the pause."""
+async def test_each_failed_sweep_doubles_the_pause(bench: Bench, source: FakeSource) -> None:
+    """A sweep that always fails lists the whole history each time, so its pause grows."""
     await bench.poller.poll_jobs()
     source.error = SourceError("list: no answer")
     at = []
@@ -460,7 +460,7 @@ async def test_failing_sweeps_are_tried_less_and_less_often(bench: Bench, source
 
 
 async def test_nothing_changed_is_the_same_object(bench: Bench, source: FakeSource) -> None:
-    """A job that did not change is published as the same object, which spares the renderer its work."""
+    """An unchanged job is published as the same object, so that it is not rendered again."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
     assert bench.newest.jobs is not None
@@ -476,7 +476,7 @@ async def test_nothing_changed_is_the_same_object(bench: Bench, source: FakeSour
 
 
 async def test_ended_usage_stays_the_same_object(bench: Bench, source: FakeSource) -> None:
-    """The mean that a finished job keeps does not make it look changed at each poll."""
+    """A finished job with a mean is unchanged at each poll."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
     source.jobs = [a_job(status=JobStatus.COMPLETED, ended_at=bench.clock.time())]
@@ -489,7 +489,7 @@ async def test_ended_usage_stays_the_same_object(bench: Bench, source: FakeSourc
 
 
 async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
-    """A filter takes a job's own series away and leaves it in the aggregates."""
+    """A filter hides a job's own series and leaves it in the aggregates."""
     source = FakeSource(jobs=[a_job("a", name="secret"), a_job("b", name="open")])
     bench = Bench(clock, source, visibility=Visibility(shows=lambda job: job.name != "secret"))
     await bench.poller.poll_jobs()
@@ -506,7 +506,7 @@ async def test_a_hidden_job_is_counted_not_shown(clock: ManualClock) -> None:
         pytest.param("drop", "", id="drop"),
     ],
 )
-async def test_users_are_shown_as_the_settings_want(clock: ManualClock, user_label: str, expected: str) -> None:
+async def test_users_are_masked_as_configured(clock: ManualClock, user_label: str, expected: str) -> None:
     """The user label is kept, hashed or dropped; filters still see the real name."""
     source = FakeSource(jobs=[a_job(user="alice")])
     visibility = Visibility(shows=lambda job: job.user == "alice", user_label=user_label)  # type: ignore[arg-type]  # a literal
@@ -518,8 +518,8 @@ async def test_users_are_shown_as_the_settings_want(clock: ManualClock, user_lab
     assert bench.newest.jobs["a"].shown
 
 
-async def test_a_sweep_follows_the_first_good_look(bench: Bench, source: FakeSource) -> None:
-    """No sweep before the seed; then one at once, the next one a whole interval later."""
+async def test_a_sweep_follows_the_first_good_poll(bench: Bench, source: FakeSource) -> None:
+    """No sweep while bootstrapping; then one at once, the next one a whole interval later."""
     source.error = SourceError("list: no answer")
     await bench.poller.poll_jobs()
     await bench.poller.sweep()

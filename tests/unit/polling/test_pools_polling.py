@@ -1,4 +1,4 @@
-"""Polling pools: what the snapshot says after good looks, bad ones and refusals, and that jobs never notice."""
+"""Polling pools: the snapshot after good polls, failures and refusals; jobs are not affected."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ def a_pool(pool_id: str = "a", **fields: str) -> Pool:
 
 @dataclass
 class FakePools:
-    """Pools that say what the test tells them to."""
+    """A pool source with results set by the test."""
 
     clock: Clock
     pools: dict[str, Pool] | None = field(default_factory=lambda: {"a": a_pool()})
@@ -34,12 +34,12 @@ class FakePools:
     refused: SourceError | None = None
     error: Exception | None = None
     answer: asyncio.Event | None = None
-    """When set, a look waits for it."""
-    looks: int = 0
+    """When set, a poll waits for it."""
+    polls: int = 0
     answer_by: float = 0.0
 
     async def poll(self, *, answer_by: float) -> PoolPollResult:
-        self.looks += 1
+        self.polls += 1
         self.answer_by = answer_by
         count_call()
         if self.answer is not None:
@@ -54,7 +54,7 @@ class FakePools:
 
 
 class Bench:
-    """A poller over fake pools; its first jobs poll is over."""
+    """A poller over fake pools."""
 
     def __init__(self, clock: ManualClock, pools: FakePools | None, *, settings: PollSettings = SETTINGS) -> None:
         self.clock = clock
@@ -96,7 +96,7 @@ async def bench(clock: ManualClock, pools: FakePools) -> Bench:
 
 
 async def test_a_good_poll_is_published_and_reported(bench: Bench, pools: FakePools) -> None:
-    """Pools and quotas are there, the collector is up, the report says what it cost, and time is kept for the end."""
+    """Pools and quotas are there, the collector is up, the report has the cost, and the source has a deadline."""
     await bench.poller.poll_pools()
 
     assert bench.shown() == {"a"}
@@ -106,20 +106,20 @@ async def test_a_good_poll_is_published_and_reported(bench: Bench, pools: FakePo
     assert pools.answer_by == bench.clock.monotonic() + 24  # 0.8 of the deadline of 30 s
 
 
-async def test_before_the_first_jobs_poll_nothing_is_asked(clock: ManualClock, pools: FakePools) -> None:
-    """Jobs come first: a pools poll waits until the first jobs poll is over."""
+async def test_the_first_pools_poll_waits_for_the_first_jobs_poll(clock: ManualClock, pools: FakePools) -> None:
+    """A pools poll waits until the first jobs poll has ended."""
     bench = Bench(clock, pools)
     poll = asyncio.create_task(bench.poller.poll_pools())
     await asyncio.sleep(0)
-    assert pools.looks == 0
+    assert pools.polls == 0
 
     await bench.poller.poll_jobs()
     await poll
-    assert pools.looks == 1
+    assert pools.polls == 1
 
 
 async def test_without_pools_there_is_no_collector(clock: ManualClock) -> None:
-    """A poller that has no pools to ask for says nothing of them."""
+    """Without a pool source there is no collector for pools."""
     bench = Bench(clock, None)
     await bench.poller.poll_jobs()
 
@@ -129,8 +129,8 @@ async def test_without_pools_there_is_no_collector(clock: ManualClock) -> None:
     assert bench.newest.pools is None
 
 
-async def test_a_part_that_failed_shows_and_blanks_nothing(bench: Bench, pools: FakePools) -> None:
-    """What answered is shown, and the collector is not up."""
+async def test_a_part_that_failed_affects_only_itself(bench: Bench, pools: FakePools) -> None:
+    """The rest is shown, and the collector is not up."""
     pools.failures = (SourceError("v2_get_pool_usage: HTTP 500"),)
 
     await bench.poller.poll_pools()
@@ -141,7 +141,7 @@ async def test_a_part_that_failed_shows_and_blanks_nothing(bench: Bench, pools: 
 
 
 async def test_no_pools_are_no_failure(bench: Bench, pools: FakePools) -> None:
-    """A project without dedicated pools has none, and that is known."""
+    """A project without dedicated pools has an empty set of pools, not an unknown one."""
     pools.pools = {}
 
     await bench.poller.poll_pools()
@@ -151,7 +151,7 @@ async def test_no_pools_are_no_failure(bench: Bench, pools: FakePools) -> None:
 
 
 async def test_an_unchanged_pool_is_the_same_object(bench: Bench, pools: FakePools) -> None:
-    """Nothing is rendered anew for a pool about which nothing changed."""
+    """An unchanged pool is not rendered again."""
     pools.pools = {"a": a_pool("a"), "b": a_pool("b")}
     await bench.poller.poll_pools()
     before = bench.newest.pools
@@ -166,7 +166,7 @@ async def test_an_unchanged_pool_is_the_same_object(bench: Bench, pools: FakePoo
 
 
 async def test_stale_pools_are_withdrawn_and_come_back(bench: Bench, pools: FakePools) -> None:
-    """Without a listing for `stale_after` pools and quotas leave, whoever publishes next, and return with it."""
+    """Without a listing for `stale_after` pools and quotas are withdrawn, and return with it."""
     await bench.poller.poll_pools()
     pools.error = SourceError("v2_list_pools: HTTP 500")
     bench.clock.turn(299)
@@ -185,7 +185,7 @@ async def test_stale_pools_are_withdrawn_and_come_back(bench: Bench, pools: Fake
 
 
 async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools) -> None:
-    """Looks that bring everything but a new listing do not keep an old one alive."""
+    """Polls without a new listing do not keep an old one fresh."""
     await bench.poller.poll_pools()
     listed_at = bench.clock.monotonic()
     pools.failures = (SourceError("v2_list_pools: HTTP 500"),)
@@ -202,8 +202,8 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
     assert bench.newest.quotas
 
 
-async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePools) -> None:
-    """A look that does not come back is cut off at the timeout and reported, never raised."""
+async def test_a_poll_ends_at_its_timeout(clock: ManualClock, pools: FakePools) -> None:
+    """A poll without an answer is cancelled at the timeout and reported, never raised."""
     bench = Bench(clock, pools, settings=default_poll_settings(timeout_s=0.05))
     await bench.poller.poll_jobs()
     pools.answer = asyncio.Event()
@@ -215,7 +215,7 @@ async def test_a_slow_cloud_meets_the_deadline(clock: ManualClock, pools: FakePo
 
 
 async def test_refused_from_the_start_is_off(bench: Bench, pools: FakePools) -> None:
-    """Off at once, said once an hour, and not asked in between; jobs go on and the project is up."""
+    """The collector is off at once, reported once an hour, and not polled in between; the project is up."""
     pools.refused = DENIED
 
     await bench.poller.poll_pools()
@@ -226,16 +226,16 @@ async def test_refused_from_the_start_is_off(bench: Bench, pools: FakePools) -> 
     assert bench.reports[-1].failures == (DENIED,)
     bench.clock.turn(REFUSED_TTL_S - 1)
     await bench.poller.poll_pools()
-    assert (pools.looks, len(bench.reports)) == (1, 2)  # the jobs poll's, and this one
+    assert (pools.polls, len(bench.reports)) == (1, 2)  # the jobs poll's, and this one
 
 
-async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> None:
-    """After an hour it asks: refused again it stays off, answered it is on."""
+async def test_a_refused_collector_tries_again_and_comes_back(bench: Bench, pools: FakePools) -> None:
+    """After an hour it polls again: refused it stays off, answered it is on."""
     pools.refused = DENIED
     await bench.poller.poll_pools()
     bench.clock.turn(REFUSED_TTL_S)
     await bench.poller.poll_pools()
-    assert (pools.looks, bench.collector().enabled) == (2, False)
+    assert (pools.polls, bench.collector().enabled) == (2, False)
 
     pools.refused = None
     bench.clock.turn(REFUSED_TTL_S)
@@ -246,7 +246,7 @@ async def test_off_asks_again_and_comes_back(bench: Bench, pools: FakePools) -> 
 
 
 async def test_pools_that_were_there_must_be_refused_twice(bench: Bench, pools: FakePools) -> None:
-    """A gateway being changed refuses once: a failure. The second time pools are off, and withdrawn at once."""
+    """The first refusal is a failure: it may be maintenance. The second turns pools off and withdraws them."""
     await bench.poller.poll_pools()
     pools.refused = DENIED
     bench.clock.turn(60)
@@ -262,8 +262,8 @@ async def test_pools_that_were_there_must_be_refused_twice(bench: Bench, pools: 
     assert bench.newest.quotas == {}
 
 
-async def test_a_doubt_is_forgotten_when_the_cloud_answers(bench: Bench, pools: FakePools) -> None:
-    """Two refusals with an answer between them are two blips."""
+async def test_an_answer_between_two_refusals_resets_them(bench: Bench, pools: FakePools) -> None:
+    """Only consecutive refusals turn the collector off."""
     await bench.poller.poll_pools()
     for refused in (DENIED, None, DENIED):
         pools.refused = refused
@@ -275,7 +275,7 @@ async def test_a_doubt_is_forgotten_when_the_cloud_answers(bench: Bench, pools: 
 
 
 async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePools) -> None:
-    """Off, then after an hour the cloud is merely broken: still off, until it says either yes or no."""
+    """A failure after the hour leaves the collector off, until an answer or a refusal."""
     pools.refused = DENIED
     await bench.poller.poll_pools()
     pools.refused, pools.pools = None, None
@@ -291,8 +291,8 @@ async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePool
     assert bench.collector().enabled
 
 
-async def test_jobs_do_not_notice_a_broken_pools_poll(bench: Bench, pools: FakePools) -> None:
-    """Whatever becomes of the pools, `up` is about jobs alone."""
+async def test_a_failed_pools_poll_does_not_affect_up(bench: Bench, pools: FakePools) -> None:
+    """`up` is about the jobs poll alone."""
     pools.error = SourceError("v2_list_pools: HTTP 500")
 
     await bench.poller.poll_pools()
@@ -302,7 +302,7 @@ async def test_jobs_do_not_notice_a_broken_pools_poll(bench: Bench, pools: FakeP
 
 
 async def test_a_defect_is_a_failed_poll_and_is_raised_for_the_log(bench: Bench, pools: FakePools) -> None:
-    """As with every poll: reported as failed, and left to the schedule to log with its traceback."""
+    """It is reported as failed, and raised for the schedule to log with its traceback."""
     pools.error = ZeroDivisionError()
 
     with pytest.raises(ZeroDivisionError):

@@ -8,7 +8,7 @@ from exporter.polling.schedule import Schedule
 
 
 class Log:
-    """Errors the schedule was told of."""
+    """Errors that the schedule reported."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[str, Exception]] = []
@@ -54,7 +54,7 @@ async def test_a_defect_is_reported_and_the_next_run_takes_place(log: Log) -> No
 
 
 async def test_a_run_that_overruns_never_overlaps(log: Log) -> None:
-    """While work is under way no second run of it starts, however many intervals pass."""
+    """While work runs no second run of it starts, however many intervals pass."""
     running = most = runs = 0
     enough = asyncio.Event()
 
@@ -76,7 +76,7 @@ async def test_a_run_that_overruns_never_overlaps(log: Log) -> None:
 
 
 async def test_leaving_waits_for_running_work(log: Log) -> None:
-    """Work that is under way may end within the grace."""
+    """Running work may end within the grace period."""
     started, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -93,7 +93,7 @@ async def test_leaving_waits_for_running_work(log: Log) -> None:
 
 
 async def test_leaving_cancels_what_does_not_end(log: Log) -> None:
-    """Work that outlives the grace is cancelled, and its clean-up is over when the schedule is left."""
+    """Work that exceeds the grace period is cancelled, and its clean-up has ended when the schedule is left."""
     started, cleaned = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -136,7 +136,7 @@ async def test_ended_work_is_not_run_again(log: Log) -> None:
 
 
 async def test_ending_work_waits_for_its_run(log: Log) -> None:
-    """When `end` returns, nothing of that work is under way any more, whether it came to an end or was cancelled."""
+    """When `end` returns, that work no longer runs, whether it ended or was cancelled."""
     started, cleaned = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -159,8 +159,8 @@ async def test_stopping_twice_is_harmless(log: Log) -> None:
         await schedule.stop()
 
 
-async def test_new_work_may_take_over_the_name_of_work_that_had_to_be_cancelled(log: Log) -> None:
-    """The new work runs at once, and at the end it is waited for like any other."""
+async def test_new_work_can_use_the_name_of_cancelled_work(log: Log) -> None:
+    """The new work runs at once, and leaving waits for it as for any other."""
     began, ended = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
@@ -186,7 +186,7 @@ async def test_new_work_may_take_over_the_name_of_work_that_had_to_be_cancelled(
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_nothing_starts_after_the_end(log: Log, turns: int) -> None:
-    """At whatever turn of the loop work is ended, between planning and running too, no run of it begins later."""
+    """In whichever iteration of the event loop work is ended, no run of it starts later."""
     runs = 0
 
     async def work() -> None:
@@ -203,8 +203,8 @@ async def test_nothing_starts_after_the_end(log: Log, turns: int) -> None:
         assert runs == before
 
 
-async def test_work_whose_ending_was_given_up_is_waited_for_at_the_stop(log: Log) -> None:
-    """Whoever ended it may be cancelled while waiting: what still runs then is not left to a loop that goes away."""
+async def test_stopping_waits_for_work_whose_end_was_cancelled(log: Log) -> None:
+    """A cancelled call of `end` leaves work running: stopping waits for it."""
     began, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

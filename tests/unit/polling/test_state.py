@@ -1,4 +1,4 @@
-"""What is remembered: a restart at any moment changes nothing of what is counted and tracked later."""
+"""State: a restart at any moment does not change what is counted and tracked later."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ LINGER_S = 300.0
 
 @dataclass(frozen=True)
 class Step:
-    """One look or sweep, and how long after the one before."""
+    """One poll or sweep, and the time since the one before."""
 
-    sighting: PollResult
+    result: PollResult
     sweep: bool
     after_s: float
 
@@ -43,25 +43,25 @@ class Kept:
     def take(self, step: Step, *, now: float) -> None:
         """Take in one step."""
         if step.sweep:
-            self.ledger.sweep(step.sighting, now=now)
+            self.ledger.sweep(step.result, now=now)
         else:
-            self.ledger.update(step.sighting, now=now, at=now)
+            self.ledger.update(step.result, now=now, at=now)
 
     def state(self) -> ProjectState:
-        """Everything that is remembered."""
+        """Everything that survives."""
         return ProjectState(origin="here", counts=self.counts.dump(), ledgers={"v2": self.ledger.dump(means={})})
 
     def known(self) -> tuple[object, ...]:
-        """What a source would be told."""
+        """What a source is given."""
         known = self.ledger.known()
-        asked = [job("x", submitted_at=T0 + at) for at in (-LATE_S, 0.0, LATE_S)]
+        jobs = [job("x", submitted_at=T0 + at) for at in (-LATE_S, 0.0, LATE_S)]
         return (
             known.unfinished,
             known.tracked,
             known.bootstrapping,
             known.oldest_at,
             known.incomplete,
-            [known.is_new(each) for each in asked],
+            [known.is_new(each) for each in jobs],
         )
 
 
@@ -71,7 +71,7 @@ def kept() -> Kept:
 
 
 def restarted(before: Kept, *, path: Path) -> Kept:
-    """Write everything to a file, and read it in another process, so to speak."""
+    """Write everything to a file, and restore it as another process would."""
     state = StateFile(path)
     state.save({"vision": before.state()})
     projects, warning = state.load()
@@ -114,7 +114,7 @@ JOBS = st.builds(
 )
 
 
-def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> PollResult:
+def poll_result(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> PollResult:
     once = {each.job_id: each for each in jobs}
     return PollResult(
         jobs=tuple(once.values()),
@@ -127,7 +127,7 @@ def sighting(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> Poll
 STEPS = st.builds(
     Step,
     st.builds(
-        sighting,
+        poll_result,
         st.lists(JOBS, max_size=4),
         st.frozensets(st.sampled_from("abcdef"), max_size=2),
         failed=st.booleans(),
@@ -142,7 +142,7 @@ STEPS = st.builds(
 def test_a_restart_at_any_point_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step], data: st.DataObject
 ) -> None:
-    """Whatever was seen before and is seen after, totals, tracked jobs and what is asked next are the same."""
+    """Whatever the polls before and after, totals, tracked jobs and the next requests are the same."""
     at = data.draw(st.integers(min_value=0, max_value=len(steps)), label="restart before step")
     whole, broken = kept(), kept()
     now = T0
@@ -160,8 +160,8 @@ def test_a_restart_at_any_point_changes_nothing(
     assert broken.known() == whole.known()
 
 
-def test_what_was_told_of_a_job_stays() -> None:
-    """A restart loses the records behind a listing: until they can be had again a job keeps its pool and start."""
+def test_permanent_fields_of_a_job_stay() -> None:
+    """A restart loses the records behind a listing: until they are read again a job keeps its pool and start."""
     before = kept()
     poll = Step(PollResult(), sweep=False, after_s=0)
     before.take(poll, now=T0)
@@ -177,8 +177,8 @@ def test_what_was_told_of_a_job_stays() -> None:
     assert (entry.job.pool_id, entry.job.started_at, entry.job.status) == ("a100", T0 + 2, JobStatus.FAILED)
 
 
-def test_an_empty_memory_is_a_first_start() -> None:
-    """What was never polled remembers that: the next look seeds."""
+def test_an_empty_state_is_a_first_start() -> None:
+    """Restored from an empty state, the next poll bootstraps."""
     fresh = kept()
     fresh.ledger.restore(LedgerState())
     fresh.counts.restore(CountsState())
@@ -188,7 +188,7 @@ def test_an_empty_memory_is_a_first_start() -> None:
 
 @dataclass
 class FakeSource:
-    """A cloud that tells of these jobs."""
+    """A source with these jobs."""
 
     api: Api
     jobs: tuple[Job, ...] = ()
@@ -220,8 +220,8 @@ def a_poller(clock: ManualClock, sources: FakeSources, *, origin: str = "here") 
     )
 
 
-async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
-    """While the cloud denies that a generation exists its jobs come and go; afterwards each is counted once."""
+async def test_a_generation_that_comes_back_continues(clock: ManualClock) -> None:
+    """Jobs start and end while an API generation is missing; when it is back each is counted once."""
     old, new = FakeSource(Api.V1), FakeSource(Api.V2)
     sources = FakeSources((old, new))
     poller = a_poller(clock, sources)
@@ -233,7 +233,7 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
     clock.turn(30)
     await poller.poll_jobs()
     assert "a" not in (poller.snapshot().jobs or {})
-    assert poller.dump().ledgers.keys() == {"v1", "v2"}  # a restart now would not forget it either
+    assert poller.dump().ledgers.keys() == {"v1", "v2"}  # a restart now would keep it too
 
     old.jobs = (
         job("a", JobStatus.FAILED, submitted_at=clock.time() - 29),
@@ -247,8 +247,8 @@ async def test_a_generation_that_comes_back_goes_on(clock: ManualClock) -> None:
     assert (poller.snapshot().jobs or {}).keys() == {"a", "b"}
 
 
-async def test_another_project_takes_over_the_totals_alone(clock: ManualClock) -> None:
-    """Memory of another project of the cloud: the label goes on counting, and the jobs are seeded anew."""
+async def test_another_project_keeps_the_totals_only(clock: ManualClock) -> None:
+    """State of another project of the cloud: the totals of the label continue, and the ledgers start again."""
     here, there = FakeSource(Api.V2), FakeSource(Api.V2, (job("b", submitted_at=clock.time() + 5),))
     before = a_poller(clock, FakeSources((here,)))
     await before.poll_jobs()
@@ -262,7 +262,7 @@ async def test_another_project_takes_over_the_totals_alone(clock: ManualClock) -
 
 
 async def test_the_mean_over_the_run_survives(clock: ManualClock) -> None:
-    """No later call brings back how busy an ended job was: its mean is remembered, twice over if need be."""
+    """No later call returns the usage of an ended job: its mean is kept, also across two restarts."""
     source = FakeSource(Api.V2, (job("a", started_at=T0),))
     before = a_poller(clock, FakeSources((source,)))
     await before.poll_jobs()
@@ -279,8 +279,8 @@ async def test_the_mean_over_the_run_survives(clock: ManualClock) -> None:
         before = after
 
 
-async def test_what_is_remembered_waits_for_its_generation(clock: ManualClock) -> None:
-    """A restart while the cloud does not answer loses nothing: memory that nobody took up is remembered again."""
+async def test_a_ledger_waits_for_its_generation(clock: ManualClock) -> None:
+    """A restart while the cloud does not answer loses nothing: a ledger that is not restored is saved again."""
     source = FakeSource(Api.V2)
     before = a_poller(clock, FakeSources((source,)))
     await before.poll_jobs()

@@ -173,7 +173,7 @@ def test_state_that_is_dumped_does_not_change() -> None:
 
 
 def test_other_buckets_start_at_zero() -> None:
-    """Lengths counted in other buckets than today's cannot be told by today's: those distributions start at zero."""
+    """Distributions with other buckets than today's cannot continue: they start at zero."""
     old = Distribution(bounds_s=(1.0, 2.0), counts=(3, 4, 5), sum_s=6.0)
     counts = Counts(max_users=10)
     counts.restore(CountsState(accounts=AccountsState(waits={"p": old}, runs={"p": {JobStatus.FAILED: old}})))

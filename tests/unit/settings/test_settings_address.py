@@ -1,4 +1,4 @@
-"""Where the API is: presets, overrides, and what an address must not be."""
+"""URLs of the API: presets, overrides, and invalid URLs."""
 
 import pytest
 
@@ -14,11 +14,11 @@ def target(keys: str, *, credentials: str = "{type: metadata}") -> Target:
     return load(text, environ={}).targets[0]
 
 
-def mistakes(keys: str, *, credentials: str = "{type: metadata}") -> tuple[str, ...]:
-    """What loading a target with these keys says."""
+def problems(keys: str, *, credentials: str = "{type: metadata}") -> tuple[str, ...]:
+    """The problems of a target with these keys."""
     with pytest.raises(SettingsError) as caught:
         target(keys, credentials=credentials)
-    return caught.value.mistakes
+    return caught.value.problems
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_cloud_and_region_give_both_addresses(cloud: str, region: str, endpoint:
 
 
 def test_an_address_in_the_file_wins_over_the_preset() -> None:
-    """Each of the two overrides its own preset only; the slash at the end is dropped."""
+    """Each URL overrides its own preset only; a trailing slash is removed."""
     found = target("cloud: otc, region: eu-de, endpoint: https://other.example/")
     assert (found.endpoint, found.iam_endpoint) == ("https://other.example", "https://iam.eu-de.otc.t-systems.com")
 
@@ -89,11 +89,11 @@ def test_an_address_in_the_file_wins_over_the_preset() -> None:
     ],
 )
 def test_without_a_preset_the_address_must_be_given(keys: str) -> None:
-    """The API's address is always needed; IAM's only where a password buys a token."""
+    """The API's URL is always required; IAM's only for password credentials."""
     missing = "missing; give it, or cloud and region"
 
-    assert mistakes(keys) == (f"targets[0].endpoint: {missing}",)
-    assert mistakes(keys, credentials=PASSWORD) == (
+    assert problems(keys) == (f"targets[0].endpoint: {missing}",)
+    assert problems(keys, credentials=PASSWORD) == (
         f"targets[0].endpoint: {missing}",
         f"targets[0].iam_endpoint: {missing}",
     )
@@ -115,12 +115,12 @@ def test_without_a_preset_the_address_must_be_given(keys: str) -> None:
     ],
 )
 def test_https_anywhere_and_http_to_this_machine(url: str) -> None:
-    """Plain http never leaves the machine, so no token travels in clear."""
+    """Plain http is allowed for the local host only, so no token is sent unencrypted."""
     assert target(f"endpoint: '{url}'").endpoint == url
 
 
 SHAPE = "must be a URL such as https://host"
-CLEAR = "must be https, or tokens would travel in clear; http is for this machine itself (127.0.0.1, localhost)"
+CLEAR = "must be https, or tokens are sent unencrypted; http is allowed for the local host (127.0.0.1, localhost)"
 BARE = "must be scheme and host only, without path or query"
 
 
@@ -143,18 +143,18 @@ BARE = "must be scheme and host only, without path or query"
         pytest.param("https://host/?", BARE, id="empty-query"),
         pytest.param("https://host#x", BARE, id="fragment"),
         pytest.param(
-            "https://user:invented@host", "must not hold a user or password; they belong in credentials", id="user"
+            "https://user:invented@host", "must not contain a user or password; they belong in credentials", id="user"
         ),
     ],
 )
-def test_what_is_no_safe_address_is_refused_without_repeating_it(url: str, wrong: str) -> None:
-    """Both addresses follow the same rules; the URL is not repeated, since it may hold a password."""
-    assert mistakes(f"cloud: otc, region: eu-de, endpoint: '{url}'") == (f"targets[0].endpoint: {wrong}",)
-    assert mistakes(f"cloud: otc, region: eu-de, iam_endpoint: '{url}'") == (f"targets[0].iam_endpoint: {wrong}",)
+def test_unsafe_address_is_rejected_without_repeating_it(url: str, wrong: str) -> None:
+    """Both URLs follow the same rules; the URL is not repeated, because it may contain a password."""
+    assert problems(f"cloud: otc, region: eu-de, endpoint: '{url}'") == (f"targets[0].endpoint: {wrong}",)
+    assert problems(f"cloud: otc, region: eu-de, iam_endpoint: '{url}'") == (f"targets[0].iam_endpoint: {wrong}",)
 
 
 def test_a_proxy_may_be_http_and_may_hold_a_password() -> None:
-    """Proxies speak http, and authenticate in their URL; it is kept as a secret."""
+    """Proxies use http and have credentials in their URL; it is kept as a secret."""
     found = target("cloud: otc, region: eu-de, proxy: 'http://user:invented@proxy.example:3128'")
 
     assert found.proxy is not None
@@ -162,11 +162,11 @@ def test_a_proxy_may_be_http_and_may_hold_a_password() -> None:
 
 
 def test_an_authority_must_be_a_certificate(tmp_path: object) -> None:
-    """A file without a PEM certificate would fail each call; it is refused at the start."""
+    """A CA file without a PEM certificate would fail each call; it is rejected at the start."""
     file = f"{tmp_path}/ca.pem"
     with open(file, "w", encoding="ascii") as ca:  # noqa: PTH123 - the path is text in the settings
         ca.write("no certificate\n")
 
-    assert mistakes(f"cloud: otc, region: eu-de, tls: {{ca_file: '{file}'}}") == (
-        f"targets[0].tls.ca_file: {file} holds no PEM certificate",
+    assert problems(f"cloud: otc, region: eu-de, tls: {{ca_file: '{file}'}}") == (
+        f"targets[0].tls.ca_file: {file} contains no PEM certificate",
     )

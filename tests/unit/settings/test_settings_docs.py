@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from exporter.settings import Settings, load, model
-from exporter.settings.docstrings import meanings
+from exporter.settings.docstrings import field_docs
 from exporter.settings.schema import json_schema
 from exporter.settings.settings_docs import BEGIN, END, configuration_markdown, rows
 
@@ -27,29 +27,29 @@ KEYS = [row.key for row in rows()]
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
-def test_every_setting_says_what_it_means(section: type[msgspec.Struct]) -> None:
+def test_every_setting_has_a_docstring(section: type[msgspec.Struct]) -> None:
     """Each field has a docstring of whole sentences."""
     for field in section.__struct_fields__:
-        meaning = meanings()[section.__name__, field]
-        assert re.fullmatch(r"[A-Z].{15,}\.", meaning), f"{section.__name__}.{field}: {meaning}"
+        description = field_docs()[section.__name__, field]
+        assert re.fullmatch(r"[A-Z].{15,}\.", description), f"{section.__name__}.{field}: {description}"
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
-def test_every_section_says_what_it_is(section: type[msgspec.Struct]) -> None:
+def test_every_section_has_a_docstring(section: type[msgspec.Struct]) -> None:
     """Each section has a docstring, which the reference uses for the kinds of credentials."""
     assert section.__doc__ is not None
     assert section.__doc__.rstrip().endswith(".")
 
 
 def test_the_page_is_current() -> None:
-    """Generating the reference anew changes nothing; if it does, run `make generate`."""
+    """Generating the reference again changes nothing; if it does, run `make generate`."""
     page = PAGE.read_text()
 
     assert configuration_markdown(page) == page
 
 
-def test_only_what_stands_between_the_markers_is_generated() -> None:
-    """The hand-written text around them stays, backslashes included."""
+def test_only_the_text_between_the_markers_is_generated() -> None:
+    """The text around the markers stays, including backslashes."""
     written = configuration_markdown(f"before \\1\n{BEGIN}old{END}\nafter")
 
     assert written.startswith(f"before \\1\n{BEGIN}\n\n### `targets`")
@@ -58,13 +58,13 @@ def test_only_what_stands_between_the_markers_is_generated() -> None:
 
 
 def test_a_page_without_markers_is_refused() -> None:
-    """Nothing is appended to a page by guess."""
-    with pytest.raises(ValueError, match="the page lacks the lines"):
+    """Text is not appended to a page without markers."""
+    with pytest.raises(ValueError, match="the page does not contain the lines"):
         configuration_markdown("# Configuration")
 
 
 def test_the_reference_holds_every_key_once() -> None:
-    """Each key of the model has its row."""
+    """Each key of the model has one row."""
     assert len(KEYS) == len(set(KEYS))
     assert {"targets[].project", "targets[].credentials.type", "targets[].rate_limit.burst", "state.file"} <= set(
         KEYS
@@ -99,17 +99,19 @@ def test_types_and_defaults_are_written_as_in_the_file(key: str, default: str, k
     assert (row.default, row.type) == (default, kind)
 
 
-def test_the_environments_names_are_told() -> None:
-    """Keys that the environment can stand in for name its variables."""
-    by_key = {row.key: row.meaning for row in rows()}
+def test_environment_variables_are_documented() -> None:
+    """Keys with environment variables name them."""
+    by_key = {row.key: row.description for row in rows()}
 
-    assert by_key["targets[].credentials.access_key"].endswith("Not given: `HUAWEICLOUD_SDK_AK` of the environment.")
+    assert by_key["targets[].credentials.access_key"].endswith(
+        "Not given: `HUAWEICLOUD_SDK_AK` from the environment."
+    )
     assert "`OS_USER_DOMAIN_NAME` or `OS_DOMAIN_NAME`" in by_key["targets[].credentials.domain_name"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"example-{number}" for number in range(1, len(EXAMPLES) + 1)])
 def test_every_example_of_the_page_loads(example: str, tmp_path: Path) -> None:
-    """The examples are good files once their secrets exist; the folders they name stand elsewhere here."""
+    """The examples are valid once their secrets exist; their folders are replaced in this test."""
     for name in re.findall(r"/var/run/secrets/modelarts/([\w-]+)", example):
         (tmp_path / name).write_text("invented\n")
     here = example.replace("/var/run/secrets/modelarts", str(tmp_path))
@@ -122,14 +124,14 @@ def test_every_example_of_the_page_loads(example: str, tmp_path: Path) -> None:
 
 
 def test_the_page_has_examples_of_both_clouds() -> None:
-    """A reader of either cloud finds a file to start from."""
+    """The page has an example for each cloud."""
     assert len(EXAMPLES) >= 6
     assert any("cloud: otc" in example for example in EXAMPLES)
     assert any("cloud: huaweicloud" in example for example in EXAMPLES)
 
 
 def test_the_sentences_on_the_page_are_the_ones_printed() -> None:
-    """The page's example of check-config shows the loader's own words."""
+    """The page's example of check-config shows the sentences of the loader."""
     shown = re.findall(r"^targets\[\d\].*$", PAGE.read_text(), re.MULTILINE)
 
     assert shown == [
@@ -139,7 +141,7 @@ def test_the_sentences_on_the_page_are_the_ones_printed() -> None:
 
 
 def test_the_schema_describes_every_key() -> None:
-    """Descriptions, defaults and closed objects reach the chart; what the environment can give is optional."""
+    """The schema has descriptions, defaults and closed objects; keys with environment variables are optional."""
     schema = json_schema()
     target = schema["properties"]["targets"]["items"]
 

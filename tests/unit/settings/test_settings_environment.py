@@ -1,4 +1,4 @@
-"""Names the vendor's SDK and OpenStack's tools use, consulted when the file is silent."""
+"""Environment variables of the vendor's SDK and of OpenStack, used for absent keys."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def target(credentials: str, environ: dict[str, str], *, project: str = f"projec
     return load(text, environ=environ).targets[0]
 
 
-def mistakes(credentials: str, environ: dict[str, str], **more: str) -> tuple[str, ...]:
-    """What loading such a file says."""
+def problems(credentials: str, environ: dict[str, str], **more: str) -> tuple[str, ...]:
+    """The problems of such a file."""
     with pytest.raises(SettingsError) as caught:
         target(credentials, environ, **more)
-    return caught.value.mistakes
+    return caught.value.problems
 
 
 def key_pair(found: Target) -> tuple[str, str, str | None]:
@@ -33,7 +33,7 @@ def key_pair(found: Target) -> tuple[str, str, str | None]:
 
 
 def test_the_vendors_names_give_a_pair_and_its_token() -> None:
-    """With no key in the file the pair comes from the environment, with the token where there is one."""
+    """Without a key in the file the pair comes from the environment, with the token if set."""
     assert key_pair(target("type: aksk", KEYS)) == ("ENVAK", "env-secret", None)
     assert key_pair(target("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"})) == (
         "ENVAK",
@@ -43,31 +43,31 @@ def test_the_vendors_names_give_a_pair_and_its_token() -> None:
 
 
 def test_a_pair_is_never_put_together_from_two_places() -> None:
-    """As soon as the file gives a key, the environment's keys and token are another pair's."""
+    """If the file has one key, the keys and the token of the environment are not used."""
     environ = KEYS | {"HUAWEICLOUD_SDK_SECURITY_TOKEN": "t"}
 
     assert key_pair(target("type: aksk, access_key: A, secret_key: S", environ)) == ("A", "S", None)
-    assert mistakes("type: aksk, access_key: A", environ) == ("targets[0].credentials.secret_key: missing",)
-    assert mistakes("type: aksk, secret_key: S", environ) == ("targets[0].credentials.access_key: missing",)
+    assert problems("type: aksk, access_key: A", environ) == ("targets[0].credentials.secret_key: missing",)
+    assert problems("type: aksk, secret_key: S", environ) == ("targets[0].credentials.access_key: missing",)
 
 
 def test_missing_keys_name_the_variables() -> None:
-    """The sentence says both ways out; a variable that is set but empty counts as absent."""
-    assert mistakes("type: aksk", {"HUAWEICLOUD_SDK_AK": ""}) == (
+    """The sentence names the key and the variables; an empty variable counts as absent."""
+    assert problems("type: aksk", {"HUAWEICLOUD_SDK_AK": ""}) == (
         "targets[0].credentials.access_key: missing; give it, or set HUAWEICLOUD_SDK_AK in the environment",
         "targets[0].credentials.secret_key: missing; give it, or set HUAWEICLOUD_SDK_SK in the environment",
     )
 
 
 def test_a_variable_with_a_newline_is_refused() -> None:
-    """A secret that cannot travel in a header is a mistake at the start, wherever it comes from."""
-    assert mistakes("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SK": "a\nb"}) == (
-        "targets[0].credentials.secret_key: must not hold control characters",
+    """A secret that cannot be sent in a header is rejected at the start, from any source."""
+    assert problems("type: aksk", KEYS | {"HUAWEICLOUD_SDK_SK": "a\nb"}) == (
+        "targets[0].credentials.secret_key: must not contain control characters",
     )
 
 
 def test_openstacks_names_fill_in_key_by_key() -> None:
-    """What the file gives wins; OS_DOMAIN_NAME is the older spelling and comes second."""
+    """The file overrides the environment; OS_DOMAIN_NAME is the older name and comes second."""
     found = target("type: password, username: alice", OPENSTACK | {"OS_DOMAIN_NAME": "old"}).credentials
     assert isinstance(found, Password)
     assert [found.username.reveal(), found.password.reveal(), found.domain_name.reveal()] == [
@@ -107,7 +107,7 @@ def test_openstacks_names_fill_in_key_by_key() -> None:
 def test_the_only_target_finds_its_project_in_the_environment(
     credentials: str, project: str, environ: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    """The file wins over the environment, an id over a name, and a name serves passwords only."""
+    """The file overrides the environment, an id overrides a name, and a name works for passwords only."""
     found = target(credentials, KEYS | OPENSTACK | environ, project=project)
 
     assert (found.project_id, found.project_name) == expected
@@ -137,26 +137,26 @@ def test_the_only_target_finds_its_project_in_the_environment(
             "type: aksk",
             "",
             {"OS_PROJECT_ID": "eu-de"},
-            "project_id: must be 32 hexadecimal digits, which OS_PROJECT_ID of the environment is not",
+            "project_id: must be 32 hexadecimal digits, but OS_PROJECT_ID in the environment is not",
             id="no-id",
         ),
     ],
 )
-def test_a_project_that_cannot_be_told_is_one_sentence(
+def test_an_undetermined_project_is_one_sentence(
     credentials: str, project: str, environ: dict[str, str], expected: str
 ) -> None:
-    """Neither, both, or a name that these credentials cannot turn into an id."""
-    assert mistakes(credentials, KEYS | OPENSTACK | environ, project=project) == (f"targets[0].{expected}",)
+    """Neither, both, or a name that these credentials cannot resolve to an id."""
+    assert problems(credentials, KEYS | OPENSTACK | environ, project=project) == (f"targets[0].{expected}",)
 
 
 def test_with_several_targets_the_environment_names_no_project() -> None:
-    """One variable cannot name two projects, so each target must name its own."""
+    """One variable cannot name two projects, so each target must have its own."""
     one = "{project: %s, cloud: otc, region: eu-de, credentials: {type: metadata}}"
 
     with pytest.raises(SettingsError) as caught:
         load(f"targets: [{one % 'a'}, {one % 'b'}]", environ={"OS_PROJECT_ID": PROJECT_ID})
 
-    assert caught.value.mistakes == ("targets[0].project_id: missing", "targets[1].project_id: missing")
+    assert caught.value.problems == ("targets[0].project_id: missing", "targets[1].project_id: missing")
 
 
 POD_URL, POD_FILE = "HC_CONTAINER_CREDENTIALS_FULL_URI", "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"
@@ -164,7 +164,7 @@ URL = "http://127.0.0.1:8099/credentials"
 
 
 def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
-    """With the two variables of CCE and a token in the file there is nothing else to give."""
+    """With the two variables of CCE and a token file no other setting is needed."""
     token = tmp_path / "token"
     token.write_text("invented-token\n")
 
@@ -189,13 +189,13 @@ def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
         ),
         pytest.param(
             {POD_URL: "http://[", POD_FILE: "/dev/null"},
-            [f"{POD_URL} of the environment is not a URL", f"{POD_FILE}: /dev/null: is not a regular file"],
+            [f"{POD_URL} in the environment is not a URL", f"{POD_FILE}: /dev/null: is not a regular file"],
             id="both-wrong",
         ),
         pytest.param(
             {POD_URL: "metadata", POD_FILE: "/does/not/exist"},
             [
-                f"{POD_URL} of the environment is not a URL",
+                f"{POD_URL} in the environment is not a URL",
                 f"{POD_FILE}: /does/not/exist: No such file or directory",
             ],
             id="no-scheme",
@@ -203,9 +203,9 @@ def test_a_pod_finds_its_identity_in_the_environment(tmp_path: Path) -> None:
     ],
 )
 def test_a_pod_without_an_identity_is_one_sentence(environ: dict[str, str], sentences: list[str]) -> None:
-    """What CCE did not mount is missed at the start, not at the first poll; with several targets as well."""
-    assert mistakes("type: pod_identity", environ) == tuple(f"targets[0].credentials: {each}" for each in sentences)
+    """A missing pod identity is reported at the start, not at the first poll; also with several targets."""
+    assert problems("type: pod_identity", environ) == tuple(f"targets[0].credentials: {each}" for each in sentences)
     one = f"region: eu-de, cloud: otc, project_id: {PROJECT_ID}, credentials: {{type: pod_identity}}"
     with pytest.raises(SettingsError) as caught:
         load(f"targets: [{{project: a, {one}}}, {{project: b, {one}}}]", environ=environ)
-    assert len(caught.value.mistakes) == 2 * len(sentences)
+    assert len(caught.value.problems) == 2 * len(sentences)

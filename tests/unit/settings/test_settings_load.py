@@ -1,4 +1,4 @@
-"""The file as a whole: what a good one becomes, and what a bad one prints."""
+"""Loading a whole file: the settings of a valid one, and the problems of an invalid one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from exporter.settings import (
     load,
 )
 from exporter.settings.decode import Decoder
-from exporter.settings.problems import Faults
+from exporter.settings.problems import Problems
 from exporter.settings.yaml_nodes import parse
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "settings"
@@ -38,7 +38,7 @@ targets:
 
 
 def target_with(lines: str, *, credentials: str = "{type: metadata}") -> str:
-    """One otherwise good target with some lines more, from line 4 on; `credentials` replaces the block."""
+    """A valid target with additional lines, from line 4 on; `credentials` replaces the block."""
     return (
         f"targets:\n- project: vision\n  credentials: {credentials}\n"
         + "".join(f"  {line}\n" for line in lines.splitlines())
@@ -47,15 +47,15 @@ def target_with(lines: str, *, credentials: str = "{type: metadata}") -> str:
     )
 
 
-def mistakes(source: str | Path, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """What loading says; fails when it is content."""
+def problems(source: str | Path, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The problems of loading; fails if there are none."""
     with pytest.raises(SettingsError) as caught:
         load(source, environ=environ or {})
-    return caught.value.mistakes
+    return caught.value.problems
 
 
 def test_the_smallest_file_has_every_default() -> None:
-    """What the file leaves out has the documented default, and the preset fills in the URLs."""
+    """Absent keys have the documented default, and the preset fills in the URLs."""
     settings = load(MINIMAL, environ={})
 
     (target,) = settings.targets
@@ -78,8 +78,8 @@ def test_the_smallest_file_has_every_default() -> None:
     assert settings.state == StateSettings(file="")
 
 
-def test_every_key_is_read() -> None:
-    """Each key of the file arrives, none takes another's place, and a password needs no id where it has a name."""
+def test_every_key_is_decoded() -> None:
+    """Each key of the file is decoded into its own field, and a password needs no id if it has a name."""
     settings = load(FIXTURES / "full.yaml", environ={"AK": "EXAMPLEAK", "TOKEN": "invented-token"})
 
     first, second = settings.targets
@@ -119,16 +119,16 @@ def test_every_key_is_read() -> None:
     assert settings.state.file == "/var/lib/modelarts-exporter/state"
 
 
-def test_ten_mistakes_make_ten_sentences() -> None:
-    """All mistakes of a file are told at once, each in one sentence with its path."""
+def test_ten_problems_make_ten_sentences() -> None:
+    """All problems of a file are reported at once, each in one sentence with its path."""
     expected = (FIXTURES / "ten_mistakes.txt").read_text().splitlines()
 
-    assert list(mistakes(FIXTURES / "ten_mistakes.yaml")) == expected
+    assert list(problems(FIXTURES / "ten_mistakes.yaml")) == expected
     assert len(expected) == 10
 
 
 def test_the_error_prints_all_its_sentences() -> None:
-    """An uncaught error shows the same sentences as `mistakes`."""
+    """An uncaught error shows the same sentences as `problems`."""
     with pytest.raises(
         SettingsError, match=r"^targets: missing\nextra: unknown key$|^extra: unknown key\ntargets: m"
     ):
@@ -136,11 +136,11 @@ def test_the_error_prints_all_its_sentences() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    """A missing file and a folder say so with their path."""
+    """A missing file and a folder are reported with their path."""
     missing = tmp_path / "missing.yaml"
 
-    assert mistakes(missing) == (f"{missing}: cannot be read: No such file or directory",)
-    assert mistakes(tmp_path) == (f"{tmp_path}: cannot be read: Is a directory",)
+    assert problems(missing) == (f"{missing}: cannot be read: No such file or directory",)
+    assert problems(tmp_path) == (f"{tmp_path}: cannot be read: Is a directory",)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -> None:
-    """Whatever stands in place of the mapping or of the targets is named."""
-    assert mistakes(source) == (expected,)
+    """A wrong type of the root or of the targets is named."""
+    assert problems(source) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -181,21 +181,21 @@ def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -
             id="two-documents",
         ),
         pytest.param("a: *hidden-text", "line 1, column 4: not YAML: found undefined alias", id="alias-not-told"),
-        pytest.param("a: \x00", "not YAML: holds bytes or characters that YAML does not allow", id="control"),
-        pytest.param("[" * 500, "not usable: nested too deeply", id="deep"),
+        pytest.param("a: \x00", "not YAML: contains bytes or characters that YAML does not allow", id="control"),
+        pytest.param("[" * 500, "nested too deeply", id="deep"),
     ],
 )
-def test_what_is_not_yaml_names_the_line_and_never_the_text(source: str, expected: str) -> None:
-    """A syntax error gives line and column; what stood there could be a secret and is not repeated."""
-    assert mistakes(source) == (expected,)
+def test_a_syntax_error_names_the_line_and_never_the_text(source: str, expected: str) -> None:
+    """A syntax error gives line and column; the text could be a secret and is not repeated."""
+    assert problems(source) == (expected,)
 
 
 def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
-    """A file in another encoding is refused without a traceback."""
+    """A file in another encoding is rejected without a traceback."""
     file = tmp_path / "latin1.yaml"
     file.write_bytes(b"targets: \xff\xe4")
 
-    assert mistakes(file) == ("not YAML: holds bytes or characters that YAML does not allow",)
+    assert problems(file) == ("not YAML: contains bytes or characters that YAML does not allow",)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         pytest.param("proxies: x", "targets[0].proxies: unknown key; did you mean proxy?", id="near-key"),
         pytest.param("quite_else: x", "targets[0].quite_else: unknown key", id="far-key"),
         pytest.param("type: x", "targets[0].type: unknown key", id="type-only-where-it-tags"),
+        pytest.param('" ": x', "targets[0].' ': unknown key", id="blank-key"),
         pytest.param("api: v3", 'targets[0].api: must be one of auto, both, v1, v2, not "v3"', id="enum"),
         pytest.param(
             "api: V2", 'targets[0].api: must be one of auto, both, v1, v2, not "V2"; did you mean v2?', id="case"
@@ -240,7 +241,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "project_id: true",
-            "targets[0].project_id: must be text, not the truth value true; put it in quotes",
+            "targets[0].project_id: must be text, not the boolean true; put it in quotes",
             id="id-truth",
         ),
         pytest.param(
@@ -261,7 +262,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
             "endpoint: !!binary aGk=", "targets[0].endpoint: must be text, not a tagged value", id="endpoint-tagged"
         ),
         pytest.param(
-            'project_name: "a\\tb"', "targets[0].project_name: must not hold control characters", id="control"
+            'project_name: "a\\tb"', "targets[0].project_name: must not contain control characters", id="control"
         ),
         pytest.param(
             "filters: {users: alice}", 'targets[0].filters.users: must be a list, not "alice"', id="list-text"
@@ -273,7 +274,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "filters: {names: '[[:alpha:]]'}",
-            "targets[0].filters.names: is not a regular expression: a set within a set is not understood",
+            "targets[0].filters.names: is not a regular expression: nested character sets are not supported",
             id="regex-posix-class",
         ),
         pytest.param(
@@ -357,7 +358,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
         ),
         pytest.param(
             "tls: {insecure_skip_verify: !!bool maybe}",
-            "targets[0].tls.insecure_skip_verify: must be true or false, not the truth value maybe",
+            "targets[0].tls.insecure_skip_verify: must be true or false, not the boolean maybe",
             id="truth-tagged-nonsense",
         ),
         pytest.param(
@@ -383,8 +384,8 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) -> None:
-    """One wrong line in an otherwise good target gives exactly one sentence, at its path."""
-    assert mistakes(target_with(lines)) == (expected,)
+    """One wrong line in a valid target gives exactly one sentence, at its path."""
+    assert problems(target_with(lines)) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -418,13 +419,14 @@ def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) ->
         ),
         pytest.param(
             "collection: {stale_after: 59s}",
-            "collection.stale_after: must be at least jobs_interval and timeout together (1m), or one slow poll "
-            "would withdraw series that are still good, not 59s",
+            "collection.stale_after: must be at least jobs_interval and timeout together (1m), not 59s: otherwise "
+            "one slow poll would withdraw current series",
             id="stale-too-soon",
         ),
         pytest.param(
             "collection: {retention: 29s}",
-            "collection.retention: must be at least jobs_interval (30s), or no scrape might see a job's end, not 29s",
+            "collection.retention: must be at least jobs_interval (30s), not 29s: otherwise a job could end unseen "
+            "by any scrape",
             id="retention-too-short",
         ),
         pytest.param(
@@ -457,7 +459,7 @@ def test_a_wrong_value_in_a_target_is_one_sentence(lines: str, expected: str) ->
 )
 def test_a_wrong_value_outside_the_targets_is_one_sentence(lines: str, expected: str) -> None:
     """One wrong line in another section gives exactly one sentence, at its path."""
-    assert mistakes(MINIMAL + lines) == (expected,)
+    assert problems(MINIMAL + lines) == (expected,)
 
 
 def test_limits_are_part_of_the_range() -> None:
@@ -474,15 +476,15 @@ def test_limits_are_part_of_the_range() -> None:
 
 
 def test_a_timeout_may_exceed_the_interval() -> None:
-    """Polls never overlap, so a deadline beyond the interval only delays the next poll; usage may need it."""
+    """Polls never overlap, so a deadline beyond the interval only delays the next poll."""
     times = load(MINIMAL + "collection: {jobs_interval: 5s, timeout: 1m}", environ={}).collection
 
     assert (times.jobs_interval_s, times.timeout_s) == (5.0, 60.0)
 
 
-def test_rules_over_several_keys_are_silent_about_keys_that_are_wrong_themselves() -> None:
-    """A default that stands in for a wrong value is never complained about."""
-    said = mistakes(
+def test_rules_over_several_keys_skip_keys_with_a_problem() -> None:
+    """The default in place of a wrong value is never reported."""
+    said = problems(
         "targets:\n- {project: [], cloud: ibm, credentials: {type: password}, tls: {ca_file: 1}, proxy: 1}\n"
         "- project: vision\n  project_name: 7\n  endpoint: 8\n  credentials: 9\n"
         "- 10\n"
@@ -513,22 +515,22 @@ def test_rules_over_several_keys_are_silent_about_keys_that_are_wrong_themselves
 
 
 def test_a_project_name_must_be_unique() -> None:
-    """Two targets of one label value would write the same series."""
+    """Two targets with the same label value would write the same series."""
     one = MINIMAL.removeprefix("\ntargets:\n")
 
-    assert mistakes("targets:\n" + one + one + one) == (
+    assert problems("targets:\n" + one + one + one) == (
         'targets[1].project: "vision" is already the project of targets[0]',
         'targets[2].project: "vision" is already the project of targets[0]',
     )
 
 
 def test_an_empty_project_is_no_label() -> None:
-    """Prometheus takes an empty label for none, so the value must not be empty."""
-    assert mistakes(MINIMAL.replace("vision", '""')) == ("targets[0].project: must not be empty",)
+    """Prometheus treats an empty label as absent, so the value must not be empty."""
+    assert problems(MINIMAL.replace("vision", '""')) == ("targets[0].project: must not be empty",)
 
 
 def test_anchors_and_merge_keys_save_repetition() -> None:
-    """What is written in a mapping wins over what is merged in, and the first merged mapping over the next."""
+    """Own keys override merged ones, and the first merged mapping overrides the next."""
     settings = load(
         "targets:\n"
         f"- &first {{project: one, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, "
@@ -551,15 +553,15 @@ def test_anchors_and_merge_keys_save_repetition() -> None:
     ],
 )
 def test_only_other_mappings_can_be_merged(merge: str) -> None:
-    """A merge key with anything else, or with the mapping it stands in, is a mistake and never a loop."""
-    said = mistakes(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
+    """A merge key with another type, or with its own mapping, is a problem and never a loop."""
+    said = problems(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
 
     assert "targets[0].<<: must merge other mappings" in said
 
 
 def test_merged_mappings_that_contain_each_other_end() -> None:
-    """A cycle of merge keys through a nested merge is a mistake, not an endless walk."""
-    said = mistakes("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
+    """A cycle of merge keys through a nested merge is a problem, not an endless loop."""
+    said = problems("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
 
     assert "targets[0].<<: must merge other mappings" in said
 
@@ -574,9 +576,9 @@ def test_merges_of_merges_do_not_double_at_each_level() -> None:
     assert [target.api for target in settings.targets] == ["v1"] * 50
 
 
-def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
-    """The path tells the place of use, because that is where the operator looks."""
-    said = mistakes(
+def test_a_problem_in_an_anchor_is_reported_at_each_place_of_use() -> None:
+    """The path names the place of use, where the operator looks."""
+    said = problems(
         f"targets:\n- &t {{project: a, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, api: v9, "
         "credentials: {type: metadata}}\n- {<<: *t, project: b}\n"
     )
@@ -585,7 +587,7 @@ def test_a_mistake_in_an_anchor_is_told_once_for_each_place() -> None:
 
 
 def test_sections_may_be_written_and_left_empty() -> None:
-    """A section whose keys are all commented out means its defaults, as Prometheus reads it; so does a list."""
+    """A section or list whose keys are all commented out means its defaults, as in Prometheus."""
     empty = load(target_with("filters:\nrate_limit:\ntls:\nproxy:") + "collection:\nmetrics:\nstate:\n", environ={})
 
     assert empty == load(MINIMAL, environ={})
@@ -607,7 +609,7 @@ def test_sections_may_be_written_and_left_empty() -> None:
     ],
 )
 def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> None:
-    """No label value is turned into a truth value, a date or a number of minutes behind the operator's back."""
+    """No label value is silently turned into a boolean, a date or a number of minutes."""
     (target,) = load(MINIMAL.replace("vision", text), environ={}).targets
 
     assert target.project == text.strip("'").removeprefix("!!str ")
@@ -635,7 +637,7 @@ def test_text_that_older_yaml_takes_for_something_else_is_text(text: str) -> Non
     ],
 )
 def test_credentials_are_chosen_by_their_type(credentials: str, expected: object) -> None:
-    """`type` tells which keys belong, and targets that are written alike compare equal."""
+    """`type` determines the keys, and equal targets compare equal."""
     (target,) = load(target_with("", credentials=credentials), environ={}).targets
 
     assert target.credentials == expected
@@ -660,17 +662,17 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
         pytest.param('{type: aksk, access_key: "", secret_key: s}', "access_key: must not be empty", id="empty-key"),
         pytest.param(
             '{type: aksk, access_key: "a\\nb", secret_key: s}',
-            "access_key: must not hold control characters",
+            "access_key: must not contain control characters",
             id="newline-in-key",
         ),
         pytest.param(
             '{type: aksk, access_key: "${vault:x}", secret_key: s}',
-            "access_key: holds ${ that begins neither ${env:NAME} nor ${file:/path}; write $${ for a plain ${",
+            "access_key: contains ${ that is neither ${env:NAME} nor ${file:/path}; write $${ for a literal ${",
             id="unknown-reference",
         ),
         pytest.param(
             '{type: aksk, access_key: "${env:}", secret_key: s}',
-            "access_key: holds ${ that begins neither ${env:NAME} nor ${file:/path}; write $${ for a plain ${",
+            "access_key: contains ${ that is neither ${env:NAME} nor ${file:/path}; write $${ for a literal ${",
             id="nameless-reference",
         ),
         pytest.param(
@@ -681,12 +683,12 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
     ],
 )
 def test_wrong_credentials_are_one_sentence(credentials: str, expected: str) -> None:
-    """What is wrong with a credential is told without what it holds."""
-    assert mistakes(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
+    """A problem of a credential is reported without its content."""
+    assert problems(target_with("", credentials=credentials)) == (f"targets[0].credentials.{expected}",)
 
 
 def test_an_optional_secret_may_come_out_empty() -> None:
-    """A chart sets the variable of a token that permanent keys do not have to nothing."""
+    """A chart sets the variable of an unused token to an empty value."""
     pair = '{type: aksk, access_key: a, secret_key: s, security_token: "${env:TOKEN}"}'
     (target,) = load(target_with("", credentials=pair), environ={"TOKEN": ""}).targets
 
@@ -694,12 +696,12 @@ def test_an_optional_secret_may_come_out_empty() -> None:
 
 
 @pytest.mark.parametrize("odd", [pytest.param(bytes, id="scalar"), pytest.param(int | str, id="union")])
-def test_a_field_of_a_type_that_nothing_reads_is_the_developers_mistake(odd: object) -> None:
-    """Whoever adds a field of a new type hears of it at the first file, not the operator by a wrong value."""
+def test_a_field_without_a_decoder_is_a_type_error(odd: object) -> None:
+    """A new field of an unsupported type fails at the first file."""
     section = msgspec.defstruct("Odd", [("field", odd)])
-    faults = Faults()
-    node = parse("field: 1", faults)
+    problems = Problems()
+    node = parse("field: 1", problems)
     assert node is not None
 
-    with pytest.raises(TypeError, match=r"^field: nothing here reads"):
-        Decoder(environ={}, faults=faults).section(node, section)
+    with pytest.raises(TypeError, match=r"^field: no decoder for"):
+        Decoder(environ={}, problems=problems).section(node, section)

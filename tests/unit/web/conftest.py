@@ -7,7 +7,7 @@ from tests.certificates import Authority, Pair
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority everybody here trusts."""
+    """The CA that all clients trust."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 

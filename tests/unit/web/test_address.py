@@ -1,4 +1,4 @@
-"""Listen addresses: as Prometheus writes them, and as sockets."""
+"""Listen addresses: Prometheus' notation, and sockets."""
 
 import socket
 
@@ -16,8 +16,8 @@ from exporter.web.address import Address, bind, parse_address
         pytest.param("localhost:80", Address("localhost", 80), id="name"),
     ],
 )
-def test_address_reads_and_writes(text: str, expected: Address) -> None:
-    """An address is read into host and port, and written as it was."""
+def test_address_parse_and_format_round_trip(text: str, expected: Address) -> None:
+    """An address is parsed into host and port, and formatted as it was written."""
     assert parse_address(text) == expected
     assert str(expected) == text
 
@@ -26,8 +26,8 @@ def test_address_reads_and_writes(text: str, expected: Address) -> None:
     "text",
     ["10310", "", "localhost", "localhost:", ":http", "::1:10310", ":65536", ":-1", ":²"],
 )
-def test_impossible_address_is_refused(text: str) -> None:
-    """What is no address is refused in one sentence that quotes it."""
+def test_invalid_address_is_rejected(text: str) -> None:
+    """An invalid address is rejected with one sentence that quotes it."""
     with pytest.raises(ValueError, match="is not a listen address") as refusal:
         parse_address(text)
 
@@ -35,22 +35,22 @@ def test_impossible_address_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_bound_address_takes_connections(host: str) -> None:
-    """The socket listens where it was told to."""
+def test_bound_address_accepts_connections(host: str) -> None:
+    """The socket listens on the given address."""
     with bind(Address(host, 0)) as listener, socket.create_connection(listener.getsockname()[:2], 5):
         assert listener.getsockname()[1] > 0
 
 
-def test_all_interfaces_take_both_families() -> None:
-    """Without a host, IPv4 is listened on, and IPv6 by the same socket where there is any."""
+def test_all_interfaces_accept_both_families() -> None:
+    """Without a host, one socket accepts IPv4 and, if available, IPv6."""
     with bind(Address("", 0)) as listener:
         port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1") if listener.family is socket.AF_INET6 else ("127.0.0.1",):
             socket.create_connection((host, port), 5).close()
 
 
-def test_machine_without_ipv6_takes_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where IPv6 is missing or switched off, all interfaces means those of IPv4."""
+def test_machine_without_ipv6_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where IPv6 is missing or disabled, all interfaces means IPv4 only."""
     real = socket.create_server
 
     def without_ipv6(*args: object, family: socket.AddressFamily = socket.AF_INET, **kwargs: object) -> socket.socket:
@@ -66,7 +66,7 @@ def test_machine_without_ipv6_takes_ipv4(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
-def test_taken_port_is_an_error(host: str) -> None:
-    """A port that somebody else holds is never shared."""
+def test_port_in_use_is_an_error(host: str) -> None:
+    """A port in use is not shared."""
     with bind(Address(host, 0)) as listener, pytest.raises(OSError, match="in use"):
         bind(Address(host, listener.getsockname()[1]))

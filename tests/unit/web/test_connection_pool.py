@@ -1,4 +1,4 @@
-"""Who has to go when too many are connected."""
+"""Which connection is closed when there are too many."""
 
 import pytest
 from hypothesis import given
@@ -7,110 +7,114 @@ from hypothesis import strategies as st
 from exporter.web.connection_pool import Connection, ConnectionPool, client_network
 
 
-class Guests:
-    """Visits by name, and who had to leave, in order."""
+class Clients:
+    """Connections by name, and the names of the closed ones in order."""
 
-    def __init__(self, *, most: int) -> None:
-        self.crowd = ConnectionPool(most=most)
-        self.left: list[str] = []
-        self.visits: dict[str, Connection] = {}
+    def __init__(self, *, limit: int) -> None:
+        self.pool = ConnectionPool(limit=limit)
+        self.closed: list[str] = []
+        self.connections: dict[str, Connection] = {}
 
-    def come(self, *names: str) -> None:
-        """Enter; the first letter of a name is the host."""
+    def connect(self, *names: str) -> None:
+        """Add connections; the first letter of a name is the host."""
         for name in names:
-            self.visits[name] = Connection(name[0], lambda name=name: self.left.append(name))  # type: ignore[misc]
-            self.crowd.enter(self.visits[name])
+            self.connections[name] = Connection(name[0], lambda name=name: self.closed.append(name))  # type: ignore[misc]
+            self.pool.add(self.connections[name])
 
 
-def test_oldest_idle_goes() -> None:
-    """One too many, and who is idle longest leaves; an answer makes young again."""
-    guests = Guests(most=3)
-    guests.come("a1", "a2", "a3")
-    guests.crowd.begun(guests.visits["a1"])
-    guests.crowd.ended(guests.visits["a1"])
-    guests.come("a4", "a5")
-    assert guests.left == ["a2", "a3"]
-    assert len(guests.crowd) == 3
+def test_longest_idle_is_closed() -> None:
+    """Above the limit the longest idle connection is closed; a response restarts its idle time."""
+    clients = Clients(limit=3)
+    clients.connect("a1", "a2", "a3")
+    clients.pool.mark_busy(clients.connections["a1"])
+    clients.pool.mark_idle(clients.connections["a1"])
+    clients.connect("a4", "a5")
+    assert clients.closed == ["a2", "a3"]
+    assert len(clients.pool) == 3
 
 
-def test_busy_go_last() -> None:
-    """Who waits for an answer goes only when everybody of its host does, and then who waits longest."""
-    guests = Guests(most=2)
-    guests.come("a1", "a2")
-    guests.crowd.begun(guests.visits["a2"])
-    guests.come("a3")
-    guests.crowd.begun(guests.visits["a3"])
-    assert guests.left == ["a1"]
-    guests.crowd.evict()
-    assert guests.left == ["a1", "a2"]
+def test_busy_connections_are_closed_last() -> None:
+    """A busy connection is closed only if all connections of its host are busy; then the longest busy one."""
+    clients = Clients(limit=2)
+    clients.connect("a1", "a2")
+    clients.pool.mark_busy(clients.connections["a2"])
+    clients.connect("a3")
+    clients.pool.mark_busy(clients.connections["a3"])
+    assert clients.closed == ["a1"]
+    clients.pool.evict()
+    assert clients.closed == ["a1", "a2"]
 
 
-def test_host_with_most_loses() -> None:
-    """A host that opens connection after connection ends its own, however long others are idle."""
-    guests = Guests(most=4)
-    guests.come("b1", *(f"a{number}" for number in range(100)))
-    assert "b1" not in guests.left
-    assert guests.left == [f"a{number}" for number in range(97)]
+def test_host_with_most_connections_loses_one() -> None:
+    """A host that opens many connections closes its own, however long others are idle."""
+    clients = Clients(limit=4)
+    clients.connect("b1", *(f"a{number}" for number in range(100)))
+    assert "b1" not in clients.closed
+    assert clients.closed == [f"a{number}" for number in range(97)]
 
 
-def test_among_equals_the_idle_go() -> None:
-    """Where no host has more than others, none loses one that waits for an answer while somebody is idle."""
-    guests = Guests(most=2)
-    guests.come("a1", "b1")
-    guests.crowd.begun(guests.visits["a1"])
-    guests.crowd.evict()
-    assert guests.left == ["b1"]
+def test_idle_is_closed_among_equal_hosts() -> None:
+    """If hosts have equally many connections, an idle one is closed before a busy one."""
+    clients = Clients(limit=2)
+    clients.connect("a1", "b1")
+    clients.pool.mark_busy(clients.connections["a1"])
+    clients.pool.evict()
+    assert clients.closed == ["b1"]
 
 
-def test_nobody_to_evict() -> None:
-    """An empty crowd has nobody to lose."""
-    ConnectionPool(most=1).evict()
+def test_evict_on_an_empty_pool() -> None:
+    """Evicting from an empty pool does nothing."""
+    ConnectionPool(limit=1).evict()
 
 
-def test_sweeping() -> None:
-    """Whose time is over has to go, busy or idle; the others stay."""
-    guests = Guests(most=9)
-    guests.come("a1", "a2", "b1", "b2")
-    guests.crowd.begun(guests.visits["b1"])
-    for name, until in (("a1", 10.0), ("a2", 10.1), ("b1", 9.0)):
-        guests.visits[name].until = until
-    guests.crowd.sweep(10.0)
-    assert sorted(guests.left) == ["a1", "b1"]
-    assert len(guests.crowd) == 2
+def test_expired_connections_are_closed() -> None:
+    """Connections past their deadline are closed, busy or idle; the others stay."""
+    clients = Clients(limit=9)
+    clients.connect("a1", "a2", "b1", "b2")
+    clients.pool.mark_busy(clients.connections["b1"])
+    for name, deadline in (("a1", 10.0), ("a2", 10.1), ("b1", 9.0)):
+        clients.connections[name].deadline = deadline
+    clients.pool.close_expired(10.0)
+    assert sorted(clients.closed) == ["a1", "b1"]
+    assert len(clients.pool) == 2
 
 
-def test_retiring() -> None:
-    """When the rules change the idle go at once, and those who wait for an answer, or are about to ask, after it."""
-    guests = Guests(most=9)
-    guests.come("a1", "a2", "b1", "b2")
+def test_drain() -> None:
+    """Drain closes idle connections at once, and busy or new ones after their next response."""
+    clients = Clients(limit=9)
+    clients.connect("a1", "a2", "b1", "b2")
     for name in ("a1", "a2", "b1"):
-        guests.crowd.begun(guests.visits[name])
+        clients.pool.mark_busy(clients.connections[name])
     for name in ("a1", "b1"):
-        guests.crowd.ended(guests.visits[name])
-    guests.crowd.retire()
-    assert sorted(guests.left) == ["a1", "b1"]
-    assert [guests.visits[name].leaving for name in ("a2", "b2")] == [True, True]
-    assert len(guests.crowd) == 2
+        clients.pool.mark_idle(clients.connections[name])
+    clients.pool.drain()
+    assert sorted(clients.closed) == ["a1", "b1"]
+    assert [clients.connections[name].close_after_response for name in ("a2", "b2")] == [True, True]
+    assert len(clients.pool) == 2
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["come", "begun", "ended", "exit"]), st.sampled_from("abc"), st.integers(0, 9))
+        st.tuples(
+            st.sampled_from(["connect", "mark_busy", "mark_idle", "remove"]),
+            st.sampled_from("abc"),
+            st.integers(0, 9),
+        )
     )
 )
-def test_books_are_kept(steps: list[tuple[str, str, int]]) -> None:
-    """Whatever comes in whatever order, also for visits that are gone: never too many, and the count is right."""
-    guests = Guests(most=5)
+def test_pool_count_is_exact(steps: list[tuple[str, str, int]]) -> None:
+    """For any sequence of calls, also for closed connections, the limit holds and the count is exact."""
+    clients = Clients(limit=5)
     inside: set[str] = set()
     for step, host, number in steps:
         name = f"{host}{number}"
-        if step == "come" and name not in guests.visits:
-            guests.come(name)
+        if step == "connect" and name not in clients.connections:
+            clients.connect(name)
             inside.add(name)
-        elif name in guests.visits and step != "come":
-            getattr(guests.crowd, step)(guests.visits[name])
-            inside -= {name} if step == "exit" else set()
-        assert len(guests.crowd) == len(inside - set(guests.left)) <= 5
+        elif name in clients.connections and step != "connect":
+            getattr(clients.pool, step)(clients.connections[name])
+            inside -= {name} if step == "remove" else set()
+        assert len(clients.pool) == len(inside - set(clients.closed)) <= 5
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,6 @@ def test_books_are_kept(steps: list[tuple[str, str, int]]) -> None:
         pytest.param("", "", id="no address"),
     ],
 )
-def test_neighbourhood(host: str, expected: str) -> None:
-    """Addresses that one visitor can have at will count as one."""
+def test_client_network(host: str, expected: str) -> None:
+    """Addresses that one client can choose freely count as one network."""
     assert client_network(host) == expected

@@ -1,4 +1,4 @@
-"""How much of us one client can hold: time, bytes and connections, over real sockets with small bounds."""
+"""Limits per client: time, bytes and connections, over real sockets with small limits."""
 
 import asyncio
 import resource
@@ -16,7 +16,7 @@ HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def until_closed(address: Address, *pieces: bytes, pause_s: float = 0.0) -> bytes:
-    """Send piece after piece, and give what comes until the server closes or cuts the connection."""
+    """Send pieces one by one, and return what is received until the server closes the connection."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     sending = asyncio.create_task(_send(writer, pieces, pause_s=pause_s))
     received = bytearray()
@@ -25,7 +25,7 @@ async def until_closed(address: Address, *pieces: bytes, pause_s: float = 0.0) -
             while piece := await reader.read(65536):
                 received += piece
     except ConnectionError:
-        pass  # cut, perhaps with an answer on its way
+        pass  # aborted, perhaps with a response in progress
     finally:
         sending.cancel()
         writer.transport.abort()
@@ -40,19 +40,19 @@ async def _send(writer: asyncio.StreamWriter, pieces: tuple[bytes, ...], *, paus
             await asyncio.sleep(pause_s)
 
 
-async def test_dribbled_request_is_given_up() -> None:
-    """A request that comes byte by byte has its time as a whole, not for each byte."""
-    async with Served().serving(limits=Limits(head_s=0.3)) as (address,):
+async def test_slow_request_is_disconnected() -> None:
+    """A request sent byte by byte has one deadline for all of it, not one per byte."""
+    async with Served().serving(limits=Limits(request_s=0.3)) as (address,):
         begun = asyncio.get_running_loop().time()
-        told = await until_closed(address, *(bytes([byte]) for byte in HEALTHY * 100), pause_s=0.05)
+        received = await until_closed(address, *(bytes([byte]) for byte in HEALTHY * 100), pause_s=0.05)
         took_s = asyncio.get_running_loop().time() - begun
-    assert told == b""
+    assert received == b""
     assert took_s < 3.0  # the whole of it would take 100 times 38 times 0.05 = 190 s
 
 
-async def test_second_request_has_its_time_too() -> None:
-    """After an answer a connection may be idle for long, but a request once begun must come."""
-    async with Served().serving(limits=Limits(head_s=0.2)) as (address,):
+async def test_second_request_has_a_deadline() -> None:
+    """After a response a connection may be idle for long, but a request that has begun has a deadline."""
+    async with Served().serving(limits=Limits(request_s=0.2)) as (address,):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(HEALTHY)
         assert await reader.readuntil(b"ok")
@@ -64,29 +64,29 @@ async def test_second_request_has_its_time_too() -> None:
         writer.transport.abort()
 
 
-async def test_pieces_of_a_request_are_put_together() -> None:
-    """A request that comes in pieces, within its time, is answered."""
-    async with Served().serving(limits=Limits(head_s=5)) as (address,):
-        told = await until_closed(
+async def test_request_in_pieces_is_answered() -> None:
+    """A request that arrives in pieces within its deadline is answered."""
+    async with Served().serving(limits=Limits(request_s=5)) as (address,):
+        received = await until_closed(
             address, b"GET /-/hea", b"lthy HTTP/1.1\r\nHost: x\r\nConn", b"ection: close\r\n\r\n", pause_s=0.01
         )
-    assert told.endswith(b"\r\n\r\nok")
+    assert received.endswith(b"\r\n\r\nok")
 
 
 async def test_large_head_is_refused() -> None:
-    """Headers that are small one by one and large together get 431 before they fill our memory."""
+    """Headers that are small individually and large together get 431 before they use much memory."""
     lines = [b"X-%d: %s\r\n" % (number, b"a" * 4000) for number in range(60)]
     async with Served().serving() as (address,):
-        told = await until_closed(address, b"GET / HTTP/1.1\r\nHost: x\r\n", *lines)
-        assert told == b"" or told.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        received = await until_closed(address, b"GET / HTTP/1.1\r\nHost: x\r\n", *lines)
+        assert received == b"" or received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
 
 
-async def test_large_head_is_told() -> None:
-    """Where the client listens while it sends, it learns why: 431."""
+async def test_large_head_gets_431() -> None:
+    """A client that reads while it sends receives 431."""
     async with Served().serving(limits=Limits(head_bytes=100)) as (address,):
-        told = await raw(address, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200)
-    assert told.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        received = await raw(address, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200)
+    assert received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ async def test_large_head_is_told() -> None:
     ],
 )
 async def test_bodies_are_not_read(request_bytes: bytes, status: bytes) -> None:
-    """Nobody has reason to send us a body: the answer comes at once, and the connection is closed."""
+    """No endpoint takes a body: the response is sent at once, and the connection is closed."""
     body = [b"a" * 65536] * 200
     async with Served().serving() as (address,):
-        told = await until_closed(address, request_bytes)
-        assert told.split(b" ")[1] == status
+        received = await until_closed(address, request_bytes)
+        assert received.split(b" ")[1] == status
         flooded = await until_closed(address, request_bytes, *body)
         assert flooded == b"" or flooded.split(b" ")[1] in (status, b"400")
 
@@ -166,28 +166,28 @@ async def test_bodies_are_not_read(request_bytes: bytes, status: bytes) -> None:
     ],
 )
 async def test_odd_requests(caplog: pytest.LogCaptureFixture, request_bytes: bytes, statuses: set[bytes]) -> None:
-    """Odd methods, paths and headers get a plain answer, nothing is logged, and the next client is served."""
+    """Unusual methods, paths and headers get a plain response, nothing is logged, and the next client is served."""
     caplog.set_level("INFO")
-    async with Served().serving(limits=Limits(head_s=0.5)) as (address,):
-        told = await until_closed(address, request_bytes)
-        assert told.split(b" ")[1] in statuses
+    async with Served().serving(limits=Limits(request_s=0.5)) as (address,):
+        received = await until_closed(address, request_bytes)
+        assert received.split(b" ")[1] in statuses
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
     assert caplog.messages == []
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    """Requests sent without waiting are answered one after the other, up to a bound of bytes that is not answered."""
+    """Pipelined requests are answered in order."""
     last = b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with Served().serving() as (address,):
-        told = await until_closed(address, HEALTHY * 200 + last)
-    assert told.count(b"HTTP/1.1 200 OK\r\n") == 201
-    assert told.endswith(b"ready")
+        received = await until_closed(address, HEALTHY * 200 + last)
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == 201
+    assert received.endswith(b"ready")
 
 
 async def test_pipelining_without_reading_is_cut_off() -> None:
-    """A client that asks and asks and never reads fills neither our memory nor our time."""
+    """A client that pipelines without reading uses neither memory nor time without limit."""
     served = Served(FakeExposition(large=[b"x" * 60_000]))
-    async with served.serving(limits=Limits(answer_s=0.3)) as (address,):
+    async with served.serving(limits=Limits(response_s=0.3)) as (address,):
         plain = socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.setblocking(False)
@@ -205,23 +205,23 @@ async def test_pipelining_without_reading_is_cut_off() -> None:
 
 
 async def test_slow_reader_of_a_small_answer_is_cut_off() -> None:
-    """An idle client whose last answer is still on its way does not stay for ever."""
+    """An idle client that has not read its last response does not stay connected forever."""
     async with Served().serving(limits=Limits(idle_s=0.1)) as (address,):
         assert (await until_closed(address, HEALTHY)).endswith(b"ok")
 
 
 async def test_too_many_connections_end_the_oldest_idle() -> None:
-    """One connection too many, and the one that is idle longest goes; whoever asks is answered."""
+    """Above the limit the longest idle connection is closed, and new requests are answered."""
     async with Served().serving(limits=Limits(connections=10)) as (address,):
-        crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
+        clients = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
         async with asyncio.timeout(10):
-            ends = [await _ending(reader) for reader, _ in crowd[:20]]
+            ends = [await _ending(reader) for reader, _ in clients[:20]]
         assert ends == [b""] * 20
-        reader, writer = crowd[-1]
+        reader, writer = clients[-1]
         writer.write(HEALTHY)
         assert await reader.readuntil(b"ok")
-        for _, writer in crowd:
+        for _, writer in clients:
             writer.transport.abort()
 
 
@@ -233,7 +233,7 @@ async def _ending(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_out_of_files(caplog: pytest.LogCaptureFixture) -> None:
-    """When the process may open no more files, the oldest idle connection goes, and the next client is served."""
+    """Without free file descriptors the longest idle connection is closed, and the next client is served."""
     loop = asyncio.get_running_loop()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with Served().serving() as (address,):
@@ -242,19 +242,19 @@ async def test_out_of_files(caplog: pytest.LogCaptureFixture) -> None:
             writer.write(HEALTHY)
         for reader, _ in idle:
             assert await reader.readuntil(b"ok")
-        newcomer = socket.socket()
-        newcomer.setblocking(False)
+        next_client = socket.socket()
+        next_client.setblocking(False)
         try:
             with capture_logs() as logs:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (_next_file(), hard))
-                await loop.sock_connect(newcomer, (address.host, address.port))
-                await loop.sock_sendall(newcomer, HEALTHY)
+                await loop.sock_connect(next_client, (address.host, address.port))
+                await loop.sock_sendall(next_client, HEALTHY)
                 async with asyncio.timeout(10):
-                    told = await loop.sock_recv(newcomer, 65536)
+                    received = await loop.sock_recv(next_client, 65536)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            newcomer.close()
-        assert told.endswith(b"ok")
+            next_client.close()
+        assert received.endswith(b"ok")
         assert await _ending(idle[0][0]) == b""
         assert not idle[1][0].at_eof()
         for _, writer in idle:
@@ -264,33 +264,33 @@ async def test_out_of_files(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _next_file() -> int:
-    """The number the next file would have."""
+    """The next free file descriptor."""
     with socket.socket() as probe:
         return probe.fileno()
 
 
-async def test_answer_under_way_outlives_a_crowd() -> None:
-    """Those who are only connected go first: an answer that is being sent arrives whole."""
+async def test_response_in_progress_survives_the_limit() -> None:
+    """Idle connections are closed first: a response in progress arrives completely."""
     served = Served(FakeExposition(large=LARGE))
     async with served.serving(limits=Limits(connections=10)) as (address,):
         reader, writer = await asyncio.open_connection(address.host, address.port, limit=4096)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
-        crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
+        clients = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
         body = await reader.read()
-        for _, other in (*crowd, (reader, writer)):
+        for _, other in (*clients, (reader, writer)):
             other.transport.abort()
     assert b"Content-Length: 5600007" in head
     assert body == b"".join(LARGE)
 
 
-async def test_waiting_clients_do_not_delay_the_end() -> None:
-    """Connections that are only open are closed when the server stops, without waiting for their time."""
+async def test_idle_clients_do_not_delay_shutdown() -> None:
+    """Idle connections are closed when the server stops, without waiting for their deadline."""
     served = Served()
     async with asyncio.timeout(5):
         async with served.serving() as (address,):
-            crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(20)]
+            clients = [await asyncio.open_connection(address.host, address.port) for _ in range(20)]
             assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
-        assert [await _ending(reader) for reader, _ in crowd] == [b""] * 20
-    for _, writer in crowd:
+        assert [await _ending(reader) for reader, _ in clients] == [b""] * 20
+    for _, writer in clients:
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""What a client asks for by its headers."""
+"""Content negotiation by request headers."""
 
 import pytest
 from hypothesis import given
@@ -56,7 +56,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
     ],
 )
 def test_accept(accept: str, openmetrics: bool) -> None:
-    """OpenMetrics for those who name it and like nothing better, text for everybody else."""
+    """OpenMetrics for clients that name it and prefer nothing else, text for all others."""
     assert negotiate(accept, "").openmetrics is openmetrics
 
 
@@ -80,13 +80,13 @@ def test_accept(accept: str, openmetrics: bool) -> None:
     ],
 )
 def test_accept_encoding(accept_encoding: str, gzip: bool) -> None:
-    """Gzip for those who accept it and do not like it plain better."""
+    """Gzip for clients that accept it and do not prefer identity."""
     assert negotiate("", accept_encoding).gzip is gzip
 
 
 @given(st.text(), st.text())
-def test_any_header_has_an_answer(accept: str, accept_encoding: str) -> None:
-    """No header, however broken, makes the choice fail, and an unknown one gets plain text or what it names."""
+def test_any_header_is_negotiated(accept: str, accept_encoding: str) -> None:
+    """No header, however malformed, makes negotiation fail; an unknown one gets plain text or what it names."""
     choice = negotiate(accept, accept_encoding)
 
     assert choice.openmetrics <= ("openmetrics" in accept.lower())

@@ -1,4 +1,4 @@
-"""The server over real sockets: paths, methods, forms, large answers, and clients that misbehave."""
+"""The server over real sockets: paths, methods, formats, large responses, and misbehaving clients."""
 
 import asyncio
 import gzip
@@ -24,7 +24,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 
 @dataclass
 class Told:
-    """An answer ready to be sent."""
+    """A response body."""
 
     chunks: Sequence[bytes]
 
@@ -36,7 +36,7 @@ class Told:
 
 @dataclass
 class FakeExposition:
-    """Says which form it was asked for, or something larger."""
+    """Returns the requested format as text, or a larger body."""
 
     large: Sequence[bytes] = ()
     failure: Exception | None = None
@@ -57,7 +57,7 @@ def _form(*, openmetrics: bool, packed: bool) -> Sequence[bytes]:
 
 @dataclass
 class Served:
-    """A server under test, and what it tells of."""
+    """A server under test, with its inputs."""
 
     exposition: FakeExposition = field(default_factory=FakeExposition)
     ready: bool = True
@@ -90,7 +90,7 @@ async def served() -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that sends no header of its own accord and decodes nothing."""
+    """A client without default headers and without decoding."""
     skipped = ("Accept", "Accept-Encoding", "User-Agent")
     async with aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=skipped) as session:
         yield session
@@ -124,7 +124,7 @@ async def raw(address: Address, request: bytes) -> bytes:
 async def test_metrics_come_as_asked_for(
     served: Served, session: aiohttp.ClientSession, headers: dict[str, str], content_type: str, packed: bool
 ) -> None:
-    """Each of the four forms has its content type, its encoding and its length, for GET, and the same for HEAD."""
+    """Each of the four formats has its content type, encoding and length, for GET and HEAD."""
     openmetrics = content_type == OPENMETRICS
     (expected,) = _form(openmetrics=openmetrics, packed=packed)
     for method, body in (("GET", expected), ("HEAD", b"")):
@@ -139,42 +139,42 @@ async def test_metrics_come_as_asked_for(
 
 
 async def test_header_sent_twice_counts_as_one_list(served: Served) -> None:
-    """What a client spreads over several headers of one name is read as a whole."""
-    told = await raw(
+    """Repeated headers of one name are combined."""
+    received = await raw(
         served.address,
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;q=0.5\r\nAccept: application/openmetrics-text\r\n"
         b"Accept-Encoding: br\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
     )
 
-    assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert served.exposition.asked == [(True, True)]
 
 
-async def test_old_clients_are_answered(served: Served) -> None:
-    """HTTP/1.0 gets the same answer, and the connection closed."""
-    told = await raw(served.address, b"GET /metrics HTTP/1.0\r\n\r\n")
+async def test_http_1_0_clients_are_answered(served: Served) -> None:
+    """HTTP/1.0 gets the same response, and the connection is closed."""
+    received = await raw(served.address, b"GET /metrics HTTP/1.0\r\n\r\n")
 
-    assert told.endswith(b"\r\n\r\nup 1\n")
+    assert received.endswith(b"\r\n\r\nup 1\n")
 
 
-async def test_answers_follow_each_other_on_one_connection(served: Served) -> None:
-    """A connection is kept, and requests sent ahead are answered in order."""
-    told = await raw(
+async def test_connection_is_kept_alive(served: Served) -> None:
+    """A connection is kept open, and pipelined requests are answered in order."""
+    received = await raw(
         served.address,
         b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     )
 
-    assert told.count(b"HTTP/1.1 200 OK") == 3
-    assert b"up 1\n" not in told.partition(b"ok")[0]
-    assert told.endswith(b"up 1\n")
+    assert received.count(b"HTTP/1.1 200 OK") == 3
+    assert b"up 1\n" not in received.partition(b"ok")[0]
+    assert received.endswith(b"up 1\n")
 
 
 @pytest.mark.parametrize(
-    "ready, status, text", [(True, 200, "ready"), (False, 503, "not ready: a first poll is under way")]
+    "ready, status, text", [(True, 200, "ready"), (False, 503, "not ready: first poll in progress")]
 )
 async def test_readiness(served: Served, session: aiohttp.ClientSession, ready: bool, status: int, text: str) -> None:
-    """Ready once the first polls are over; healthy in any case."""
+    """Ready after the first polls; healthy in any case."""
     served.ready = ready
 
     async with session.get(f"http://{served.address}/-/ready") as answer:
@@ -188,7 +188,7 @@ async def test_readiness(served: Served, session: aiohttp.ClientSession, ready: 
 async def test_other_methods_are_refused(
     served: Served, session: aiohttp.ClientSession, method: str, path: str
 ) -> None:
-    """Only GET and HEAD are allowed, and the answer says so."""
+    """Only GET and HEAD are allowed, and the response says so."""
     async with session.request(method, f"http://{served.address}{path}", data=b"ignored") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
@@ -197,13 +197,13 @@ async def test_other_methods_are_refused(
     "path", ["/nothing", "/metrics/", "//metrics", "/-/reload", "/favicon.ico", "/%2e%2e/etc/passwd"]
 )
 async def test_other_paths_are_not_found(served: Served, session: aiohttp.ClientSession, path: str) -> None:
-    """What is not served is not found, and the path is not repeated to whoever asked."""
+    """Unknown paths get 404, and the response does not repeat the path."""
     async with session.get(f"http://{served.address}{path}") as answer:
         assert (answer.status, await answer.text()) == (404, "not found")
 
 
 async def test_page_is_for_browsers(served: Served, session: aiohttp.ClientSession) -> None:
-    """The page is HTML that may load and run nothing, and links to the metrics."""
+    """The page is HTML that may not load or run anything, and links to the metrics."""
     served.snapshot = Snapshot(taken_at=0.0, projects=(ProjectSnapshot(project="vis\ud800ion"),))
 
     async with session.get(f"http://{served.address}/") as answer:
@@ -218,7 +218,7 @@ async def test_page_is_for_browsers(served: Served, session: aiohttp.ClientSessi
 
 
 async def test_settings_of_the_page(session: aiohttp.ClientSession) -> None:
-    """The telemetry path moves, and the page's link with it; the documentation is linked when it is known."""
+    """A different telemetry path changes the link of the page; the documentation is linked if its URL is known."""
     served = Served()
     async with served.serving(telemetry_path="/probe/me", docs_url="https://docs.example/"):
         async with session.get(f"http://{served.address}/probe/me") as answer:
@@ -232,22 +232,22 @@ async def test_settings_of_the_page(session: aiohttp.ClientSession) -> None:
 
 
 async def test_telemetry_at_the_root(session: aiohttp.ClientSession) -> None:
-    """Whoever wants the metrics at the root gets them there, and no page."""
+    """The metrics can be served at the root, which replaces the page."""
     served = Served()
     async with served.serving(telemetry_path="/"), session.get(f"http://{served.address}/") as answer:
         assert await answer.text() == "up 1\n"
 
 
 @pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/-/ready"])
-async def test_impossible_telemetry_path_is_refused(path: str) -> None:
-    """A relative path, or one that a probe has, is a mistake told at the start."""
+async def test_invalid_telemetry_path_is_rejected(path: str) -> None:
+    """A relative path, or the path of a probe, is rejected at the start."""
     with pytest.raises(ValueError, match="the telemetry path"):
         async with Served().serving(telemetry_path=path):
             pass
 
 
 async def test_several_addresses(session: aiohttp.ClientSession) -> None:
-    """Each address asked for is served, and its port told, in order."""
+    """Each address is served, and its port returned, in order."""
     async with Served().serving(LOOPBACK, Address("::1", 0), Address("", 0)) as bound:
         assert [address.host for address in bound] == ["127.0.0.1", "::1", ""]
         for address in bound:
@@ -256,8 +256,8 @@ async def test_several_addresses(session: aiohttp.ClientSession) -> None:
                 assert answer.status == 200
 
 
-async def test_taken_port_undoes_what_was_begun() -> None:
-    """When one address cannot be bound, the error says so and the others are given back."""
+async def test_port_in_use_closes_other_addresses() -> None:
+    """If one address cannot be bound, the error names it and the others are closed."""
     async with Served().serving() as (taken,):
         with pytest.raises(OSError, match="in use"):
             async with Served().serving(LOOPBACK, taken):
@@ -269,8 +269,8 @@ LARGE = (*(bytes([number]) * 700_000 for number in range(8)), b"the end")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_large_answer_arrives_whole(session: aiohttp.ClientSession, method: str) -> None:
-    """A large answer has its length and, for GET, all of its bytes in order."""
+async def test_large_response_is_complete(session: aiohttp.ClientSession, method: str) -> None:
+    """A large response has its length and, for GET, all bytes in order."""
     served = Served(FakeExposition(large=LARGE))
     async with served.serving(), session.request(method, f"http://{served.address}/metrics") as answer:
         assert answer.headers["Content-Length"] == str(8 * 700_000 + 7)
@@ -278,10 +278,10 @@ async def test_large_answer_arrives_whole(session: aiohttp.ClientSession, method
 
 
 async def test_slow_reader_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that does not take its answer in time loses the connection; others are served meanwhile."""
+    """A client that does not read its response in time is disconnected; others are served meanwhile."""
     caplog.set_level(logging.INFO)
     served = Served(FakeExposition(large=LARGE * 4))
-    async with served.serving(limits=Limits(answer_s=0.0)):  # too late as soon as the client has to be waited for
+    async with served.serving(limits=Limits(response_s=0.0)):  # too late as soon as the client has to be waited for
         reader, writer = await asyncio.open_connection(served.address.host, served.address.port, limit=1024)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         await writer.drain()
@@ -293,8 +293,8 @@ async def test_slow_reader_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == []
 
 
-async def test_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that goes away in the middle of its answer is everyday life: nothing is logged."""
+async def test_disconnecting_client_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that disconnects during a response is not logged."""
     caplog.set_level(logging.INFO)
     served = Served(FakeExposition(large=LARGE * 4))
     async with served.serving():
@@ -306,8 +306,8 @@ async def test_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) 
     assert caplog.messages == []
 
 
-async def test_answer_under_way_is_finished_at_the_end() -> None:
-    """Stopping the server lets an answer that is being sent arrive whole."""
+async def test_response_in_progress_is_finished_at_shutdown() -> None:
+    """Stopping the server lets a response in progress finish."""
     served = Served(FakeExposition(large=LARGE))
     async with served.serving():
         reader, writer = await asyncio.open_connection(served.address.host, served.address.port)
@@ -326,7 +326,7 @@ async def test_answer_under_way_is_finished_at_the_end() -> None:
     "request_bytes",
     [
         pytest.param(b"\x16\x03\x01 hello\r\n\r\n", id="TLS to a plain port"),
-        pytest.param(b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", id="method nobody knows"),
+        pytest.param(b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", id="unknown method"),
         pytest.param(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", id="endless path"),
         pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 10_000 + b"\r\n\r\n", id="endless header"),
         pytest.param(
@@ -336,26 +336,24 @@ async def test_answer_under_way_is_finished_at_the_end() -> None:
         pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", id="impossible length"),
     ],
 )
-async def test_nonsense_is_answered_without_detail(
+async def test_malformed_request_gets_no_detail(
     served: Served, caplog: pytest.LogCaptureFixture, request_bytes: bytes
 ) -> None:
-    """What is no request gets 400 and the connection closed; the answer names neither library nor reason."""
+    """A malformed request gets 400 and is disconnected; the response names neither library nor reason."""
     caplog.set_level(logging.INFO)
 
-    told = await raw(served.address, request_bytes)
+    received = await raw(served.address, request_bytes)
 
-    assert told.startswith(b"HTTP/1.")
-    assert told.split(b" ")[1] == b"400"
-    assert told.endswith(b"\r\n\r\nbad request")
-    assert b"aiohttp" not in told
-    assert b"Python" not in told
+    assert received.startswith(b"HTTP/1.")
+    assert received.split(b" ")[1] == b"400"
+    assert received.endswith(b"\r\n\r\nbad request")
+    assert b"aiohttp" not in received
+    assert b"Python" not in received
     assert caplog.messages == []
 
 
-async def test_defect_is_answered_without_detail(
-    session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
-) -> None:
-    """When a handler fails the client learns only that; the log learns why."""
+async def test_handler_error_gets_no_detail(session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
+    """If a handler fails, the client gets only the status; the log has the reason."""
     served = Served(FakeExposition(failure=RuntimeError("secret detail")))
     async with served.serving(), session.get(f"http://{served.address}/metrics") as answer:
         assert (answer.status, await answer.text()) == (500, "internal server error")
@@ -367,7 +365,7 @@ async def test_defect_is_answered_without_detail(
 async def test_server_does_not_name_its_library(
     served: Served, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """No answer tells which library and version an attacker would look up, and nothing is logged for a request."""
+    """No response names library and version, and requests are not logged."""
     caplog.set_level(logging.INFO)
 
     async with session.get(f"http://{served.address}{path}") as answer:
@@ -376,7 +374,7 @@ async def test_server_does_not_name_its_library(
 
 
 async def test_idle_connection_is_closed() -> None:
-    """A connection that asks for nothing, or never finishes asking, is closed after a while."""
+    """A connection without a request, or with an incomplete one, is closed after its deadline."""
     async with Served().serving(limits=Limits(idle_s=0.2)) as (address,):
         silent, dribbling = await asyncio.gather(raw(address, b""), raw(address, b"GET /metrics HT"))
 

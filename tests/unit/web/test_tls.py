@@ -1,4 +1,4 @@
-"""TLS over real sockets: versions, client certificates, names, and certificates that change while we serve."""
+"""TLS over real sockets: versions, client certificates, names, and certificate rotation."""
 
 import asyncio
 import ssl
@@ -23,7 +23,7 @@ WITH_CLIENTS = TLS + "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVe
 
 @asynccontextmanager
 async def secured(folder: Path, text: str = TLS, **settings: object) -> AsyncIterator[tuple[Address, Guard]]:
-    """Serve with this web configuration, looking at its files as often as can be."""
+    """Serve with this web configuration, checking its files as often as possible."""
     path = folder / "web.yml"
     path.write_text(text, encoding="utf-8")
     guard = Guard(load_web_config(path), clock=ManualClock(), interval_s=0.01)
@@ -41,7 +41,7 @@ async def asked(address: Address, context: ssl.SSLContext) -> int:
 
 
 async def reached(address: Address, context: ssl.SSLContext) -> bool:
-    """Whether a client gets an answer at all."""
+    """Whether a client gets a response."""
     try:
         return await asked(address, context) == 200
     except aiohttp.ClientError:
@@ -49,7 +49,7 @@ async def reached(address: Address, context: ssl.SSLContext) -> bool:
 
 
 async def presented(address: Address, authority: Authority) -> bytes | None:
-    """The certificate that a new connection is shown."""
+    """The certificate of a new connection."""
     _, writer = await asyncio.open_connection(address.host, address.port, ssl=client_of(authority))
     try:
         shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -65,20 +65,20 @@ def der(pair: Pair) -> bytes:
 
 
 async def until_presented(address: Address, authority: Authority, expected: bytes) -> None:
-    """Wait until new connections are shown this certificate."""
+    """Wait until new connections get this certificate."""
     async with asyncio.timeout(10):
         while await presented(address, authority) != expected:
             pass
 
 
 def put(folder: Path, pair: Pair) -> None:
-    """Replace the certificate and its key, one after the other, as any tool does."""
+    """Replace the certificate and then its key, as tools do."""
     (folder / "cert.pem").write_bytes(pair.certificate.read_bytes())
     (folder / "key.pem").write_bytes(pair.key.read_bytes())
 
 
-async def test_large_answer_over_tls(folder: Path, authority: Authority) -> None:
-    """A large answer arrives whole through TLS as well."""
+async def test_large_response_over_tls(folder: Path, authority: Authority) -> None:
+    """A large response arrives completely over TLS."""
     path = folder / "web.yml"
     path.write_text(TLS, encoding="utf-8")
     guard = Guard(load_web_config(path), clock=ManualClock())
@@ -93,14 +93,14 @@ async def test_large_answer_over_tls(folder: Path, authority: Authority) -> None
 
 
 async def test_plain_http_is_not_answered(folder: Path) -> None:
-    """Who speaks plain HTTP to a TLS port gets nothing of ours."""
+    """Plain HTTP on a TLS port gets no response."""
     async with secured(folder) as (address, _):
         try:
-            told = await raw(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = await raw(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         except ConnectionError:
-            told = b""
-    assert b"up 1" not in told
-    assert not told.startswith(b"HTTP/")
+            received = b""
+    assert b"up 1" not in received
+    assert not received.startswith(b"HTTP/")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_plain_http_is_not_answered(folder: Path) -> None:
     ],
 )
 async def test_oldest_version(folder: Path, authority: Authority, offered: ssl.TLSVersion, answered: bool) -> None:
-    """With min_version TLS13 a client that can no more than 1.2 is turned away."""
+    """With min_version TLS13 a client with TLS 1.2 is rejected."""
     context = client_of(authority)
     context.maximum_version = offered
     async with secured(folder, TLS + "  min_version: TLS13\n") as (address, _):
@@ -123,16 +123,16 @@ async def test_oldest_version(folder: Path, authority: Authority, offered: ssl.T
     [
         pytest.param("RequireAndVerifyClientCert", "ours", True, id="required and given"),
         pytest.param("RequireAndVerifyClientCert", "", False, id="required and missing"),
-        pytest.param("RequireAndVerifyClientCert", "theirs", False, id="required, of somebody else"),
+        pytest.param("RequireAndVerifyClientCert", "theirs", False, id="required, of another CA"),
         pytest.param("VerifyClientCertIfGiven", "ours", True, id="welcome and given"),
         pytest.param("VerifyClientCertIfGiven", "", True, id="welcome and missing"),
-        pytest.param("VerifyClientCertIfGiven", "theirs", False, id="welcome, of somebody else"),
+        pytest.param("VerifyClientCertIfGiven", "theirs", False, id="optional, of another CA"),
     ],
 )
 async def test_client_certificates(
     folder: Path, authority: Authority, mode: str, bearing: str, answered: bool
 ) -> None:
-    """Who is let in by certificate: each client_auth_type that verifies, against each kind of client."""
+    """Each client_auth_type that verifies, against each kind of client."""
     issuers = {"ours": authority, "theirs": Authority(folder, "stranger") if bearing == "theirs" else authority}
     pair = issuers[bearing].issue(f"client-{bearing}", "DNS:client") if bearing else None
     text = TLS + f"  client_ca_file: ca.pem\n  client_auth_type: {mode}\n"
@@ -153,7 +153,7 @@ async def test_client_certificates(
     ],
 )
 async def test_names_of_clients(folder: Path, authority: Authority, names: tuple[str, ...], answered: bool) -> None:
-    """With client_allowed_sans a verified certificate must bear one of the names, whatever their kind."""
+    """With client_allowed_sans a verified certificate must have one of the names, of any type."""
     allowed = "[prometheus.example, '2001:db8:0::1', ops@example.org, 'spiffe://example/prometheus']"
     client = client_of(authority, authority.issue("client", *names))
     async with secured(folder, WITH_CLIENTS + f"  client_allowed_sans: {allowed}\n") as (address, _):
@@ -161,7 +161,7 @@ async def test_names_of_clients(folder: Path, authority: Authority, names: tuple
 
 
 async def test_certificate_is_renewed(folder: Path, authority: Authority, server: Pair) -> None:
-    """A new certificate is shown to new connections without a restart."""
+    """New connections use a new certificate without a restart."""
     renewed = authority.issue("renewed", "IP:127.0.0.1")
     async with secured(folder) as (address, _):
         assert await presented(address, authority) == der(server)
@@ -170,8 +170,8 @@ async def test_certificate_is_renewed(folder: Path, authority: Authority, server
         assert await asked(address, client_of(authority)) == 200
 
 
-async def test_kubernetes_renews_by_a_link(folder: Path, authority: Authority) -> None:
-    """A mounted Secret changes by a link that points elsewhere from one moment to the next; that is seen."""
+async def test_kubernetes_renews_by_symlink(folder: Path, authority: Authority) -> None:
+    """A mounted Secret changes through an atomic symlink; the change is detected."""
     renewed = authority.issue("relinked", "IP:127.0.0.1")
     for name in ("one", "two"):
         (folder / name).mkdir()
@@ -187,18 +187,18 @@ async def test_kubernetes_renews_by_a_link(folder: Path, authority: Authority) -
 
 
 async def test_half_a_renewal_keeps_the_old_pair(folder: Path, authority: Authority, server: Pair) -> None:
-    """While certificate and key do not fit each other, the old pair is served; when they do, the new one."""
+    """While certificate and key do not match, the old pair is used; then the new one."""
     renewed = authority.issue("halfway", "IP:127.0.0.1")
     async with secured(folder) as (address, guard):
         (folder / "cert.pem").write_bytes(renewed.certificate.read_bytes())
-        await guard.look()
+        await guard.reload_if_changed()
         assert await presented(address, authority) == der(server)
         (folder / "key.pem").write_bytes(renewed.key.read_bytes())
         await until_presented(address, authority, der(renewed))
 
 
-async def test_connections_of_before_are_ended(folder: Path, authority: Authority) -> None:
-    """Who connected under the old rules is idle no longer than until the new ones are in force."""
+async def test_idle_connections_are_closed_after_a_change(folder: Path, authority: Authority) -> None:
+    """Idle connections of the old configuration are closed when the new one is in force."""
     renewed = authority.issue("stricter", "IP:127.0.0.1")
     async with secured(folder) as (address, _):
         reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client_of(authority))
@@ -210,8 +210,8 @@ async def test_connections_of_before_are_ended(folder: Path, authority: Authorit
     assert with_end == b""
 
 
-async def test_answer_of_before_is_finished(folder: Path, authority: Authority) -> None:
-    """An answer under way while the rules change arrives whole; then its connection ends."""
+async def test_response_in_progress_survives_a_change(folder: Path, authority: Authority) -> None:
+    """A response in progress during a change arrives completely; then its connection is closed."""
     renewed = authority.issue("meanwhile", "IP:127.0.0.1")
     path = folder / "web.yml"
     path.write_text(TLS, encoding="utf-8")
@@ -238,7 +238,7 @@ async def _read_to_the_end(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_silent_handshake_is_given_up(folder: Path, authority: Authority) -> None:
-    """A client that connects and never begins TLS is cut off; others get in meanwhile."""
+    """A client that never begins TLS is disconnected; others are served meanwhile."""
     async with secured(folder, limits=Limits(handshake_s=0.2)) as (address, _):
         silent = asyncio.create_task(_read_plain(address))
         assert await reached(address, client_of(authority))
@@ -246,7 +246,7 @@ async def test_silent_handshake_is_given_up(folder: Path, authority: Authority) 
 
 
 async def test_handshakes_count_as_connections(folder: Path, authority: Authority) -> None:
-    """Clients that only pretend to begin TLS cannot keep others out: the oldest of them goes."""
+    """Clients that only begin TLS cannot block others: the longest idle of them is closed."""
     async with secured(folder, limits=Limits(connections=4)) as (address, _):
         silent = [asyncio.create_task(_read_plain(address)) for _ in range(8)]
         done, _ = await asyncio.wait(silent, timeout=10, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The file of `--web.config.file`: what it means, what is refused and how, and that promtool agrees."""
+"""`--web.config.file`: its meaning, its problems, and that promtool agrees."""
 
 import ssl
 import subprocess
@@ -13,7 +13,7 @@ from tests.programs import found
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 NEWER = ("client_allowed_sans", "client_ca", "rate_limit")
-"""Keys the toolkit has learnt since the one in the promtool of some distributions."""
+"""Keys newer than the promtool of some distributions."""
 
 
 def loaded(folder: Path, text: str) -> WebConfig:
@@ -23,11 +23,11 @@ def loaded(folder: Path, text: str) -> WebConfig:
     return load_web_config(path)
 
 
-def mistakes(folder: Path, text: str) -> tuple[str, ...]:
-    """What is wrong with this text."""
+def problems(folder: Path, text: str) -> tuple[str, ...]:
+    """The problems of this text."""
     with pytest.raises(SettingsError) as refused:
         loaded(folder, text)
-    return refused.value.mistakes
+    return refused.value.problems
 
 
 ACCEPTED = [
@@ -73,7 +73,7 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("text", ACCEPTED)
 def test_promtool_accepts_what_we_accept(folder: Path, text: str) -> None:
-    """A file that we accept is valid for Prometheus' own checker, but for keys that one may not know yet."""
+    """A file that we accept is valid for promtool, except for keys newer than promtool."""
     promtool = found("promtool")
     loaded(folder, text)
     done = subprocess.run(
@@ -85,19 +85,19 @@ def test_promtool_accepts_what_we_accept(folder: Path, text: str) -> None:
     assert all(any(f"field {key} not found" in line for key in NEWER) for line in complaints)
 
 
-def test_nothing_is_asked_by_an_empty_file(folder: Path) -> None:
-    """An empty file means plain HTTP for anybody, and is itself what there is to watch."""
+def test_empty_file_means_plain_http(folder: Path) -> None:
+    """An empty file means plain HTTP without authentication, and only the file itself is watched."""
     assert loaded(folder, "") == WebConfig(path=folder / "web.yml", files=(folder / "web.yml",))
 
 
 def test_files_are_relative_to_the_file(folder: Path) -> None:
-    """Certificates stand beside the file or at an absolute path, wherever we were started; all are watched."""
+    """Certificates are relative to the file or at an absolute path, and all are watched."""
     absolute = loaded(folder, TLS.replace("key.pem", str(folder / "key.pem")))
     assert absolute.files == (folder / "web.yml", folder / "cert.pem", folder / "key.pem")
 
 
 def test_defaults_of_tls(folder: Path) -> None:
-    """Without more than a certificate: TLS 1.2 to 1.3, the server's choice of suite, no certificate asked for."""
+    """With a certificate only: TLS 1.2 to 1.3, server cipher preference, no client certificates."""
     tls = loaded(folder, TLS).tls
     assert tls is not None
     assert tls.context.minimum_version is ssl.TLSVersion.TLSv1_2
@@ -109,7 +109,7 @@ def test_defaults_of_tls(folder: Path) -> None:
 
 
 def test_suites_are_those_named(folder: Path) -> None:
-    """Of TLS 1.2 exactly the suites named are offered, in their order, those of TLS 1.3 beside them in any case."""
+    """For TLS 1.2 exactly the named suites are offered, in their order; TLS 1.3 suites are always offered."""
     named = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
     tls = loaded(folder, TLS + f"  cipher_suites: [{named}]\n  prefer_server_cipher_suites: false\n").tls
     assert tls is not None
@@ -119,14 +119,14 @@ def test_suites_are_those_named(folder: Path) -> None:
 
 
 def test_only_suites_of_tls_13_leave_only_tls_13(folder: Path) -> None:
-    """Where no suite of TLS 1.2 is named, TLS 1.2 cannot be spoken."""
+    """If no suite of TLS 1.2 is named, TLS 1.2 is disabled."""
     tls = loaded(folder, TLS + "  cipher_suites: [TLS_AES_256_GCM_SHA384]\n").tls
     assert tls is not None
     assert tls.context.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 def test_inline_client_ca(folder: Path) -> None:
-    """The authority may stand in the file itself."""
+    """The CA can be given inline."""
     pem = (folder / "ca.pem").read_text(encoding="utf-8").replace("\n", "\n    ")
     tls = loaded(folder, TLS + f"  client_auth_type: RequireAndVerifyClientCert\n  client_ca: |\n    {pem}\n").tls
     assert tls is not None
@@ -134,13 +134,13 @@ def test_inline_client_ca(folder: Path) -> None:
 
 
 def test_headers_that_are_blank_are_not_sent(folder: Path) -> None:
-    """A blank value unsets a header."""
+    """An empty value unsets a header."""
     text = "http_server_config:\n  headers: {X-XSS-Protection: '', X-Frame-Options: sameorigin}\n"
     assert loaded(folder, text).headers == {"X-Frame-Options": "sameorigin"}
 
 
 def test_users_are_kept_and_not_shown(folder: Path) -> None:
-    """Users are compared as the bytes a client sends, and a hash is in no text of the configuration."""
+    """Users are compared as the bytes a client sends, and the repr of the configuration contains no hash."""
     config = loaded(folder, f"basic_auth_users: {{müller: {HASH}}}\n")
     assert config.users == {"müller".encode(): HASH.encode()}
     assert HASH not in repr(config)
@@ -157,7 +157,7 @@ def test_users_are_kept_and_not_shown(folder: Path) -> None:
     ],
 )
 def test_intervals_are_written_as_go_does(folder: Path, written: str, interval_s: float) -> None:
-    """The interval of the rate is a duration of Go."""
+    """The interval of the rate limit is a Go duration."""
     rate = loaded(folder, f"rate_limit: {{interval: {written}, burst: 3}}\n").rate
     assert rate is not None
     assert rate.interval_s == pytest.approx(interval_s)
@@ -166,7 +166,7 @@ def test_intervals_are_written_as_go_does(folder: Path, written: str, interval_s
 
 @pytest.mark.parametrize("written", ["0", "0s", "00", "0.0s"])
 def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
-    """An interval of 0 switches the limit off."""
+    """An interval of 0 disables the limit."""
     assert loaded(folder, f"rate_limit: {{interval: {written}, burst: 0}}\n").rate is None
 
 
@@ -200,35 +200,35 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             TLS.replace("cert.pem", '"a\\nb"'),
-            "tls_server_config.cert_file: must not hold control characters",
+            "tls_server_config.cert_file: must not contain control characters",
             id="line break in a path",
         ),
         pytest.param(
             TLS.replace("cert.pem", "ca.pem"),
-            "tls_server_config.cert_file: is not the certificate of the key in key_file",
+            "tls_server_config.cert_file: does not match the key in key_file",
             id="another's certificate",
         ),
         pytest.param(
             TLS.replace("cert.pem", "web.yml"),
-            "tls_server_config.cert_file: is not, with key_file, a PEM certificate and its unencrypted PEM key",
+            "tls_server_config.cert_file: must be a PEM certificate, and key_file its unencrypted PEM key",
             id="no PEM",
         ),
         pytest.param(
             "tls_server_config: {cert: x, key_file: key.pem}\n",
-            "tls_server_config.cert: Python's ssl cannot take it from here; write it to a file and name that in "
+            "tls_server_config.cert: is not supported by Python's ssl; write it to a file and name the file in "
             "cert_file",
             id="inline certificate",
         ),
         pytest.param(
             "tls_server_config: {cert_file: cert.pem, key: x}\n",
-            "tls_server_config.key: Python's ssl cannot take it from here; write it to a file and name that in "
+            "tls_server_config.key: is not supported by Python's ssl; write it to a file and name the file in "
             "key_file",
             id="inline key",
         ),
         *(
             pytest.param(
                 TLS + f"  client_auth_type: {name}\n",
-                f"tls_server_config.client_auth_type: {name} believes any certificate, which Python's ssl cannot do; "
+                f"tls_server_config.client_auth_type: {name} does not verify, which Python's ssl does not support; "
                 "use RequireAndVerifyClientCert",
                 id=name,
             )
@@ -242,27 +242,27 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             TLS + "  client_auth_type: RequireAndVerifyClientCert\n",
-            "tls_server_config.client_ca_file: missing; RequireAndVerifyClientCert needs to know whom to believe",
-            id="nobody to believe",
+            "tls_server_config.client_ca_file: missing; RequireAndVerifyClientCert needs a client CA",
+            id="no client CA",
         ),
         pytest.param(
             TLS + "  client_ca_file: ca.pem\n",
-            "tls_server_config.client_auth_type: must be given with a client CA, or the CA would verify nothing",
+            "tls_server_config.client_auth_type: must be given together with a client CA, or the CA is not used",
             id="CA without use",
         ),
         pytest.param(
             TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: key.pem\n",
-            "tls_server_config.client_ca_file: holds no usable PEM certificates",
+            "tls_server_config.client_ca_file: contains no usable PEM certificates",
             id="no CA",
         ),
         pytest.param(
             TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca: käse\n",
-            "tls_server_config.client_ca: holds no usable PEM certificates",
+            "tls_server_config.client_ca: contains no usable PEM certificates",
             id="no inline CA",
         ),
         pytest.param(
             TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca: x\n  client_ca_file: ca.pem\n",
-            "tls_server_config.client_ca: must not be given beside client_ca_file",
+            "tls_server_config.client_ca: must not be given together with client_ca_file",
             id="two CAs",
         ),
         pytest.param(
@@ -274,7 +274,7 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         pytest.param(
             TLS
             + "  client_allowed_sans: []\n  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n",
-            "tls_server_config.client_allowed_sans: must not be empty: nobody could connect",
+            "tls_server_config.client_allowed_sans: must not be empty: no client could connect",
             id="no names",
         ),
         pytest.param(
@@ -284,9 +284,8 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             TLS + "  min_version: TLS11\n",
-            "tls_server_config.min_version: TLS 1.0 and 1.1 are retired (RFC 8996) and not offered; use TLS12 or "
-            "TLS13",
-            id="retired version",
+            "tls_server_config.min_version: TLS 1.0 and 1.1 are deprecated (RFC 8996); use TLS12 or TLS13",
+            id="deprecated version",
         ),
         pytest.param(
             TLS + "  min_version: SSL3\n",
@@ -300,12 +299,12 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             TLS + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n",
-            "tls_server_config.cipher_suites: 'TLS_RSA_WITH_RC4_128_SHA' is none of the suites that Go calls secure",
+            "tls_server_config.cipher_suites: 'TLS_RSA_WITH_RC4_128_SHA' is not a suite that Go considers secure",
             id="weak suite",
         ),
         pytest.param(
             TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n",
-            "tls_server_config.cipher_suites: names none of TLS 1.2, and max_version allows no other",
+            "tls_server_config.cipher_suites: names no suite of TLS 1.2, but max_version is TLS12",
             id="no suite left",
         ),
         pytest.param(
@@ -315,7 +314,7 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             TLS + "  curve_preferences: [CurveP256, X25519]\n",
-            "tls_server_config.curve_preferences: must name one curve: Python's ssl cannot be given several",
+            "tls_server_config.curve_preferences: must name one curve: Python's ssl supports only one",
             id="several curves",
         ),
         pytest.param(
@@ -345,7 +344,7 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             "basic_auth_users: {prometheus: hunter2}\n",
-            "basic_auth_users.prometheus: must be a bcrypt hash, as of `htpasswd -nBC 10 USER`",
+            "basic_auth_users.prometheus: must be a bcrypt hash, as `htpasswd -nBC 10 USER` prints it",
             id="password in the clear",
         ),
         pytest.param(
@@ -355,7 +354,7 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             f"basic_auth_users: {{'a:b': {HASH}}}\n",
-            "basic_auth_users.a:b: a user's name must hold something, and no colon",
+            "basic_auth_users.a:b: a user name must not be empty and must not contain a colon",
             id="colon in a name",
         ),
         pytest.param(
@@ -365,12 +364,12 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
         pytest.param(
             "rate_limit: {interval: 5, burst: 1}\n",
-            "rate_limit.interval: must be a duration as Go writes it, such as 500ms or 1m30s",
+            "rate_limit.interval: must be a duration in Go's notation, such as 500ms or 1m30s",
             id="interval without a unit",
         ),
         pytest.param(
             "rate_limit: {interval: 1s}\n",
-            "rate_limit.burst: must be at least 1, or no request would ever be answered",
+            "rate_limit.burst: must be at least 1; with 0 no request would be answered",
             id="no burst",
         ),
         pytest.param(
@@ -380,45 +379,45 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
         ),
     ],
 )
-def test_mistake_is_one_sentence(folder: Path, text: str, expected: str) -> None:
-    """What cannot be used, or would protect less than it seems to, is refused with a sentence that names its key."""
-    told = mistakes(folder, text)
-    assert any(sentence.startswith(expected.replace("FOLDER", str(folder))) for sentence in told), told
+def test_problem_is_one_sentence(folder: Path, text: str, expected: str) -> None:
+    """What is invalid, or would protect less than it seems to, is rejected with a sentence that names its key."""
+    received = problems(folder, text)
+    assert any(sentence.startswith(expected.replace("FOLDER", str(folder))) for sentence in received), received
 
 
-def test_all_mistakes_are_told_at_once(folder: Path) -> None:
-    """One look is enough to mend a file, and what stands there for a password is not repeated."""
-    told = mistakes(
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
+    """All problems are reported at once, and none repeats a value given for a password."""
+    received = problems(
         folder,
         "tls_server_config: {min_version: TLS10}\nbasic_auth_users: {a: hunter2}\n"
         "http_server_config: {http3: true}\n",
     )
-    assert sorted(sentence.partition(": ")[0] for sentence in told) == [
+    assert sorted(sentence.partition(": ")[0] for sentence in received) == [
         "basic_auth_users.a",
         "http_server_config.http3",
         "tls_server_config.cert_file",
         "tls_server_config.key_file",
         "tls_server_config.min_version",
     ]
-    assert "hunter2" not in "".join(told)
+    assert "hunter2" not in "".join(received)
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
-    """A missing file is a mistake too, told as one."""
+def test_missing_file_is_a_problem(tmp_path: Path) -> None:
+    """A missing file is reported as a problem."""
     with pytest.raises(SettingsError) as refused:
         load_web_config(tmp_path / "none.yml")
-    assert refused.value.mistakes == ("cannot be read: No such file or directory",)
+    assert refused.value.problems == ("cannot be read: No such file or directory",)
 
 
 def test_file_too_large_for_a_certificate(folder: Path) -> None:
-    """A file that never ends is not read to its end."""
+    """An endless file is not read to its end."""
     (folder / "cert.pem").write_bytes(b"x" * (1024 * 1024 + 1))
-    (sentence,) = mistakes(folder, TLS)
+    (sentence,) = problems(folder, TLS)
     assert sentence == f"tls_server_config.cert_file: {folder / 'cert.pem'}: is larger than 1 MiB"
 
 
 def test_encrypted_key_is_refused_without_asking_the_terminal(folder: Path) -> None:
-    """A key that needs a passphrase cannot be used by a daemon; nothing waits for somebody to type it."""
+    """A key with a passphrase is rejected, without a prompt on the terminal."""
     subprocess.run(
         [
             *("openssl", "ec", "-aes256", "-passout", "pass:invented"),
@@ -427,5 +426,5 @@ def test_encrypted_key_is_refused_without_asking_the_terminal(folder: Path) -> N
         check=True,
         capture_output=True,
     )
-    (sentence,) = mistakes(folder, TLS.replace("key.pem", "locked.pem"))
-    assert sentence.endswith("a PEM certificate and its unencrypted PEM key")
+    (sentence,) = problems(folder, TLS.replace("key.pem", "locked.pem"))
+    assert sentence.endswith("must be a PEM certificate, and key_file its unencrypted PEM key")

@@ -1,4 +1,4 @@
-"""Reading the past: what is asked, what is not asked again, and when it is given up."""
+"""Reading history: which calls are made, which are not repeated, and when reading stops."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exporter.backfill.gather import PAUSES_S, Period, Reader
 from exporter.backfill.journal import Journal
+from exporter.backfill.reader import RETRY_PAUSES_S, Period, Reader
 from exporter.domain.history import HistoricJob, HistoryPage
 from exporter.domain.job import Api, Job, JobStatus
 from exporter.domain.source import PollResult, SourceError, TrackedState
@@ -21,15 +21,15 @@ SERIES = TaskSeries(task="worker-0", cpu=[0.5, 0.5])
 
 
 class Away(SourceError):
-    """Over in a minute."""
+    """A transient error."""
 
 
 class No(SourceError):
-    """About one task alone."""
+    """An error of one task."""
 
 
 class Locked(SourceError):
-    """About everything."""
+    """A final error."""
 
     @property
     def is_final(self) -> bool:
@@ -38,10 +38,10 @@ class Locked(SourceError):
 
 @dataclass
 class FakeHistory:
-    """An archive of some pages, and a source of minutes. `trouble` may raise before a page or a task is answered."""
+    """A listing of some pages, and a source of samples. `trouble` may raise before a page or a task is returned."""
 
     listed: Sequence[Sequence[Job]] = ()
-    trouble: Callable[[str], None] = lambda _: None
+    fault: Callable[[str], None] = lambda _: None
     asked: list[str] = field(default_factory=list)
     api: Api = Api.V2
 
@@ -49,7 +49,7 @@ class FakeHistory:
         assert back_to == PERIOD.back_to
         for number in range(int(cursor or 0), len(self.listed)):
             self.asked.append(f"page {number}")
-            self.trouble(f"page {number}")
+            self.fault(f"page {number}")
             yield HistoryPage(jobs=tuple(HistoricJob(job=one) for one in self.listed[number]), cursor=str(number + 1))
 
     async def poll(self, known: TrackedState) -> PollResult:
@@ -63,12 +63,12 @@ class FakeHistory:
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
         self.asked.append(f"{job.job_id} {task}")
-        self.trouble(f"{job.job_id} {task}")
+        self.fault(f"{job.job_id} {task}")
         return SERIES
 
 
 class Rig:
-    """A reader, its journal, and the pauses it made."""
+    """A reader, its journal, and its pauses."""
 
     def __init__(self, journal: Journal, **changed: Any) -> None:
         self.journal = journal
@@ -76,7 +76,7 @@ class Rig:
         self.told: list[tuple[str, int]] = []
         facts: dict[str, Any] = {
             "wants_samples": lambda _: True,
-            "passing": lambda error: isinstance(error, Away),
+            "is_transient": lambda error: isinstance(error, Away),
             **changed,
         }
         self.reader = Reader(
@@ -104,7 +104,7 @@ class Rig:
 
 
 def twice(what: str, error: SourceError) -> Callable[[str], None]:
-    """Trouble with one thing, the first two times."""
+    """Errors for one item, the first two times."""
     left = [error, error]
 
     def strike(asked: str) -> None:
@@ -114,25 +114,25 @@ def twice(what: str, error: SourceError) -> Callable[[str], None]:
     return strike
 
 
-async def test_only_what_touches_the_period_is_kept(tmp_path: Path) -> None:
-    """Jobs that were over before, retention included, or came after, are none of its business; a run across is."""
-    over = ran("over", begin=-300, run=100)  # kept until -100
+async def test_only_jobs_of_the_period_are_kept(tmp_path: Path) -> None:
+    """Jobs that ended before, including retention, or started after are left out; a run across the period is kept."""
+    covering = ran("over", begin=-300, run=100)  # kept until -100
     kept = ran("kept", begin=-300, run=250)  # ended at -50, shown until 50
     across = ran("across", begin=-400, run=5000)
     later = ran("later", begin=1000, run=10)
-    untold = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
-    shelf = FakeHistory([[later, across], [kept, over, untold]])
+    untimed = job("untimed", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
+    shelf = FakeHistory([[later, across], [kept, covering, untimed]])
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
 
-        assert sorted(rig.ids) == ["across", "kept", "untold"]
-        assert rig.told == [("jobs", 1), ("jobs", 3)]
+        assert sorted(harness.ids) == ["across", "kept", "untimed"]
+        assert harness.told == [("jobs", 1), ("jobs", 3)]
 
 
-async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
-    """What broke off on page 1 begins with page 1, and a walk that is over is not made again."""
-    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
+async def test_a_listing_continues_at_its_cursor(tmp_path: Path) -> None:
+    """A listing that failed on page 1 continues with page 1, and a complete one is not read again."""
+    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], fault=twice("page 1", No()))
     with Journal(tmp_path / "journal") as journal:
         for _ in range(2):
             with pytest.raises(No):
@@ -145,32 +145,32 @@ async def test_a_walk_goes_on_at_its_bookmark(tmp_path: Path) -> None:
 
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
-    """A cloud that is away for a while costs the first pauses, not the hours read so far."""
-    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
+    """A temporary outage costs the first pauses, not the data read so far."""
+    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], fault=twice("page 1", Away()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
 
-        assert rig.pauses == list(PAUSES_S[:2])
-        assert rig.ids == ["a"]
+        assert harness.pauses == list(RETRY_PAUSES_S[:2])
+        assert harness.ids == ["a"]
 
 
 async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
-    """After the last pause the error is told."""
+    """After the last pause the error is raised."""
 
     def away(_: str) -> None:
         raise Away
 
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
+        harness = Rig(journal)
         with pytest.raises(Away):
-            await rig.reader.read_jobs(FakeHistory([[]], trouble=away))
+            await harness.reader.read_jobs(FakeHistory([[]], fault=away))
 
-        assert rig.pauses == list(PAUSES_S)
+        assert harness.pauses == list(RETRY_PAUSES_S)
 
 
-async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
-    """One call a task, for jobs that ran and are wanted; none for a job that waited, ran before, or is hidden."""
+async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
+    """One call per task for jobs that ran and are wanted; none for a job that waited, ran before, or is hidden."""
     two = ("worker-0", "worker-1")
     jobs = [
         ran("ran", begin=0, run=100, tasks=two),
@@ -180,38 +180,38 @@ async def test_minutes_are_asked_for_jobs_that_ran_in_the_period(tmp_path: Path)
     ]
     shelf = FakeHistory([jobs])
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
-        await rig.reader.read_jobs(shelf)
-        await rig.reader.read_minutes(shelf)
-        await rig.reader.read_minutes(shelf)
+        harness = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
+        await harness.reader.read_jobs(shelf)
+        await harness.reader.read_samples(shelf)
+        await harness.reader.read_samples(shelf)
 
         assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"ran": 2, "before": 0, "hidden": 0, "waits": 0}
 
 
-async def test_one_task_that_is_refused_costs_that_task(tmp_path: Path) -> None:
-    """The cloud may have forgotten the minutes of one task: the other tasks and jobs have theirs."""
+async def test_one_refused_task_is_skipped(tmp_path: Path) -> None:
+    """The samples of one task may have expired: the other tasks and jobs have theirs."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
-    shelf = FakeHistory([jobs], trouble=twice("a w0", No()))
+    shelf = FakeHistory([jobs], fault=twice("a w0", No()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
-        await rig.reader.read_minutes(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
+        await harness.reader.read_samples(shelf)
 
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"a": 1, "b": 2}
 
 
-async def test_a_refusal_of_everything_ends_it(tmp_path: Path) -> None:
-    """A locked key refuses the next task too: nothing further is asked, and what was read stays."""
+async def test_a_final_error_ends_the_reading(tmp_path: Path) -> None:
+    """A locked key would refuse the next task too: no more calls are made, and what was read stays."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
-    shelf = FakeHistory([jobs], trouble=twice("b w0", Locked()))
+    shelf = FakeHistory([jobs], fault=twice("b w0", Locked()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
         with pytest.raises(Locked):
-            await rig.reader.read_minutes(shelf)
+            await harness.reader.read_samples(shelf)
 
         assert shelf.asked == ["page 0", "a w0", "b w0"]
-        assert [one.job_id for one in journal.to_ask("vision", Api.V2, limit=9)] == ["b", "c"]
+        assert [one.job_id for one in journal.pending("vision", Api.V2, limit=9)] == ["b", "c"]
