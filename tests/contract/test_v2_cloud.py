@@ -133,14 +133,14 @@ async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> 
 @pytest.mark.parametrize(
     "act,status,reason",
     [
-        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "Creating", id="created"),
-        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "Queuing", id="queued"),
-        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "Running", id="running"),
-        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "Completed", id="completed"),
-        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "Failed", id="failed"),
-        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "Terminated", id="terminated"),
-        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "Lost", id="lost"),
-        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "CreateFailed", id="create-failed"),
+        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "creating", id="created"),
+        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "queuing", id="queued"),
+        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "running", id="running"),
+        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "completed", id="completed"),
+        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "failed", id="failed"),
+        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "terminated", id="terminated"),
+        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "lost", id="lost"),
+        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "create_failed", id="not-created"),
     ],
 )
 async def test_each_state_of_a_job(
@@ -148,7 +148,7 @@ async def test_each_state_of_a_job(
 ) -> None:
     """The source has the status and the reason of each state of the simulator."""
     job = harness.cloud.world.submit("bert")
-    if reason not in ("Creating", "Queuing", "Running", "CreateFailed"):
+    if reason not in ("creating", "queuing", "running", "create_failed"):
         harness.cloud.world.start(job)
         harness.clock.turn(60)
     act(harness.cloud.world, job)

@@ -134,7 +134,11 @@ CONTRACTS = {
 _V2_JOB = "v2_*_job*"
 _CONTAINER = "one struct reads the three descriptions of a node's share; a field that one of them lacks stays unset"
 
+_RUNTIME_TYPE = "in real responses and a filter key of the search (API reference §13, fact 48)"
+
 DIFFERENCES: dict[tuple[str, str], str] = {
+    (_V2_JOB, "*spec.runtime_type"): _RUNTIME_TYPE,
+    (_V2_JOB, "*flavor_info.?pu.npu"): "documented elsewhere in place of unit_num (API reference §13, fact 50)",
     (
         _V2_JOB,
         "*spec.resource.flavor_detail.flavor_id",
@@ -270,6 +274,7 @@ _TEXT_OR_NUMBER = "documented as text, a number in the sample (API reference §1
 _QUANTITIES = "resource names are those of the pool's cards, of which the model knows one (API reference §7, [50])"
 
 SIMULATED: dict[tuple[str, str], str] = {
+    (_V2_JOB, "*spec.runtime_type"): _RUNTIME_TYPE,
     (_V2_JOB, "*metadata.ai_project"): "in the seed's field table (S1; API reference §2.4)",
     (_V2_JOB, "*algorithm.outputs[].period"): 'seen as 30 and as "30s" (API reference §2.4)',
     (_V2_JOB, "*spec.is_hosted_log"): "in OTC's field table of the job (API reference §2.4)",

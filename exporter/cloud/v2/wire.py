@@ -81,6 +81,8 @@ class Card(msgspec.Struct):
     """Accelerators of one node. `unit_num` is documented as text for NPUs and seen as a number (trap 16)."""
 
     unit_num: Any = None
+    npu: Any = None
+    """In place of `unit_num`, as documented elsewhere (fact 50)."""
     product_name: Any = None
 
 
@@ -117,16 +119,27 @@ class Resource(msgspec.Struct):
     flavor_id: Any = None
     node_count: Any = None
     pool_id: Any = None
+    pool_group_id: Any = None
+    """The pool group of a federated job, which may have no `pool_id` (fact 47)."""
     flavor_detail: Flavor | None = None
     main_container_allocated_resources: Container | None = None
     pool_info: Container | None = None
     main_container_customized_flavor: Container | None = None
 
 
+class SchedulePolicy(msgspec.Struct):
+    """Scheduling in a dedicated pool."""
+
+    priority: Any = None
+    preemptible: Any = None
+
+
 class Spec(msgspec.Struct):
     """The requested job."""
 
     resource: Resource | None = None
+    runtime_type: Any = None
+    schedule_policy: SchedulePolicy | None = None
 
 
 class Role(msgspec.Struct):

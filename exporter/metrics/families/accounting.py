@@ -38,8 +38,9 @@ def _all_jobs(snapshot: ProjectSnapshot) -> Iterable[Job]:
 def _oldest_queued(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     oldest: dict[str, float] = {}
     for job in _all_jobs(snapshot):
-        if job.status is JobStatus.QUEUED and job.submitted_at is not None:
-            oldest[job.pool_id] = min(oldest.get(job.pool_id, job.submitted_at), job.submitted_at)
+        since = job.waiting_since
+        if since is not None:
+            oldest[job.pool_id] = min(oldest.get(job.pool_id, since), since)
     return (({"pool_id": pool}, oldest[pool]) for pool in sorted(oldest))
 
 
@@ -130,12 +131,13 @@ def _recovery_times(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, st
 OLDEST_QUEUED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_oldest_queued_timestamp_seconds",
     help=(
-        "Submission time of the job that has been queued longest in the pool; time() minus this is its queue time. "
+        "Start of the longest current wait in the pool; time() minus this is its length. The wait of a job that was "
+        "preempted begins anew. "
         "Absent when no job is queued, and while some jobs are unknown."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="v1: `create_time`; v2: `metadata.create_time`, of jobs in status queued",
+    source="own: modelarts_training_job_waiting_since_timestamp_seconds, the earliest",
     labels=(POOL_ID,),
     unit="seconds",
     samples=_oldest_queued,

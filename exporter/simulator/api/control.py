@@ -125,6 +125,8 @@ STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
     "terminate": lambda world, job, _: world.terminate(job),
     "recover": lambda world, job, given: world.recover(job, **given),
     "heal": lambda world, job, given: world.heal(job, **given),
+    "preempt": lambda world, job, _: world.preempt(job),
+    "resume": lambda world, job, _: world.resume(job),
     "scale": lambda world, job, given: world.scale(job, int(given["nodes"])),
     "usage": _usage,
     "delete": lambda world, job, _: world.delete(job),

@@ -29,7 +29,7 @@ _FIELDS: dict[str, Callable[[Job], str]] = {
     "algorithm_id": lambda _: "",
     "algorithm_name": lambda _: "",
     "training_experiment_id": lambda _: "",
-    "runtime_type": lambda _: "",
+    "runtime_type": lambda job: job.runtime_type,
 }
 _SORTS: dict[str, Callable[[Job], Any]] = {
     "create_time": lambda job: job.submitted_at,

@@ -58,6 +58,7 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
         "algorithm": _algorithm(job, secret=secret),
         "spec": {
             "resource": _resource(job, pool, detail=detail, unknown=unknown),
+            "runtime_type": job.runtime_type,
             "log_export_path": {},
             "is_hosted_log": True,
         },
@@ -70,7 +71,7 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
             "train_output_path": "/training/output/",
         }
     if job.pool:
-        answer["spec"]["schedule_policy"] = {"priority": job.priority, "preemptible": False}
+        answer["spec"]["schedule_policy"] = {"priority": job.priority, "preemptible": job.preemptible}
     if job.roles:
         answer["tasks"] = [
             {"role": role.name, "algorithm": {}, "task_resource": _flavor_detail(role.flavor, detail=detail)}
@@ -192,7 +193,9 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
         "node_count": job.nodes,
         "pool_id": job.pool,
     }
-    if job.pool:
+    if job.kind == "federated_pool_job":
+        answer["pool_group_id"] = answer.pop("pool_id")
+    elif job.pool:
         answer["pool_name"] = pool.name
     field = job.accelerator_field
     if field == "flavor_detail":

@@ -68,6 +68,25 @@ class SimulationEngine:
         self.set_state(job, JobState.RUNNING)
         self.project_of(job).ledger.start(job, at)
 
+    def preempt(self, job: Job) -> None:
+        """Queue a running job again; it holds no nodes. Raises ValueError for a job that does not run."""
+        if job.state is not JobState.RUNNING:
+            raise ValueError(f"job {job.id} is {job.state.value}, not running")
+        job.epoch += 1
+        job.node_counts = [*job.node_counts, (self.now, 0)]
+        job.records[-1].ended_at, job.records[-1].reason = self.now, "preempted"
+        self.set_state(job, JobState.QUEUED)
+        self._release(job)
+
+    def resume(self, job: Job) -> None:
+        """Let a preempted job run on. Raises ValueError for a job that is not queued or has never run."""
+        if job.state is not JobState.QUEUED or job.started_at is None:
+            raise ValueError(f"job {job.id} was not preempted")
+        job.epoch += 1
+        job.node_counts = [*job.node_counts, (self.now, job.nodes)]
+        job.records = [*job.records, Record(started_at=self.now)]
+        self.set_state(job, JobState.RUNNING)
+
     def scale(self, job: Job, nodes: int) -> None:
         """Change the number of nodes, from now on."""
         job.node_counts = [*job.node_counts, (self.now, nodes)]

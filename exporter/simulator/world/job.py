@@ -168,6 +168,8 @@ class Job:
     description: str = ""
     kind: str = "job"
     priority: int = 1
+    preemptible: bool = False
+    runtime_type: str = "production"
     roles: tuple[Role, ...] = ()
     """Heterogeneous jobs only."""
     state: JobState = JobState.CREATING

@@ -125,6 +125,8 @@ class World:
         roles: Sequence[Role] = (),
         engine: Engine = ENGINES[0],
         priority: int = 1,
+        preemptible: bool = False,
+        runtime_type: str = "production",
         description: str = "",
         profile: Profile = "steady",
         accelerator_field: str | None = None,
@@ -168,6 +170,8 @@ class World:
             description=description,
             kind=kind,
             priority=priority,
+            preemptible=preemptible,
+            runtime_type=runtime_type,
             roles=tuple(roles),
             script=script,
             profile=profile,
@@ -209,6 +213,14 @@ class World:
         """Start a job, whether its pool has free nodes or not; `at` may lie in the past."""
         job.epoch += 1
         self._engine.start(job, at=at)
+
+    def preempt(self, job: Job) -> None:
+        """Take its nodes from a running job: it is queued again, with its old start time."""
+        self._engine.preempt(job)
+
+    def resume(self, job: Job) -> None:
+        """Give a preempted job nodes again: it runs on."""
+        self._engine.resume(job)
 
     def scale(self, job: Job, nodes: int) -> None:
         """Change the number of nodes, from now on."""
