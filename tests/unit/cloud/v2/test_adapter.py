@@ -191,6 +191,29 @@ def test_a_container_without_cards_is_a_cpu_job() -> None:
     assert (job.accelerator, job.spec_accelerators) == (Accelerator.CPU, 0.0)
 
 
+@pytest.mark.parametrize(
+    "name", ["main_container_allocated_resources", "pool_info", "main_container_customized_flavor"]
+)
+@pytest.mark.parametrize(
+    "container, total",
+    [
+        pytest.param({"accelerator_num": 8}, 16, id="cards alone"),
+        pytest.param({"accelerator_num": "8", "cpu_core_num": None, "mem_size": 0}, 16, id="cards, sizes unknown"),
+        pytest.param({"accelerator_num": 0}, None, id="an object of zeros is not filled in yet"),
+        pytest.param({"accelerator_num": 0, "core_num": 0, "cpu_core_num": 0, "mem_size": 0}, None, id="all zeros"),
+        pytest.param({"accelerator_num": 0, "core_num": 8}, 0, id="no cards beside cores"),
+        pytest.param({"accelerator_num": 0, "mem_size": 64}, 0, id="no cards beside memory"),
+        pytest.param({"core_num": 8}, None, id="cores alone"),
+        pytest.param({"accelerator_num": {}, "core_num": 8}, None, id="cards of a wrong type"),
+    ],
+)
+def test_a_container_needs_a_size_only_for_zero_cards(
+    name: str, container: dict[str, Any], total: float | None
+) -> None:
+    """A number of cards counts by itself; 0 counts only beside a core or memory. The job has 2 nodes."""
+    assert a_resource(**{name: container}).spec_accelerators == total
+
+
 def test_no_data_is_absent_and_not_zero() -> None:
     """Trap 25: a dedicated job without data about its cards has no number and no kind."""
     job = a_resource(pool_id="pool-x")
