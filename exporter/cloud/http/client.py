@@ -166,6 +166,9 @@ class ApiClient:
                 in_band_failure=endpoint.in_band_failure,
                 may_be_empty=endpoint.may_be_empty,
                 redact=signed.redact,
+                on_repair=lambda kind: self._observer.response_repaired(
+                    project=self._project, operation=endpoint.name, kind=kind
+                ),
             ),
         )
 

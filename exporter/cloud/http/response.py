@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,8 @@ from exporter.cloud.http.errors import (
     Throttled,
     Unsupported,
 )
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json, ignore_repair
+from exporter.domain.outcome import Repair
 
 _MAX_MESSAGE = 200
 _MAX_RETRY_AFTER_S = 60.0
@@ -80,10 +82,12 @@ def read_response(
     in_band_failure: bool = False,
     may_be_empty: bool = False,
     redact: Sequence[str] = (),
+    on_repair: Callable[[Repair], None] = ignore_repair,
 ) -> Answer | None:
     """Decode a success. None means "not ready yet", only where `may_be_empty`. Raises CloudError.
 
     `now` is in seconds since the epoch. `redact` holds secrets of the request, masked if the cloud repeats them.
+    `on_repair` is called for each kind of flaw in the text of a success that was decoded all the same.
     """
     error = error_for(response, operation=operation, now=now, in_band_failure=in_band_failure, redact=redact)
     if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, ServerError | Denied):
@@ -99,10 +103,10 @@ def read_response(
         raise InvalidResponse(operation, "an empty body", status=response.status)
     kind: Any = answer  # mypy does not see that the type is hashable
     try:
-        decoded: Answer = _decoder(kind).decode(response.body)
+        decoded: Answer = decode_json(_decoder(kind), response.body, on_repair=on_repair)
     except msgspec.ValidationError as invalid:
         raise InvalidResponse(operation, sanitize(str(invalid), redact=redact), status=response.status) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as invalid:
+    except UNDECODABLE as invalid:
         detail = f"{_content_type(response)}not JSON: {sanitize(str(invalid), redact=redact)}"
         raise InvalidResponse(operation, detail, status=response.status) from None
     return decoded
@@ -193,8 +197,8 @@ def _error_class(  # noqa: PLR0911 - a table
 
 def _failed_in_band(body: bytes) -> bool:
     try:
-        result: _InBand = _decoder(_InBand).decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        result: _InBand = decode_json(_decoder(_InBand), body)
+    except UNDECODABLE:
         return False  # decoding the response reports what is wrong with it
     return result.failed
 
@@ -202,8 +206,8 @@ def _failed_in_band(body: bytes) -> bool:
 def _code_and_message(body: bytes) -> tuple[str, str]:
     """Find code and message, in the order of the vendor's SDK (API reference §8.1)."""
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = decode_json(_decoder(Any), body)
+    except UNDECODABLE:
         return "", ""
     if not isinstance(document, dict):
         return "", ""

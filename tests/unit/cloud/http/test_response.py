@@ -180,8 +180,6 @@ def test_html_of_a_load_balancer_is_not_quoted() -> None:
         pytest.param(b"[]", "Expected `object`, got `array`", id="other-shape"),
         pytest.param(b'{"jobs": [', "not JSON: Input data was truncated", id="truncated"),
         pytest.param(b"<html>", "text/html, not JSON", id="html"),
-        pytest.param(b'{"jobs": [], "note": "\xff"}', "not JSON", id="not-utf8"),
-        pytest.param(b'{"jobs": [{"id": 1, "x": ' + b"[" * 5000 + b"]" * 5000 + b"}]}", "not JSON", id="deep"),
         pytest.param(b"", "an empty body", id="empty"),
         pytest.param(b" \n", "an empty body", id="blank"),
     ],
