@@ -15,6 +15,8 @@ import msgspec
 
 from exporter.cloud.http.endpoint import Answer
 from exporter.cloud.http.errors import (
+    CREDENTIAL_CODES,
+    PERMISSION_CODES,
     CloudError,
     Denied,
     Gone,
@@ -23,6 +25,7 @@ from exporter.cloud.http.errors import (
     ServerError,
     Throttled,
     Unsupported,
+    normalized,
 )
 from exporter.cloud.http.json_text import UNDECODABLE, decode_json, ignore_repair
 from exporter.domain.outcome import Repair
@@ -41,14 +44,8 @@ _SERVER_ERROR = frozenset(
     {f"ModelArts.{code}" for code in ("4302", "4503", "4700", "5039", "6100", "50005000")}
     | {f"APIG.{code}" for code in ("0202", "0203", "0601", "0605")}
 )
-_UNAUTHENTICATED = frozenset(
-    {f"ModelArts.{code}" for code in ("0201", "0202", "0204", "0207", "0212", "4127", "4201", "4504")}
-    | {f"APIG.{code}" for code in ("0301", "0303", "0305", "0307")}
-)
-_FORBIDDEN = frozenset(
-    {f"ModelArts.{code}" for code in ("0108", "0112", "0203", "0206", "0210", "2784", "2785")}
-    | {f"APIG.{code}" for code in ("0302", "0306", "0310", "0401", "0402")}
-)
+_BUDGET = re.compile(r"limit:\s*(\d{1,9})\s*,\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)", re.IGNORECASE)
+_UNITS_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +122,9 @@ def error_for(
     detail = sanitize(message, redact=redact) or f"{_content_type(response)}no message"
     if error is Throttled:
         wait_s = retry_after_s(response.headers, now=now)
-        return Throttled(operation, detail, status=response.status, code=code, retry_after_s=wait_s)
+        return Throttled(
+            operation, detail, status=response.status, code=code, retry_after_s=wait_s, budget=_budget(message)
+        )
     if error is Denied:
         detail += _clock_skew(response.headers, now=now)
     if response.status // 100 == 3:  # noqa: PLR2004 - the class of redirections
@@ -135,12 +134,7 @@ def error_for(
 
 def refused_credential(error: CloudError) -> bool:
     """Whether the cloud refused the credential, and not the request: another credential may help."""
-    if not isinstance(error, Denied) or error.status is None:
-        return False
-    code = _normalized(error.code)
-    if error.status == HTTPStatus.FORBIDDEN:
-        return code == "APIG.0307"
-    return error.status == HTTPStatus.UNAUTHORIZED or code in _UNAUTHENTICATED
+    return isinstance(error, Denied) and error.rejects_credential
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -176,11 +170,11 @@ def _error_class(  # noqa: PLR0911 - a table
     status: int, code: str, *, in_band: bool, served: bool
 ) -> type[CloudError]:
     """`in_band`: codes count at any status. `served`: the service itself refused, so the endpoint exists."""
-    code = _normalized(code)
+    code = normalized(code)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:  # at 401 and 403 too (fact 53)
+        return Throttled
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Denied
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
-        return Throttled
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return ServerError
     if code in _GONE:
@@ -190,7 +184,7 @@ def _error_class(  # noqa: PLR0911 - a table
         return Unsupported
     if in_band and code in _SERVER_ERROR:
         return ServerError
-    if code == "APIG.0307" or (in_band and code in _UNAUTHENTICATED | _FORBIDDEN):
+    if code == "APIG.0307" or (in_band and code in CREDENTIAL_CODES | PERMISSION_CODES):
         return Denied
     return Refused
 
@@ -221,9 +215,10 @@ def _code_and_message(body: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def _normalized(code: str) -> str:
-    """Newer gateways of Huawei Cloud write APIGW where OTC writes APIG."""
-    return "APIG." + code.removeprefix("APIGW.") if code.startswith("APIGW.") else code
+def _budget(message: str) -> tuple[int, float] | None:
+    """The limit in a message of the gateway: "throttling threshold, limit:200, time:5 minute"."""
+    found = _BUDGET.search(message)
+    return (int(found[1]), int(found[2]) * _UNITS_S[found[3].lower()]) if found else None
 
 
 def _content_type(response: Response) -> str:
