@@ -6,11 +6,11 @@ decoding rules").
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-
-from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
+from exporter.cloud.decode.text_in_text import decoder, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json
 
 _MAX_TIME_S = 4_102_444_800  # the year 2100: a later time is not a time
 _MAX_DURATION_S = 50 * 365 * 86_400  # fifty years: now minus a start of 0 is longer (trap 14)
@@ -105,7 +105,7 @@ def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str,
     if isinstance(value, str):
         try:
             inner = unwrap(value, layers=1)  # the text around it is decoded already
-            read = msgspec.json.decode(inner) if inner else None
+            read = decode_json(decoder(Any), inner) if inner else None
         except UNDECODABLE:
             note(field, "undecodable text")
             return None
