@@ -184,10 +184,12 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by(rig, "modelarts_training_recoveries_total", "policy") == {
                 (policy,): float(times) for policy, times in books.recoveries.items()
             }
-            assert lengths(rig, "modelarts_training_queue_seconds", "pool_id") == observed(
+            assert lengths(rig, "modelarts_training_queue_duration_seconds", "pool_id") == observed(
                 {(pool,): waits for pool, waits in books.queue_s.items()}, QUEUE_S
             )
-            assert lengths(rig, "modelarts_training_run_seconds", "pool_id", "status") == observed(books.run_s, RUN_S)
+            assert lengths(rig, "modelarts_training_run_duration_seconds", "pool_id", "status") == observed(
+                books.run_s, RUN_S
+            )
             assert by(rig, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == now(cloud)
             assert jobs_sums(rig) == {
                 state: sum(value for key, value in now(cloud).items() if key[-1] == state)
@@ -288,8 +290,8 @@ async def test_history_counts_nothing(clock: ManualClock) -> None:
         for kind in ("", "idle_", "lost_"):
             name = f"modelarts_training_{kind}accelerator_seconds_total"
             assert set(by(rig, name, *HOLDER, zeros=True).values()) == {0.0}
-        assert by(rig, "modelarts_training_queue_seconds_count", "pool_id") == {}
-        assert by(rig, "modelarts_training_run_seconds_count", "pool_id", "status") == {}
+        assert by(rig, "modelarts_training_queue_duration_seconds_count", "pool_id") == {}
+        assert by(rig, "modelarts_training_run_duration_seconds_count", "pool_id", "status") == {}
         assert by(rig, "modelarts_training_recoveries_total", "policy") == {}
         assert by(rig, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == running
 
