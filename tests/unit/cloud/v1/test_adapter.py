@@ -433,7 +433,7 @@ def objects(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"version_id": ANYTHING | st.just(7)}, optional=dict.fromkeys(names, ANYTHING))
 
 
-@settings(max_examples=60, deadline=None)  # a shared machine may pause
+@settings(max_examples=60)
 @given(
     row=objects(wire.OverviewRow),
     listed=objects(wire.JobRow),
