@@ -222,7 +222,9 @@ async def test_text_that_other_decoders_read_costs_nothing(
         assert shown.up() == {"vision": 1}
         assert set(shown.statuses("vision")) == {job.id for job in jobs}
         assert len(shown.read("modelarts_training_job_cpu_utilization_ratio")) == 3
-        assert {dict(labels)["collector"]: up for labels, up in harness.samples("modelarts_collector_up").items()} == {
+        assert {
+            dict(labels)["collector"]: up for labels, up in harness.samples("modelarts_collector_up").items()
+        } == {
             "jobs": 1,
             "usage": 1,
             "sweep": 1,
