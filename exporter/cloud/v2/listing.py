@@ -8,6 +8,7 @@ import msgspec
 
 from exporter.cloud.cached import REFUSED_TTL_S, Cached, is_refusal
 from exporter.cloud.concurrency import OutOfTime
+from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import Denied, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
@@ -253,7 +254,7 @@ class Lister:
     def _row(self, raw: msgspec.Raw, workspace_id: str) -> _Row:
         job = adapter.job(raw, workspace_id=workspace_id, note=self._note)
         if job is not None:
-            return _Row(job.job_id, job)
+            return _Row(job.job_id, possible(job, now=self._clock.time(), note=self._note))
         return _Row(hashlib.sha256(raw).digest(), None)  # a bad row also counts as a row of the page
 
 

@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
@@ -151,6 +151,18 @@ UNIFIED_JOBS_SUPPORTED: Family[None] = Family(
     labels=(PROJECT,),
 )
 
+RESPONSES_REPAIRED: Family[None] = Family(
+    name="modelarts_exporter_api_responses_repaired",
+    help=(
+        "API responses decoded after a repair of their text, by kind of flaw; logged once for each kind and "
+        "operation. Invalid text becomes U+FFFD and an impossible number is absent; all else is read as it is."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the decoder",
+    labels=(PROJECT, Label(name="kind", help="What was wrong with the text.", values=tuple(Repair))),
+)
+
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_config_last_reload_successful",
     help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
@@ -262,6 +274,7 @@ FAMILIES: tuple[Family[None], ...] = (
     SERIES_DROPPED,
     UNKNOWN_VALUES,
     UNIFIED_JOBS_SUPPORTED,
+    RESPONSES_REPAIRED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -318,6 +331,8 @@ class SelfMetrics:
         for family in FAMILIES:
             if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
                 self._instruments[family.name].labels(project=project)
+        for kind in Repair:
+            self._counter(RESPONSES_REPAIRED, project=project, kind=kind)
         for operation in operations:
             self._declare_operation(project, operation)
 
@@ -363,6 +378,10 @@ class SelfMetrics:
     def unified_jobs(self, *, project: str, supported: bool) -> None:
         """Set whether fine-tuning jobs can be listed."""
         self._gauge(UNIFIED_JOBS_SUPPORTED, project=project).set(supported)
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:  # noqa: ARG002 - an Observer
+        """Count a response that was decoded after a repair of its text."""
+        self._counter(RESPONSES_REPAIRED, project=project, kind=kind).inc()
 
     def published(
         self,
