@@ -41,7 +41,7 @@ def scrape() -> Expositions:
 
 async def _scrape(clock: ManualClock) -> Expositions:
     """Simulate an hour of a seeded cloud with both API generations, then scrape."""
-    options = Options(jobs=14, history=60, seed=7)
+    options = Options(jobs=24, history=60, seed=7)
     async with (
         Simulator(options, clock=clock) as cloud,
         harness_for(settings_for(cloud, api="both"), clock) as harness,
