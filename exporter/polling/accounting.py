@@ -17,7 +17,7 @@ from exporter.domain.accounting import (
 )
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
-from exporter.domain.usage import MINUTE_S
+from exporter.domain.usage import MINUTE_S, TaskSeries
 from exporter.polling.detach import detach
 from exporter.polling.idle import IdleMeter, IdleState
 
@@ -243,25 +243,36 @@ class Account:
         state = self.state
         return not state.idle_over and not state.past and job.status.finished and _holder(job) is not None
 
-    def read(
-        self, job: Job, task: str, samples: Sequence[float | None] | None, *, run_s: float, threshold: float
-    ) -> None:
+    def read(self, job: Job, task: str, series: TaskSeries | None, *, run_s: float, threshold: float) -> None:
         """Take one task's samples of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
         if self.state.idle_over or self.state.past or _holder(job) is None:
             return
         if self._idle is None:
             self.state.idle = IdleState()
             self._idle = IdleMeter(self.state.idle)
-        self._idle.read(task, samples, run_s=run_s, threshold=threshold)
+        samples, padding = (None, 0) if series is None else (series.accelerator, series.padding)
+        self._idle.read(task, samples, run_s=run_s, threshold=threshold, padding=padding)
+
+    def has_last_samples(self, job: Job, tasks: Iterable[str]) -> bool:
+        """Whether each of these tasks has a sample of the last whole minute of an ended run; True if none counts."""
+        if self.state.idle_over or self._idle is None:
+            return True
+        return self._idle.has_all(tasks, run_s=job.run_duration_s or 0.0)
 
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
-        """Count the idle time of the minutes that all tasks have reported; `over`: no more will come, judge all."""
+        """Count the idle time of the minutes that are over and that all tasks have reported.
+
+        `over`: no more samples will come, judge every minute.
+        """
         holder = _holder(job)
         if self._expects_user(job) and not over:
             return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
-                None if over else tasks, held_s=lambda minute: self._held_in(job, minute), grace_s=grace_s
+                None if over else tasks,
+                run_s=job.run_duration_s or 0.0,
+                held_s=lambda minute: self._held_in(job, minute),
+                grace_s=grace_s,
             )
             if idle_s:
                 accounts.use(holder, idle_s=idle_s)
