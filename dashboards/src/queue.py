@@ -9,8 +9,8 @@ from .variable import custom_variable, variables
 
 SCOPE = Scope(frozenset({"project", "pool"}))
 
-QUEUE_S = "modelarts_training_queue_seconds"
-RUN_S = "modelarts_training_run_seconds"
+QUEUE_S = "modelarts_training_queue_duration_seconds"
+RUN_S = "modelarts_training_run_duration_seconds"
 POOL = "cluster, project, pool_id"
 
 QUEUED_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status="queued")

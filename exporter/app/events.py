@@ -40,6 +40,9 @@ class UnknownValues:
 
 def log_poll(report: PollReport) -> None:
     """Log one line for a poll that has ended; that of a failed one has each reason once."""
+    for part, is_on in report.switched:
+        event, level = ("collector.enabled", _log.info) if is_on else ("collector.disabled", _log.warning)
+        level(event, project=report.project, collector=report.collector, part=part)
     fields = {
         "project": report.project,
         "collector": report.collector,

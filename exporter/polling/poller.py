@@ -1,6 +1,7 @@
 """Polls one project: requests its sources, keeps the ledgers, and makes the project's snapshot."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, sum
 from exporter.polling.call_count import CallCount, count_calls
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolTracker
+from exporter.polling.switch import Switch
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
 
@@ -24,6 +26,9 @@ FINAL_OUTCOMES = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, 
 
 _SWEEP_RETRY_S = 600.0
 """Pause before a failed sweep is repeated; each further failure doubles it, up to the interval."""
+
+_MAX_REFUSALS = 5
+"""Refused requests for usage after which a poll sends no further one, if none was answered."""
 
 _LAST_SAMPLES_S = 300.0
 """For so long after its end, the samples of a job are read again while its last minutes have none."""
@@ -68,6 +73,8 @@ class PollReport:
     """Jobs tracked after the poll."""
     deferred: int = 0
     failures: tuple[SourceError, ...] = ()
+    switched: tuple[tuple[str, bool], ...] = ()
+    """Parts of the collector that this poll switched on (True) or off, because the cloud refuses their calls."""
 
 
 class ProjectState(msgspec.Struct, kw_only=True):
@@ -86,6 +93,8 @@ class _PolledSource:
 
     source: JobSource
     ledger: Ledger
+    usage: Switch
+    """Whether its usage is read."""
     answered_at: float | None = None
     """When at least a part of a poll succeeded."""
     complete_at: float | None = None
@@ -130,6 +139,11 @@ class DefectError(SourceError):
 class _Outcome:
     failures: list[SourceError] = field(default_factory=list)
     deferred: int = 0
+    switched: list[tuple[str, bool]] = field(default_factory=list)
+    usage_answers: Counter[str] = field(default_factory=Counter)
+    """Tasks that were read, by API generation."""
+    usage_refusals: Counter[str] = field(default_factory=Counter)
+    """Refused requests for usage, by API generation."""
 
 
 class ProjectPoller:
@@ -190,7 +204,7 @@ class ProjectPoller:
         Waits for the end of the first jobs poll; does nothing while no source is known.
         """
         await self._first_poll_ended.wait()
-        if self._polled:
+        if any(polled.usage.is_due for polled in self._polled.values()):
             await self._poll("usage", self._read_usage, timeout_s=self._settings.usage_timeout_s)
 
     async def sweep(self) -> None:
@@ -239,7 +253,7 @@ class ProjectPoller:
             ok=ok,
             last_success_at=self._clock.time() if ok else before.last_success_at if before else None,
             duration_s=duration_s,
-            enabled=collector != "pools" or not self._pools.is_off,
+            enabled=not self._is_off(collector),
         )
         if collector == "jobs":
             self._first_poll_ended.set()
@@ -254,8 +268,15 @@ class ProjectPoller:
                 jobs=sum(len(polled.ledger) for polled in self._polled.values()),
                 deferred=outcome.deferred,
                 failures=tuple(outcome.failures),
+                switched=tuple(outcome.switched),
             )
         )
+
+    def _is_off(self, collector: str) -> bool:
+        """Whether the cloud refuses the calls of a collector."""
+        if collector == "usage":
+            return bool(self._polled) and all(polled.usage.is_off for polled in self._polled.values())
+        return collector == "pools" and self._pools.is_off
 
     async def _poll_sources(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
@@ -276,7 +297,10 @@ class ProjectPoller:
 
     async def _poll_pools(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
+        was_off = self._pools.is_off
         outcome.failures.extend(await self._pools.poll(answer_by=answer_by))
+        if self._pools.is_off != was_off:
+            outcome.switched.append(("pools", was_off))
 
     async def _sweep_sources(self, outcome: _Outcome) -> None:
         await _gather(self._sweep_source(polled, outcome) for polled in self._polled.values())
@@ -302,9 +326,13 @@ class ProjectPoller:
                 if any(error.is_final for error in outcome.failures):
                     break
                 request = queue.pop()
+                api = jobs[request.job_id].source.api
+                if outcome.usage_refusals[api] >= _MAX_REFUSALS and not outcome.usage_answers[api]:
+                    continue
                 await self._read_task(request, jobs[request.job_id], outcome)
 
         await _gather(work() for _ in range(self._settings.usage_workers))
+        self._switch_usage(outcome)
         for usage_job in jobs.values():
             self._judge(usage_job)
         outcome.deferred = len(queue)
@@ -315,9 +343,24 @@ class ProjectPoller:
                 OverdueError(f"usage: {overdue} tasks were not read for {stale_after_s:g} s; raise rate_limit")
             )
 
+    def _switch_usage(self, outcome: _Outcome) -> None:
+        """Switch the usage of a generation off where every request was refused, and on where one was answered."""
+        for api, polled in self._polled.items():
+            was_off = polled.usage.is_off
+            if outcome.usage_answers[api]:
+                polled.usage.answered()
+            elif outcome.usage_refusals[api]:
+                polled.usage.refused()
+            elif outcome.failures:
+                polled.usage.failed()
+            if polled.usage.is_off != was_off:
+                outcome.switched.append((api, was_off))
+
     def _usage_jobs(self) -> Iterator[_UsageJob]:
         """Yield jobs that run, and ended jobs with samples that have not been read."""
         for polled in self._polled.values():
+            if not polled.usage.is_due:
+                continue
             for entry in polled.ledger.entries:
                 job = entry.job
                 if entry.state.gone:
@@ -343,9 +386,12 @@ class ProjectPoller:
                 usage_job.unread.discard(request.task)
                 usage_job.refused.add(request.task)
             # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
+            if error.is_refusal and not final:
+                outcome.usage_refusals[usage_job.source.api] += 1
             if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
                 outcome.failures.append(error)
             return
+        outcome.usage_answers[usage_job.source.api] += 1
         now = self._clock.monotonic()
         run_s = job.run_duration_s or 0.0
         if job.status.active and usage_job.confirmed_at is not None:
@@ -406,7 +452,7 @@ class ProjectPoller:
         state = self._unused.pop(source.api, None)
         if state is not None:
             ledger.restore(state)
-        return _PolledSource(source=source, ledger=ledger)
+        return _PolledSource(source=source, ledger=ledger, usage=Switch(self._clock))
 
     def snapshot(self) -> ProjectSnapshot:
         """Return what is known of the project now, without what is stale.

@@ -125,4 +125,4 @@ def test_objectives_are_bucket_bounds() -> None:
     """Each objective is a bucket bound; for another number the share of late starts has no series."""
     offered = {float(option["value"]) for option in variables(BOARDS["modelarts-queue"])["objective"]["options"]}
 
-    assert offered <= {*(by_exposed_name("modelarts_training_queue_seconds_bucket").buckets or ())}
+    assert offered <= {*(by_exposed_name("modelarts_training_queue_duration_seconds_bucket").buckets or ())}

@@ -185,12 +185,12 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by_labels(harness, "modelarts_training_recoveries_total", "policy") == {
                 (policy,): float(times) for policy, times in truth.recoveries.items()
             }
-            assert histograms(harness, "modelarts_training_queue_seconds", "pool_id") == expected_histograms(
+            assert histograms(harness, "modelarts_training_queue_duration_seconds", "pool_id") == expected_histograms(
                 {(pool,): waits for pool, waits in truth.queue_s.items()}, QUEUE_S
             )
-            assert histograms(harness, "modelarts_training_run_seconds", "pool_id", "status") == expected_histograms(
-                truth.run_s, RUN_S
-            )
+            assert histograms(
+                harness, "modelarts_training_run_duration_seconds", "pool_id", "status"
+            ) == expected_histograms(truth.run_s, RUN_S)
             assert by_labels(
                 harness, "modelarts_training_accelerators", "pool_id", "accelerator", "state"
             ) == true_accelerators(cloud)
@@ -296,8 +296,8 @@ async def test_history_counts_nothing(clock: ManualClock) -> None:
         for kind in ("", "idle_", "lost_"):
             name = f"modelarts_training_{kind}accelerator_seconds_total"
             assert set(by_labels(harness, name, *HOLDER, zeros=True).values()) == {0.0}
-        assert by_labels(harness, "modelarts_training_queue_seconds_count", "pool_id") == {}
-        assert by_labels(harness, "modelarts_training_run_seconds_count", "pool_id", "status") == {}
+        assert by_labels(harness, "modelarts_training_queue_duration_seconds_count", "pool_id") == {}
+        assert by_labels(harness, "modelarts_training_run_duration_seconds_count", "pool_id", "status") == {}
         assert by_labels(harness, "modelarts_training_recoveries_total", "policy") == {}
         assert by_labels(harness, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == running
 

@@ -65,6 +65,7 @@ METRICS = Endpoint(
     method="GET",
     path="/v2/{project_id}/training-jobs/{job_id}/metrics/{task}",
     answer=msgspec.Raw,
+    optional=True,
     notes=(
         "Percent, one value a minute, without times: the last value is the newest. -1 is no sample. HTTP 204, with "
         "or without a body, means that there is none yet (reference §6.2)."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from exporter.cloud.concurrency import OutOfTime
+from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 from exporter.cloud.v2 import adapter
@@ -206,7 +207,7 @@ class Lister:
     def _row(self, raw: msgspec.Raw, workspace_id: str) -> _Row:
         job = adapter.job(raw, workspace_id=workspace_id, note=self._note)
         if job is not None:
-            return _Row(job.job_id, job)
+            return _Row(job.job_id, possible(job, now=self._clock.time(), note=self._note))
         return _Row(hashlib.sha256(raw).digest(), None)  # a bad row also counts as a row of the page
 
 

@@ -37,12 +37,13 @@ class Runs:
 
 
 def running(records: list[wire.RunningRecord] | None, *, now: float | None, note: NoteUnknown) -> Runs:
-    """Read the running records, oldest first; `now` is the time of the job's last known moment, None if unknown.
+    """Read the running records; `now` is the time of the job's last known moment, None if unknown.
 
-    The last record usually has no recovery, because its run continues or was the last one.
+    The newest record usually has no recovery, because its run continues or was the last one.
     """
     if records is None:
         return Runs()
+    records = _oldest_first(records)
     field = f"{_RUNNING}.end_recover"
     recovered = [_known_word(record.end_recover, POLICIES, field=field, note=note) for record in records]
     tried = Counter(
@@ -93,6 +94,17 @@ def _crash_loop_runs(
         elif record is not records[-1]:
             break
     return runs
+
+
+def _oldest_first(records: Sequence[wire.RunningRecord]) -> list[wire.RunningRecord]:
+    """Sort the records by start, as their order is not documented; they stay as they are if a start is unknown."""
+    starts = [values.moment_s(record.start_at, field=f"{_RUNNING}.start_at", note=_noted_later) for record in records]
+    known = [(start, at) for at, start in enumerate(starts) if start is not None]
+    return [records[at] for _, at in sorted(known)] if len(known) == len(records) else list(records)
+
+
+def _noted_later(field: str, value: object) -> None:
+    """The caller reads the same field again, and notes it then."""
 
 
 def _known_word(value: object, known: tuple[str, ...], *, field: str, note: NoteUnknown) -> str:

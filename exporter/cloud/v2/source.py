@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from exporter.cloud.concurrency import OutOfTime, for_each
+from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
@@ -189,7 +190,7 @@ class V2Source:
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
             raise InvalidResponse(DETAIL.name, "the answer is about another job")
-        return read
+        return possible(read, now=self._clock.time(), note=self._note)
 
 
 def _is_missing(job: Job, result: _ResultBuilder) -> bool:

@@ -158,7 +158,7 @@ UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
 )
 
 QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
-    name="modelarts_training_queue_seconds",
+    name="modelarts_training_queue_duration_seconds",
     help=(
         "Time from submission to the first start, observed once for each job when it has started. For jobs that are "
         "still queued see modelarts_training_oldest_queued_timestamp_seconds."
@@ -173,7 +173,7 @@ QUEUE_SECONDS: Family[ProjectSnapshot] = Family(
 )
 
 RUN_SECONDS: Family[ProjectSnapshot] = Family(
-    name="modelarts_training_run_seconds",
+    name="modelarts_training_run_duration_seconds",
     help=(
         "Time from the first start to the end, observed once for each job when it has ended. Does not include jobs "
         "that never started, or were deleted before the exporter saw their end."

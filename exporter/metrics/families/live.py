@@ -76,7 +76,7 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: response to the first call of the collector",
+    source="own: responses to the calls of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,

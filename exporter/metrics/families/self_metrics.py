@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
@@ -138,6 +138,18 @@ UNKNOWN_VALUES: Family[None] = Family(
     labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
 )
 
+RESPONSES_REPAIRED: Family[None] = Family(
+    name="modelarts_exporter_api_responses_repaired",
+    help=(
+        "API responses decoded after a repair of their text, by kind of flaw; logged once for each kind and "
+        "operation. Invalid text becomes U+FFFD and an impossible number is absent; all else is read as it is."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="own: the decoder",
+    labels=(PROJECT, Label(name="kind", help="What was wrong with the text.", values=tuple(Repair))),
+)
+
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_config_last_reload_successful",
     help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
@@ -248,6 +260,7 @@ FAMILIES: tuple[Family[None], ...] = (
     SERIES,
     SERIES_DROPPED,
     UNKNOWN_VALUES,
+    RESPONSES_REPAIRED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -303,6 +316,8 @@ class SelfMetrics:
         for family in FAMILIES:
             if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
                 self._instruments[family.name].labels(project=project)
+        for kind in Repair:
+            self._counter(RESPONSES_REPAIRED, project=project, kind=kind)
         for operation in operations:
             self._declare_operation(project, operation)
 
@@ -344,6 +359,10 @@ class SelfMetrics:
     def unknown_value(self, *, project: str, field: str) -> None:
         """Count an unknown or impossible value in a field that the exporter reads."""
         self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:  # noqa: ARG002 - an Observer
+        """Count a response that was decoded after a repair of its text."""
+        self._counter(RESPONSES_REPAIRED, project=project, kind=kind).inc()
 
     def published(
         self,

@@ -35,6 +35,8 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "no-v2": "there is no v2 API: 404 APIG.0101",
         "shifting-pages": "before each page but the first a job is submitted, and the list shifts",
         "vanishing": "a job is deleted as soon as its detail, usage or versions are requested",
+        "lone-surrogates": "names and descriptions end in the escape of a lone surrogate, as after a cut",
+        "byte-order-mark": "every answer begins with a byte order mark",
         "secrets-in-answers": "the answers about every job contain secrets; normally about one job in four",
         "unknown-values": "one job in five has a phase, status, kind or type that no document lists",
         "no-pools": "there are no calls about pools, node flavors and quotas: 404 APIG.0101",

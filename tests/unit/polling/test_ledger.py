@@ -228,7 +228,9 @@ def test_a_job_older_than_the_margin_is_not_new(bench: Bench) -> None:
     """Ids are kept for the margin only, so that memory does not grow with history."""
     bench.update()
     bench.update(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
-    bench.update(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
+    bench.update(
+        a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + 30 + LATE_S
+    )
 
     assert not bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 15))
     assert bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 25 + LATE_S))

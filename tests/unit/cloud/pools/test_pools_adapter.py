@@ -1,10 +1,11 @@
 """Conversion of recorded answers about pools: each field, each missing field, each bad value."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import InvalidResponse
@@ -133,6 +134,50 @@ def test_a_pool_is_combined_from_its_answers() -> None:
     assert pool.accelerators[0].free == 4
     assert (pool.cpu_allocated_cores, pool.cpu_capacity_cores) == (211.5, 416)
     assert (pool.memory_allocated_bytes, pool.memory_capacity_bytes) == (1_600_000 * 1024**2, 3200 * 1024**3)
+
+
+def shuffled(value: Any, order: Random) -> Any:
+    """The same JSON with every list and every object in another order."""
+    if isinstance(value, dict):
+        items = [(name, shuffled(each, order)) for name, each in value.items()]
+        order.shuffle(items)
+        return dict(items)
+    if isinstance(value, list):
+        each = [shuffled(item, order) for item in value]
+        order.shuffle(each)
+        return each
+    return value
+
+
+def composed(order: Random | None = None) -> tuple[dict[str, Pool], dict[str, Quota]]:
+    """Everything that is read from the recorded answers, by id."""
+
+    def read(endpoint: Any, file: str) -> Any:
+        found = msgspec.json.decode((FOLDER / file).read_bytes())
+        return msgspec.json.decode(
+            msgspec.json.encode(found if order is None else shuffled(found, order)), type=endpoint.answer
+        )
+
+    notes = Notes()
+    usage = dict(filter(None, (adapter.used(item, note=notes) for item in read(USAGE, "usage.json").items)))
+    known = dict(filter(None, (adapter.flavor(item, note=notes) for item in read(FLAVORS, "flavors.json").items)))
+    workloads = adapter.statistics(read(STATISTICS, "statistics.json"), note=notes)
+    pools = [adapter.pool(item, project="vision", note=notes) for item in read(POOLS, "pools.json").items]
+    return (
+        {
+            pool.pool_id: adapter.compose(pool, used=usage.get(pool.pool_id), flavors=known, workloads=workloads)
+            for pool in pools
+            if pool is not None
+        },
+        adapter.quotas(read(QUOTAS, "quotas.json"), operation=QUOTAS.name, note=notes),
+    )
+
+
+@given(order=st.randoms(use_true_random=False))
+@settings(max_examples=25)
+def test_the_order_of_the_answers_does_not_matter(order: Random) -> None:
+    """Pools, flavors, nodes by flavor, resources, scopes, workloads and quotas may be listed in any order."""
+    assert composed(order) == composed()
 
 
 def test_two_kinds_of_cards_are_distinguished() -> None:

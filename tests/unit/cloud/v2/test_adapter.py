@@ -191,6 +191,29 @@ def test_a_container_without_cards_is_a_cpu_job() -> None:
     assert (job.accelerator, job.spec_accelerators) == (Accelerator.CPU, 0.0)
 
 
+@pytest.mark.parametrize(
+    "name", ["main_container_allocated_resources", "pool_info", "main_container_customized_flavor"]
+)
+@pytest.mark.parametrize(
+    "container, total",
+    [
+        pytest.param({"accelerator_num": 8}, 16, id="cards alone"),
+        pytest.param({"accelerator_num": "8", "cpu_core_num": None, "mem_size": 0}, 16, id="cards, sizes unknown"),
+        pytest.param({"accelerator_num": 0}, None, id="an object of zeros is not filled in yet"),
+        pytest.param({"accelerator_num": 0, "core_num": 0, "cpu_core_num": 0, "mem_size": 0}, None, id="all zeros"),
+        pytest.param({"accelerator_num": 0, "core_num": 8}, 0, id="no cards beside cores"),
+        pytest.param({"accelerator_num": 0, "mem_size": 64}, 0, id="no cards beside memory"),
+        pytest.param({"core_num": 8}, None, id="cores alone"),
+        pytest.param({"accelerator_num": {}, "core_num": 8}, None, id="cards of a wrong type"),
+    ],
+)
+def test_a_container_needs_a_size_only_for_zero_cards(
+    name: str, container: dict[str, Any], total: float | None
+) -> None:
+    """A number of cards counts by itself; 0 counts only beside a core or memory. The job has 2 nodes."""
+    assert a_resource(**{name: container}).spec_accelerators == total
+
+
 def test_no_data_is_absent_and_not_zero() -> None:
     """Trap 25: a dedicated job without data about its cards has no number and no kind."""
     job = a_resource(pool_id="pool-x")
@@ -381,18 +404,22 @@ def test_a_job_that_never_started() -> None:
 @pytest.mark.parametrize(
     "status,expected",
     [
-        pytest.param({"start_time": 10_000_000, "duration": 5_000}, 10_005.0, id="start-plus-duration"),
-        pytest.param({"start_time": 10_000_000, "duration": 0}, 10_000.0, id="ended-at-once"),
+        pytest.param({"start_time": 1_500_010_000_000, "duration": 5_000}, 1_500_010_005.0, id="start-plus-duration"),
+        pytest.param({"start_time": 1_500_010_000_000, "duration": 0}, 1_500_010_000.0, id="ended-at-once"),
         pytest.param(
-            {"start_time": 10_000_000, "running_records": [{"end_at": 1}, {"end_at": 10_700}]},
-            10_700.0,
+            {"start_time": 1_500_010_000_000, "running_records": [{"end_at": 1}, {"end_at": 1_500_010_700}]},
+            1_500_010_700.0,
             id="last-record",
         ),
         pytest.param(
-            {"start_time": 0, "running_records": [{"end_at": 9_500}]}, 9_500.0, id="record-after-submission"
+            {"start_time": 0, "running_records": [{"end_at": 1_500_009_500}]},
+            1_500_009_500.0,
+            id="record-after-submission",
         ),
         pytest.param(
-            {"start_time": 10_000_000, "running_records": [{"end_at": 9_500}]}, None, id="ends-before-start"
+            {"start_time": 1_500_010_000_000, "running_records": [{"end_at": 1_500_009_500}]},
+            None,
+            id="ends-before-start",
         ),
         pytest.param({"start_time": 0, "running_records": [{"end_at": 0}]}, None, id="record-still-open"),
         pytest.param({"start_time": 0, "running_records": []}, None, id="no-record"),
@@ -400,17 +427,19 @@ def test_a_job_that_never_started() -> None:
     ],
 )
 def test_the_end_of_a_finished_job(status: dict[str, Any], expected: float | None) -> None:
-    """Traps 13 and 15: start and duration are in ms, records in s; an end before the start (9000 s) is not used."""
-    job = read({"metadata": {"id": "j", "create_time": 9_000_000}, "status": {"phase": "Completed", **status}})
+    """Traps 13 and 15: start and duration are in ms, records in s; an end before the start is not used."""
+    job = read(
+        {"metadata": {"id": "j", "create_time": 1_500_009_000_000}, "status": {"phase": "Completed", **status}}
+    )
 
     assert job.ended_at == expected
 
 
 def test_an_end_without_a_start_is_used() -> None:
     """Without submission and start times, the record's end is used."""
-    job = read(a_job(status={"phase": "Failed", "running_records": [{"end_at": 77}]}))
+    job = read(a_job(status={"phase": "Failed", "running_records": [{"end_at": 1_500_000_077}]}))
 
-    assert job.ended_at == 77.0
+    assert job.ended_at == 1_500_000_077.0
 
 
 def test_a_running_job_has_no_end() -> None:
@@ -515,12 +544,12 @@ def test_task_ids_are_plain_words_without_duplicates() -> None:
 @pytest.mark.parametrize(
     "points,expected,noted",
     [
-        pytest.param([[1, 4], [2, 3]], 3, False, id="last-point"),
-        pytest.param([[1, "3"]], 3, False, id="text"),
-        pytest.param([[1, 2, 3]], None, True, id="not-a-pair"),
+        pytest.param([[1_500_000_000_001, 4], [1_500_000_000_002, 3]], 3, False, id="last-point"),
+        pytest.param([[1_500_000_000_001, "3"]], 3, False, id="text"),
+        pytest.param([[1_500_000_000_001, 2, 3]], None, True, id="not-a-pair"),
         pytest.param([7], None, True, id="not-a-point"),
-        pytest.param([[1, -3]], None, True, id="negative"),
-        pytest.param([[1, None]], None, False, id="no-number"),
+        pytest.param([[1_500_000_000_001, -3]], None, True, id="negative"),
+        pytest.param([[1_500_000_000_001, None]], None, False, id="no-number"),
         pytest.param([], None, False, id="no-points"),
         pytest.param(None, None, False, id="null"),
     ],

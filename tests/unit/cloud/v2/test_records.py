@@ -89,6 +89,38 @@ def test_a_crash_loop_is_consecutive_short_runs(found: Runs, loop: int) -> None:
     assert found.crash_loop_runs == loop
 
 
+RUNS = (
+    wire.RunningRecord(start_at=T0, end_at=T0 + 7_200, end_recover="job_reschedule"),
+    wire.RunningRecord(start_at=T0 + 7_300, end_at=T0 + 7_400, end_recover="proc_restart"),
+    wire.RunningRecord(start_at=T0 + 7_500, end_at=T0 + 7_600, end_recover="proc_restart"),
+    wire.RunningRecord(start_at=T0 + 7_700),
+)
+
+
+@given(records=st.permutations(RUNS), recovered=st.permutations(["chip_fault", "chip_fault", "node_fault"]))
+def test_the_order_of_the_records_does_not_matter(records: list[wire.RunningRecord], recovered: list[str]) -> None:
+    """Their order is not documented: the start of each run decides which one is the newest."""
+    found = running(records, now=float(T0 + 7_710), note=Notes())
+
+    assert found.recoveries == {"job_reschedule": 1, "proc_restart": 2}
+    assert found.last_recovery_at == T0 + 7_700
+    assert found.crash_loop_runs == 2
+    assert faults([wire.RecoverRecord(fault_scenario=word) for word in recovered], note=Notes()) == {
+        "chip_fault": 2,
+        "node_fault": 1,
+    }
+
+
+def test_records_without_a_start_stay_in_their_order() -> None:
+    """If any start is unknown the records are read as listed, and the unknown start is noted once."""
+    notes = Notes()
+    found = running([*RUNS[1:], wire.RunningRecord(start_at="x")], now=float(T0 + 8_000), note=notes)
+
+    assert found.recoveries == {"proc_restart": 2}
+    assert found.last_recovery_at is None
+    assert len(notes.noted) == 1
+
+
 def test_recoveries_by_policy_and_by_the_policy_tried_first() -> None:
     """Each is counted under the policy that worked, and a downgraded one also under the one that did not."""
     found = runs(SHORT, LONG, (10.0, "turn_it_off_and_on"), open_for_s=5, tried="npu_step_retry")

@@ -4,8 +4,11 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import (
     CircuitOpen,
@@ -24,6 +27,7 @@ from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
+from tests.unit.cloud.odd_values import odd_values
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fake_cloud import T0, FakeV2, Request
 
@@ -445,6 +449,89 @@ async def test_a_bad_item_is_skipped_alone(cloud: FakeV2, clock: ManualClock) ->
 
     assert set(status_of(result)) == set(running) - {running[60]}
     assert set(notes.fields) == {"v2.items"}
+
+
+async def poll_after_the_end(odd_details: dict[int, Any]) -> tuple[PollResult, list[str], FakeV2]:
+    """Let four jobs end off the newest page; some of their details are odd. Returns the ids of the jobs too."""
+    cloud = FakeV2()
+    running = cloud.submit(*range(4))
+    poller = FakePoller(make_source(cloud, ManualClock()))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *running)
+    cloud.odd_details = {running[number]: detail for number, detail in odd_details.items()}
+    return await poller.poll(), running, cloud
+
+
+@given(details=st.dictionaries(st.integers(0, 2), odd_values, min_size=1))
+async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) -> None:
+    """Whatever is returned in place of a job's detail: a failed part; the job is not gone, the others have ended."""
+    result, running, cloud = await poll_after_the_end(details)
+
+    assert sorted(cloud.details) == sorted(running)
+    assert result.gone == frozenset()
+    assert set(outcomes(result)) == {"invalid_response"}
+    assert len(result.failures) == len(details)
+    intact = {job_id for number, job_id in enumerate(running) if number not in details}
+    assert {job_id for job_id in running if job_id in status_of(result)} == intact
+    assert {status_of(result)[job_id] for job_id in intact} == {JobStatus.COMPLETED}
+
+
+@given(
+    metadata=st.dictionaries(
+        st.sampled_from(["name", "create_time", "user_name", "training_experiment"]), odd_values
+    ),
+    status=st.dictionaries(
+        st.sampled_from(
+            [
+                "secondary_phase",
+                "tasks",
+                "task_statuses",
+                "start_time",
+                "duration",
+                "node_count_metrics",
+                "running_records",
+                "recover_records",
+            ]
+        ),
+        odd_values,
+    ),
+    parts=st.dictionaries(st.sampled_from(["kind", "algorithm", "tasks", "spec"]), odd_values),
+)
+async def test_a_detail_with_malformed_parts_still_ends_the_job(
+    metadata: dict[str, Any], status: dict[str, Any], parts: dict[str, Any]
+) -> None:
+    """The id and the phase are enough: no other part, whatever its type, hides that the job has ended."""
+    detail = {
+        **parts,
+        "metadata": {**metadata, "id": "job-0-1", "workspace_id": "0"},
+        "status": {**status, "phase": "Completed"},
+    }
+    result, running, _ = await poll_after_the_end({1: detail})
+
+    assert result.failures == ()
+    assert {status_of(result)[job_id] for job_id in running} == {JobStatus.COMPLETED}
+
+
+async def test_ended_and_listed_jobs_are_never_requested(cloud: FakeV2, clock: ManualClock) -> None:
+    """One detail for each job that ended unlisted; none for a job that is listed, or that had ended before."""
+    cloud.submit(*range(100, 160), phase="Failed")
+    staying, *ending = cloud.submit(*range(4))
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *ending)
+    await poller.poll()
+    assert sorted(cloud.details) == ending
+
+    cloud.requests.clear()
+    for _ in range(3):
+        clock.turn(1800)
+        assert (await poller.poll()).failures == ()
+    assert cloud.details == []
+    assert cloud.requests_to(METRICS.name) == []
+    assert len(cloud.searches) == 2 * 3
+    assert poller.tracked[staying].status is JobStatus.RUNNING
 
 
 async def test_a_job_that_ends_during_the_search_is_returned_as_ended(cloud: FakeV2, clock: ManualClock) -> None:
