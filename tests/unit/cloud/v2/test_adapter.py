@@ -744,7 +744,7 @@ PREEMPTED = {"phase": "Pending", "start_time": 1_700_001_000_000, "duration": 50
         pytest.param({"phase": "Pending"}, 1_700_000_900.0, id="never started: since its submission"),
         pytest.param({"phase": "Pending", "start_time": 0, "duration": 0}, 1_700_000_900.0, id="start of 0"),
         pytest.param(
-            {**PREEMPTED, "node_count_metrics": [[1_700_001_000_000, 2], [1_700_001_400_500, 2], [1_700_001_400_500, 0], [1_700_001_600_000, 0]]},
+            {**PREEMPTED, "node_count_metrics": [[1_700_001_000_000, 2], [1_700_001_400_500, 0]]},
             1_700_001_400.5,
             id="nodes became 0",
         ),
@@ -752,8 +752,8 @@ PREEMPTED = {"phase": "Pending", "start_time": 1_700_001_000_000, "duration": 50
         pytest.param(
             {
                 **PREEMPTED,
-                "node_count_metrics": [[1_700_001_000_000, 2], [1_700_001_200_000, 0], [1_700_001_300_000, 2], [1_700_001_400_500, 0]],
-                "running_records": [{"start_at": 1_700_001_000, "end_at": 1_700_001_200}, {"start_at": 1_700_001_300, "end_at": 1_700_001_400}],
+                "node_count_metrics": [[1_700_001_300_000, 2], [1_700_001_400_500, 2], [1_700_001_400_500, 0]],
+                "running_records": [{"end_at": 1_700_001_200}, {"end_at": 1_700_001_400}],
             },
             1_700_001_400.5,
             id="twice",
