@@ -60,6 +60,17 @@ class CollectorState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceState:
+    """Whether one workspace can be listed."""
+
+    workspace_id: str
+    name: str
+    """Empty where no list of workspaces names it."""
+    accessible: bool
+    """False: it may not be entered, or is being created or deleted. It is asked for again every hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSnapshot:
     """One project as of its last poll."""
 
@@ -78,6 +89,8 @@ class ProjectSnapshot:
     """Dedicated pools by id. None: withdrawn, because no poll has listed them yet, or for too long; empty: none."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """By resource."""
+    workspaces: tuple[WorkspaceState, ...] = ()
+    """Those whose access is known."""
 
     @property
     def settled(self) -> bool:

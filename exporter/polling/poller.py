@@ -11,7 +11,7 @@ import msgspec
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
-from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob, WorkspaceState
 from exporter.domain.source import Clock, JobSource, SourceError, Sources
 from exporter.domain.usage import JobUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
@@ -150,7 +150,8 @@ class ProjectPoller:
     the poll has no result, and then raised for the schedule to log.
 
     `initial_snapshot` carries the labels of the project. `on_poll` is called with the report of each poll. `origin`
-    says which project of which cloud this is: the ledgers of another one are not restored.
+    says which project of which cloud this is: the ledgers of another one are not restored. `workspaces` returns
+    which workspaces can be listed.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class ProjectPoller:
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
         origin: str = "",
+        workspaces: Callable[[], tuple[WorkspaceState, ...]] = tuple,
         pools: PoolSource | None = None,
     ) -> None:
         self.project = initial_snapshot.project
@@ -176,6 +178,7 @@ class ProjectPoller:
         self._on_change = on_change
         self._on_poll = on_poll
         self._origin = origin
+        self._workspaces = workspaces
         self._counts = Counts(max_users=settings.max_users)
         self._polled: dict[str, _PolledSource] = {}
         """By API generation."""
@@ -468,6 +471,7 @@ class ProjectPoller:
             collectors=tuple(self._collectors.values()),
             pools=self._pools.pools(),
             quotas=self._pools.quotas(),
+            workspaces=self._workspaces(),
         )
 
     @property

@@ -100,7 +100,10 @@ WORKSPACES = Endpoint(
     optional=True,
     notes=(
         "Both generations list one workspace per call, and `0` is only the default one (trap 4), so "
-        "`workspaces: all` needs this list. Requested in pages of 1000, the default (§1.1). " + _IN_BAND
+        "`workspaces: all` needs this list. Requested in pages of 1000, the default (§1.1). `filter_accessible` "
+        "leaves out those that the credential may not enter; where it is refused, it is not sent for an hour. A "
+        "workspace with another status than NORMAL, or whose listing is refused while others are answered, is set "
+        "aside and asked for again every hour (§13, fact 43). " + _IN_BAND
     ),
     fixtures=(Fixture(file="workspaces.json", why="the default workspace and a named one"),),
     in_band_failure=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from exporter.cloud.access import WorkspaceAccess, is_entry_refusal
 from exporter.cloud.cached import Cached
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
@@ -42,6 +43,10 @@ class ListingResult:
     sizes: dict[str, int] = field(default_factory=dict)
     """Number of rows of each workspace that was listed completely."""
     failures: list[SourceError] = field(default_factory=list)
+    refused: dict[str, CloudError] = field(default_factory=dict)
+    """Workspaces whose listing was refused, and the refusal."""
+    set_aside: frozenset[str] = frozenset()
+    """Workspaces that may not be entered: their jobs are neither listed nor missing."""
     stopped: bool = False
     """No further single requests are sent in this poll, because they would fail too."""
 
@@ -49,11 +54,22 @@ class ListingResult:
         """Jobs that were not listed although their workspace was."""
         return [job for job in jobs if job.job_id not in self.present and self._covers(job.workspace_id)]
 
+    def settle(self, access: WorkspaceAccess | None) -> None:
+        """Decide what the refused workspaces are: set aside while others were listed, else failures."""
+        if access is None or not self.sizes:
+            self.failures.extend(self.refused.values())
+            return
+        access.entered(self.sizes)
+        access.judge(self.refused, report=self.failures.append)
+        self.set_aside = access.set_aside
+
     def _covers(self, workspace_id: str) -> bool:
+        if workspace_id in self.set_aside:
+            return False
         if workspace_id in self.workspaces:
             return workspace_id in self.sizes
         # A workspace that is not listed any more: its jobs may be in any other.
-        return len(self.sizes) == len(self.workspaces)
+        return len(self.sizes) == len(self.workspaces) and not self.set_aside
 
 
 Listed = tuple[Job, ParentJob | None]
@@ -125,7 +141,9 @@ class Lister:
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
+        access: WorkspaceAccess | None = None,
     ) -> None:
+        self._access = access
         self._caller = caller
         self._versions = versions
         self._workspaces = workspaces
@@ -141,15 +159,14 @@ class Lister:
         listing = ListingResult(workspaces=workspaces)
         by_list = bool(self._uses_job_list.get())
         if not by_list:
-            refusals = await self._list_overview(listing, known)
-            by_list = bool(refusals) and not listing.sizes
+            await self._list_overview(listing, known)
+            by_list = not listing.sizes and any(isinstance(error, Refused) for error in listing.refused.values())
             if by_list:  # every workspace refused: the call does not exist
                 listing = ListingResult(workspaces=workspaces)
-            else:
-                listing.failures += refusals
         if by_list:
             listing.by_list = True
             await self._list_jobs(listing, known)
+        listing.settle(self._access)
         failed = listing.failures and not listing.sizes
         if by_list and not self._uses_job_list.get():
             # If the list fails too, the cause may be an outage and not a missing call: retry soon.
@@ -159,17 +176,12 @@ class Lister:
         self._rows.end_listing()
         return listing
 
-    async def _list_overview(self, listing: ListingResult, known: TrackedState) -> list[CloudError]:
-        refusals: list[CloudError] = []
+    async def _list_overview(self, listing: ListingResult, known: TrackedState) -> None:
         for workspace_id in self._workspaces_in_time(OVERVIEW.name, listing, known):
             try:
                 raws = await self._overview.rows(workspace_id)
-            except Refused as error:
-                refusals.append(error)
-                continue
             except CloudError as error:
-                listing.failures.append(error)
-                if error.is_final:
+                if self._add_failure(error, workspace_id, listing).is_final:
                     break
                 continue
             listing.sizes[workspace_id] = len(raws)
@@ -180,15 +192,13 @@ class Lister:
                 return (job, None) if job is not None else None
 
             await self._rows.add(raws, adapt=adapt, listing=listing, known=known)
-        return refusals
 
     async def _list_jobs(self, listing: ListingResult, known: TrackedState) -> None:
         for workspace_id in self._workspaces_in_time(JOB_LIST.name, listing, known):
             try:
                 found = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
             except CloudError as error:
-                listing.failures.append(error)
-                if error.is_final:
+                if self._add_failure(error, workspace_id, listing).is_final:
                     break
                 continue
             listing.sizes[workspace_id] = len(found)
@@ -201,6 +211,13 @@ class Lister:
             raws = (raw for raw, _ in found)
             for version_id, parent in await self._rows.add(raws, adapt=adapt, listing=listing, known=known):
                 self._versions.set_parent(version_id, parent)
+
+    def _add_failure(self, error: CloudError, workspace_id: str, listing: ListingResult) -> CloudError:
+        if is_entry_refusal(error):
+            listing.refused[workspace_id] = error
+        else:
+            listing.failures.append(error)
+        return error
 
     def _workspaces_in_time(self, operation: str, listing: ListingResult, known: TrackedState) -> Iterator[str]:
         """Yield the workspaces until the deadline of the poll."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+from exporter.cloud.access import WorkspaceAccess
 from exporter.cloud.cached import NegativeCache
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
@@ -47,6 +48,7 @@ class V1Source:
         clock: Clock,
         note: NoteUnknown,
         overview_counts: Literal["total", "per_node"] = "total",
+        access: WorkspaceAccess | None = None,
     ) -> None:
         self._caller = caller
         self._project = project
@@ -55,7 +57,7 @@ class V1Source:
         self._per_node = overview_counts == "per_node"
         self._versions = VersionCache()
         self._mapper = Mapper(caller, self._versions, clock=clock, note=note)
-        self._lister = Lister(caller, self._versions, workspaces=workspaces, clock=clock, note=note)
+        self._lister = Lister(caller, self._versions, workspaces=workspaces, clock=clock, note=note, access=access)
         self._retry_after = NegativeCache(clock)
         self._suspected_deleted: set[str] = set()
         self._version_call_works = False

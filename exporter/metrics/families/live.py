@@ -43,6 +43,11 @@ def _tracked_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     return () if snapshot.jobs is None else (({}, float(len(snapshot.jobs))),)
 
 
+def _workspace_accessible(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    for state in snapshot.workspaces:
+        yield {"workspace_id": state.workspace_id, "name": state.name}, float(state.accessible)
+
+
 UP: Family[ProjectSnapshot] = Family(
     name="modelarts_up",
     help=(
@@ -139,6 +144,23 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     samples=_tracked_jobs,
 )
 
+WORKSPACE_ACCESSIBLE: Family[ProjectSnapshot] = Family(
+    name="modelarts_workspace_accessible",
+    help=(
+        "1 while the jobs of the workspace can be listed; 0 while it may not be entered, or is being created or "
+        "deleted. At 0 it is left out, which is no failure, and listed again every hour. One that could be listed "
+        "before is a failure for the first 15 minutes. Absent before its first listing."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="v1_list_workspaces: id, name, status; responses to the listings of jobs",
+    labels=(
+        Label(name="workspace_id", help="Id of the workspace; 0 is the default one."),
+        Label(name="name", help="Name of the workspace; empty where no list of workspaces names it."),
+    ),
+    samples=_workspace_accessible,
+)
+
 FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     UP,
     COLLECTOR_UP,
@@ -147,5 +169,6 @@ FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     COLLECTOR_DURATION,
     PROJECT_INFO,
     TRACKED_JOBS,
+    WORKSPACE_ACCESSIBLE,
 )
 """Computed from the newest snapshot at each scrape."""

@@ -44,6 +44,7 @@ def overview(call: Call) -> Response:
     if limit == 0 and "v1-overview-no-limit-0" in quirks:
         raise V1Error("0104", "limit must be between 1 and 100")
     workspace, pool, wanted = call.query.get("workspace_id", "0"), call.query.get("pool_id"), call.query.get("status")
+    call.enter(workspace)
     sort_by, order = call.query.get("sort_by", "create_time"), call.query.get("order", "desc")
     if sort_by not in _VERSION_SORTS:
         raise V1Error("0104", f"cannot sort by {sort_by}")
@@ -90,6 +91,7 @@ def jobs(call: Call) -> Response:
     if "shifting-pages" in quirks and page > 1:
         call.cloud.world.submit_random(call.project)
     workspace, text = call.query.get("workspace_id", "0"), call.query.get("search_content", "")
+    call.enter(workspace)
     wanted = call.query.get("status")
     found = [
         v1_job
@@ -163,8 +165,23 @@ def _version_body(call: Call, job: Job, *, shape: MetricShape) -> dict[str, Any]
 
 
 def workspaces(call: Call) -> Response:
-    """The workspaces of the project, for both generations."""
-    rows = [{"id": key, "name": name, "status": "NORMAL"} for key, name in call.project.options.workspaces]
+    """The workspaces of the project, for both generations. The default one has a number as its id."""
+    quirks = call.cloud.quirks
+    asked = call.query.get("filter_accessible")
+    if asked is not None and (asked.lower() not in {"true", "false"} or "accessible-refused" in quirks):
+        raise V1Error("0104", "filter_accessible is not a valid parameter")
+    last = call.project.options.workspaces[-1][0]
+    rows = [
+        {
+            "id": 0 if key == "0" else key,
+            "name": name,
+            "status": "DELETING" if key == last and "workspace-deleting" in quirks else "NORMAL",
+            "auth_type": "PRIVATE" if key == last and "workspace-forbidden" in quirks else "PUBLIC",
+        }
+        for key, name in call.project.options.workspaces
+    ]
+    if asked is not None and asked.lower() == "true" and "accessible-ignored" not in quirks:
+        rows = [row for row in rows if row["auth_type"] == "PUBLIC"]
     offset, limit = _number(call, "offset", 0, low=0), _number(call, "limit", 1_000, low=1)
     page = rows[offset : offset + limit]
     return Response(body={"total_count": len(rows), "count": len(page), "workspaces": page})
