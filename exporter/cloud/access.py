@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from exporter.cloud.http.errors import CloudError, Gone, Refused
+from exporter.cloud.http.errors import CloudError, Refused
 from exporter.domain.snapshot import WorkspaceState
 from exporter.domain.source import Clock, SourceError
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 def is_entry_refusal(error: SourceError) -> bool:
     """Whether an error of a listing may concern only its workspace: any refusal, whatever its code."""
-    return error.is_refusal if not isinstance(error, Refused) else not isinstance(error, Gone)
+    return isinstance(error, Refused) or error.is_refusal
 
 
 @dataclass(slots=True)

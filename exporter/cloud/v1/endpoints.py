@@ -21,7 +21,9 @@ OVERVIEW = Endpoint(
         "what it counts is not documented (§1.1.1, trap 5). The call was removed from the documentation in 2022 and "
         "may be missing; the job list and the versions call replace it. `status` takes a single value, so the "
         "exporter filters the rows itself. The rows have no job id, user or node count. `gpu_num` and `npu_num` are "
-        "taken as the whole job's, unless records of jobs on several nodes show otherwise (§5.1). " + _IN_BAND
+        "taken as the whole job's, unless records of jobs on several nodes show otherwise (§5.1). It may be one "
+        "user's view: a version that runs in the job list and is missing here ends its use in that workspace for six "
+        "hours (§13, fact 46). " + _IN_BAND
     ),
     fixtures=(
         Fixture(file="overview.json", why="the published row, made valid, and a waiting one with zeros for times"),

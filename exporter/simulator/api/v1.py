@@ -58,6 +58,9 @@ def overview(call: Call) -> Response:
         and (pool in (None, job.pool))
         and (wanted is None or str(status(job)) == wanted)
     ]
+    if "v1-overview-one-user" in quirks:
+        first = next((job.user for job in job_index.oldest_first()), "")
+        found = [job for job in found if job.user == first]
     if sort_by != "create_time":
         found.sort(key=_VERSION_SORTS[sort_by], reverse=order == "desc")
     skip = 0 if "v1-pages-repeat" in quirks else offset * limit if "v1-overview-offset-pages" in quirks else offset
