@@ -89,6 +89,8 @@ class ProjectSnapshot:
     """Dedicated pools by id. None: withdrawn, because no poll has listed them yet, or for too long; empty: none."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """By resource."""
+    duplicate_jobs: int | None = None
+    """Tracked jobs that both API generations list; None while only one is polled."""
     workspaces: tuple[WorkspaceState, ...] = ()
     """Those whose access is known."""
 

@@ -228,8 +228,9 @@ class Lister:
         Where it has some, polling reads the job list for their records anyway. A failure proves nothing.
         """
         active = {job.workspace_id for job in listing.listed.values() if job.status.active}
-        trusted = [key for key in listing.sizes if key not in listing.by_list]
-        for workspace_id in self._in_time(trusted, JOB_LIST.name, listing, known):
+        for workspace_id in [key for key in listing.sizes if key not in listing.by_list]:
+            if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
+                return
             compared = self._compared.setdefault(workspace_id, Cached(self._clock, ttl_s=COMPARE_S))
             if not thorough and (workspace_id in active or compared.get()):
                 continue

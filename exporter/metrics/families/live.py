@@ -48,6 +48,10 @@ def _workspace_accessible(snapshot: ProjectSnapshot) -> Iterable[Sample]:
         yield {"workspace_id": state.workspace_id, "name": state.name}, float(state.accessible)
 
 
+def _duplicate_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    return () if snapshot.duplicate_jobs is None else (({}, float(snapshot.duplicate_jobs)),)
+
+
 UP: Family[ProjectSnapshot] = Family(
     name="modelarts_up",
     help=(
@@ -144,6 +148,18 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     samples=_tracked_jobs,
 )
 
+DUPLICATE_JOBS: Family[ProjectSnapshot] = Family(
+    name="modelarts_training_duplicate_jobs",
+    help=(
+        "Tracked jobs that both API generations list with the same name and submission time. Each is one job, as v2 "
+        "reports it, in every series, sum and counter. Absent while only one generation is polled."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="own: jobs of v1 compared with those of v2",
+    samples=_duplicate_jobs,
+)
+
 WORKSPACE_ACCESSIBLE: Family[ProjectSnapshot] = Family(
     name="modelarts_workspace_accessible",
     help=(
@@ -169,6 +185,7 @@ FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     COLLECTOR_DURATION,
     PROJECT_INFO,
     TRACKED_JOBS,
+    DUPLICATE_JOBS,
     WORKSPACE_ACCESSIBLE,
 )
 """Computed from the newest snapshot at each scrape."""

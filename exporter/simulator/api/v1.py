@@ -51,9 +51,13 @@ def overview(call: Call) -> Response:
     if "shifting-pages" in quirks and offset:
         call.cloud.world.submit_random(call.project)
     job_index = call.project.job_index("v1")
+    jobs = [*(job_index.newest_first() if order == "desc" else job_index.oldest_first())]
+    if "v1-lists-v2" in quirks:
+        jobs += call.project.job_index("v2").newest_first()
+        jobs.sort(key=_VERSION_SORTS["create_time"], reverse=order == "desc")
     found = [
         job
-        for job in (job_index.newest_first() if order == "desc" else job_index.oldest_first())
+        for job in jobs
         if job.workspace == workspace
         and (pool in (None, job.pool))
         and (wanted is None or str(status(job)) == wanted)

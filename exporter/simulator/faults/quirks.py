@@ -13,6 +13,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "v2-metrics-204": "usage is never available: 204 without a body",
         "v1-overview-missing": "the overview of all versions does not exist: 404 APIG.0101",
         "v1-overview-one-user": "the overview has only the versions of one user, the first of the project",
+        "v1-lists-v2": "v1's overview lists the jobs of v2 as well, each as a version with the same name and times",
         "v1-overview-as-job": 'the overview is routed as a job with the id "versions": 400',
         "v1-overview-gpu-per-node": "the overview's gpu_num and npu_num are for one node; normally for the whole job",
         "v1-overview-offset-pages": "the overview's offset counts pages; normally records",
