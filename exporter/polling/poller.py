@@ -9,20 +9,18 @@ from typing import Any
 
 import msgspec
 
-from exporter.domain.job import Job, JobStatus
+from exporter.domain.job import Job
 from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob, WorkspaceState
 from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
-from exporter.domain.usage import JobUsage, summarise
+from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolTracker
 from exporter.polling.switch import Switch
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
-
-_USAGE_STATUSES = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 
 FINAL_OUTCOMES = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
 """Outcomes after which usage of an ended job is not requested again."""
@@ -35,6 +33,9 @@ _MAX_REFUSALS = 5
 
 _PREFERRED = "v2"
 """The API generation that is kept where both list a job: it has more fields, and v1 is being withdrawn."""
+
+_LAST_SAMPLES_S = 300.0
+"""For so long after its end, the samples of a job are read again while its last minutes have none."""
 
 _LAST_START = 0.8  # of the timeout: a call begun later could hardly be answered in time
 
@@ -118,6 +119,8 @@ class _UsageJob:
     """When a poll last reported its run time (monotonic)."""
     unread: set[str]
     """Tasks that this poll has not read."""
+    refused: set[str] = field(default_factory=set)
+    """Tasks whose final samples are unavailable."""
 
 
 class DeadlineError(SourceError):
@@ -412,7 +415,7 @@ class ProjectPoller:
                 if entry.state.gone:
                     grace_s = self._settings.idle_grace_s
                     entry.account.judge(job, (), self._counts.accounts, grace_s=grace_s, over=True)
-                elif job.status in _USAGE_STATUSES or entry.account.has_unread_samples(job):
+                elif _has_usage(job) or entry.account.has_unread_samples(job):
                     yield _UsageJob(
                         source=polled.source,
                         entry=entry,
@@ -429,7 +432,8 @@ class ProjectPoller:
             self._readings.record(request, None, at=self._clock.monotonic())
             final = job.status.finished and error.outcome in FINAL_OUTCOMES
             if final:
-                usage_job.unread.discard(request.task)  # final samples unavailable: as if the task had none
+                usage_job.unread.discard(request.task)
+                usage_job.refused.add(request.task)
             # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
             if error.is_refusal and not final:
                 outcome.usage_refusals[usage_job.source.api] += 1
@@ -438,29 +442,41 @@ class ProjectPoller:
             return
         outcome.usage_answers[usage_job.source.api] += 1
         now = self._clock.monotonic()
-        usage = summarise(series, idle_threshold=self._settings.idle_threshold) if series is not None else None
-        self._readings.record(request, usage, at=now)
-        usage_job.unread.discard(request.task)
         run_s = job.run_duration_s or 0.0
         if job.status.active and usage_job.confirmed_at is not None:
             run_s += now - usage_job.confirmed_at
-        usage_job.entry.account.read(
-            job,
-            request.task,
-            series.accelerator if series is not None else None,
-            run_s=run_s,
-            threshold=self._settings.idle_threshold,
+        usage = self._summarise(series, request, job, run_s=run_s) if series is not None else None
+        self._readings.record(request, usage, at=now)
+        usage_job.unread.discard(request.task)
+        usage_job.entry.account.read(job, request.task, series, run_s=run_s, threshold=self._settings.idle_threshold)
+
+    def _summarise(self, series: TaskSeries, request: UsageRequest, job: Job, *, run_s: float) -> TaskUsage:
+        missing_slots = self._readings.missing_slots(request, series.slots, run_s=run_s)
+        age_s = (series.unsampled_slots + missing_slots) * MINUTE_S
+        return summarise(
+            series,
+            idle_threshold=self._settings.idle_threshold,
+            missing_slots=missing_slots,
+            sampled_at=_run_began_at(job, run_s=run_s, now=self._clock.time()) + run_s // MINUTE_S * MINUTE_S - age_s,
         )
 
     def _judge(self, usage_job: _UsageJob) -> None:
-        """Count idle time; for the last time when every task of an ended job has been read."""
-        usage_job.entry.account.judge(
-            usage_job.entry.job,
-            usage_job.source.tasks(usage_job.job),
-            self._counts.accounts,
-            grace_s=self._settings.idle_grace_s,
-            over=usage_job.job.status.finished and not usage_job.unread,
-        )
+        """Count idle time; for the last time when every task of an ended job has been read to its end.
+
+        Samples may arrive after the end; they are waited for, but not for long.
+        """
+        entry, job = usage_job.entry, usage_job.job
+        tasks = usage_job.source.tasks(job)
+        usage = self._readings.usage(job.job_id, at=self._clock.monotonic())
+        if usage is not None and usage.accelerator_mean_ratio is not None:
+            entry.state.mean_ratio = usage.accelerator_mean_ratio
+        over = job.status.finished and not usage_job.unread
+        if over and not entry.account.has_last_samples(
+            job, [task for task in tasks if task not in usage_job.refused]
+        ):
+            ended_at = entry.state.finished_seen_at
+            over = ended_at is None or self._clock.time() - ended_at >= _LAST_SAMPLES_S
+        entry.account.judge(job, tasks, self._counts.accounts, grace_s=self._settings.idle_grace_s, over=over)
 
     async def _update_sources(self) -> None:
         """Match the ledgers with the current sources.
@@ -563,7 +579,9 @@ class ProjectPoller:
         usage = self._readings.usage(job_id, at=now) if job.status.active else None
         if usage is None:  # the mean over the run stays true
             before = last.usage if last is not None else None
-            usage = before.ended() if before is not None else _mean_only(entry.state.mean_ratio)
+            usage = _mean_only(entry.state.mean_ratio)
+            if usage is None and before is not None:
+                usage = before.ended()
             if usage == before:
                 usage = before
         if last is not None and last.job is job and last.usage is usage:
@@ -573,6 +591,19 @@ class ProjectPoller:
 
 def _duplicate_key(job: Job) -> tuple[str, float] | None:
     return (job.name, job.submitted_at) if job.name and job.submitted_at is not None else None
+
+
+def _has_usage(job: Job) -> bool:
+    """Whether a job's tasks run: it holds nodes, also while it is being terminated."""
+    return job.status.holds_nodes and job.status_nodes != 0
+
+
+def _run_began_at(job: Job, *, run_s: float, now: float) -> float:
+    """Return when the run would have begun if it had not been interrupted, in whole minutes after its start."""
+    if job.started_at is None:
+        return now - run_s
+    interrupted_s = now - job.started_at - run_s if job.status.active else 0.0
+    return job.started_at + max(0.0, interrupted_s // MINUTE_S * MINUTE_S)
 
 
 def _mean_only(ratio: float | None) -> JobUsage | None:

@@ -2,8 +2,8 @@
 
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.faults import Shown
-from tests.e2e.harness import Rig, rig_for, settings_for
+from tests.e2e.faults import Scrape
+from tests.e2e.harness import Harness, harness_for, settings_for
 
 COUNTERS = (
     "modelarts_training_jobs_submitted_total",
@@ -13,9 +13,9 @@ COUNTERS = (
 )
 
 
-def total(rig: Rig, name: str) -> float:
+def total(harness: Harness, name: str) -> float:
     """Sum of all series of one name."""
-    return sum(rig.samples(name, project="vision").values())
+    return sum(harness.samples(name, project="vision").values())
 
 
 async def life(cloud: Simulator, clock: ManualClock) -> dict[str, float]:
@@ -28,8 +28,8 @@ async def life(cloud: Simulator, clock: ManualClock) -> dict[str, float]:
         cloud.world.start(job)
         clock.turn(1)
     quirk = "v1-lists-v2" in cloud.quirks
-    async with rig_for(settings_for(cloud, api="both"), clock) as rig:
-        await rig.poll()
+    async with harness_for(settings_for(cloud, api="both"), clock) as harness:
+        await harness.poll()
         clock.turn(60)
         late = []
         for n in range(4):
@@ -38,24 +38,24 @@ async def life(cloud: Simulator, clock: ManualClock) -> dict[str, float]:
             clock.turn(1)
         for _ in range(10):
             clock.turn(60)
-            await rig.poll(usage=True, sweep=True)
-        shown = Shown(rig)
-        assert shown.up() == {"vision": 1}
-        assert set(shown.statuses("vision")) == {job.id for job in (old, *first, *late)}
-        assert rig.value("modelarts_training_duplicate_jobs", project="vision") == (7 if quirk else 0)
-        assert rig.value("modelarts_training_jobs", pool_id="", status="running", project="vision") == 8
+            await harness.poll(usage=True, sweep=True)
+        scrape = Scrape(harness)
+        assert scrape.up() == {"vision": 1}
+        assert set(scrape.statuses("vision")) == {job.id for job in (old, *first, *late)}
+        assert harness.value("modelarts_training_duplicate_jobs", project="vision") == (7 if quirk else 0)
+        assert harness.value("modelarts_training_jobs", pool_id="", status="running", project="vision") == 8
         for job in (old, *late):
             cloud.world.complete(job)
             clock.turn(1)
         for _ in range(3):
             clock.turn(60)
-            await rig.poll(usage=True)
-        totals = {name: total(rig, name) for name in COUNTERS}
+            await harness.poll(usage=True)
+        totals = {name: total(harness, name) for name in COUNTERS}
         for _ in range(26):  # past the retention of a day: nothing is counted again
             clock.turn(3600)
-            await rig.poll(sweep=True)
+            await harness.poll(sweep=True)
         for name in COUNTERS[:3]:
-            assert total(rig, name) == totals[name]
+            assert total(harness, name) == totals[name]
         return totals
 
 

@@ -5,15 +5,15 @@ from structlog.testing import capture_logs
 
 from exporter.simulator import SECOND_WORKSPACE, Simulator
 from tests.clock import ManualClock
-from tests.e2e.faults import Shown
-from tests.e2e.harness import rig_for, settings_for
+from tests.e2e.faults import Scrape
+from tests.e2e.harness import harness_for, settings_for
 
 
 @pytest.mark.parametrize("ours", [0, 2])
 async def test_a_contradiction_ends_the_trust_in_the_overview(
     cloud: Simulator, clock: ManualClock, ours: int
 ) -> None:
-    """[46] Running jobs that the overview lacks are shown from the first poll on; a log line and a counter tell."""
+    """[46] Running jobs that the overview lacks are scrape from the first poll on; a log line and a counter tell."""
     cloud.quirks.on("v1-overview-one-user")
     first = cloud.world.submit("first", api="v1", user="a")
     cloud.world.start(first)
@@ -25,19 +25,20 @@ async def test_a_contradiction_ends_the_trust_in_the_overview(
         cloud.world.start(job)
         clock.turn(1)
     running = {job.id for job in (*jobs, other)}
-    async with rig_for(settings_for(cloud, api="v1"), clock) as rig:
+    async with harness_for(settings_for(cloud, api="v1"), clock) as harness:
         with capture_logs() as logs:
             for _ in range(3):
-                await rig.poll()
+                await harness.poll()
                 clock.turn(30)
-                shown = Shown(rig)
-                statuses = shown.statuses("vision")
+                scrape = Scrape(harness)
+                statuses = scrape.statuses("vision")
                 assert {job for job, status in statuses.items() if status == "running"} == running
-                assert shown.up() == {"vision": 1}
+                assert scrape.up() == {"vision": 1}
         told = [line["workspace_id"] for line in logs if line["event"] == "overview.distrusted"]
         assert told == ["0"]
         assert (
-            rig.value("modelarts_exporter_unknown_values_total", project="vision", field="v1.overview.versions") == 1
+            harness.value("modelarts_exporter_unknown_values_total", project="vision", field="v1.overview.versions")
+            == 1
         )
         overviews = [request.query for request in cloud.requests if request.operation == "v1.overview"]
         assert sum("workspace_id=0" in query for query in overviews) == 2  # it is read again before it is distrusted
@@ -45,20 +46,20 @@ async def test_a_contradiction_ends_the_trust_in_the_overview(
 
         new = cloud.world.submit("late", api="v1", user="b")
         cloud.world.start(new)
-        await rig.poll()
-        assert new.id in Shown(rig).statuses("vision")
+        await harness.poll()
+        assert new.id in Scrape(harness).statuses("vision")
 
 
 async def test_an_overview_that_agrees_stays_in_use(cloud: Simulator, clock: ManualClock) -> None:
     """The comparison costs one job list an hour for a workspace without active jobs, and else nothing."""
     for n in range(3):
         cloud.world.start(cloud.world.submit(f"j{n}", api="v1"))
-    async with rig_for(settings_for(cloud, api="v1"), clock) as rig:
-        await rig.poll()
+    async with harness_for(settings_for(cloud, api="v1"), clock) as harness:
+        await harness.poll()
         before = cloud.requests.counts()["v1.jobs"]
         for _ in range(60):
             clock.turn(30)
-            await rig.poll()
+            await harness.poll()
         assert cloud.requests.counts()["v1.jobs"] == before  # the half hour is not over
         assert cloud.requests.counts()["v1.overview"] == 61 * 2
-        assert Shown(rig).up() == {"vision": 1}
+        assert Scrape(harness).up() == {"vision": 1}

@@ -1,4 +1,4 @@
-"""Workspaces that may not be entered, or are being deleted: set aside and shown, and no failure of the others."""
+"""Workspaces that may not be entered, or are being deleted: set aside and scrape, and no failure of the others."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -6,15 +6,15 @@ from structlog.testing import capture_logs
 from exporter.simulator import SECOND_WORKSPACE, Simulator
 from exporter.simulator.world.job import Api
 from tests.clock import ManualClock
-from tests.e2e.faults import Shown
-from tests.e2e.harness import Rig, rig_for, settings_for
+from tests.e2e.faults import Scrape
+from tests.e2e.harness import Harness, harness_for, settings_for
 from tests.e2e.test_faults_listing import running
 
 
-def accessible(rig: Rig) -> dict[tuple[str, str], float]:
+def accessible(harness: Harness) -> dict[tuple[str, str], float]:
     """Whether each workspace is accessible, by id and name."""
     found = {}
-    for labels, value in rig.samples("modelarts_workspace_accessible", project="vision").items():
+    for labels, value in harness.samples("modelarts_workspace_accessible", project="vision").items():
         named = dict(labels)
         found[named["workspace_id"], named["name"]] = value
     return found
@@ -34,29 +34,29 @@ def accessible(rig: Rig) -> dict[tuple[str, str], float]:
 async def test_a_workspace_that_may_not_be_entered_is_set_aside(
     cloud: Simulator, clock: ManualClock, api: Api, quirks: tuple[str, ...]
 ) -> None:
-    """[43] It is shown with 0 and one log line, the others count wholly, and it is listed again every hour."""
+    """[43] It is scrape with 0 and one log line, the others count wholly, and it is listed again every hour."""
     cloud.quirks.on(*quirks)
     ours = running(cloud, clock, api=api, number=2)
     theirs = running(cloud, clock, api=api, number=3, workspace=SECOND_WORKSPACE)
-    async with rig_for(settings_for(cloud, api=api), clock) as rig:
+    async with harness_for(settings_for(cloud, api=api), clock) as harness:
         with capture_logs() as logs:
             for _ in range(20):
-                await rig.poll(sweep=True)
+                await harness.poll(sweep=True)
                 clock.turn(60)
-                shown = Shown(rig)
-                assert shown.up() == {"vision": 1}
-                assert set(shown.statuses("vision")) == {job.id for job in ours}
-                assert rig.value("modelarts_training_jobs", pool_id="", status="running", project="vision") == 2
-            assert accessible(rig) == {("0", "default"): 1, (SECOND_WORKSPACE, "research"): 0}
+                scrape = Scrape(harness)
+                assert scrape.up() == {"vision": 1}
+                assert set(scrape.statuses("vision")) == {job.id for job in ours}
+                assert harness.value("modelarts_training_jobs", pool_id="", status="running", project="vision") == 2
+            assert accessible(harness) == {("0", "default"): 1, (SECOND_WORKSPACE, "research"): 0}
             aside = [line for line in logs if line["event"] == "workspace.set_aside"]
             assert [(line["workspace_id"], line["name"]) for line in aside] == [(SECOND_WORKSPACE, "research")]
 
             cloud.quirks.off(*quirks)
             clock.turn(3600)
-            await rig.poll()
-            await rig.poll()
-        assert set(Shown(rig).statuses("vision")) == {job.id for job in (*ours, *theirs)}
-        assert accessible(rig) == {("0", "default"): 1, (SECOND_WORKSPACE, "research"): 1}
+            await harness.poll()
+            await harness.poll()
+        assert set(Scrape(harness).statuses("vision")) == {job.id for job in (*ours, *theirs)}
+        assert accessible(harness) == {("0", "default"): 1, (SECOND_WORKSPACE, "research"): 1}
         assert [line["event"] for line in logs].count("workspace.accessible") == 1
 
 
@@ -67,10 +67,10 @@ async def test_a_workspace_that_the_filter_leaves_out_is_not_asked_for(
     """[43] filter_accessible is sent, and no listing of a workspace that it leaves out."""
     cloud.quirks.on("workspace-forbidden")
     running(cloud, clock, api=api, number=1)
-    async with rig_for(settings_for(cloud, api=api), clock) as rig:
-        await rig.poll()
-        assert Shown(rig).up() == {"vision": 1}
-        assert accessible(rig) == {("0", "default"): 1}
+    async with harness_for(settings_for(cloud, api=api), clock) as harness:
+        await harness.poll()
+        assert Scrape(harness).up() == {"vision": 1}
+        assert accessible(harness) == {("0", "default"): 1}
         assert not any(request.status == 401 for request in cloud.requests)
 
 
@@ -80,30 +80,30 @@ async def test_a_readable_workspace_that_fails_is_a_failure(cloud: Simulator, cl
     running(cloud, clock, api=api, number=1)
     running(cloud, clock, api=api, number=1, workspace=SECOND_WORKSPACE)
     listing = "v1.overview" if api == "v1" else "v2.search"
-    async with rig_for(settings_for(cloud, api=api), clock) as rig:
-        await rig.poll()
+    async with harness_for(settings_for(cloud, api=api), clock) as harness:
+        await harness.poll()
         for _ in range(10):
             cloud.faults.clear()
             cloud.faults.add(f"500:operation={listing},after={1 if api == 'v1' else 2}")
             clock.turn(330)
-            await rig.poll()
-            assert Shown(rig).up() == {"vision": 0}
-            assert accessible(rig)[SECOND_WORKSPACE, "research"] == 1
+            await harness.poll()
+            assert Scrape(harness).up() == {"vision": 0}
+            assert accessible(harness)[SECOND_WORKSPACE, "research"] == 1
         cloud.faults.clear()
         clock.turn(330)
-        await rig.poll()
-        assert Shown(rig).up() == {"vision": 1}
+        await harness.poll()
+        assert Scrape(harness).up() == {"vision": 1}
 
         cloud.quirks.on("workspace-forbidden")
         ups = []
         for _ in range(40):
             clock.turn(30)
-            await rig.poll()
-            ups.append(Shown(rig).up()["vision"])
+            await harness.poll()
+            ups.append(Scrape(harness).up()["vision"])
         assert ups == sorted(ups)
         assert ups[0] == 0
         assert ups[-1] == 1
-        assert accessible(rig)[SECOND_WORKSPACE, "research"] == 0
+        assert accessible(harness)[SECOND_WORKSPACE, "research"] == 0
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
@@ -111,12 +111,12 @@ async def test_workspaces_of_the_settings_are_never_set_aside(cloud: Simulator, 
     """A workspace that somebody wrote into the settings and that may not be entered is a mistake to be seen."""
     cloud.quirks.on("workspace-forbidden")
     running(cloud, clock, api=api, number=1)
-    async with rig_for(settings_for(cloud, api=api, workspaces=["0", SECOND_WORKSPACE]), clock) as rig:
+    async with harness_for(settings_for(cloud, api=api, workspaces=["0", SECOND_WORKSPACE]), clock) as harness:
         for _ in range(20):
             clock.turn(60)
-            await rig.poll()
-            assert Shown(rig).up() == {"vision": 0}
-        assert accessible(rig) == {("0", ""): 1, (SECOND_WORKSPACE, ""): 0}
+            await harness.poll()
+            assert Scrape(harness).up() == {"vision": 0}
+        assert accessible(harness) == {("0", ""): 1, (SECOND_WORKSPACE, ""): 0}
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
@@ -124,13 +124,13 @@ async def test_refusals_of_every_workspace_are_a_failure(cloud: Simulator, clock
     """Where no workspace can be entered, the permission for the call is missing: nothing is set aside."""
     running(cloud, clock, api=api, number=1)
     cloud.faults.add("403:operation=v?.[!w]*")
-    async with rig_for(settings_for(cloud, api=api), clock) as rig:
+    async with harness_for(settings_for(cloud, api=api), clock) as harness:
         for _ in range(3):
             clock.turn(60)
-            await rig.poll()
-            assert Shown(rig).up() == {"vision": 0}
-        assert accessible(rig) == {}
+            await harness.poll()
+            assert Scrape(harness).up() == {"vision": 0}
+        assert accessible(harness) == {}
         cloud.faults.clear()
         clock.turn(60)
-        await rig.poll()
-        assert Shown(rig).up() == {"vision": 1}
+        await harness.poll()
+        assert Scrape(harness).up() == {"vision": 1}

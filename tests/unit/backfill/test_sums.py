@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backfill.grid import CumulativeCounter, Gauge, Grid
@@ -45,7 +45,7 @@ def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
     """From 100 up to, but not including, 300: at the timestamps 100 and 200."""
     level = Gauge(GRID)
     level.add(T0 + 100, T0 + 300)
-    level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
+    level.add(T0 + 101, T0 + 199)  # between two timestamps: in no sample
 
     assert level.values() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 
@@ -124,7 +124,6 @@ def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: in
     return sum(told[number] for own, told in rows if labels.items() <= dict(own).items())
 
 
-@settings(deadline=None)
 @given(many=jobs, step=st.sampled_from([60, 100, 300]))
 def test_sums_match_the_jobs_at_each_timestamp(many: list[Job], step: int) -> None:
     """Jobs by status add up to the existing jobs, and held accelerators to what each job holds."""
@@ -147,7 +146,6 @@ def test_sums_match_the_jobs_at_each_timestamp(many: list[Job], step: int) -> No
         assert _total(accelerators, number, state="held") == held
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
     """Submitted, started and finished only increase, and nothing starts or ends without submission."""
@@ -157,3 +155,22 @@ def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
             assert told[0] == 0
             assert list(told) == sorted(told)
     assert sums.untimed == sum(not status_timeline(one) for one in many)
+
+
+def test_a_run_of_zero_length_has_started() -> None:
+    """A job that ended in the moment of its start counts as started, as it does in the daemon."""
+    sums = added(ran(begin=150, wait=100, run=0, status=JobStatus.FAILED))
+
+    assert values(sums, STARTED, pool_id="") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, FINISHED, status="failed") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_requeued_job_is_queued_again_and_has_started_once() -> None:
+    """It ran from 100 to 300 and has waited since: queued at both sides, started once."""
+    sums = added(job(status=JobStatus.QUEUED, submitted_at=T0, started_at=T0 + 100, run_duration_s=200.0))
+
+    assert values(sums, JOBS, status="queued") == [1, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, JOBS, status="running") == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="held") == [0, 8, 8, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="queued") == [8, 0, 0, 8, 8, 8, 8, 8, 8, 8]
+    assert values(sums, STARTED, pool_id="") == [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]

@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.backfill.timeline import StatusInterval, job_intervals, status_timeline
 from exporter.domain.accounting import accelerator_seconds
@@ -34,6 +34,31 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         ),
         pytest.param(job(status=S.QUEUED, submitted_at=T0), [(0, inf, S.QUEUED)], id="waits"),
         pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0),
+            [(0, 60, S.QUEUED), (60, 660, S.RUNNING), (660, inf, S.QUEUED)],
+            id="was requeued after its run",
+        ),
+        pytest.param(
+            job(
+                status=S.QUEUED,
+                submitted_at=T0,
+                started_at=T0 + 60,
+                run_duration_s=900.0,
+                spec_nodes=1,
+                node_steps=((T0 + 60, 1), (T0 + 400, 0)),
+            ),
+            [(0, 60, S.QUEUED), (60, 400, S.RUNNING), (400, inf, S.QUEUED)],
+            id="was requeued when it lost its nodes",
+        ),
+        pytest.param(
+            job(status=S.INITIALIZING, submitted_at=T0, started_at=T0, run_duration_s=90.0),
+            [(0, 90, S.RUNNING), (90, inf, S.QUEUED)],
+            id="is made ready again after a preemption",
+        ),
+        pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60), [], id="was requeued at an unknown time"
+        ),
+        pytest.param(
             job(status=S.TERMINATED, submitted_at=T0, ended_at=T0 + 9),
             [(0, 9, S.QUEUED), (9, inf, S.TERMINATED)],
             id="cancelled while it waited",
@@ -44,7 +69,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
         ),
-        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="nobody knows"),
+        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="unknown"),
         pytest.param(job(status=S.COMPLETED, submitted_at=T0, started_at=T0), [], id="a run without an end"),
         pytest.param(job(status=S.RUNNING, started_at=T0), [], id="no submission"),
     ],
@@ -54,7 +79,6 @@ def test_times_become_intervals(past: Job, expected: list[tuple[float, float, Jo
     assert told(past) == expected
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_a_timeline_has_no_gaps_and_no_end(many: list[Job]) -> None:
     """For any times, a job with a timeline has exactly one status at each time from its submission on."""
@@ -75,6 +99,16 @@ def test_a_job_holds_what_it_requested_while_it_runs() -> None:
     assert (waiting.job.started_at, running.job.started_at) == (None, T0 + 60)
     assert (running.job.ended_at, covering.job.ended_at) == (None, T0 + 660)
     assert (running.job.reason, covering.job.reason) == ("", "Success")
+
+
+def test_a_requeued_job_holds_nothing_while_it_waits_again() -> None:
+    """It holds its accelerators during its run only, keeps its start time, and has not ended."""
+    requeued = job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0, spec_nodes=1)
+    waiting, running, again = job_intervals(requeued)
+
+    assert [state.job.status_accelerators for state in (waiting, running, again)] == [0.0, 8.0, 0.0]
+    assert (waiting.job.started_at, again.job.started_at) == (None, T0 + 60)
+    assert again.job.ended_at is None
 
 
 def test_current_nodes_do_not_apply_to_the_past() -> None:

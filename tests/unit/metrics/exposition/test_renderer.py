@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.recovery import BUCKETS_S
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, Totals, TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
@@ -108,7 +109,7 @@ snapshots = st.lists(tracked_jobs, max_size=5).map(lambda jobs: snapshot(*jobs))
 
 
 @given(snapshots)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
     """Both parsers accept any names, read the same series from both formats, and read each series once."""
     rendered = Renderer(
@@ -123,7 +124,7 @@ def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
 
 
 @given(names, names)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_labels_are_parsed_back(user: str, name: str) -> None:
     """The labels of the job info are parsed back as the cloud sent them, except for lone surrogates."""
     rendered = Renderer(JOB_FAMILIES, ()).render(snapshot(job(user=user, name=name)))
@@ -177,7 +178,7 @@ def polls(steps_taken: Sequence[Step]) -> Iterator[Snapshot]:
 
 
 @given(steps, st.sampled_from([10**6, 150, 90, 70, 40]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_result_does_not_depend_on_earlier_snapshots(steps_taken: Sequence[Step], limit: int) -> None:
     """After any history of new, changed, reordered and deleted jobs, a new renderer gives the same result."""
 
@@ -310,7 +311,7 @@ def test_invalid_sample_is_refused(sample: Any) -> None:
 
 
 @given(snapshots)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_batches_give_the_same_text_as_single_calls(newest: Snapshot) -> None:
     """A `SingleSample` is rendered as if it were called for each job separately."""
 
@@ -619,7 +620,8 @@ def test_promtool_accepts_every_family() -> None:
         usage=used,
         status=JobStatus.RUNNING,
         accelerator=Accelerator.GPU,
-        reason="Running",
+        reason="running",
+        priority=1.0,
         submitted_at=1.0,
         started_at=2.0,
         ended_at=3.0,
@@ -630,6 +632,7 @@ def test_promtool_accepts_every_family() -> None:
         recoveries={"pod_reschedule": 1},
         degraded_recoveries={"proc_restart": 1},
         faults={"node_fault": 1},
+        task_faults={"worker-0": 1},
         last_recovery_at=2.5,
         crash_loop_runs=0,
         task_exit_codes={"worker-0": 137},
@@ -643,6 +646,8 @@ def test_promtool_accepts_every_family() -> None:
         idle_s={holder: 1.0},
         lost_s={holder: 0.5},
         recoveries={"pod_reschedule": 1},
+        faults={("", "node_fault", "success"): 1},
+        recovery_times={"pod_reschedule": Distribution.empty(BUCKETS_S).with_one(60.0)},
     )
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, per_task_families=TASK_FAMILIES).render(
         snapshot(running, waiting, totals=totals)
