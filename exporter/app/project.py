@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from exporter.app.events import UnknownValues, log_poll
+from exporter.app.events import UnifiedJobs, UnknownValues, log_poll
 from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -75,7 +75,14 @@ async def open_poller(
     async with open_client(target, settings, clock=clock, self_metrics=self_metrics, host=host) as client:
         note = UnknownValues(target.project, self_metrics)
         workspaces = make_workspaces(target, client, clock=clock, note=note)
-        generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
+        generations = make_generations(
+            target,
+            client,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            on_unified_jobs=UnifiedJobs(target.project, self_metrics),
+        )
         yield ProjectPoller(
             initial_snapshot=initial_snapshot(target),
             sources=_IdentifiedSources(generations, client, project=target.project),
@@ -211,6 +218,7 @@ def make_generations(
     workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
     note: NoteUnknown,
+    on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> Generations:
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
@@ -218,7 +226,14 @@ def make_generations(
         return V1Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
 
     def v2() -> V2Source:
-        return V2Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V2Source(
+            client,
+            project=target.project,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            on_unified_jobs=on_unified_jobs,
+        )
 
     match target.api:
         case "v1":

@@ -69,7 +69,7 @@ class V2Source:
     `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
     SourceError. A search returns a page of 50 jobs. A poll sends at most ⌈active/50⌉ + 2 searches per workspace, if
     at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
-    active.
+    active. `on_unified_jobs`: see `Lister`.
     """
 
     def __init__(
@@ -80,13 +80,14 @@ class V2Source:
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
+        on_unified_jobs: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._caller = caller
         self._project = project
         self._workspaces = workspaces
         self._clock = clock
         self._note = note
-        self._lister = Lister(caller, clock=clock, note=note)
+        self._lister = Lister(caller, clock=clock, note=note, on_unified_jobs=on_unified_jobs)
         self._requested_at: dict[str, float] = {}
 
     def __repr__(self) -> str:

@@ -52,8 +52,10 @@ def _history(job: Job) -> list[dict[str, Any]]:
     moments: list[tuple[float, str, str, str]] = [(job.submitted_at, "Info", "The job is created.", "Job")]
     for record in job.records:
         moments.append((record.started_at, "Info", "The job runs.", "Task"))
-        if record.ended_at is not None and record.policy:
-            moments.append((record.ended_at, "Warning", f"Fault {record.scenario}: {record.policy}.", "K8s"))
+        moments.extend(
+            (recovery.began_at, "Warning", f"Fault {recovery.scenario}: {recovery.policy}.", "K8s")
+            for recovery in record.recoveries
+        )
     if job.ended_at is not None:
         is_error = job.state in {JobState.FAILED, JobState.LOST, JobState.CREATE_FAILED}
         moments.append((job.ended_at, "Error" if is_error else "Info", f"The job is {job.state.value}.", "Job"))

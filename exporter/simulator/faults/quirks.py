@@ -9,6 +9,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "v2-offset-ignored": "the search's offset has no effect: every page is the first one",
         "v2-count-page": "the search's count is the rows on this page; normally all that match",
         "v2-filters-ignored": "the search's filters have no effect",
+        "v2-unified-jobs-refused": "the search refuses unified_jobs: 400; normally it lists fine-tuning jobs with it",
         "v2-numbers-as-strings": "every number in a v2 answer is a JSON string",
         "v2-metrics-204": "usage is never available: 204 without a body",
         "v2-metrics-twice": "each usage series is followed by one of the same name with half its values",

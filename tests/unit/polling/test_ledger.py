@@ -319,7 +319,9 @@ def test_unknown_jobs_are_requested_a_few_at_a_time(bench: Bench) -> None:
     requested: set[str] = set()
     for at in range(3):
         bench.update(*unclear, at=T0 + at)
-        requested_now = set(bench.ledger.known().unfinished)
+        known = bench.ledger.known()
+        requested_now = set(known.unfinished)
+        assert all(known.unfinished[job_id] is known.tracked[job_id] for job_id in requested_now)
         assert len(requested_now) == 5
         requested |= requested_now
 
