@@ -92,8 +92,10 @@ class FakeCluster:
             assert release.one(kind)["metadata"]["labels"]["release"] in self.releases, "nobody selects it"
         for volume in release.pod()["spec"].get("volumes", []):
             if "secret" in volume:
-                asked = re.findall(r"/var/run/secrets/modelarts-exporter/([\w-]+)\}", json.dumps(release.manifests))
-                assert set(asked) == self.secrets[volume["secret"]["secretName"]]
+                references = re.findall(
+                    r"/var/run/secrets/modelarts-exporter/([\w-]+)\}", json.dumps(release.manifests)
+                )
+                assert set(references) == self.secrets[volume["secret"]["secretName"]]
         self.releases[name] = release
 
     def kubectl(self, call: Call) -> None:

@@ -140,7 +140,7 @@ def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tm
     own = {"threshold": 600, "for": "2m", "severity": "page", "labels": {"route": "night"}}
     groups = rendered(ruleLabels={"team": "ml"}, alerts={"ModelArtsTrainingJobQueuedTooLong": own})
     labels = {"project": "vision", "job_id": "j1"}
-    said = "{" + ",".join(f'{key}="{text}"' for key, text in labels.items())
+    labelled = "{" + ",".join(f'{key}="{text}"' for key, text in labels.items())
     # Submitted at 0 s: more than 600 s ago from the evaluation at 11m on, and for 2m at that of 13m.
     story = {
         "rule_files": [str(written(groups, tmp_path))],
@@ -149,10 +149,10 @@ def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tm
             {
                 "interval": "1m",
                 "input_series": [
-                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{said}}}", "values": "0x20"},
-                    {"series": f'modelarts_training_job_status{said},status="queued"}}', "values": "1x20"},
+                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{labelled}}}", "values": "0x20"},
+                    {"series": f'modelarts_training_job_status{labelled},status="queued"}}', "values": "1x20"},
                     {
-                        "series": f'modelarts_training_job_info{said},job_name="bert",user="ada",pool_id="p"}}',
+                        "series": f'modelarts_training_job_info{labelled},job_name="bert",user="ada",pool_id="p"}}',
                         "values": "1x20",
                     },
                 ],

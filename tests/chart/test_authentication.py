@@ -144,11 +144,11 @@ async def test_others_stay_out(installed: Install) -> None:
     async with installed("tls-basic-auth") as here:
         mistake(here.exporter.folder)
         mistake(here.test)
-        status, said = await here.exporter.probed("livenessProbe")
-        assert (status, said.strip()) == (1, f"https://127.0.0.1:{here.exporter.port}/-/healthy: 401")
-        status, said = await here.tested()
+        status, output = await here.exporter.probed("livenessProbe")
+        assert (status, output.strip()) == (1, f"https://127.0.0.1:{here.exporter.port}/-/healthy: 401")
+        status, output = await here.tested()
         assert status == 1
-        assert said.endswith("/-/ready: Unauthorized\n")
+        assert output.endswith("/-/ready: Unauthorized\n")
 
 
 async def test_no_certificate_stays_out(installed: Install) -> None:
@@ -166,9 +166,9 @@ async def test_test_knows_its_exporter(installed: Install) -> None:
         *command, name, folder = test["spec"]["containers"][0]["command"]
         assert name == "modelarts-exporter.monitoring.svc"
         other = [*command, "elsewhere.example", folder]
-        status, said = await run(other, port=here.exporter.port, folder=here.test)
+        status, output = await run(other, port=here.exporter.port, folder=here.test)
         assert status == 1
-        assert "elsewhere.example" in said
+        assert "elsewhere.example" in output
 
 
 def secret_names(spec: Json) -> set[str]:
@@ -208,8 +208,8 @@ def test_tls_alone_leaves_probes_to_the_kubelet() -> None:
     tls = {"existingSecret": "t", "clientAuthType": "VerifyClientCertIfGiven", "clientSecret": "c"}
     release = chart.render(chart.merged(chart.watching(), {"web": {"tls": tls}}))
     for probe, path in (("startupProbe", "healthy"), ("livenessProbe", "healthy"), ("readinessProbe", "ready")):
-        asked = {"path": f"/-/{path}", "port": "http", "scheme": "HTTPS"}
-        assert release.container()[probe]["httpGet"] == asked
+        probe_request = {"path": f"/-/{path}", "port": "http", "scheme": "HTTPS"}
+        assert release.container()[probe]["httpGet"] == probe_request
     assert secret_names(release.pod()["spec"]) == {"t", "modelarts-exporter-web"}
     assert release.one("Service")["spec"]["ports"][0]["appProtocol"] == "https"
 

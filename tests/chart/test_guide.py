@@ -51,7 +51,7 @@ def version() -> str:
     return found
 
 
-def asked(calls: list[Call], port: int) -> list[argparse.Namespace]:
+def requests(calls: list[Call], port: int) -> list[argparse.Namespace]:
     """Calls of curl to one port of this machine."""
     found = [CURL.read(call.arguments) for call in calls if call.program == "curl"]
     return [options for options in found if urlsplit(options.rest[0]).port == port]
@@ -89,7 +89,7 @@ async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(release.one("PrometheusRule")["spec"]), encoding="utf-8")
     simulator = free_port()
-    (question,) = asked(calls, 9090)
+    (question,) = requests(calls, 9090)
     kind, _, query = question.data_urlencode.partition("=")
     assert (question.get, kind, urlsplit(question.rest[0]).path) == (True, "query", "/api/v1/query")
     async with demo(release, folder=tmp_path, simulator=simulator) as exporter:
@@ -104,7 +104,7 @@ async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
         async with Prometheus(settings, folder=tmp_path) as prometheus:
             await until_up(prometheus)
             assert await prometheus.query(query) == []
-            for order in asked(calls, 10311):
+            for order in requests(calls, 10311):
                 await send(order, to=f"http://127.0.0.1:{simulator}")
 
             async def fires() -> bool:

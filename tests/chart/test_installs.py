@@ -121,8 +121,8 @@ def test_settings_are_accepted(path: Path, tmp_path: Path, secrets: pod.Secrets)
     web = [pod.moved(value, folder=tmp_path) for flag, _, value in flags if flag == "--web.config.file"]
     arguments = ["check-config", f"--config.file={config}", *(f"--web.config.file={path}" for path in web)]
     result = CliRunner().invoke(main, arguments, env=environment)
-    said = f"{config}: valid, 1 target\n" + "".join(f"{path}: valid\n" for path in web)
-    assert (result.exit_code, result.output) == (0, said)
+    expected = f"{config}: valid, 1 target\n" + "".join(f"{path}: valid\n" for path in web)
+    assert (result.exit_code, result.output) == (0, expected)
 
 
 @each_install

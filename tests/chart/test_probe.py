@@ -63,8 +63,8 @@ async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             answer, _ = await exporter.get(container[probe]["httpGet"]["path"])
             assert answer == 200, probe
-        status, said = await checked(release, at=exporter.url)
-    assert (status, said.split()) == (
+        status, output = await checked(release, at=exporter.url)
+    assert (status, output.split()) == (
         0,
         ['modelarts_up{project="vision"}', "1", 'modelarts_up{project="speech"}', "1"],
     )
@@ -83,18 +83,18 @@ async def test_test_fails(lines: Sequence[str], complaint: str, release: Rendere
     """`helm test` fails, with a sentence, where a project cannot be read or something else answers."""
     server = await looks_like(lines)
     try:
-        status, said = await checked(release, at=str(server.make_url("")))
+        status, output = await checked(release, at=str(server.make_url("")))
     finally:
         await server.close()
     assert status == 1
-    assert complaint in said
+    assert complaint in output
 
 
 async def test_test_waits_until_ready(release: Rendered) -> None:
     """An exporter whose first polls are still under way is waited for."""
     server = await looks_like([OWN, 'modelarts_up{project="a"} 1'], refusals=1)
     try:
-        status, said = await checked(release, at=str(server.make_url("")))
+        status, output = await checked(release, at=str(server.make_url("")))
     finally:
         await server.close()
-    assert (status, said) == (0, 'modelarts_up{project="a"} 1\n')
+    assert (status, output) == (0, 'modelarts_up{project="a"} 1\n')

@@ -74,10 +74,10 @@ def running(*command: str, log: Path) -> Iterator[None]:
             process.wait(20)
 
 
-def until(met: Callable[[], bool], *, what: str) -> None:
+def until(condition: Callable[[], bool], *, what: str) -> None:
     """Wait for a condition. Fails with its name after the timeout."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not met():
+    while not condition():
         assert time.monotonic() < deadline, f"still waiting for {what}"
         time.sleep(0.2)
 

@@ -162,8 +162,8 @@ def sums_of_job_series(harness: Harness) -> Mapping[str, float]:
     """Accelerators held and queued according to the per-job series."""
     queued = {job_id for job_id, status in harness.statuses().items() if status == "queued"}
     held = by_labels(harness, "modelarts_training_job_status_accelerators", "job_id")
-    asked = by_labels(harness, "modelarts_training_job_spec_accelerators", "job_id")
-    return {"held": sum(held.values()), "queued": sum(asked.get((job_id,), 0.0) for job_id in queued)}
+    requested = by_labels(harness, "modelarts_training_job_spec_accelerators", "job_id")
+    return {"held": sum(held.values()), "queued": sum(requested.get((job_id,), 0.0) for job_id in queued)}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

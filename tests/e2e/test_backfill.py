@@ -198,11 +198,11 @@ async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulat
     output = tmp_path / "history.om"
     for stop_at in range(1, 6):
 
-        async def asked(number: int = stop_at * once // 6) -> bool:
+        async def enough_requests(number: int = stop_at * once // 6) -> bool:
             return len(cloud.requests) >= number
 
         process = await start(f"--config.file={slow}", f"--output={output}", *flags)
-        await until(asked, "the run is under way")
+        await until(enough_requests, "the run is under way")
         process.kill()
         await process.communicate()
         assert process.returncode == -signal.SIGKILL

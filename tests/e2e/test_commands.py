@@ -265,8 +265,8 @@ async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> Non
     assert cost is not None
     assert int(cost[1]) == len(cloud.requests)
     of_projects = ("modelarts_training", "modelarts_pool", "modelarts_quota")
-    told = [line for line in out.splitlines() if line.startswith(of_projects)]
-    assert int(cost[2]) == len(told) <= int(cost[3])
+    printed = [line for line in out.splitlines() if line.startswith(of_projects)]
+    assert int(cost[2]) == len(printed) <= int(cost[3])
 
 
 async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path) -> None:

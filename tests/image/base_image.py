@@ -136,7 +136,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _needed(programs: Iterable[str]) -> set[str]:
     """Paths of the shared libraries, the loader among them, as the loader of this machine finds them."""
-    told = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
+    output = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
     cached = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
     shared = {line.split(" => ")[1] for line in cached.splitlines() if line.strip().startswith(SHARED)}
-    return {match[1] for match in re.finditer(r"(/\S+) \(0x", told)} | shared
+    return {match[1] for match in re.finditer(r"(/\S+) \(0x", output)} | shared

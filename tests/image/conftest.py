@@ -32,13 +32,13 @@ def figures(pytestconfig: pytest.Config) -> dict[str, str]:
 def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A package index that answers; without one the test is skipped, and fails in CI."""
     small = ("download", "--quiet", "--no-deps", "--no-cache-dir", "--retries=1", "aiolimiter")
-    asked = subprocess.run(
+    probed = subprocess.run(
         [sys.executable, "-m", "pip", *small],
         check=False,
         capture_output=True,
         cwd=tmp_path_factory.mktemp("index"),
     )
-    if asked.returncode:
+    if probed.returncode:
         missing("no package index can be reached")
 
 

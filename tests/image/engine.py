@@ -56,9 +56,9 @@ class Engine:
 
     def build(self, context: Path, *, tag: str, pip_settings: Path, **arguments: str) -> None:
         """Build the context's Dockerfile; what pip must know of this machine goes in as a secret."""
-        told = (f"--build-arg={name}={value}" for name, value in arguments.items())
+        build_args = (f"--build-arg={name}={value}" for name, value in arguments.items())
         secret = f"--secret=id=pip,src={pip_settings}"
-        self.call("build", *self.build_flags, *told, secret, "--tag", tag, str(context), timeout_s=540)
+        self.call("build", *self.build_flags, *build_args, secret, "--tag", tag, str(context), timeout_s=540)
 
     def run(self, image: str, *arguments: str, flags: Sequence[str] = HARDENED) -> tuple[int, str, str]:
         """Run a container to its end: exit code, stdout, stderr."""
@@ -73,13 +73,13 @@ class Engine:
 
 
 class Container:
-    """A container in the foreground of a process of ours, and what it said on stderr so far."""
+    """A container that a process of ours runs in the foreground, and its lines on stderr."""
 
     def __init__(self, engine: Engine, image: str, *arguments: str) -> None:
         self._engine = engine
         self._name = f"modelarts-exporter-{secrets.token_hex(4)}"
         self._lines: list[str] = []
-        self._said = threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
         self._process = subprocess.Popen(
             [*engine.program, "run", "--name", self._name, *engine.run_flags, *HARDENED, image, *arguments],
@@ -87,8 +87,8 @@ class Container:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -98,38 +98,38 @@ class Container:
     ) -> None:
         self._engine.call("rm", "--force", self._name)
         self._process.wait(30)
-        self._listener.join(30)
+        self._reader.join(30)
 
-    def said(self, pattern: str, *, timeout_s: float = 60) -> None:
-        """Wait until a line on stderr has this pattern. Raises when it ends or the time is over before."""
+    def wait_for_line(self, pattern: str, *, timeout_s: float = 60) -> None:
+        """Wait until a line on stderr matches. Raises AssertionError if the container ends or time is up first."""
         expression = re.compile(pattern)
-        with self._said:
-            heard = self._said.wait_for(lambda: self._ended or self._heard(expression), timeout_s)
-            assert heard, f"not said within {timeout_s} s: {pattern}\n{''.join(self._lines)}"
-            assert self._heard(expression), f"it ended without saying {pattern}\n{''.join(self._lines)}"
+        with self._changed:
+            found = self._changed.wait_for(lambda: self._ended or self._has_line(expression), timeout_s)
+            assert found, f"no such line within {timeout_s} s: {pattern}\n{''.join(self._lines)}"
+            assert self._has_line(expression), f"it ended without a line such as {pattern}\n{''.join(self._lines)}"
 
     def python(self, program: str) -> str:
-        """Run a program in the image's own Python inside the container: what it printed."""
+        """Run a program with the image's Python inside the container; returns its output."""
         return self._engine.call("exec", self._name, "python", "-c", program)
 
     def terminated(self, *, timeout_s: float = 30) -> int:
-        """Send SIGTERM and wait: the exit code."""
+        """Send SIGTERM, wait for the end, return the exit code."""
         self._engine.call("kill", "--signal", "TERM", self._name)
         return self._process.wait(timeout_s)
 
-    def _heard(self, expression: re.Pattern[str]) -> bool:
+    def _has_line(self, expression: re.Pattern[str]) -> bool:
         return any(expression.search(line) for line in self._lines)
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as lines:
             for line in lines:
-                with self._said:
+                with self._changed:
                     self._lines.append(line)
-                    self._said.notify_all()
-        with self._said:
+                    self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._said.notify_all()
+            self._changed.notify_all()
 
 
 def find() -> Engine | None:
@@ -144,7 +144,7 @@ def find() -> Engine | None:
         program=("podman",) if systemd else ("podman", "--cgroup-manager", "cgroupfs"),
         # chroot: no namespaces inside of namespaces, so that it builds within a container too
         build_flags=("--isolation", "chroot", "--network", "host", "--format", "docker", "--layers=false"),
-        # podman brings a tmpfs for /tmp unless told not to, and asks for more open files than it may be granted
+        # podman brings a tmpfs for /tmp by default, and requests more open files than it may have
         run_flags=("--read-only-tmpfs=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"),
     )
 
@@ -164,9 +164,9 @@ def pip_settings() -> str:
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
-    told = dict(re.findall(r"^(?:global|:env:)\.([\w-]+)='(.*)'$", listed, flags=re.MULTILINE))
+    found = dict(re.findall(r"^(?:global|:env:)\.([\w-]+)='(.*)'$", listed, flags=re.MULTILINE))
     wanted = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout", "cert")
-    kept = {key: told[key] for key in wanted if key in told and "file:" not in told[key]}  # its files stay outside
+    kept = {key: found[key] for key in wanted if key in found and "file:" not in found[key]}  # its files stay outside
     return "\n".join(["[global]", *(f"{key} = {value}" for key, value in kept.items())]) + "\n"
 
 

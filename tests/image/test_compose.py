@@ -154,11 +154,11 @@ def test_prometheus_asks_services_that_listen(composed: Composition) -> None:
     config = yaml.safe_load(
         outside(composed.services["prometheus"].volumes, "/etc/prometheus/prometheus.yml").read_text()
     )
-    asked = [
+    target = [
         each for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]] for each in targets(job)
     ]
 
-    assert {port_of(composed, address.replace("localhost", "prometheus")) for address in asked} == {
+    assert {port_of(composed, address.replace("localhost", "prometheus")) for address in target} == {
         *("10310", "9090", "9093")
     }
 
@@ -288,14 +288,14 @@ async def test_health_checks_tell_the_living_from_the_dead(composed: Composition
         assert kind == "CMD", "a shell may not be there"
         assert any(written in word for word in command), f"{name}: asks something else"
         succeeded = {
-            asked: subprocess.run(  # noqa: ASYNC221 - what it asks are other processes
-                [found(command[0]), *(word.replace(written, asked) for word in command[1:])],
+            target: subprocess.run(  # noqa: ASYNC221 - what it asks are other processes
+                [found(command[0]), *(word.replace(written, target) for word in command[1:])],
                 check=False,
                 capture_output=True,
                 timeout=30,
             ).returncode
             == 0
-            for asked in (address, nobody)
+            for target in (address, nobody)
         }
         assert succeeded == {address: True, nobody: False}, name
 

@@ -86,7 +86,7 @@ def demo(engine: Engine, image: str, figures: dict[str, str]) -> Iterator[Contai
     """The demo in a container that may do nothing it need not, once it has something to show."""
     begun = time.monotonic()
     with Container(engine, image, "demo") as demo:
-        demo.said("^exporter +http://", timeout_s=READY_S)
+        demo.wait_for_line("^exporter +http://", timeout_s=READY_S)
         figures["demo listens after"] = f"{time.monotonic() - begun:.1f} s"
         demo.python(UNTIL_BOTH_ARE_UP)
         figures["demo shows both projects after"] = f"{time.monotonic() - begun:.1f} s"
@@ -114,9 +114,9 @@ def test_its_label_and_its_program_tell_one_version(engine: Engine, image: str) 
 
 def test_no_secret_of_the_build_stays_in_it(engine: Engine, image: str) -> None:
     """The pip settings that the build was given are not in the image."""
-    look = "import os; print(os.path.exists('/etc/pip.conf'), os.path.exists('/run/secrets/pip'))"
+    program = "import os; print(os.path.exists('/etc/pip.conf'), os.path.exists('/run/secrets/pip'))"
 
-    assert python(engine, image, look) == "False False"
+    assert python(engine, image, program) == "False False"
 
 
 def test_demo_serves_in_a_locked_down_container(demo: Container) -> None:
@@ -190,14 +190,14 @@ def test_sigterm_ends_it_with_0(engine: Engine, image: str) -> None:
     """With the compose file's command it gets up, and a container stopped while it polls and serves ends well."""
     command = composition(ROOT / "compose.yaml").services["exporter"].command
     with Container(engine, image, *command) as demo:
-        demo.said("^exporter +http://", timeout_s=READY_S)
+        demo.wait_for_line("^exporter +http://", timeout_s=READY_S)
         demo.python(UNTIL_BOTH_ARE_UP)
 
         assert demo.terminated() == 0
 
 
 def test_without_a_settings_file_it_says_so(engine: Engine, image: str) -> None:
-    """`docker run IMAGE` alone is told where the settings belong, and ends as wrong usage."""
+    """`docker run IMAGE` without settings names where they belong, and ends as a usage error."""
     code, out, err = engine.run(image)
 
     assert (code, out) == (2, "")

@@ -726,10 +726,10 @@ async def test_usage_of_a_version_with_an_unknown_job(clock: ManualClock) -> Non
     """The job is searched; a version without a job has no usage, which is noted."""
     cloud = busy(system_metric_list=USAGE)
     harness = Harness(cloud, clock)
-    stranger = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
+    unlisted = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
 
-    assert await harness.source.usage(stranger, "") is not None
-    assert await harness.source.usage(replace(stranger, job_id="99"), "") is None
+    assert await harness.source.usage(unlisted, "") is not None
+    assert await harness.source.usage(replace(unlisted, job_id="99"), "") is None
     assert harness.notes.noted == [("v1.version_id", "no job found")]
 
 
@@ -802,8 +802,8 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
         cloud = busy()
         cloud.overview = overview
         harness = Harness(cloud, clock)
-        stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-        harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
+        unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+        harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
 
         result = await harness.poll()
 
@@ -814,8 +814,8 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
 async def test_a_failed_search_for_the_job_decides_nothing(clock: ManualClock) -> None:
     """While the job list fails, no version without a job is gone."""
     harness = Harness(busy(), clock)
-    stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-    harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
+    unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+    harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
     harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
 
     result = await harness.poll()

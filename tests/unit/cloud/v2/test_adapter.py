@@ -83,8 +83,8 @@ def test_a_listed_job_equals_its_detail() -> None:
 
     assert listed is not None
     assert listed.recoveries is None
-    told_by_records = {"recoveries": {}, "degraded_recoveries": {}, "crash_loop_runs": 0}
-    assert _fields(listed) | told_by_records == _fields(detail)
+    from_records = {"recoveries": {}, "degraded_recoveries": {}, "crash_loop_runs": 0}
+    assert _fields(listed) | from_records == _fields(detail)
 
 
 def _fields(job: Job) -> dict[str, object]:
@@ -283,7 +283,7 @@ def _role(role: str, **flavor_info: Any) -> dict[str, Any]:
             [_role("a", gpu={"unit_num": 4}), _role("b")],
             ["a-0", "b-0"],
             ("gpu", None, 2),
-            id="one-role-tells-nothing",
+            id="one-role-is-the-default",
         ),
         pytest.param(
             [_role("a", gpu={"unit_num": 4}), _role("b", cpu={})],
