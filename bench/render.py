@@ -11,7 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -125,7 +125,7 @@ class Reference:
                     metric.add_metric(identity_values, labels)
                 else:
                     metric.add_metric([*identity_values, *labels.values()], value)
-        return metric
+        return cast(Metric, metric)
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -101,10 +101,10 @@ async def serve(count: int, port: int) -> None:
 
 
 async def worst_stall(count: int) -> dict[str, float]:
-    """The longest the event loop was kept from a timer by us, in seconds: while serving, and while publishing.
+    """Measure the longest delay of a timer of the event loop, in seconds, while the exporter serves and publishes.
 
-    A timer can be late because others use the machine; so of each delay no more counts than this process computed in
-    it, over all its threads. What the timer saw while nothing was done tells how much that leaves of the noise.
+    Other programs on the machine can delay the timer too. So a delay counts only up to the processor time that this
+    process used in it, over all threads. The delay measured while the exporter does nothing is the remaining noise.
     """
     newest = jobs(count)
     made = exposition(newest)
@@ -132,14 +132,11 @@ async def worst_stall(count: int) -> dict[str, float]:
     ) as (bound,):
         ticking = asyncio.create_task(tick())
         await asyncio.sleep(2)
-        delays = {"nothing at all": max(late)}
-        for name, work in (
-            ("serving plain", lambda: scrape(bound.port, "identity")),
-            ("serving gzip", lambda: scrape(bound.port, "gzip")),
-        ):
+        delays = {"idle": max(late)}
+        for name, encoding in (("serving plain", "identity"), ("serving gzip", "gzip")):
             late.clear()
             for _ in range(10):
-                await asyncio.gather(*(work() for _ in range(4)))
+                await asyncio.gather(*(scrape(bound.port, encoding) for _ in range(4)))
             delays[name] = max(late)
         ours = [job for project in newest.projects for job in (project.jobs or {}).values()]
         for name, share in (("publishing, 1 % changed", 0.01), ("publishing, all changed", 1.0)):
@@ -147,7 +144,7 @@ async def worst_stall(count: int) -> dict[str, float]:
             for _ in range(5):
                 ours = changed(ours, rng, share=share)
                 newest = snapshot(ours)
-                await asyncio.sleep(0.01)  # making it has held up the loop: that is not what is measured
+                await asyncio.sleep(0.01)  # the delay of making the snapshot is not measured
                 late.clear()
                 await asyncio.to_thread(made.publish, newest)
                 worst = max(worst, *late)
