@@ -243,10 +243,10 @@ async def test_usage_of_a_task(harness: Harness) -> None:
     job.usage("worker-0", cpu=[-1, 40.0, 50.0, -1], mem=[-1, 20.0, 30.0, -1], gpu=[-1, 80, 90, -1], npu=[-1] * 4)
     seen = await harness.one()
 
-    minutes = await harness.source.usage(seen, "worker-0")
+    series = await harness.source.usage(seen, "worker-0")
 
-    assert minutes is not None
-    usage = summarise(minutes, idle_threshold=0.05)
+    assert series is not None
+    usage = summarise(series, idle_threshold=0.05)
     assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.5, 0.3, 0.9)
 
 

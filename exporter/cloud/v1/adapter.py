@@ -29,8 +29,8 @@ def parse_id(value: object) -> str:
     """Read an id, which may be a number or text; empty when it is neither."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    is_complete = text(value)
-    return is_complete if _ID.fullmatch(is_complete) else ""
+    found = text(value)
+    return found if _ID.fullmatch(found) else ""
 
 
 def user_name(row: JobRow, *, note: NoteUnknown) -> str:

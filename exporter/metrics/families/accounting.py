@@ -135,7 +135,7 @@ ACCELERATORS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: accelerators held by each job, and requested by each queued job",
+    source="exporter: accelerators held by each job, and requested by each queued job",
     labels=(
         POOL_ID,
         ACCELERATOR,
@@ -152,7 +152,7 @@ UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: active jobs with unknown requested or held accelerators",
+    source="exporter: active jobs with unknown requested or held accelerators",
     labels=(POOL_ID,),
     samples=_unknown_jobs,
 )
@@ -193,8 +193,8 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerator_seconds",
     help=(
-        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is card-hours. "
-        "From the durations and node counts of the jobs at the newest poll."
+        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is "
+        "accelerator-hours. From the durations and node counts of the jobs at the newest poll."
     ),
     type=Type.COUNTER,
     subject="project",
@@ -224,7 +224,7 @@ LOST_ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     help="Accelerator seconds of jobs that ended with status failed or lost, counted at the end of the job.",
     type=Type.COUNTER,
     subject="project",
-    source="own: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
+    source="exporter: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
     labels=_HOLDER,
     unit="seconds",
     samples=_accelerator_seconds(lambda totals: totals.lost_s),

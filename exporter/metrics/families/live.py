@@ -51,7 +51,7 @@ UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the newest jobs poll",
+    source="exporter: outcome of the newest jobs poll",
     samples=_up,
 )
 
@@ -63,7 +63,7 @@ COLLECTOR_UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the collector's newest poll",
+    source="exporter: outcome of the collector's newest poll",
     labels=(COLLECTOR,),
     samples=_per_collector(lambda state: state.ok),
 )
@@ -76,7 +76,7 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: response to the first call of the collector",
+    source="exporter: response to the first call of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,
@@ -90,7 +90,7 @@ COLLECTOR_LAST_SUCCESS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.last_success_at),
@@ -104,7 +104,7 @@ COLLECTOR_DURATION: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.duration_s),
@@ -118,7 +118,7 @@ PROJECT_INFO: Family[ProjectSnapshot] = Family(
     ),
     type=Type.INFO,
     subject="project",
-    source="own: the settings; the project id from the cloud where the settings give only its name",
+    source="exporter: the settings; the project id from the cloud where the settings give only its name",
     labels=(
         Label(name="project_id", help="Id of the project in the cloud; empty while unknown."),
         Label(name="region", help="Region of the target."),
@@ -135,7 +135,7 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: tracked jobs, counted",
+    source="exporter: tracked jobs, counted",
     samples=_tracked_jobs,
 )
 
