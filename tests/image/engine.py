@@ -1,4 +1,4 @@
-"""The program that builds and runs images here: docker where its daemon answers, else podman, which needs none."""
+"""Builds and runs images: with docker if its daemon runs, else with podman, which needs no daemon."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-MISSING = "neither a docker daemon nor podman with runc or crun is here; on Debian: apt-get install podman runc"
+MISSING = "neither a docker daemon nor podman with runc or crun was found; on Debian: apt-get install podman runc"
 RUN = secrets.token_hex(4)
-"""In every name we give, so that two runs on one machine take nothing away from each other."""
+"""Part of every image name, so that two runs on one machine do not share images."""
 STANDIN = f"localhost/modelarts-exporter-python:standin-{RUN}"
 HARDENED = (
     *("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -26,14 +26,14 @@ HARDENED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What is the same for each call of a kind."""
+    """A container program, and the flags that this machine needs."""
 
     program: tuple[str, ...]
     build_flags: tuple[str, ...] = ()
     run_flags: tuple[str, ...] = ()
 
     def call(self, *arguments: str, timeout_s: float = 60) -> str:
-        """Run to its end: what it printed. Raises with what it complained about when it fails."""
+        """Run a command and return its stdout. Raises AssertionError with its output if it fails."""
         done = subprocess.run(
             [*self.program, *arguments], check=False, capture_output=True, text=True, timeout=timeout_s
         )
@@ -41,7 +41,7 @@ class Engine:
         return done.stdout.strip()
 
     def base(self, wanted: str, folder: Path) -> str:
-        """Name of the image to build on: the wanted one, or the stand-in where no registry gives it."""
+        """Return the base image: the wanted one, or the substitute if it cannot be pulled."""
         try:
             self.call("pull", "--quiet", wanted, timeout_s=180)
         except (AssertionError, subprocess.TimeoutExpired):
@@ -55,13 +55,13 @@ class Engine:
         return wanted
 
     def build(self, context: Path, *, tag: str, pip_settings: Path, **arguments: str) -> None:
-        """Build the context's Dockerfile; what pip must know of this machine goes in as a secret."""
+        """Build the Dockerfile of a context. The pip settings of this machine are a build secret."""
         build_args = (f"--build-arg={name}={value}" for name, value in arguments.items())
         secret = f"--secret=id=pip,src={pip_settings}"
         self.call("build", *self.build_flags, *build_args, secret, "--tag", tag, str(context), timeout_s=540)
 
     def run(self, image: str, *arguments: str, flags: Sequence[str] = HARDENED) -> tuple[int, str, str]:
-        """Run a container to its end: exit code, stdout, stderr."""
+        """Run a container until it ends; return exit code, stdout and stderr."""
         done = subprocess.run(
             [*self.program, "run", "--rm", *self.run_flags, *flags, image, *arguments],
             check=False,
@@ -133,16 +133,16 @@ class Container:
 
 
 def find() -> Engine | None:
-    """The engine of this machine; None when there is none that works."""
+    """Return the engine of this machine; None if none works."""
     if shutil.which("docker") and _succeeds("docker", "version"):  # fails without a daemon
         return Engine(program=("docker",))
-    path = f"{os.environ['PATH']}:/usr/sbin"  # podman looks there too, where runc is on Debian
+    path = f"{os.environ['PATH']}:/usr/sbin"  # podman searches it too: on Debian runc is there
     if not (shutil.which("podman") and (shutil.which("runc", path=path) or shutil.which("crun", path=path))):
         return None
     systemd = Path("/run/systemd/system").exists()
     return Engine(
         program=("podman",) if systemd else ("podman", "--cgroup-manager", "cgroupfs"),
-        # chroot: no namespaces inside of namespaces, so that it builds within a container too
+        # chroot: needs no nested namespaces, so it also builds in a container
         build_flags=("--isolation", "chroot", "--network", "host", "--format", "docker", "--layers=false"),
         # podman brings a tmpfs for /tmp by default, and requests more open files than it may have
         run_flags=("--read-only-tmpfs=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"),
@@ -151,7 +151,7 @@ def find() -> Engine | None:
 
 @contextmanager
 def removed(engine: Engine, *images: str) -> Iterator[None]:
-    """Leave none of these images behind."""
+    """Remove these images at the end."""
     try:
         yield
     finally:
@@ -160,13 +160,15 @@ def removed(engine: Engine, *images: str) -> Iterator[None]:
 
 
 def pip_settings() -> str:
-    """Text of a pip.conf that brings a container to the index this machine uses."""
+    """Text of a pip.conf with the package index of this machine."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
     found = dict(re.findall(r"^(?:global|:env:)\.([\w-]+)='(.*)'$", listed, flags=re.MULTILINE))
     wanted = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout", "cert")
-    kept = {key: found[key] for key in wanted if key in found and "file:" not in found[key]}  # its files stay outside
+    kept = {
+        key: found[key] for key in wanted if key in found and "file:" not in found[key]
+    }  # the container has none of its files
     return "\n".join(["[global]", *(f"{key} = {value}" for key, value in kept.items())]) + "\n"
 
 
