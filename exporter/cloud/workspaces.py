@@ -36,8 +36,8 @@ class FixedWorkspaces:
 class AllWorkspaces:
     """Every workspace of the project, listed once an hour.
 
-    If the call does not exist or is refused, the last answer is used, or the default workspace when there is none.
-    Any other failure also leaves the last answer; it is raised (SourceError) only when there is none.
+    If the call does not exist or is refused, the last response is used, or the default workspace when there is none.
+    Any other failure also leaves the last response; it is raised (SourceError) only when there is none.
     """
 
     def __init__(self, caller: Caller, clock: Clock, note: NoteUnknown) -> None:
@@ -58,7 +58,7 @@ class AllWorkspaces:
                 if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
                     ids = ids or (DEFAULT,)
                 elif ids is not None:
-                    return ids  # requested again at the next call: the hour begins with an answer
+                    return ids  # requested again at the next call: the hour begins with a response
                 else:
                     raise
             self._ids.set(ids)

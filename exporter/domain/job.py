@@ -87,7 +87,7 @@ class Job:
     accelerator: Accelerator | None = None
     """None: unknown kind."""
     accelerator_model: str = ""
-    """Product name such as "nvidia-a100-nv80"; masked in some answers."""
+    """Product name such as "nvidia-a100-nv80"; masked in some responses."""
     engine: str = ""
     kind: str = ""
     """v2 `kind` when it is one of the documented ones, else "unknown"; v1 is always "job"."""

@@ -338,7 +338,7 @@ class ProjectPoller:
             final = job.status.finished and error.outcome in FINAL_OUTCOMES
             if final:
                 usage_job.unread.discard(request.task)  # final samples unavailable: as if the task had none
-            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
+            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid response.
             if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
                 outcome.failures.append(error)
             return

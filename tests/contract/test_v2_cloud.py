@@ -259,7 +259,7 @@ async def test_a_job_deleted_during_a_poll_is_gone(clock: ManualClock) -> None:
 
 
 async def test_secrets_are_not_kept(clock: ManualClock) -> None:
-    """Trap 28: with secrets in every answer, none is in a job, in a note, or in usage."""
+    """Trap 28: with secrets in every response, none is in a job, in a note, or in usage."""
     options = Options(jobs=40, history=40, v1_share=0.0, arrivals=0, quirks=frozenset({"secrets-in-answers"}))
     async with harness_for(options, clock) as harness:
         result = await harness.poll()

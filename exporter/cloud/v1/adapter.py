@@ -1,6 +1,6 @@
-"""Converts v1 answers about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
+"""Converts v1 responses about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
 
-Three calls describe a version, each of them partly. Each answer becomes a `Job` with the fields it has, and `merge`
+Three calls describe a version, each of them partly. Each response becomes a `Job` with the fields it has, and `merge`
 combines them: overview plus detail and job list plus versions call give the same `Job`.
 """
 
@@ -111,7 +111,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
 def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: NoteUnknown) -> Job | None:
     """Read a version from its full record; None when it has no id.
 
-    `name` is the job's name from the answer around the record. Records count accelerators per node, so the count is
+    `name` is the job's name from the response around the record. Records count accelerators per node, so the count is
     multiplied by the nodes (trap 24).
     """
     version_id = parse_id(record.version_id)

@@ -1,4 +1,4 @@
-"""Bodies of v2 answers about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
+"""Bodies of v2 responses about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
 
 from itertools import pairwise
 from typing import Any

@@ -119,7 +119,7 @@ def poll_result(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> P
     return PollResult(
         jobs=tuple(once.values()),
         gone=gone - once.keys(),
-        failures=(SourceError("no answer"),) if failed else (),
+        failures=(SourceError("no response"),) if failed else (),
         incomplete=frozenset(once) if failed else frozenset(),
     )
 

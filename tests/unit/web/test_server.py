@@ -43,7 +43,7 @@ class FakeExposition:
     requests: list[tuple[bool, bool]] = field(default_factory=list)
 
     def body(self, *, openmetrics: bool, gzip: bool) -> Body:
-        """The answer."""
+        """The response."""
         self.requests.append((openmetrics, gzip))
         if self.failure is not None:
             raise self.failure

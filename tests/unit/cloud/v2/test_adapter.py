@@ -252,7 +252,7 @@ def test_a_contradictory_flavor_has_no_number(flavor: dict[str, Any], field: str
 
 
 def test_billing_units_are_not_cards() -> None:
-    """Trap 23: billing.unit_num is 16 in the recorded answer, the job has 1 card."""
+    """Trap 23: billing.unit_num is 16 in the recorded response, the job has 1 card."""
     job = read(recorded("detail_never_started.json"))
 
     assert job.spec_accelerators == 1.0
