@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from exporter.app.events import UnknownValues, log_poll
+from exporter.app.events import UnifiedJobs, UnknownValues, log_poll
 from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -19,7 +19,7 @@ from exporter.cloud.v1.source import V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource
 from exporter.metrics.families.self_metrics import SelfMetrics
@@ -75,7 +75,14 @@ async def open_poller(
     async with open_client(target, settings, clock=clock, self_metrics=self_metrics, host=host) as client:
         note = UnknownValues(target.project, self_metrics)
         workspaces = make_workspaces(target, client, clock=clock, note=note)
-        generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
+        generations = make_generations(
+            target,
+            client,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            on_unified_jobs=UnifiedJobs(target.project, self_metrics),
+        )
         yield ProjectPoller(
             initial_snapshot=initial_snapshot(target),
             sources=_IdentifiedSources(generations, client, project=target.project),
@@ -144,7 +151,7 @@ def visibility(target: Target, settings: Settings) -> Visibility:
 
 
 class _CallObserver:
-    """The self-metrics as the client's observer; counts each call for the poll that makes it, too."""
+    """The self-metrics as the observer of one project's client; counts each call for the poll that makes it, too."""
 
     def __init__(self, self_metrics: SelfMetrics) -> None:
         self._self_metrics = self_metrics
@@ -154,11 +161,19 @@ class _CallObserver:
         self.circuit_changed = self_metrics.circuit_changed
         self.credentials_changed = self_metrics.credentials_changed
         self.unknown_value = self_metrics.unknown_value
+        self._repaired: set[tuple[str, Repair]] = set()
 
     def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         count_call()
         self._self_metrics.call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:
+        """Count a repaired response, and log the first one of each operation and kind."""
+        self._self_metrics.response_repaired(project=project, operation=operation, kind=kind)
+        if (operation, kind) not in self._repaired:
+            self._repaired.add((operation, kind))
+            _log.warning("response.repaired", project=project, operation=operation, kind=kind.value)
 
 
 class _IdentifiedSources:
@@ -203,6 +218,7 @@ def make_generations(
     workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
     note: NoteUnknown,
+    on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> Generations:
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
@@ -210,7 +226,14 @@ def make_generations(
         return V1Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
 
     def v2() -> V2Source:
-        return V2Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V2Source(
+            client,
+            project=target.project,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            on_unified_jobs=on_unified_jobs,
+        )
 
     match target.api:
         case "v1":

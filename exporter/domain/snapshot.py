@@ -41,6 +41,10 @@ class Totals:
     """Those of runs that ended failed or lost."""
     recoveries: Mapping[str, int] = field(default_factory=dict)
     """Recoveries from faults, by policy."""
+    faults: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """Faults by pool, scenario and result."""
+    recovery_times: Mapping[str, Distribution] = field(default_factory=dict)
+    """Lengths of successful recoveries, by policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

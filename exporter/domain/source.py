@@ -23,6 +23,11 @@ class SourceError(Exception):
         """
         return False
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the cloud accepts the credential and refuses this kind of call: no such call, or no permission."""
+        return False
+
 
 class Clock(Protocol):
     """The time, passed in so that tests can set it."""

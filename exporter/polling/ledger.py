@@ -19,6 +19,14 @@ LATE_S = 3600.0
 _LATE_WHILE_FAILING_S = 6 * LATE_S
 """The same while a part of the source fails: it may come back with jobs that were never listed."""
 
+_UNDATED_S = 7 * 86_400.0
+"""A job without a time is remembered for so long after it was last listed: longer than from one sweep to the next."""
+
+_MIN_REMEMBERED = 1_000
+_REMEMBERED_PER_TRACKED = 2
+"""Jobs remembered although they are no longer tracked: so many, or so many for each tracked one, whichever is more.
+The size of the state follows from the tracked jobs then, and not from the rate of submissions."""
+
 _BOOTSTRAP_POLLS = 3
 """Bootstrapping ends after so many polls, although a part of the source still fails."""
 
@@ -159,8 +167,10 @@ class LedgerState(msgspec.Struct, kw_only=True):
     """A sweep has walked the whole listing."""
     watermark: float = 0.0
     """Submission time at or below which no job is new."""
-    seen: dict[str, float | None] = msgspec.field(default_factory=dict)
-    """Submission times of seen jobs above the watermark; None: the cloud reports none."""
+    seen: dict[str, float] = msgspec.field(default_factory=dict)
+    """Submission times of seen jobs above the watermark."""
+    undated: dict[str, float] = msgspec.field(default_factory=dict)
+    """Seen jobs without a usable submission or start time, and when each was last listed."""
     deleted: dict[str, float] = msgspec.field(default_factory=dict)
     """Jobs that were dropped because they were gone, and when: one that is listed again has been counted."""
     incomplete: frozenset[str] = frozenset()
@@ -178,9 +188,9 @@ class Ledger:
     The first poll without failures ends the bootstrapping; until then nothing counts. When a part of the source fails
     in three polls in a row, the third ends it all the same: a workspace that can never be read must not keep the
     others from being counted. From then on a job counts as submitted when it was submitted after all jobs seen while
-    bootstrapping. Each job counts at most once as submitted, started and finished. "Now" is our clock, but the
-    cloud's own submission times alone decide which job is new, so that skew between the clocks cannot make history
-    count (ADR 0002).
+    bootstrapping. Each job counts at most once as submitted, started and finished. "Now" is our clock. It does not
+    decide which job is new, so that skew between the clocks cannot make history count; it only keeps a submission
+    time in the future from raising the watermark above the jobs that are still to come (ADR 0002).
     """
 
     def __init__(self, *, counts: Counts, retention_s: float, linger_s: float) -> None:
@@ -226,9 +236,10 @@ class Ledger:
 
     def is_new(self, job: Job) -> bool:
         """Whether a job is neither tracked nor counted, and was submitted after the watermark."""
-        if job.job_id in self._entries or job.job_id in self._state.seen:
+        if job.job_id in self._entries or job.job_id in self._state.seen or job.job_id in self._state.undated:
             return False
-        return job.submitted_at is None or job.submitted_at > self._state.watermark
+        at = _submitted_by(job)
+        return at is None or at > self._state.watermark
 
     @property
     def bootstrapping(self) -> bool:
@@ -246,7 +257,7 @@ class Ledger:
             self._mark_deleted(job_id)
         self._state.incomplete = result.incomplete
         if not self.bootstrapping or not result.failures or self._state.polls >= _BOOTSTRAP_POLLS:
-            self._raise_watermark(late_s=_LATE_WHILE_FAILING_S if result.failures else LATE_S)
+            self._raise_watermark(late_s=_LATE_WHILE_FAILING_S if result.failures else LATE_S, now=now)
             self._state.bootstrapping = False
         self._expire(now=now)
 
@@ -281,6 +292,8 @@ class Ledger:
 
     def _observe(self, job: Job, *, now: float) -> None:
         entry = self._entries.get(job.job_id)
+        if job.job_id in self._state.undated:
+            self._state.undated[job.job_id] = now
         if entry is not None and job != entry.job:
             job = _with_permanent(job, entry.job)
         self._counts.observe_pool(job.pool_id)
@@ -307,12 +320,16 @@ class Ledger:
         entry.account.update(state.job, self._counts.accounts)
 
     def _observe_first(self, job: Job, *, now: float) -> None:
-        counts, seen = self._counts, self._state.seen
+        counts, seen, undated = self._counts, self._state.seen, self._state.undated
         reappeared = job.job_id in self._state.deleted  # it has been counted, whatever the cloud says of it now
         is_new = not self.bootstrapping and not reappeared and self.is_new(job)
-        expired = job.job_id in seen and not job.status.active  # its retention is over, and it is still listed
-        if job.submitted_at is None or job.submitted_at > self._state.watermark:
-            seen[job.job_id] = job.submitted_at
+        known = job.job_id in seen or job.job_id in undated
+        expired = known and not job.status.active  # its retention is over, and it is still listed
+        at = _submitted_by(job)
+        if at is None:
+            undated[job.job_id] = now
+        elif at > self._state.watermark:
+            seen[job.job_id] = at
         if expired or (not is_new and self._is_past(job, since=job.ended_at or job.submitted_at, now=now)):
             return
         started, finished = reappeared or _has_started(job), reappeared or job.status.finished
@@ -341,16 +358,24 @@ class Ledger:
             self._counts.finished(entry.job, JobStatus.UNKNOWN)
         entry.state.gone = True
 
-    def _raise_watermark(self, *, late_s: float) -> None:
+    def _raise_watermark(self, *, late_s: float, now: float) -> None:
         state = self._state
-        newest = max((at for at in state.seen.values() if at is not None), default=0.0)
+        times = sorted(at for at in state.seen.values() if at <= now)  # without jobs from the future
+        newest = times[-1] if times else 0.0
         # The first poll saw one page of the newest jobs only, so nothing older than its newest job may count later.
         state.watermark = max(state.watermark, newest if state.bootstrapping else newest - late_s)
-        state.seen = {job_id: at for job_id, at in state.seen.items() if at is None or at > state.watermark}
+        if len(times) > self._max_remembered:
+            state.watermark = max(state.watermark, times[-self._max_remembered - 1])
+        state.seen = {job_id: at for job_id, at in state.seen.items() if at > state.watermark}
+
+    @property
+    def _max_remembered(self) -> int:
+        return max(_MIN_REMEMBERED, _REMEMBERED_PER_TRACKED * len(self._entries))
 
     def _expire(self, *, now: float) -> None:
         state = self._state
-        state.deleted = {job_id: at for job_id, at in state.deleted.items() if now - at < _LATE_WHILE_FAILING_S}
+        state.deleted = _newest(state.deleted, since=now - _LATE_WHILE_FAILING_S, limit=self._max_remembered)
+        state.undated = {job_id: at for job_id, at in state.undated.items() if now - at < _UNDATED_S}
         for job_id, entry in list(self._entries.items()):
             if entry.state.gone:
                 seen = entry.state.finished_seen_at
@@ -369,6 +394,17 @@ class Ledger:
     def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
         """Whether the retention of a job that is not active is over; without any time it counts from first sight."""
         return not job.status.active and since is not None and now - since >= self._retention_s
+
+
+def _newest(times: dict[str, float], *, since: float, limit: int) -> dict[str, float]:
+    """Return the entries after `since`; with more than `limit`, the last ones in their order."""
+    kept = {key: at for key, at in times.items() if at > since}
+    return dict(islice(kept.items(), max(0, len(kept) - limit), None))
+
+
+def _submitted_by(job: Job) -> float | None:
+    """When it was submitted; when it started, where the submission time is unusable; None: neither is known."""
+    return job.started_at if job.submitted_at is None else job.submitted_at
 
 
 def _with_permanent(job: Job, before: Job) -> Job:

@@ -1,31 +1,37 @@
 """Polls one project: requests its sources, keeps the ledgers, and makes the project's snapshot."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from exporter.domain.job import Job, JobStatus
+from exporter.domain.job import Job
 from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
 from exporter.domain.source import Clock, JobSource, SourceError, Sources
-from exporter.domain.usage import JobUsage, summarise
+from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolTracker
+from exporter.polling.switch import Switch
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
 from exporter.polling.visibility import Visibility
-
-_USAGE_STATUSES = frozenset({JobStatus.RUNNING, JobStatus.SCALING})
 
 FINAL_OUTCOMES = frozenset({Outcome.GONE, Outcome.REFUSED, Outcome.UNSUPPORTED, Outcome.INVALID_RESPONSE})
 """Outcomes after which usage of an ended job is not requested again."""
 
 _SWEEP_RETRY_S = 600.0
 """Pause before a failed sweep is repeated; each further failure doubles it, up to the interval."""
+
+_MAX_REFUSALS = 5
+"""Refused requests for usage after which a poll sends no further one, if none was answered."""
+
+_LAST_SAMPLES_S = 300.0
+"""For so long after its end, the samples of a job are read again while its last minutes have none."""
 
 _LAST_START = 0.8  # of the timeout: a call begun later could hardly be answered in time
 
@@ -67,6 +73,8 @@ class PollReport:
     """Jobs tracked after the poll."""
     deferred: int = 0
     failures: tuple[SourceError, ...] = ()
+    switched: tuple[tuple[str, bool], ...] = ()
+    """Parts of the collector that this poll switched on (True) or off, because the cloud refuses their calls."""
 
 
 class ProjectState(msgspec.Struct, kw_only=True):
@@ -85,6 +93,8 @@ class _PolledSource:
 
     source: JobSource
     ledger: Ledger
+    usage: Switch
+    """Whether its usage is read."""
     answered_at: float | None = None
     """When at least a part of a poll succeeded."""
     complete_at: float | None = None
@@ -103,6 +113,8 @@ class _UsageJob:
     """When a poll last reported its run time (monotonic)."""
     unread: set[str]
     """Tasks that this poll has not read."""
+    refused: set[str] = field(default_factory=set)
+    """Tasks whose final samples are unavailable."""
 
 
 class DeadlineError(SourceError):
@@ -127,6 +139,11 @@ class DefectError(SourceError):
 class _Outcome:
     failures: list[SourceError] = field(default_factory=list)
     deferred: int = 0
+    switched: list[tuple[str, bool]] = field(default_factory=list)
+    usage_answers: Counter[str] = field(default_factory=Counter)
+    """Tasks that were read, by API generation."""
+    usage_refusals: Counter[str] = field(default_factory=Counter)
+    """Refused requests for usage, by API generation."""
 
 
 class ProjectPoller:
@@ -187,7 +204,7 @@ class ProjectPoller:
         Waits for the end of the first jobs poll; does nothing while no source is known.
         """
         await self._first_poll_ended.wait()
-        if self._polled:
+        if any(polled.usage.is_due for polled in self._polled.values()):
             await self._poll("usage", self._read_usage, timeout_s=self._settings.usage_timeout_s)
 
     async def sweep(self) -> None:
@@ -236,7 +253,7 @@ class ProjectPoller:
             ok=ok,
             last_success_at=self._clock.time() if ok else before.last_success_at if before else None,
             duration_s=duration_s,
-            enabled=collector != "pools" or not self._pools.is_off,
+            enabled=not self._is_off(collector),
         )
         if collector == "jobs":
             self._first_poll_ended.set()
@@ -251,8 +268,15 @@ class ProjectPoller:
                 jobs=sum(len(polled.ledger) for polled in self._polled.values()),
                 deferred=outcome.deferred,
                 failures=tuple(outcome.failures),
+                switched=tuple(outcome.switched),
             )
         )
+
+    def _is_off(self, collector: str) -> bool:
+        """Whether the cloud refuses the calls of a collector."""
+        if collector == "usage":
+            return bool(self._polled) and all(polled.usage.is_off for polled in self._polled.values())
+        return collector == "pools" and self._pools.is_off
 
     async def _poll_sources(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
@@ -273,7 +297,10 @@ class ProjectPoller:
 
     async def _poll_pools(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
+        was_off = self._pools.is_off
         outcome.failures.extend(await self._pools.poll(answer_by=answer_by))
+        if self._pools.is_off != was_off:
+            outcome.switched.append(("pools", was_off))
 
     async def _sweep_sources(self, outcome: _Outcome) -> None:
         await _gather(self._sweep_source(polled, outcome) for polled in self._polled.values())
@@ -299,9 +326,13 @@ class ProjectPoller:
                 if any(error.is_final for error in outcome.failures):
                     break
                 request = queue.pop()
+                api = jobs[request.job_id].source.api
+                if outcome.usage_refusals[api] >= _MAX_REFUSALS and not outcome.usage_answers[api]:
+                    continue
                 await self._read_task(request, jobs[request.job_id], outcome)
 
         await _gather(work() for _ in range(self._settings.usage_workers))
+        self._switch_usage(outcome)
         for usage_job in jobs.values():
             self._judge(usage_job)
         outcome.deferred = len(queue)
@@ -312,15 +343,30 @@ class ProjectPoller:
                 OverdueError(f"usage: {overdue} tasks were not read for {stale_after_s:g} s; raise rate_limit")
             )
 
+    def _switch_usage(self, outcome: _Outcome) -> None:
+        """Switch the usage of a generation off where every request was refused, and on where one was answered."""
+        for api, polled in self._polled.items():
+            was_off = polled.usage.is_off
+            if outcome.usage_answers[api]:
+                polled.usage.answered()
+            elif outcome.usage_refusals[api]:
+                polled.usage.refused()
+            elif outcome.failures:
+                polled.usage.failed()
+            if polled.usage.is_off != was_off:
+                outcome.switched.append((api, was_off))
+
     def _usage_jobs(self) -> Iterator[_UsageJob]:
         """Yield jobs that run, and ended jobs with samples that have not been read."""
         for polled in self._polled.values():
+            if not polled.usage.is_due:
+                continue
             for entry in polled.ledger.entries:
                 job = entry.job
                 if entry.state.gone:
                     grace_s = self._settings.idle_grace_s
                     entry.account.judge(job, (), self._counts.accounts, grace_s=grace_s, over=True)
-                elif job.status in _USAGE_STATUSES or entry.account.has_unread_samples(job):
+                elif _has_usage(job) or entry.account.has_unread_samples(job):
                     yield _UsageJob(
                         source=polled.source,
                         entry=entry,
@@ -337,35 +383,51 @@ class ProjectPoller:
             self._readings.record(request, None, at=self._clock.monotonic())
             final = job.status.finished and error.outcome in FINAL_OUTCOMES
             if final:
-                usage_job.unread.discard(request.task)  # final samples unavailable: as if the task had none
+                usage_job.unread.discard(request.task)
+                usage_job.refused.add(request.task)
             # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid response.
+            if error.is_refusal and not final:
+                outcome.usage_refusals[usage_job.source.api] += 1
             if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
                 outcome.failures.append(error)
             return
+        outcome.usage_answers[usage_job.source.api] += 1
         now = self._clock.monotonic()
-        usage = summarise(series, idle_threshold=self._settings.idle_threshold) if series is not None else None
-        self._readings.record(request, usage, at=now)
-        usage_job.unread.discard(request.task)
         run_s = job.run_duration_s or 0.0
         if job.status.active and usage_job.confirmed_at is not None:
             run_s += now - usage_job.confirmed_at
-        usage_job.entry.account.read(
-            job,
-            request.task,
-            series.accelerator if series is not None else None,
-            run_s=run_s,
-            threshold=self._settings.idle_threshold,
+        usage = self._summarise(series, request, job, run_s=run_s) if series is not None else None
+        self._readings.record(request, usage, at=now)
+        usage_job.unread.discard(request.task)
+        usage_job.entry.account.read(job, request.task, series, run_s=run_s, threshold=self._settings.idle_threshold)
+
+    def _summarise(self, series: TaskSeries, request: UsageRequest, job: Job, *, run_s: float) -> TaskUsage:
+        missing_slots = self._readings.missing_slots(request, series.slots, run_s=run_s)
+        age_s = (series.unsampled_slots + missing_slots) * MINUTE_S
+        return summarise(
+            series,
+            idle_threshold=self._settings.idle_threshold,
+            missing_slots=missing_slots,
+            sampled_at=_run_began_at(job, run_s=run_s, now=self._clock.time()) + run_s // MINUTE_S * MINUTE_S - age_s,
         )
 
     def _judge(self, usage_job: _UsageJob) -> None:
-        """Count idle time; for the last time when every task of an ended job has been read."""
-        usage_job.entry.account.judge(
-            usage_job.entry.job,
-            usage_job.source.tasks(usage_job.job),
-            self._counts.accounts,
-            grace_s=self._settings.idle_grace_s,
-            over=usage_job.job.status.finished and not usage_job.unread,
-        )
+        """Count idle time; for the last time when every task of an ended job has been read to its end.
+
+        Samples may arrive after the end; they are waited for, but not for long.
+        """
+        entry, job = usage_job.entry, usage_job.job
+        tasks = usage_job.source.tasks(job)
+        usage = self._readings.usage(job.job_id, at=self._clock.monotonic())
+        if usage is not None and usage.accelerator_mean_ratio is not None:
+            entry.state.mean_ratio = usage.accelerator_mean_ratio
+        over = job.status.finished and not usage_job.unread
+        if over and not entry.account.has_last_samples(
+            job, [task for task in tasks if task not in usage_job.refused]
+        ):
+            ended_at = entry.state.finished_seen_at
+            over = ended_at is None or self._clock.time() - ended_at >= _LAST_SAMPLES_S
+        entry.account.judge(job, tasks, self._counts.accounts, grace_s=self._settings.idle_grace_s, over=over)
 
     async def _update_sources(self) -> None:
         """Match the ledgers with the current sources.
@@ -390,7 +452,7 @@ class ProjectPoller:
         state = self._unused.pop(source.api, None)
         if state is not None:
             ledger.restore(state)
-        return _PolledSource(source=source, ledger=ledger)
+        return _PolledSource(source=source, ledger=ledger, usage=Switch(self._clock))
 
     def snapshot(self) -> ProjectSnapshot:
         """Return what is known of the project now, without what is stale.
@@ -466,12 +528,27 @@ class ProjectPoller:
         usage = self._readings.usage(job_id, at=now) if job.status.active else None
         if usage is None:  # the mean over the run stays true
             before = last.usage if last is not None else None
-            usage = before.ended() if before is not None else _mean_only(entry.state.mean_ratio)
+            usage = _mean_only(entry.state.mean_ratio)
+            if usage is None and before is not None:
+                usage = before.ended()
             if usage == before:
                 usage = before
         if last is not None and last.job is job and last.usage is usage:
             return last
         return TrackedJob(project=self.project, job=job, usage=usage, shown=shown)
+
+
+def _has_usage(job: Job) -> bool:
+    """Whether a job's tasks run: it holds nodes, also while it is being terminated."""
+    return job.status.holds_nodes and job.status_nodes != 0
+
+
+def _run_began_at(job: Job, *, run_s: float, now: float) -> float:
+    """Return when the run would have begun if it had not been interrupted, in whole minutes after its start."""
+    if job.started_at is None:
+        return now - run_s
+    interrupted_s = now - job.started_at - run_s if job.status.active else 0.0
+    return job.started_at + max(0.0, interrupted_s // MINUTE_S * MINUTE_S)
 
 
 def _mean_only(ratio: float | None) -> JobUsage | None:

@@ -28,8 +28,8 @@ _TOTALS = {
     b"modelarts_training_jobs_submitted_total": "submitted",
     b"modelarts_training_jobs_started_total": "started",
     b"modelarts_training_jobs_finished_total": "finished",
-    b"modelarts_training_queue_seconds_count": "waits",
-    b"modelarts_training_run_seconds_count": "runs",
+    b"modelarts_training_queue_duration_seconds_count": "waits",
+    b"modelarts_training_run_duration_seconds_count": "runs",
     b"modelarts_training_recoveries_total": "recoveries",
     b"modelarts_training_accelerator_seconds_total": "held",
 }

@@ -6,13 +6,14 @@ decoding rules").
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-
-from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
+from exporter.cloud.decode.text_in_text import decoder, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json
 
-_MAX_TIME_S = 4_102_444_800  # the year 2100: a later time is not a time
+_MIN_TIME_S = 1_420_070_400  # the year 2015: ModelArts is younger; seconds read as milliseconds are in 1970
+_MAX_TIME_S = 4_102_444_800  # the year 2100; milliseconds read as seconds are later
 _MAX_DURATION_S = 50 * 365 * 86_400  # fifty years: now minus a start of 0 is longer (trap 14)
 _MAX_COUNT = 2**53  # larger integers are not exact as floats
 
@@ -57,7 +58,10 @@ def count(value: object, *, field: str, note: NoteUnknown) -> int | None:
 
 
 def moment(value: object, *, field: str, note: NoteUnknown) -> float | None:
-    """Read milliseconds since the epoch as seconds; 0 and null mean "not yet" (trap 14)."""
+    """Read milliseconds since the epoch as seconds; 0 and null mean "not yet" (trap 14).
+
+    A time before 2015 or after 2100 is None and noted. `times.possible` refuses times years ahead of the clock.
+    """
     return _moment(value, per_s=1000, field=field, note=note)
 
 
@@ -70,7 +74,7 @@ def _moment(value: object, *, per_s: int, field: str, note: NoteUnknown) -> floa
     read = quantity(value, field=field, note=note)
     if not read:
         return None
-    if read / per_s > _MAX_TIME_S:
+    if not _MIN_TIME_S <= read / per_s <= _MAX_TIME_S:
         note(field, value)
         return None
     return read / per_s
@@ -105,7 +109,7 @@ def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str,
     if isinstance(value, str):
         try:
             inner = unwrap(value, layers=1)  # the text around it is decoded already
-            read = msgspec.json.decode(inner) if inner else None
+            read = decode_json(decoder(Any), inner) if inner else None
         except UNDECODABLE:
             note(field, "undecodable text")
             return None

@@ -97,6 +97,7 @@ WORKSPACES = Endpoint(
     method="GET",
     path="/v1/{project_id}/workspaces",
     answer=wire.WorkspacePage,
+    optional=True,
     notes=(
         "Both generations list one workspace per call, and `0` is only the default one (trap 4), so "
         "`workspaces: all` needs this list. Requested in pages of 1000, the default (§1.1). " + _IN_BAND

@@ -109,8 +109,9 @@ class _Search:
     def candidates(self, *, same_name: bool = False) -> list[ParentJob]:
         """Jobs with several versions, the most likely parents first: same name, then the nearest newest version.
 
-        Version ids grow, so a job whose newest version is older than the wanted one is no candidate. `same_name`:
-        only jobs with the name of the version.
+        Equally likely ones are in the order of their ids, so that the order of the list does not matter. Version ids
+        grow, so a job whose newest version is older than the wanted one is no candidate. `same_name`: only jobs with
+        the name of the version.
         """
         ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
         for version_id in self.unresolved:
@@ -122,7 +123,8 @@ class _Search:
                 rank = (parent.name != name, distance)
                 if parent.job_id not in ranked or rank < ranked[parent.job_id][0]:
                     ranked[parent.job_id] = (rank, parent)
-        return [parent for _, parent in sorted(ranked.values(), key=lambda pair: pair[0])][:_MAX_CANDIDATES]
+        ordered = sorted(ranked.values(), key=lambda pair: (pair[0], pair[1].job_id))
+        return [parent for _, parent in ordered[:_MAX_CANDIDATES]]
 
 
 def _distance(version_id: str, newest: str) -> int:

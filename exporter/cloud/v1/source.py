@@ -6,6 +6,7 @@ from typing import Literal
 
 from exporter.cloud.cached import NegativeCache
 from exporter.cloud.concurrency import OutOfTime, for_each
+from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v1 import job_list, wire
@@ -118,8 +119,10 @@ class V1Source:
         return await asyncio.to_thread(series, answer.system_metric_list, accelerator=kind, note=self._note)
 
     def _result(self, listing: ListingResult, gone: Iterable[str]) -> PollResult:
+        now = self._clock.time()
+        merged = (self._versions.merged(listed, per_node=self._per_node) for listed in listing.listed.values())
         return PollResult(
-            jobs=tuple(self._versions.merged(listed, per_node=self._per_node) for listed in listing.listed.values()),
+            jobs=tuple(possible(job, now=now, note=self._note) for job in merged),
             gone=frozenset(gone),
             failures=tuple(listing.failures),
         )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import UNDECODABLE
+from exporter.cloud.decode.lenient import decode
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 
@@ -117,12 +117,8 @@ class WorkspaceRow(msgspec.Struct, kw_only=True):
 
 
 def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -> Item | None:
-    """Decode one item of a list; None when it is not an object that decodes (noted)."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UNDECODABLE:
-        note(field, "undecodable item")
-        return None
+    """Decode one item of a list, without its invalid parts; None when it is not an object (noted)."""
+    return decode(raw, kind, field=field, note=note)
 
 
 def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec.Raw]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from exporter.cloud.concurrency import OutOfTime, for_each
+from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
@@ -68,7 +69,7 @@ class V2Source:
     `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
     SourceError. A search returns a page of 50 jobs. A poll sends at most ⌈active/50⌉ + 2 searches per workspace, if
     at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
-    active.
+    active. `on_unified_jobs`: see `Lister`.
     """
 
     def __init__(
@@ -79,13 +80,14 @@ class V2Source:
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
+        on_unified_jobs: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._caller = caller
         self._project = project
         self._workspaces = workspaces
         self._clock = clock
         self._note = note
-        self._lister = Lister(caller, clock=clock, note=note)
+        self._lister = Lister(caller, clock=clock, note=note, on_unified_jobs=on_unified_jobs)
         self._requested_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -189,7 +191,7 @@ class V2Source:
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
             raise InvalidResponse(DETAIL.name, "the response is about another job")
-        return read
+        return possible(read, now=self._clock.time(), note=self._note)
 
 
 def _is_missing(job: Job, result: _ResultBuilder) -> bool:

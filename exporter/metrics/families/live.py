@@ -76,7 +76,7 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="exporter: response to the first call of the collector",
+    source="exporter: responses to the calls of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,

@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
@@ -138,6 +138,31 @@ UNKNOWN_VALUES: Family[None] = Family(
     labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
 )
 
+UNIFIED_JOBS_SUPPORTED: Family[None] = Family(
+    name="modelarts_exporter_unified_jobs_supported",
+    help=(
+        "0 while the API refuses to list fine-tuning jobs together with custom ones: fine-tuning jobs and their "
+        "accelerators are then missing from all series. It is tried again every hour. Absent before the first v2 "
+        "listing and for v1."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="exporter: response to a search with `unified_jobs`",
+    labels=(PROJECT,),
+)
+
+RESPONSES_REPAIRED: Family[None] = Family(
+    name="modelarts_exporter_api_responses_repaired",
+    help=(
+        "API responses decoded after a repair of their text, by kind of flaw; logged once for each kind and "
+        "operation. Invalid text becomes U+FFFD and an impossible number is absent; all else is read as it is."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="exporter: the decoder",
+    labels=(PROJECT, Label(name="kind", help="What was wrong with the text.", values=tuple(Repair))),
+)
+
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     name="modelarts_exporter_config_last_reload_successful",
     help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
@@ -248,6 +273,8 @@ FAMILIES: tuple[Family[None], ...] = (
     SERIES,
     SERIES_DROPPED,
     UNKNOWN_VALUES,
+    UNIFIED_JOBS_SUPPORTED,
+    RESPONSES_REPAIRED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -261,6 +288,7 @@ FAMILIES: tuple[Family[None], ...] = (
 """Each is an instrument of `SelfMetrics`, in this order."""
 
 _ABSENT_UNTIL_SET = (
+    UNIFIED_JOBS_SUPPORTED,
     CREDENTIALS_EXPIRY,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -303,6 +331,8 @@ class SelfMetrics:
         for family in FAMILIES:
             if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
                 self._instruments[family.name].labels(project=project)
+        for kind in Repair:
+            self._counter(RESPONSES_REPAIRED, project=project, kind=kind)
         for operation in operations:
             self._declare_operation(project, operation)
 
@@ -344,6 +374,14 @@ class SelfMetrics:
     def unknown_value(self, *, project: str, field: str) -> None:
         """Count an unknown or impossible value in a field that the exporter reads."""
         self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
+
+    def unified_jobs(self, *, project: str, supported: bool) -> None:
+        """Set whether fine-tuning jobs can be listed."""
+        self._gauge(UNIFIED_JOBS_SUPPORTED, project=project).set(supported)
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:  # noqa: ARG002 - an Observer
+        """Count a response that was decoded after a repair of its text."""
+        self._counter(RESPONSES_REPAIRED, project=project, kind=kind).inc()
 
     def published(
         self,

@@ -159,7 +159,14 @@ def _version_body(call: Call, job: Job, *, shape: MetricShape) -> dict[str, Any]
     for forced in ("text", "object", "null"):
         if f"v1-metrics-{forced}" in cloud.quirks:
             shape = forced
-    return version(job, call.now, shape=shape, secret=cloud.has_secret(job), unknown=cloud.has_unknown_values(job))
+    return version(
+        job,
+        call.now,
+        shape=shape,
+        secret=cloud.has_secret(job),
+        unknown=cloud.has_unknown_values(job),
+        quirks=cloud.quirks,
+    )
 
 
 def workspaces(call: Call) -> Response:

@@ -30,6 +30,10 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             help="throttled: APIG.0308; retry_after is sent as it is; `date` (in 5 s), `absurd` (a year) or `none`",
             parameters={"retry_after": "1", "code": "APIG.0308"},
         ),
+        "throttled": FaultKind(
+            help="throttled by a newer gateway: `status` and APIGW.0308, the limit in the message, no Retry-After",
+            parameters={"status": 401, "code": "APIGW.0308"},
+        ),
         "500": FaultKind(help="internal error: ModelArts.50005000", parameters={"code": "ModelArts.50005000"}),
         "503": FaultKind(help="service unavailable: ModelArts.4503", parameters={"code": "ModelArts.4503"}),
         "html-502": FaultKind(help="an HTML page of a proxy instead of JSON", parameters={"status": 502}),

@@ -228,7 +228,9 @@ def test_a_job_older_than_the_margin_is_not_new(bench: Bench) -> None:
     """Ids are kept for the margin only, so that memory does not grow with history."""
     bench.update()
     bench.update(a_job("first", submitted_at=T0 + 10), at=T0 + 30)
-    bench.update(a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + LATE_S)
+    bench.update(
+        a_job("first", submitted_at=T0 + 10), a_job("next", submitted_at=T0 + 20 + LATE_S), at=T0 + 30 + LATE_S
+    )
 
     assert not bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 15))
     assert bench.ledger.is_new(a_job("untracked", submitted_at=T0 + 25 + LATE_S))
@@ -317,7 +319,9 @@ def test_unknown_jobs_are_requested_a_few_at_a_time(bench: Bench) -> None:
     requested: set[str] = set()
     for at in range(3):
         bench.update(*unclear, at=T0 + at)
-        requested_now = set(bench.ledger.known().unfinished)
+        known = bench.ledger.known()
+        requested_now = set(known.unfinished)
+        assert all(known.unfinished[job_id] is known.tracked[job_id] for job_id in requested_now)
         assert len(requested_now) == 5
         requested |= requested_now
 

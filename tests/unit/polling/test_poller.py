@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter.cloud.http.errors import Denied as CloudDenied
-from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
@@ -289,6 +289,42 @@ async def test_usage_is_read_for_running_jobs(bench: Bench, source: FakeSource) 
     assert (usage.cpu_ratio, usage.accelerator_ratio) == (0.5, 0.9)
     assert bench.newest.jobs["waits"].usage is None
     assert bench.collector("usage").ok
+
+
+@pytest.mark.parametrize("api", list(Api))
+async def test_ended_and_waiting_jobs_are_not_requested(clock: ManualClock, api: Api) -> None:
+    """Usage of a job is requested while it runs, and until its final samples are read; of other jobs never."""
+
+    def held(job_id: str, status: JobStatus, **facts: object) -> Job:
+        facts = {"accelerator": Accelerator.GPU, "spec_accelerators": 8.0, "user": "ann", **facts}
+        return a_job(job_id, status, api=api, run_duration_s=60.0, **facts)
+
+    source = FakeSource(api=api)
+    bench = Bench(clock, source)
+    before = [held(f"old-{status}", status) for status in JobStatus if status.finished]
+    waiting = [a_job("waits", JobStatus.QUEUED, api=api), a_job("new", JobStatus.INITIALIZING, api=api)]
+    running = [held("a", JobStatus.RUNNING), held("b", JobStatus.SCALING), held("c", JobStatus.RUNNING)]
+
+    async def requested() -> list[str]:
+        await bench.poller.poll_jobs()
+        source.read.clear()
+        await bench.poller.poll_usage()
+        clock.turn(30)
+        return sorted(job_id for job_id, _ in source.read)
+
+    source.jobs = [*before, *waiting, *running]
+    assert await requested() == ["a", "b", "c"]
+
+    ended = [replace(job, status=JobStatus.COMPLETED) for job in running[:2]]
+    source.jobs = [*before, *waiting, *ended, running[2]]
+    assert await requested() == ["a", "b", "c"]  # the final samples of two
+    for _ in range(3):
+        assert await requested() == ["c"]
+
+    source.jobs = [*before, *waiting, *ended]
+    source.gone = {"c"}
+    for _ in range(3):
+        assert await requested() == []
 
 
 async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) -> None:

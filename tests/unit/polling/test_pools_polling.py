@@ -10,7 +10,7 @@ from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import Clock, SourceError
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
-from exporter.polling.pools import REFUSED_TTL_S
+from exporter.polling.switch import REFUSED_TTL_S
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 from tests.polling import FakeSources, default_poll_settings

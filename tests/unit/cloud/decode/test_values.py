@@ -130,6 +130,27 @@ def test_a_time_in_the_wrong_unit_is_noted() -> None:
     assert notes.fields == ["f", "f"]
 
 
+@pytest.mark.parametrize(
+    "read,value",
+    [
+        pytest.param(values.moment, 1763600000, id="seconds-for-milliseconds"),
+        pytest.param(values.moment, "1763600000", id="seconds-as-text"),
+        pytest.param(values.moment, 1420070399999, id="2014"),
+        pytest.param(values.moment, 1, id="1970"),
+        pytest.param(values.moment_s, 1420070399, id="2014-in-seconds"),
+        pytest.param(values.moment_s, 1763600, id="kiloseconds"),
+        pytest.param(values.moment, 4102444800001, id="2100"),
+        pytest.param(values.moment_s, 1763600000000, id="milliseconds-for-seconds"),
+    ],
+)
+def test_a_time_that_cannot_be_is_noted(read: Reader, value: object) -> None:
+    """No job is older than ModelArts (2015), and none is of the year 2100: the time is unknown and counted."""
+    notes = Notes()
+
+    assert read(value, field="f", note=notes) is None
+    assert notes.noted == [("f", value)]
+
+
 def test_durations_are_milliseconds() -> None:
     """532 003 ms are 532.003 s, and 0 ms are 0 s."""
     assert values.duration(532003, field="f", note=Notes()) == pytest.approx(532.003)

@@ -48,7 +48,7 @@ def test_the_published_overview_row() -> None:
         accelerator=Accelerator.GPU,
         kind="job",
         status=JobStatus.TERMINATED,
-        reason="KILLED",
+        reason="terminated",
         submitted_at=1557473030.0,
         started_at=1557473040.0,
         ended_at=1557473093.0,
@@ -64,7 +64,7 @@ def test_the_published_overview_row() -> None:
         accelerator=Accelerator.NPU,
         kind="job",
         status=JobStatus.QUEUED,
-        reason="WAITING",
+        reason="queuing",
         submitted_at=1557474000.0,
         spec_accelerators=8.0,
     )
@@ -109,9 +109,10 @@ def test_a_job_list_row_is_the_newest_version() -> None:
         name="resnet",
         user="ada",
         workspace_id="w",
+        parent_job_id="9446",
         kind="job",
         status=JobStatus.RUNNING,
-        reason="RUNNING",
+        reason="running",
         submitted_at=1557473030.0,
         run_duration_s=60.0,
     )
@@ -161,9 +162,10 @@ def test_a_record_counts_only_gpu_num() -> None:
         accelerator=Accelerator.GPU,
         accelerator_model="nvidia-v100-pcie",
         engine="TF-1.13.1-python3.6",
+        parent_job_id="9446",
         kind="job",
         status=JobStatus.COMPLETED,
-        reason="COMPLETED",
+        reason="completed",
         submitted_at=1557473030.0,
         started_at=1557473100.0,
         ended_at=1557473280.0,  # 1557473100 + 180 s
@@ -291,12 +293,15 @@ def test_a_killed_job_may_have_run_for_zero_seconds() -> None:
 @pytest.mark.parametrize(
     "found, ended_at",
     [
-        ({"status": 10, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, 9.0),
-        ({"status": 10, "start_time": 5_000, "duration": 1_000}, 6.0),
-        ({"status": 10, "start_time": 5_000, "end_time": 4_000}, 5.0),
-        ({"status": 5, "end_time": 4_000}, 4.0),
-        ({"status": 10, "start_time": 5_000}, None),
-        ({"status": 8, "start_time": 5_000, "end_time": 9_000, "duration": 1_000}, None),
+        (
+            {"status": 10, "start_time": 1_500_000_005_000, "end_time": 1_500_000_009_000, "duration": 1_000},
+            1_500_000_009.0,
+        ),
+        ({"status": 10, "start_time": 1_500_000_005_000, "duration": 1_000}, 1_500_000_006.0),
+        ({"status": 10, "start_time": 1_500_000_005_000, "end_time": 1_500_000_004_000}, 1_500_000_005.0),
+        ({"status": 5, "end_time": 1_500_000_004_000}, 1_500_000_004.0),
+        ({"status": 10, "start_time": 1_500_000_005_000}, None),
+        ({"status": 8, "start_time": 1_500_000_005_000, "end_time": 1_500_000_009_000, "duration": 1_000}, None),
     ],
     ids=["as given", "by duration", "never before its start", "never started", "cannot be derived", "still running"],
 )
@@ -307,7 +312,7 @@ def test_the_end_of_a_version(found: dict[str, Any], ended_at: float | None) -> 
 
 def test_a_start_before_the_submission_means_no_queue_time() -> None:
     """Trap 15: jobs in documentation samples start before their submission."""
-    assert overview_row(create_time=9_000, start_time=5_000).queue_duration_s == 0.0
+    assert overview_row(create_time=1_500_000_009_000, start_time=1_500_000_005_000).queue_duration_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -363,28 +368,35 @@ def test_the_public_pool_has_no_id(found: dict[str, Any], pool: str) -> None:
 def test_merge_takes_changing_fields_from_the_listing() -> None:
     """The listing is newer than the record: it has status and times, the record has nodes and model."""
     listed = overview_row(
-        status=10, version_name="name", create_time=1_000, start_time=2_000, duration=3_000, gpu_num=6, npu_num=0
+        status=10,
+        version_name="name",
+        create_time=1_500_000_001_000,
+        start_time=1_500_000_002_000,
+        duration=3_000,
+        gpu_num=6,
+        npu_num=0,
     )
     fields = record(
-        status=8, version_name="V0001", create_time=1_000, gpu_num=2, gpu_type="Pnt1", worker_server_num=3
+        status=8, version_name="V0001", create_time=1_500_000_001_000, gpu_num=2, gpu_type="Pnt1", worker_server_num=3
     )
 
     job = merge(listed, fields, name="resnet", user="ada")
 
     assert (job.name, job.version, job.user) == ("resnet", "V0001", "ada")
-    assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "COMPLETED", 5.0)  # 2 s + 3 s
+    assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "completed", 1_500_000_005.0)  # 2 s + 3 s
     assert (job.spec_nodes, job.spec_accelerators, job.accelerator_model) == (3, 6.0, "Pnt1")
 
 
 def test_merge_falls_back_to_the_record() -> None:
     """The job list has no start: it comes from the record, and the end is the start plus the newer duration."""
     listed = from_listed(wire.JobRow(version_id=1, status=10, duration=9_000), workspace_id="0", note=Notes())
-    fields = record(status=8, create_time=1_000, start_time=2_000, duration=3_000)
+    fields = record(status=8, create_time=1_500_000_001_000, start_time=1_500_000_002_000, duration=3_000)
     assert listed is not None
 
     job = merge(listed, fields)
 
-    assert (job.submitted_at, job.started_at, job.run_duration_s, job.ended_at) == (1.0, 2.0, 9.0, 11.0)
+    assert (job.submitted_at, job.started_at) == (1_500_000_001.0, 1_500_000_002.0)
+    assert (job.run_duration_s, job.ended_at) == (9.0, 1_500_000_011.0)
 
 
 def test_merge_without_a_record_adds_the_job_lists_fields() -> None:
@@ -468,3 +480,26 @@ def test_any_decodable_row_is_read_safely(
             value = getattr(job, field.name)
             assert not isinstance(value, int | float) or value >= 0
         assert job.ended_at is None or (job.status.finished and job.ended_at >= (job.started_at or 0))
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        pytest.param({"gpu_num": 0, "flavor_code": "modelarts.vm.gpu.free"}, ("cpu", 0.0), id="named after a GPU"),
+        pytest.param({"gpu_num": 0, "spec_code": "gpu-host", "npu_info": {}}, ("cpu", 0.0), id="spec code"),
+        pytest.param({"gpu_num": None, "flavor_code": "modelarts.vm.gpu.1"}, ("gpu", None), id="number unknown"),
+        pytest.param({"gpu_num": 0, "flavor_code": "modelarts.kat1.8snt9"}, ("npu", None), id="NPUs not told"),
+        pytest.param({"npu_info": {"npu": 8}}, ("npu", 8.0), id="npu in place of unit_num"),
+        pytest.param({"npu_info": '{"npu": "8"}'}, ("npu", 8.0), id="as text"),
+        pytest.param({"npu_info": {"unit_num": 4, "npu": 8}}, ("npu", 4.0), id="both: the usual one"),
+        pytest.param({"flavor_info": {"npu": {"npu": 2}}}, ("npu", 2.0), id="in the flavor"),
+    ],
+)
+def test_kind_and_number_of_accelerators(fields: dict[str, object], expected: tuple[str, float | None]) -> None:
+    """Fact 50: a name shows the kind only where cards may exist, and `npu` stands in for `unit_num`."""
+    record = msgspec.convert({"version_id": 1, "worker_server_num": 1, **fields}, wire.VersionRecord)
+
+    job = from_record(record, name="", workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert (job.accelerator, job.spec_accelerators) == expected
