@@ -38,7 +38,10 @@ _CONFIG = """
 [tool.mutmut]
 source_paths = ["exporter"]
 only_mutate = {modules}
-pytest_add_cli_args = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not endurance and not serial"]
+pytest_add_cli_args = [
+    "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-m", "not endurance and not serial",
+    "--hypothesis-profile=mutants",
+]
 pytest_add_cli_args_test_selection = {tests}
 also_copy = {others}
 use_git_change_detection = false # the copy is new

@@ -27,12 +27,12 @@ def task_metrics(call: Call) -> Response:
     if "v2-metrics-204" in call.cloud.quirks:
         return Response(status=204)
     if job.series and task in job.series:
-        return Response(body={"metrics": metrics(job, task, call.now)})
+        return Response(body={"metrics": metrics(job, task, call.now, quirks=call.cloud.quirks)})
     if task not in job.tasks:
         raise v2_error(400, "2789", f"job {job.id} has no task {task}")
     if job.started_at is None:
         return Response(status=204)
-    return Response(body={"metrics": metrics(job, task, call.now)})
+    return Response(body={"metrics": metrics(job, task, call.now, quirks=call.cloud.quirks)})
 
 
 def events(call: Call) -> Response:

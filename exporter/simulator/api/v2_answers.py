@@ -1,5 +1,6 @@
-"""Bodies of v2 answers about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
+"""Bodies of v2 responses about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
 
+from collections.abc import Container
 from itertools import pairwise
 from typing import Any
 
@@ -86,7 +87,7 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
 
 
 def api_kind(job: Job) -> str:
-    """The kind in the answers."""
+    """The kind in the responses."""
     return "job" if job.kind == FINE_TUNING else job.kind
 
 
@@ -251,13 +252,13 @@ def _flavor_detail(spec: Flavor, *, detail: bool) -> dict[str, Any]:
     }
 
 
-def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
+def metrics(job: Job, task: str, now: float, *, quirks: Container[str] = ()) -> list[dict[str, Any]]:
     """Usage of one task, -1 for a missing sample; series of accelerators that the job does not have are all -1."""
     if job.series and task in job.series:
         return [{"metric": name, "value": readings} for name, readings in job.series[task].items()]
-    span = slots(job, now)
-    has_sample = sampled(job, span)
     index = job.tasks.index(task)
+    span = slots(job, now, task=index, quirks=quirks)
+    has_sample = sampled(job, span, now=now, quirks=quirks)
 
     def with_gaps(readings: list[float]) -> list[float]:
         return [reading if ok else -1 for reading, ok in zip(readings, has_sample, strict=True)]
@@ -266,7 +267,7 @@ def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
     gpu, npu = job.flavor.accelerator == "gpu", job.flavor.accelerator == "npu"
     usage = with_gaps(values(job, "acc", task=index, span=span)) if gpu or npu else absent
     memory = with_gaps(values(job, "acc_mem", task=index, span=span)) if gpu or npu else absent
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"metric": "cpuUsage", "value": with_gaps(values(job, "cpu", task=index, span=span))},
         {"metric": "memUsage", "value": with_gaps(values(job, "mem", task=index, span=span))},
         {"metric": "npuUtil", "value": usage if npu else absent},
@@ -277,6 +278,9 @@ def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
             {"metric": "gpuUtil", "value": usage if gpu else absent},
             {"metric": "gpuMemUsage", "value": memory if gpu else absent},
         ]
+    if "v2-metrics-twice" in quirks:
+        halved = {row["metric"]: [value / 2 if value > 0 else value for value in row["value"]] for row in rows}
+        rows += [{"metric": name, "value": readings} for name, readings in halved.items()]
     return rows
 
 

@@ -261,3 +261,24 @@ def test_a_deleted_job_ends_in_the_pool_known_by_then() -> None:
     totals = bench.counts.freeze()
     assert {key: count for key, count in totals.finished.items() if count} == {("pool-a", JobStatus.UNKNOWN): 1}
     assert totals.started == {"": 1, "pool-a": 0}
+
+
+def test_a_deleted_job_without_a_user_loses_no_second() -> None:
+    """Seconds of a v1 job that wait for its user's name are counted without one when the job is dropped."""
+    bench = Bench()
+    job = Job(
+        job_id="a",
+        api=Api.V1,
+        status=JobStatus.RUNNING,
+        submitted_at=T0 + 1,
+        started_at=T0 + 2,
+        run_duration_s=60.0,
+        accelerator=Accelerator.GPU,
+        spec_accelerators=8.0,
+        spec_nodes=1,
+    )
+    bench.update(job)
+    assert bench.counts.freeze().held_s == {}
+    bench.ledger.update(PollResult(jobs=(), gone=frozenset({"a"})), now=T0 + 90, at=T0 + 90)
+
+    assert bench.counts.freeze().held_s == {Holder("", "", Accelerator.GPU): 480.0}
