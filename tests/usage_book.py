@@ -20,6 +20,10 @@ class Shape:
     """Minutes after which a sample arrives."""
     lag_has_slots: bool = True
     """Whether minutes whose sample has not arrived have slots."""
+    dead_from: int | None = None
+    """Minute from which no sample arrives any more; None: the collectors live."""
+    dead_has_slots: bool = True
+    """Whether the minutes since then have slots."""
     late_is_padded: bool = True
     """Whether the series of a task that joined late has slots for the minutes before."""
 
@@ -36,13 +40,16 @@ def moods_in_answer(shape: Shape, moods: str, *, joined: int, run_s: float, now_
     """
     over = whole_minutes(run_s)
     arrived = min(over, whole_minutes(now_s) - shape.lag)
+    dead_from = over if shape.dead_from is None else shape.dead_from
+    if not shape.dead_has_slots:
+        over = min(over, dead_from)
     slots = ["."] * shape.lead
     for minute in range(over):
-        if minute < arrived and minute >= joined:
+        if joined <= minute < min(arrived, dead_from):
             slots.append(moods[minute])
         elif minute < arrived or shape.lag_has_slots:
             slots.append(".")
-    if shape.begun and (shape.lag_has_slots or arrived == over):
+    if shape.begun and (shape.dead_has_slots or shape.dead_from is None) and (shape.lag_has_slots or arrived == over):
         slots.append(".")
     if joined and not shape.late_is_padded:
         slots = slots[joined:]

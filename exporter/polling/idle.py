@@ -34,7 +34,18 @@ class IdleState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 class _Reading:
     """The newest series of one task, as far as its minutes may not have been judged."""
 
-    __slots__ = ("ends_sampled", "first", "is_full", "marks", "missing", "newest", "over", "skipped", "slots")
+    __slots__ = (
+        "ends_sampled",
+        "first",
+        "is_full",
+        "marks",
+        "missing",
+        "newest",
+        "over",
+        "shift",
+        "skipped",
+        "slots",
+    )
 
     def __init__(self) -> None:
         self.slots = 0
@@ -47,6 +58,8 @@ class _Reading:
         """Minutes of the run that were over when it was read."""
         self.missing: int | None = None
         """Slots by which the series was shorter than the run time suggests; the fewest of all readings."""
+        self.shift = 0
+        """Minutes by which its first slot seems to be later than the minute before the start."""
         self.first = -1
         """The minute of the first slot."""
         self.skipped = 0
@@ -102,9 +115,9 @@ class IdleMeter:
             missing = reading.over + 2 - reading.slots
             reading.missing = missing if reading.missing is None else min(reading.missing, missing)
             if values[0] is not None:
-                self._shift = 1
+                reading.shift = 1
             elif reading.ends_sampled and values[1] is None and newest * MINUTE_S > run_s + _CLOCK_SLACK_S:
-                self._shift = -1
+                reading.shift = -1
         reading.skipped = max(0, self._state.settled - first - _MARGIN)
         reading.marks = bytearray(
             0 if value is None else _BUSY if value >= threshold else _IDLE
@@ -174,6 +187,9 @@ class IdleMeter:
         readings = [reading for reading in self._readings.values() if reading is not None]
         known = [reading.missing for reading in readings if reading.missing is not None]
         fewest = min(known, default=0)
+        for reading in readings:
+            if reading.shift and (reading.missing or 0) - fewest < _JOINED_LATE:
+                self._shift = reading.shift
         for reading in readings:
             if reading.is_full:
                 offset = self._shift - fewest if known else -reading.ends_sampled

@@ -17,16 +17,22 @@ GENERATION_FIELDS = {
     "api",
     "job_id",  # a uuid, and a version id
     "version",  # only v1 has versions
-    "reason",  # each has its own words: "RUNNING" and "Running"
     "tasks",  # v1 does not list them
     "task_exit_codes",  # nor their exit codes
     "reported_nodes",  # nor the number of nodes held now
     "recoveries",  # nor its restarts
     "degraded_recoveries",
     "faults",
+    "fault_results",
+    "recovery_times",
+    "task_faults",
     "last_recovery_at",
     "crash_loop_runs",
     "node_steps",
+    "parent_job_id",  # only v1 has parent jobs
+    "runtime_type",  # only v2 has these
+    "preemptible",
+    "priority",
     "quality",  # v2 has no such totals
 }
 STAGES = ("initializing", "queued", "running", "completed", "failed", "terminated", "lost")

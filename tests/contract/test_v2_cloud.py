@@ -127,20 +127,21 @@ async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> 
     assert len(searches) == 4  # active and newest, of two workspaces
     for request in searches:
         assert request.query == ""
-        assert set(json.loads(request.body)) <= {"offset", "limit", "sort_by", "order", "workspace_id", "filters"}
+        documented = {"offset", "limit", "sort_by", "order", "workspace_id", "filters", "unified_jobs"}
+        assert set(json.loads(request.body)) <= documented
 
 
 @pytest.mark.parametrize(
     "act,status,reason",
     [
-        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "Creating", id="created"),
-        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "Queuing", id="queued"),
-        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "Running", id="running"),
-        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "Completed", id="completed"),
-        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "Failed", id="failed"),
-        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "Terminated", id="terminated"),
-        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "Lost", id="lost"),
-        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "CreateFailed", id="create-failed"),
+        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "creating", id="created"),
+        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "queuing", id="queued"),
+        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "running", id="running"),
+        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "completed", id="completed"),
+        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "failed", id="failed"),
+        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "terminated", id="terminated"),
+        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "lost", id="lost"),
+        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "create_failed", id="not-created"),
     ],
 )
 async def test_each_state_of_a_job(
@@ -148,7 +149,7 @@ async def test_each_state_of_a_job(
 ) -> None:
     """The source has the status and the reason of each state of the simulator."""
     job = harness.cloud.world.submit("bert")
-    if reason not in ("Creating", "Queuing", "Running", "CreateFailed"):
+    if reason not in ("creating", "queuing", "running", "create_failed"):
         harness.cloud.world.start(job)
         harness.clock.turn(60)
     act(harness.cloud.world, job)
@@ -200,6 +201,23 @@ async def test_many_jobs_are_listed_completely(clock: ManualClock, quirk: str | 
         assert {job.id for job in jobs} <= {job.job_id for job in result.jobs}
         assert result.failures == ()
         assert harness.noted == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_fine_tuning_jobs(clock: ManualClock, refused: bool) -> None:
+    """Fact 42: they are listed with custom jobs, as their own kind; a gateway that refuses this lists the rest."""
+    quirks = frozenset({"v2-unified-jobs-refused"} if refused else ())
+    async with harness_for(Options(empty=True, quirks=quirks), clock) as harness:
+        custom = harness.cloud.world.submit("custom")
+        tuned = harness.cloud.world.submit("tuned", kind="fine_tuning_job")
+        for job in (custom, tuned):
+            harness.cloud.world.start(job)
+
+        result = await harness.poll()
+
+        expected = {custom.id: "job"} if refused else {custom.id: "job", tuned.id: "fine_tuning_job"}
+        assert {job.job_id: job.kind for job in result.jobs} == expected
+        assert (result.failures, harness.noted) == ((), [])
 
 
 async def test_an_ignored_offset_is_reported_as_incomplete(clock: ManualClock) -> None:

@@ -117,6 +117,9 @@ QUEUE_S = (30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 8
 RUN_S = (60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 57_600, 86_400, 172_800, 345_600, 604_800, 1_209_600)
 
 
+RECOVERY_S = (10, 30, 60, 120, 180, 300, 600, 900, 1_800, 3_600, 7_200)
+
+
 def histograms(
     harness: Harness, name: str, *labels: str
 ) -> Mapping[tuple[str, ...], tuple[float, float, list[float]]]:
@@ -185,6 +188,12 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by_labels(harness, "modelarts_training_recoveries_total", "policy") == {
                 (policy,): float(times) for policy, times in truth.recoveries.items()
             }
+            counted = by_labels(harness, "modelarts_training_faults_total", "pool_id", "scenario", "result")
+            assert counted == truth.faults
+            name = "modelarts_training_recovery_duration_seconds"
+            assert histograms(harness, name, "policy") == expected_histograms(
+                {(policy,): times for policy, times in truth.recovery_s.items()}, RECOVERY_S
+            )
             assert histograms(harness, "modelarts_training_queue_duration_seconds", "pool_id") == expected_histograms(
                 {(pool,): waits for pool, waits in truth.queue_s.items()}, QUEUE_S
             )
@@ -338,6 +347,30 @@ async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
         assert harness.value("modelarts_training_job_degraded_recoveries", policy="proc_restart") == 2
         assert harness.value("modelarts_training_job_last_recovery_timestamp_seconds") == recovered_at
         assert harness.value("modelarts_training_recoveries_total", policy="pod_reschedule") == 3
+
+
+async def test_a_fault_healed_in_place(clock: ManualClock) -> None:
+    """Its run goes on, so only the nested record shows it: the recovery, its result, its length and the task."""
+    async with exporter_of_empty_cloud(clock) as (cloud, harness):
+        job = cloud.world.submit("retrying", nodes=4, accelerator="npu", pool="pool-x")
+        cloud.world.start(job)
+        healed_at = 0.0
+        for _ in range(3):
+            clock.turn(3_600)
+            cloud.world.heal(job, policy="npu_step_retry", scenario="chip_fault", lasts_s=8, task="worker-3")
+            await harness.poll()  # during the recovery: nothing counts yet
+            clock.turn(8)
+            healed_at = clock.time()
+            await harness.poll()
+
+        assert harness.value("modelarts_training_job_recoveries", policy="npu_step_retry") == 3
+        assert harness.value("modelarts_training_job_faults", scenario="chip_fault") == 3
+        assert harness.value("modelarts_training_job_task_faults", task="worker-3") == 3
+        assert harness.value("modelarts_training_job_last_recovery_timestamp_seconds") == int(healed_at)
+        assert harness.value("modelarts_training_recoveries_total", policy="npu_step_retry") == 3
+        counted = by_labels(harness, "modelarts_training_faults_total", "pool_id", "scenario", "result")
+        assert counted == {("pool-x", "chip_fault", "success"): 3}
+        assert harness.value("modelarts_training_recovery_duration_seconds_sum", policy="npu_step_retry") == 24
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,23 @@ async def test_wrong_usage_is_one_sentence(
     assert file_names(tmp_path) == ["config.yaml"]
 
 
+@pytest.mark.parametrize("until, warned", [("1h", True), ("0s", True), ("179m", True), ("3h", False), ("2d", False)])
+async def test_an_end_within_the_head_of_prometheus_is_a_warning(
+    cloud: Simulator, tmp_path: Path, until: str, warned: bool
+) -> None:
+    """One sentence names the flag, the reason and what to do. The file is written all the same."""
+    config, output = config_of(tmp_path, cloud), tmp_path / "history.om"
+    code, err = await run_command(
+        f"--config.file={config}", f"--output={output}", "--since=3d", f"--until={until}", "--no-per-job"
+    )
+
+    assert code == 0, err
+    assert output.exists()
+    assert (
+        f"--until={until} is within the last three hours, which a running Prometheus writes itself" in err
+    ) == warned
+
+
 async def test_an_output_is_overwritten_only_by_force(cloud: Simulator, tmp_path: Path) -> None:
     """An existing file stays and no API call is made. With --force it is replaced."""
     config, output = config_of(tmp_path, cloud), tmp_path / "history.om"

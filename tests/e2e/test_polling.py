@@ -330,3 +330,20 @@ async def test_nothing_of_a_jobs_secrets_is_ever_shown(clock: ManualClock, api: 
         await harness.poll(usage=True)
         assert len(harness.statuses()) > 10
         assert SECRET_MARKER not in all_text(harness)
+
+
+async def test_fine_tuning_jobs_that_cannot_be_listed(cloud: Simulator, clock: ManualClock) -> None:
+    """A gateway that refuses `unified_jobs`: the custom jobs are complete, and a metric shows what is missing."""
+    tuned, custom = cloud.world.submit("tuned", kind="fine_tuning_job"), cloud.world.submit("custom")
+    async with harness_for(settings_for(cloud, api="v2"), clock) as harness:
+        cloud.quirks.on("v2-unified-jobs-refused")
+        await harness.poll()
+        assert set(harness.statuses()) == {custom.id}
+        assert harness.value("modelarts_up", project="vision") == 1
+        assert harness.value("modelarts_exporter_unified_jobs_supported", project="vision") == 0
+
+        cloud.quirks.clear()
+        clock.turn(3_600)
+        await harness.poll()
+        assert set(harness.statuses()) == {custom.id, tuned.id}
+        assert harness.value("modelarts_exporter_unified_jobs_supported", project="vision") == 1

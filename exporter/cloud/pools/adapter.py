@@ -54,6 +54,10 @@ _NOT_ACCELERATOR_PREFIXES = ("hugepages-", "attachable-volumes-")
 _CARD_SHARE = re.compile(r"mem|core", re.IGNORECASE)
 """Shares of cards that some schedulers count beside the cards themselves."""
 
+_SLICE = re.compile(r"-\d+c(?![a-z\d])|\d+cpu|(?<![a-z])vir\d|vnpu|vgpu|(?<![a-z])mig-|shared", re.IGNORECASE)
+"""Virtual slices of cards, counted beside the cards they are cut from (API reference §13, fact 50):
+`npu.accelerator/snt9-5c.1cpu.8g`, `huawei.com/Ascend310P-2c`, `nvidia.com/mig-1g.5gb`."""
+
 Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
 
 
@@ -288,8 +292,9 @@ def _is_accelerator(name: str) -> bool:
     """
     if name in _NOT_ACCELERATORS or name.startswith(_NOT_ACCELERATOR_PREFIXES) or len(name) > _MAX_NAME_LENGTH:
         return False
-    if _CARD_SHARE.search(name.rpartition("/")[2]):
-        return False
+    last = name.rpartition("/")[2]
+    if _CARD_SHARE.search(last) or _SLICE.search(last):
+        return False  # a sum over both would count a card twice
     return "/" not in name or by_name(name) is not None
 
 

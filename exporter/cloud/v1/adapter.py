@@ -100,6 +100,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
         name=text(row.job_name),
         user=user_name(row, note=note),
         workspace_id=workspace_id,
+        parent_job_id=parse_id(row.job_id),
         kind=KIND,
         status=read,
         reason=reason,
@@ -139,6 +140,7 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
         accelerator=accelerator,
         accelerator_model="" if accelerator is Accelerator.CPU else model,
         engine=text(record.engine_version) or text(record.engine_name),
+        parent_job_id=parse_id(record.job_id),
         kind=KIND,
         status=read,
         reason=reason,
@@ -152,17 +154,30 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
     )
 
 
-def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", per_node: bool = False) -> Job:
+def merge(
+    listed: Job,
+    record: Job | None,
+    *,
+    name: str = "",
+    user: str = "",
+    parent_job_id: str = "",
+    per_node: bool = False,
+) -> Job:
     """Combine the parts of one version: changing fields from the listing, which is newer, the rest from the record.
 
-    `name` and `user` are the job's, from the job list; empty when unknown. `per_node`: the overview counts the cards
-    of one node, not of the job. Its count is then used only where the number of nodes is known.
+    `name`, `user` and `parent_job_id` are the job's, from the job list; empty when unknown. `per_node`: the overview
+    counts the cards of one node, not of the job. Its count is then used only where the number of nodes is known.
     """
     if per_node and listed.spec_nodes is None and listed.spec_accelerators:
         nodes = record.spec_nodes if record is not None else None
         listed = replace(listed, spec_accelerators=None if nodes is None else listed.spec_accelerators * nodes)
     if record is None:
-        return replace(listed, name=name or listed.name, user=user or listed.user)
+        return replace(
+            listed,
+            name=name or listed.name,
+            user=user or listed.user,
+            parent_job_id=parent_job_id or listed.parent_job_id,
+        )
     started_at = record.started_at if listed.started_at is None else listed.started_at
     run_duration_s = record.run_duration_s if listed.run_duration_s is None else listed.run_duration_s
     ended_at = listed.ended_at
@@ -176,6 +191,7 @@ def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", pe
         name=name or record.name or listed.name,
         version=record.version or listed.version,
         user=user or listed.user,
+        parent_job_id=parent_job_id or record.parent_job_id or listed.parent_job_id,
         flavor=listed.flavor or record.flavor,
         accelerator=counted.accelerator,
         status=listed.status,
@@ -199,16 +215,20 @@ class _Cards:
             npu = json_object(record.npu_info, field="v1.npu_info", note=note)
         self.gpus = count(record.gpu_num, field="v1.gpu_num", note=note)
         if self.gpus is None:
-            self.gpus = _units(gpu, note=note, is_complete=info is not None)
-        self.npus = _units(npu, note=note, is_complete=info is not None)
+            self.gpus = _units(gpu, note=note, is_complete=info is not None, name="gpu")
+        self.npus = _units(npu, note=note, is_complete=info is not None, name="npu")
         self.model = next((name for part in (gpu, npu) if part and (name := text(part.get("product_name")))), "")
 
 
-def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool) -> int | None:
-    """Number of cards of one kind; 0 when a complete flavor does not have this kind."""
+def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool, name: str) -> int | None:
+    """Number of cards of one kind; 0 when a complete flavor does not have this kind.
+
+    Some answers have the name of the kind in place of `unit_num` (API reference §13, fact 50).
+    """
     if part is None:
         return 0 if is_complete else None
-    return count(part.get("unit_num"), field="v1.unit_num", note=note)
+    units = part.get("unit_num")
+    return count(part.get(name) if units is None or units == "" else units, field="v1.unit_num", note=note)
 
 
 def _accelerator(
@@ -219,7 +239,11 @@ def _accelerator(
         return Accelerator.NPU, float(npus)
     if gpus:
         return Accelerator.GPU, float(gpus)
-    kind = by_flavor_type(flavor_type) or next((found for name in names if (found := by_name(name))), None)
+    kind = by_flavor_type(flavor_type)
+    if kind is None:
+        kind = next((found for name in names if (found := by_name(name))), None)
+        if gpus == 0 and (npus == 0 or kind is Accelerator.GPU):
+            return Accelerator.CPU, 0.0  # whatever its flavor is called
     if kind is None and ((gpus == 0 and npus == 0) or any(_CPU_FLAVOR.search(name) for name in names)):
         kind = Accelerator.CPU
     return kind, 0.0 if kind is Accelerator.CPU else None

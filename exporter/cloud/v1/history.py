@@ -111,7 +111,7 @@ class V1History:
             version = from_record(record, name=found.job_name, workspace_id=workspace_id, note=self._note)
             if version is None:
                 continue
-            version = merge(version, None, name=parent.name, user=parent.user)
+            version = merge(version, None, name=parent.name, user=parent.user, parent_job_id=parent.job_id)
             samples = None
             if self._with_samples:  # in a thread: parsing three days of samples takes some time
                 samples = await asyncio.to_thread(

@@ -21,7 +21,9 @@ SEARCH = Endpoint(
     notes=(
         "Lists full job objects; a POST that only reads. `limit` is at most 50; a probe detects whether `offset` "
         "counts pages or jobs (reference §1.3). `workspace_id` is always sent, because without it only the default "
-        "workspace is listed. The complete sort is sent, so that jobs come newest first whatever the default is."
+        "workspace is listed. The complete sort is sent, so that jobs come newest first whatever the default is. "
+        "`unified_jobs` lists fine-tuning jobs together with custom ones; where it is refused, it is left out for an "
+        "hour."
     ),
     fixtures=(
         Fixture(file="search_mixed.json", why="a public GPU job, a CPU job and a dedicated Ascend job on one page"),
@@ -92,8 +94,12 @@ def search_body(
     limit: int = PAGE_SIZE,
     phases: Sequence[str] = (),
     order: str = "desc",
+    unified_jobs: bool = True,
 ) -> dict[str, object]:
-    """Build the body of a search: jobs of one workspace by submission time; `phases` empty means all phases."""
+    """Build the body of a search: jobs of one workspace by submission time; `phases` empty means all phases.
+
+    `unified_jobs`: fine-tuning jobs too. Without it a search has custom jobs only (API reference §13, fact 42).
+    """
     body: dict[str, object] = {
         "offset": offset,
         "limit": min(limit, PAGE_SIZE),
@@ -101,6 +107,8 @@ def search_body(
         "order": order,
         "workspace_id": workspace_id,
     }
+    if unified_jobs:
+        body["unified_jobs"] = True
     if phases:
         body["filters"] = [{"key": "phase", "operator": "in", "value": list(phases)}]
     return body

@@ -138,6 +138,19 @@ UNKNOWN_VALUES: Family[None] = Family(
     labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
 )
 
+UNIFIED_JOBS_SUPPORTED: Family[None] = Family(
+    name="modelarts_exporter_unified_jobs_supported",
+    help=(
+        "0 while the API refuses to list fine-tuning jobs together with custom ones: fine-tuning jobs and their "
+        "accelerators are then missing from all series. It is tried again every hour. Absent before the first v2 "
+        "listing and for v1."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="own: response to a search with `unified_jobs`",
+    labels=(PROJECT,),
+)
+
 RESPONSES_REPAIRED: Family[None] = Family(
     name="modelarts_exporter_api_responses_repaired",
     help=(
@@ -260,6 +273,7 @@ FAMILIES: tuple[Family[None], ...] = (
     SERIES,
     SERIES_DROPPED,
     UNKNOWN_VALUES,
+    UNIFIED_JOBS_SUPPORTED,
     RESPONSES_REPAIRED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
@@ -274,6 +288,7 @@ FAMILIES: tuple[Family[None], ...] = (
 """Each is an instrument of `SelfMetrics`, in this order."""
 
 _ABSENT_UNTIL_SET = (
+    UNIFIED_JOBS_SUPPORTED,
     CREDENTIALS_EXPIRY,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -359,6 +374,10 @@ class SelfMetrics:
     def unknown_value(self, *, project: str, field: str) -> None:
         """Count an unknown or impossible value in a field that the exporter reads."""
         self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
+
+    def unified_jobs(self, *, project: str, supported: bool) -> None:
+        """Set whether fine-tuning jobs can be listed."""
+        self._gauge(UNIFIED_JOBS_SUPPORTED, project=project).set(supported)
 
     def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:  # noqa: ARG002 - an Observer
         """Count a response that was decoded after a repair of its text."""

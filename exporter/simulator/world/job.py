@@ -8,6 +8,8 @@ from typing import Any, Literal
 from exporter.simulator.world.flavor import Engine, Flavor
 
 Api = Literal["v1", "v2"]
+FINE_TUNING = "fine_tuning_job"
+"""`Job.kind` of a fine-tuning job; in answers it is a job with a `ftjob_config`."""
 Profile = Literal["", "steady", "saw", "idle", "hang", "straggler"]
 
 
@@ -67,8 +69,23 @@ class Exit:
 
 
 @dataclass(slots=True, kw_only=True)
+class Recovery:
+    """A fault and the recovery from it, within a running record."""
+
+    began_at: float
+    ends_at: float
+    """In the future while it goes on; moved forward when the job ends before."""
+    policy: str
+    scenario: str
+    task: str
+    result: str
+    """Final result; the answers say `recovering` until it has ended."""
+    reason: str = "exit with 137"
+
+
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """One running record: from a (re)start to the next fault or the end."""
+    """One running record: from a (re)start to the next fault that stops the run, or the end."""
 
     started_at: float
     start_type: str = "init_or_rescheduled"
@@ -79,10 +96,8 @@ class Record:
     """Recovery policy for the fault that ended it; "" for the last record."""
     tried: str = ""
     """The policy that was tried first, where it had to be downgraded."""
-    scenario: str = ""
-    """Fault scenario; "" for the last record."""
-    recovered_at: float | None = None
-    result: str = ""
+    recoveries: list[Recovery] = field(default_factory=list)
+    """Those in place, then the one from the fault that ended it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +105,7 @@ class Incident:
     """A scripted event during a run."""
 
     after_s: float
-    kind: Literal["recover", "scale"]
+    kind: Literal["recover", "heal", "scale"]
     nodes: int = 0
     policy: str = ""
     scenario: str = ""
@@ -153,6 +168,8 @@ class Job:
     description: str = ""
     kind: str = "job"
     priority: int = 1
+    preemptible: bool = False
+    runtime_type: str = "production"
     roles: tuple[Role, ...] = ()
     """Heterogeneous jobs only."""
     state: JobState = JobState.CREATING

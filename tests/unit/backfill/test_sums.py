@@ -155,3 +155,22 @@ def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
             assert told[0] == 0
             assert list(told) == sorted(told)
     assert sums.untimed == sum(not status_timeline(one) for one in many)
+
+
+def test_a_run_of_zero_length_has_started() -> None:
+    """A job that ended in the moment of its start counts as started, as it does in the daemon."""
+    sums = added(ran(begin=150, wait=100, run=0, status=JobStatus.FAILED))
+
+    assert values(sums, STARTED, pool_id="") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, FINISHED, status="failed") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_requeued_job_is_queued_again_and_has_started_once() -> None:
+    """It ran from 100 to 300 and has waited since: queued at both sides, started once."""
+    sums = added(job(status=JobStatus.QUEUED, submitted_at=T0, started_at=T0 + 100, run_duration_s=200.0))
+
+    assert values(sums, JOBS, status="queued") == [1, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, JOBS, status="running") == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="held") == [0, 8, 8, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="queued") == [8, 0, 0, 8, 8, 8, 8, 8, 8, 8]
+    assert values(sums, STARTED, pool_id="") == [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]

@@ -34,6 +34,31 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         ),
         pytest.param(job(status=S.QUEUED, submitted_at=T0), [(0, inf, S.QUEUED)], id="waits"),
         pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0),
+            [(0, 60, S.QUEUED), (60, 660, S.RUNNING), (660, inf, S.QUEUED)],
+            id="was requeued after its run",
+        ),
+        pytest.param(
+            job(
+                status=S.QUEUED,
+                submitted_at=T0,
+                started_at=T0 + 60,
+                run_duration_s=900.0,
+                spec_nodes=1,
+                node_steps=((T0 + 60, 1), (T0 + 400, 0)),
+            ),
+            [(0, 60, S.QUEUED), (60, 400, S.RUNNING), (400, inf, S.QUEUED)],
+            id="was requeued when it lost its nodes",
+        ),
+        pytest.param(
+            job(status=S.INITIALIZING, submitted_at=T0, started_at=T0, run_duration_s=90.0),
+            [(0, 90, S.RUNNING), (90, inf, S.QUEUED)],
+            id="is made ready again after a preemption",
+        ),
+        pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60), [], id="was requeued at an unknown time"
+        ),
+        pytest.param(
             job(status=S.TERMINATED, submitted_at=T0, ended_at=T0 + 9),
             [(0, 9, S.QUEUED), (9, inf, S.TERMINATED)],
             id="cancelled while it waited",
@@ -74,6 +99,16 @@ def test_a_job_holds_what_it_requested_while_it_runs() -> None:
     assert (waiting.job.started_at, running.job.started_at) == (None, T0 + 60)
     assert (running.job.ended_at, covering.job.ended_at) == (None, T0 + 660)
     assert (running.job.reason, covering.job.reason) == ("", "Success")
+
+
+def test_a_requeued_job_holds_nothing_while_it_waits_again() -> None:
+    """It holds its accelerators during its run only, keeps its start time, and has not ended."""
+    requeued = job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0, spec_nodes=1)
+    waiting, running, again = job_intervals(requeued)
+
+    assert [state.job.status_accelerators for state in (waiting, running, again)] == [0.0, 8.0, 0.0]
+    assert (waiting.job.started_at, again.job.started_at) == (None, T0 + 60)
+    assert again.job.ended_at is None
 
 
 def test_current_nodes_do_not_apply_to_the_past() -> None:

@@ -209,3 +209,21 @@ def test_any_history_passes_the_strict_parser(
             assert grid.first <= float(sample.timestamp) < grid.timestamp(grid.count)
             seen.add(key)
     assert seen
+
+
+def test_gauges_end_a_look_back_before_the_live_series(tmp_path: Path) -> None:
+    """Sums over history and live series never double: gauges stop 300 s earlier, counters go on to the end."""
+    grid = Grid.covering(T0, T0 + 1000, step=100)
+    past = ran("j1", begin=0, run=5000, tasks=("worker-0",))
+    series = (TaskSeries(task="worker-0", cpu=[0.5] * 83 + [None]),)
+    output = written(tmp_path, kept(tmp_path, past, series=series), form(grid=grid, live_from=T0 + 1000))
+
+    last: dict[str, float] = {}
+    for line in lines(output):
+        name = line.split("{")[0]
+        last[name] = max(last.get(name, 0.0), float(line.rsplit(" ", 1)[1]))
+    counters = {name: at for name, at in last.items() if name.endswith("_total")}
+    assert set(counters.values()) == {900.0}
+    assert {at for name, at in last.items() if name not in counters} <= {600.0, 660.0}
+    assert last["modelarts_training_jobs"] == 600.0
+    assert last["modelarts_training_job_cpu_utilization_ratio"] <= 700.0

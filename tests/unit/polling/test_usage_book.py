@@ -43,6 +43,7 @@ class OneRun:
     end_s: float
     api: Api
     terminating_s: float = 0.0
+    reported_nodes: int | None = None
     requests: list[float] = field(default_factory=list)
 
     @property
@@ -52,6 +53,12 @@ class OneRun:
     @property
     def run_s(self) -> float:
         return min(self.now_s, self.end_s)
+
+    @property
+    def _status(self) -> JobStatus:
+        if self.now_s >= self.end_s:
+            return JobStatus.COMPLETED
+        return JobStatus.TERMINATING if self.now_s >= self.end_s - self.terminating_s else JobStatus.RUNNING
 
     async def poll(self, known: TrackedState) -> PollResult:
         del known
@@ -64,7 +71,8 @@ class OneRun:
                     job_id="a",
                     api=self.api,
                     user="ada",
-                    status=JobStatus.COMPLETED if over else JobStatus.RUNNING,
+                    status=self._status,
+                    reported_nodes=self.reported_nodes,
                     accelerator=Accelerator.GPU,
                     submitted_at=STARTED_AT - 5,
                     started_at=STARTED_AT,
@@ -240,3 +248,101 @@ def test_a_window_that_slides_loses_nothing(shape: book.Shape) -> None:
 
     expected = book.idle_minutes([(moods, 0)], end_s=minutes * 60, grace_s=0, since_s=since_s)
     assert idle_s(last) / CARDS == pytest.approx(60 * expected, abs=61)
+
+
+DEAD = [
+    pytest.param(book.Shape(dead_from=20), id="a tail without samples"),
+    pytest.param(book.Shape(dead_from=20, dead_has_slots=False), id="no further slots"),
+]
+
+
+@pytest.mark.parametrize("joined", [0, 6])
+@pytest.mark.parametrize("shape", DEAD)
+@pytest.mark.parametrize("api", [Api.V1, Api.V2])
+def test_usage_that_has_stopped_arriving_is_withdrawn(shape: book.Shape, api: Api, joined: int) -> None:
+    """After ten slots without a sample only the mean and the time of the newest sample are left."""
+    tasks = [("i" * 60, 0)] + ([("i" * 60, joined)] if api is Api.V2 else [])
+    source = one_run(shape, *tasks, end_s=3600, from_s=-60, api=api)
+    newest_at = STARTED_AT + 19 * 60
+
+    def look(snapshot: ProjectSnapshot) -> None:
+        assert snapshot.jobs is not None
+        usage = snapshot.jobs["a"].usage if "a" in snapshot.jobs else None
+        if usage is None or source.run_s < 22 * 60:
+            return
+        assert usage.sampled_at == newest_at
+        assert usage.accelerator_mean_ratio == 0.0
+        shown = (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio, usage.idle_s, usage.flat_s)
+        if source.run_s > 33 * 60:
+            assert shown == (None,) * 5
+            assert usage.suspected_hang is None
+            assert usage.accelerator_min_ratio is None
+        elif source.run_s < 29 * 60:
+            assert None not in shown
+
+    told(source, from_s=-60, until_s=3500, jobs_phase_s=3, usage_phase_s=11, look=look)
+
+
+def test_one_dead_task_leaves_the_others() -> None:
+    """The current values are those of the tasks whose usage arrives, and idle minutes count by them."""
+    source = one_run(book.Shape(), ("i" * 60, 0), ("b" * 20 + "." * 40, 0), end_s=3600, from_s=-60)
+    last = told(source, from_s=-60, until_s=3500, jobs_phase_s=3, usage_phase_s=11)
+
+    assert last.jobs is not None
+    usage = last.jobs["a"].usage
+    assert usage is not None
+    assert (usage.accelerator_ratio, usage.accelerator_min_ratio) == (0.0, 0.0)
+    assert 26 * 60 <= idle_s(last) / CARDS <= 38 * 60
+    assert usage.sampled_at is not None
+    assert usage.sampled_at >= STARTED_AT + 3500 - 200
+
+
+@pytest.mark.parametrize("api", [Api.V1, Api.V2])
+def test_a_job_that_terminates_keeps_its_usage_while_it_holds_nodes(api: Api) -> None:
+    """Usage is read and shown until the nodes are released."""
+    source = one_run(book.Shape(), ("b" * 30, 0), end_s=30 * 60, from_s=-60, api=api)
+    source.terminating_s = 600
+    source.reported_nodes = 1
+
+    def look(snapshot: ProjectSnapshot) -> None:
+        assert snapshot.jobs is not None
+        if source.run_s > 25 * 60 and source.now_s < source.end_s:
+            tracked = snapshot.jobs["a"]
+            assert tracked.job.status is JobStatus.TERMINATING
+            assert tracked.usage is not None
+            assert tracked.usage.accelerator_ratio == 0.875
+
+    told(source, from_s=-60, until_s=32 * 60, jobs_phase_s=3, usage_phase_s=11, look=look)
+    assert [at for at in source.requests if 25 * 60 < at < 29 * 60]
+
+
+def test_a_job_that_terminates_without_nodes_is_not_read() -> None:
+    """Without nodes there is no usage: no call is made for it."""
+    source = one_run(book.Shape(), ("b" * 30, 0), end_s=30 * 60, from_s=-60)
+    source.terminating_s = 600
+    source.reported_nodes = 0
+    told(source, from_s=-60, until_s=29 * 60, jobs_phase_s=3, usage_phase_s=11)
+
+    assert [at for at in source.requests if at > 21 * 60] == []
+
+
+def test_an_ended_job_is_read_once_when_nothing_is_missing() -> None:
+    """Final samples cost one call a task; a job whose last samples never come costs calls for five minutes only."""
+    whole = one_run(book.Shape(), ("b" * 30, 0), end_s=30 * 60 + 20, from_s=-60)
+    told(whole, from_s=-60, until_s=3600, jobs_phase_s=3, usage_phase_s=11)
+    dead = one_run(book.Shape(dead_from=20), ("b" * 30, 0), end_s=30 * 60 + 20, from_s=-60)
+    told(dead, from_s=-60, until_s=3600, jobs_phase_s=3, usage_phase_s=11)
+
+    assert len([at for at in whole.requests if at > whole.end_s]) == 1
+    assert 1 < len([at for at in dead.requests if at > dead.end_s]) <= 6
+
+
+def test_a_short_run_has_a_mean() -> None:
+    """A run of 93 s that ended between two usage polls has the mean of its one sample."""
+    source = one_run(book.Shape(lead=2, begun=False), ("b" * 2, 0), end_s=93, from_s=-60)
+    last = told(source, from_s=-60, until_s=400, jobs_phase_s=3, usage_phase_s=55)
+
+    assert last.jobs is not None
+    usage = last.jobs["a"].usage
+    assert usage is not None
+    assert usage.accelerator_mean_ratio == 0.875

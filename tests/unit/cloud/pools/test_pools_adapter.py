@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -430,3 +431,19 @@ def test_any_statistics_are_counts_or_rejected(found: Any) -> None:
         assert not isinstance(found, dict)
         return
     assert all(number >= 0 for number in counted.values())
+
+
+@pytest.mark.parametrize(
+    "sliced",
+    [
+        "npu.accelerator/snt9-5c.1cpu.8g", "npu.accelerator/snt9-10c", "huawei.com/Ascend310P-2c.1cpu",
+        "huawei.com/Ascend910-vir08", "nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared",
+    ],
+)  # fmt: skip
+def test_virtual_slices_are_not_cards(sliced: str) -> None:
+    """Fact 50: slices appear beside the cards they are cut from; only the cards are accelerators."""
+    cards = "nvidia.com/gpu" if "nvidia" in sliced else "npu.accelerator/snt9"
+    used = PoolUsage(allocated={cards: 4.0, sliced: 3.0}, capacity={cards: 8.0, sliced: 12.0})
+    pool = adapter.compose(Pool(project="vision", pool_id="p"), used=used, flavors={}, workloads=None)
+
+    assert [(one.resource, one.capacity) for one in pool.accelerators] == [(cards, 8.0)]

@@ -130,9 +130,10 @@ async def test_a_poll_returns_every_field_of_active_versions(cloud: FakeV1, cloc
         accelerator=Accelerator.GPU,
         accelerator_model="Pnt1",
         engine="TF-1.13",
+        parent_job_id="10",
         kind="job",
         status=JobStatus.RUNNING,
-        reason="RUNNING",
+        reason="running",
         submitted_at=NOW_MS / 1000 - 600,
         started_at=NOW_MS / 1000 - 500,
         run_duration_s=500.0,
@@ -251,7 +252,7 @@ async def test_status_and_duration_follow_the_listing(cloud: FakeV1, clock: Manu
     failed = by_id(await harness.poll())["11"]
 
     assert (running.run_duration_s, running.ended_at) == (530.0, None)
-    assert (failed.status, failed.reason) == (JobStatus.FAILED, "FAILED")
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, "failed")
     assert failed.ended_at == NOW_MS / 1000 - 500 + 560
 
 

@@ -60,13 +60,23 @@ class FakePoller:
 
 
 def make_source(
-    cloud: FakeV2, clock: ManualClock, *, workspaces: tuple[str, ...] = ("0",), notes: Notes | None = None
+    cloud: FakeV2,
+    clock: ManualClock,
+    *,
+    workspaces: tuple[str, ...] = ("0",),
+    notes: Notes | None = None,
+    on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> V2Source:
     async def listed() -> tuple[str, ...]:
         return workspaces
 
     return V2Source(
-        cloud, project="vision", workspaces=listed, clock=clock, note=notes if notes is not None else Notes()
+        cloud,
+        project="vision",
+        workspaces=listed,
+        clock=clock,
+        note=notes if notes is not None else Notes(),
+        on_unified_jobs=on_unified_jobs,
     )
 
 
@@ -89,6 +99,78 @@ def status_of(result: PollResult) -> dict[str, JobStatus]:
     found = {job.job_id: job.status for job in result.jobs}
     assert len(found) == len(result.jobs), "each job once"
     return found
+
+
+def refusing_unified(error: Exception) -> Callable[[Request], Exception | None]:
+    """Refuse each search with `unified_jobs`."""
+    return failing(lambda request: "unified_jobs" in request.body, error)
+
+
+def unified(cloud: FakeV2) -> list[bool]:
+    """Whether each search asked for fine-tuning jobs too."""
+    return ["unified_jobs" in request.body for request in cloud.searches]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(SEARCH.name, "unknown field", status=400, code="ModelArts.2788"),
+        Refused(SEARCH.name, "invalid body", status=400, code="ModelArts.2807"),
+        Refused(SEARCH.name, "no", status=422),
+        Refused(SEARCH.name, "in band"),
+        Denied(SEARCH.name, "no permission for fine-tuning jobs", status=403, code="ModelArts.4630"),
+    ],
+    ids=str,
+)
+async def test_a_refused_unified_jobs_is_left_out_for_an_hour(
+    cloud: FakeV2, clock: ManualClock, error: Exception
+) -> None:
+    """A refusal that vanishes without the key costs one search, fails nothing, and is reported; then it is tried."""
+    (job_id,) = cloud.submit(1)
+    cloud.fail = refusing_unified(error)
+    reported: list[bool] = []
+    poller = FakePoller(make_source(cloud, clock, on_unified_jobs=reported.append))
+
+    result = await poller.poll()
+    assert (set(status_of(result)), outcomes(result)) == ({job_id}, [])
+    assert (unified(cloud), reported) == ([True, False, False], [False])
+
+    cloud.requests.clear()
+    clock.turn(3_599)
+    await poller.poll()
+    assert unified(cloud) == [False, False]
+
+    cloud.requests.clear()
+    clock.turn(1)
+    cloud.fail = lambda _: None
+    await poller.poll()
+    assert unified(cloud) == [True, True]
+    assert reported == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(SEARCH.name, "no", status=400, code="ModelArts.2788"),
+        Unsupported(SEARCH.name, "no such API", status=404, code="APIG.0101"),
+        Denied(SEARCH.name, "bad signature", status=401, code="APIG.0301"),
+        Throttled(SEARCH.name, "slower", status=429),
+        Unreachable(SEARCH.name, "no connection"),
+    ],
+    ids=str,
+)
+async def test_other_failures_are_not_put_on_unified_jobs(
+    cloud: FakeV2, clock: ManualClock, error: Exception
+) -> None:
+    """A search that also fails without the key, or that no refusal ended, is the failure that it was."""
+    reported: list[bool] = []
+    cloud.fail = lambda _: error
+    source = make_source(cloud, clock, on_unified_jobs=reported.append)
+
+    with pytest.raises(type(error)):
+        await source.poll(TrackedState())
+
+    assert reported == []
 
 
 @pytest.fixture
@@ -157,6 +239,7 @@ async def test_a_search_covers_one_workspace_newest_first_fifty_at_a_time(cloud:
         "sort_by": "create_time",
         "order": "desc",
         "workspace_id": "0",
+        "unified_jobs": True,
         "filters": [
             {"key": "phase", "operator": "in", "value": ["Creating", "Pending", "Running", "Terminating"]},
         ],
