@@ -355,7 +355,7 @@ async def test_a_failed_detail_is_a_failed_part(cloud: FakeV2, clock: ManualCloc
 async def test_a_detail_of_another_job_is_an_invalid_response(
     answer: dict[str, object], cloud: FakeV2, clock: ManualClock
 ) -> None:
-    """An answer about another job than the requested one changes nothing about that job."""
+    """A response about another job than the requested one changes nothing about that job."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -896,7 +896,7 @@ class TestSweep:
     async def test_the_first_error_is_raised_when_no_request_succeeded(
         self, cloud: FakeV2, clock: ManualClock
     ) -> None:
-        """A sweep without any answer raises its first error."""
+        """A sweep without any response raises its first error."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
@@ -1000,6 +1000,6 @@ def test_it_is_a_source_of_v2(cloud: FakeV2, clock: ManualClock) -> None:
 
 
 def test_truncation_is_an_invalid_response_not_refused() -> None:
-    """The request succeeded, but the answer ignores a parameter; the outcome label shows it."""
+    """The request succeeded, but the response ignores a parameter; the outcome label shows it."""
     assert issubclass(InvalidResponse, CloudError)
     assert not issubclass(InvalidResponse, Refused)
