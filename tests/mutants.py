@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TESTS = {
-    "exporter/domain": ("tests/unit/domain", "tests/unit/polling"),
+    "exporter/domain": ("tests/unit/domain",),
     "exporter/polling": ("tests/unit/polling",),
     "exporter/metrics": ("tests/unit/metrics",),
     "exporter/cloud": ("tests/unit/cloud",),

@@ -35,6 +35,7 @@ _UNKNOWN_PER_POLL = 5
 
 _PERMANENT = (
     "user",
+    "parent_job_id",
     "pool_id",
     "flavor",
     "accelerator",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.domain.usage import JobUsage, TaskSeries, TaskUsage, combine, summarise
+from exporter.domain.usage import JobUsage, TaskSeries, TaskUsage, combine, is_full_window, summarise
 
 Samples = Sequence[float | None]
 
@@ -414,3 +414,33 @@ def test_combined_numbers_are_rounded_to_six_digits() -> None:
     )
 
     assert job.cpu_ratio == 0.166667
+
+
+@pytest.mark.parametrize(
+    "slots, run_s, full",
+    [
+        pytest.param(4_309, 1e6, False, id="not as many slots as the cloud keeps"),
+        pytest.param(4_310, 1e6, True, id="ten slots fewer than three days"),
+        pytest.param(4_310, 4_309 * 60.0, True, id="one minute is lost"),
+        pytest.param(4_310, 4_308 * 60.0 + 59, False, id="the slots reach back to the one before the start"),
+        pytest.param(3, 30.0, False, id="a run that has just begun"),
+    ],
+)
+def test_a_full_window_may_have_lost_its_first_minutes(slots: int, run_s: float, full: bool) -> None:
+    """A series has a slot before the start and one under way; a long one with fewer has lost its oldest slots."""
+    assert is_full_window(slots, run_s=run_s) is full
+
+
+@pytest.mark.parametrize("listed, padding, missing", [(10, 0, 0), (0, 10, 0), (0, 0, 10), (4, 3, 3)])
+def test_usage_is_old_when_more_than_ten_slots_follow_the_newest_sample(
+    listed: int, padding: int, missing: int
+) -> None:
+    """Slots in the lists, left out of them, and not added yet count alike; of old usage only the mean is left."""
+
+    def of(listed: int) -> TaskUsage:
+        values = [0.9, 0.5, *[None] * listed]
+        series = TaskSeries(task="worker-0", cpu=values, accelerator=values, padding=padding)
+        return summarise(series, idle_threshold=0.05, missing_slots=missing, sampled_at=1_700_000_000.0)
+
+    assert (of(listed).accelerator_ratio, of(listed).sampled_at) == (0.5, 1_700_000_000.0)
+    assert of(listed + 1) == TaskUsage(task="worker-0", accelerator_mean_ratio=0.7, sampled_at=1_700_000_000.0)

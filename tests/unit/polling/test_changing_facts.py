@@ -17,6 +17,7 @@ T0 = 1_700_000_000.0
 
 KEPT: Mapping[str, tuple[Any, ...]] = {
     "user": ("", "ann", "bob"),
+    "parent_job_id": ("", "100", "200"),
     "pool_id": ("", "pool-a", "pool-b"),
     "flavor": ("", "modelarts.p3.large", "modelarts.p3.small"),
     "accelerator": (None, Accelerator.GPU, Accelerator.NPU),
@@ -35,6 +36,10 @@ CHANGING: Mapping[str, tuple[Any, ...]] = {
     "workspace_id": ("", "0", "w1"),
     "kind": ("", "job"),
     "reason": ("", "Retrying"),
+    "runtime_type": ("", "debug"),
+    "preemptible": (None, True, False),
+    "priority": (None, 1.0, 3.0),
+    "requeued_at": (None, T0 + 55),
     "run_duration_s": (None, 60.0, 30.0),
     "reported_nodes": (None, 1, 3),
     "node_steps": ((), ((T0, 1),), ((T0, 1), (T0 + 60, 3))),
@@ -43,6 +48,9 @@ CHANGING: Mapping[str, tuple[Any, ...]] = {
     "recoveries": (None, {}, {"restart": 2}),
     "degraded_recoveries": (None, {"restart": 1}),
     "faults": (None, {"node": 1}),
+    "fault_results": (None, {"node": {"success": 1}}),
+    "recovery_times": (None, {"restart": (30.0,)}),
+    "task_faults": ({}, {"worker-0": 1}),
     "last_recovery_at": (None, T0 + 50),
     "crash_loop_runs": (None, 0, 3),
     "quality": ({}, {"f1": 0.5}),

@@ -414,3 +414,28 @@ def test_counts_never_exceed_jobs(statuses: list[list[JobStatus]], failed: list[
     assert submitted == len([life for life in statuses if life])
     assert started <= submitted
     assert sum(finished.values()) <= submitted
+
+
+def test_what_a_poll_could_not_finish_is_known_to_the_next(bench: Bench) -> None:
+    """Jobs above a gap in the listing are handed to the next poll, which must not stop at them; they stay new."""
+    bench.update()
+    torn = PollResult(jobs=(a_job("a", submitted_at=T0 + 5),), incomplete=frozenset({"a"}))
+    bench.ledger.update(torn, now=T0 + 30, at=T0 + 30)
+    assert bench.ledger.known().incomplete == {"a"}
+    assert bench.ledger.known().is_new(a_job("a", submitted_at=T0 + 5))
+
+    bench.update(a_job("a", submitted_at=T0 + 5), at=T0 + 60)
+    assert bench.ledger.known().incomplete == frozenset()
+    assert not bench.ledger.known().is_new(a_job("a", submitted_at=T0 + 5))
+
+
+def test_the_mean_of_each_job_is_in_its_own_state(bench: Bench) -> None:
+    """A dump has the newest mean of each job; a job without one keeps that of the state it was restored from."""
+    bench.update(a_job("a"), a_job("b"), a_job("c"))
+    first = bench.ledger.dump(means={"a": 0.5, "b": 0.25})
+    bench.ledger = Ledger(counts=bench.counts, retention_s=DAY_S, linger_s=300.0)
+    bench.ledger.restore(first)
+
+    again = bench.ledger.dump(means={"b": 0.75})
+    assert {entry.job.job_id: entry.mean_ratio for entry in first.entries} == {"a": 0.5, "b": 0.25, "c": None}
+    assert {entry.job.job_id: entry.mean_ratio for entry in again.entries} == {"a": 0.5, "b": 0.75, "c": None}
