@@ -106,9 +106,11 @@ def test_the_order_of_the_records_does_not_matter(records: list[wire.RunningReco
     assert found.recoveries == {"job_reschedule": 1, "proc_restart": 2}
     assert found.last_recovery_at == T0 + 7_700
     assert found.crash_loop_runs == 2
-    assert faults([wire.RecoverRecord(fault_scenario=word) for word in recovered], note=Notes()) == {
-        "chip_fault": 2,
-        "node_fault": 1,
+    nested = [wire.RecoverRecord(fault_scenario=word) for word in recovered]
+    run = wire.RunningRecord(start_at=T0, recover_records=nested)
+    assert running([run], now=None, note=Notes()).faults == {
+        "chip_fault": {"recovering": 2},
+        "node_fault": {"recovering": 1},
     }
 
 
