@@ -75,6 +75,8 @@ def log_poll(report: PollReport) -> None:
         "calls": report.calls,
         "duration_s": report.duration_s,
     }
+    if report.duplicates:
+        fields["duplicates"] = report.duplicates
     if report.deferred:
         fields["deferred"] = report.deferred
     if report.ok:

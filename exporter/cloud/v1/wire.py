@@ -111,9 +111,12 @@ class WorkspacePage(msgspec.Struct, kw_only=True):
 
 
 class WorkspaceRow(msgspec.Struct, kw_only=True):
-    """One workspace; the default one has the id "0"."""
+    """One workspace; the default one has the id "0", or 0 as a number."""
 
     id: Any = None
+    name: Any = None
+    status: Any = None
+    """NORMAL, or that of a workspace that is being created or deleted (fact 43)."""
 
 
 def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -> Item | None:

@@ -369,11 +369,12 @@ COMBINED = {
     "accelerator_mean_ratio": ("accelerator_mean_ratio", "mean"),
     "idle_s": ("idle_s", "min"),
     "flat_s": ("flat_s", "min"),
+    "sampled_at": ("sampled_at", "max"),
     **{f"{rate}_bytes_per_second": (f"{rate}_bytes_per_second", "sum") for rate in RATES},
 }
 """Each field of a job, the field of its tasks, and how these are combined."""
 
-HOW: Mapping[str, Callable[[list[float]], float]] = {"mean": fmean, "min": min, "sum": sum}
+HOW: Mapping[str, Callable[[list[float]], float]] = {"mean": fmean, "min": min, "max": max, "sum": sum}
 
 numbers = st.none() | st.sampled_from([0.0, 0.25, 0.5, 60.0, 3600.0])
 summaries = st.lists(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import (
@@ -547,6 +547,7 @@ async def poll_after_the_end(odd_details: dict[int, Any]) -> tuple[PollResult, l
 
 
 @given(details=st.dictionaries(st.integers(0, 2), odd_values, min_size=1))
+@settings(max_examples=25)
 async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) -> None:
     """Whatever is returned in place of a job's detail: a failed part; the job is not gone, the others have ended."""
     result, running, cloud = await poll_after_the_end(details)
@@ -581,6 +582,7 @@ async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) 
     ),
     parts=st.dictionaries(st.sampled_from(["kind", "algorithm", "tasks", "spec"]), odd_values),
 )
+@settings(max_examples=25)
 async def test_a_detail_with_malformed_parts_still_ends_the_job(
     metadata: dict[str, Any], status: dict[str, Any], parts: dict[str, Any]
 ) -> None:
