@@ -156,7 +156,7 @@ DUPLICATE_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: jobs of v1 compared with those of v2",
+    source="exporter: jobs of v1 compared with those of v2",
     samples=_duplicate_jobs,
 )
 
