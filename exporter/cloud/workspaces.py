@@ -41,8 +41,8 @@ class AllWorkspaces:
     `filter_accessible` leaves out the others; where the parameter is refused, it is left out for an hour. What is
     listed and may not be entered all the same is set aside by `access`.
 
-    If the call does not exist or is refused, the last answer is used, or the default workspace when there is none.
-    Any other failure also leaves the last answer; it is raised (SourceError) only when there is none.
+    If the call does not exist or is refused, the last response is used, or the default workspace when there is none.
+    Any other failure also leaves the last response; it is raised (SourceError) only when there is none.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AllWorkspaces:
                 if isinstance(error, Refused) or is_refusal(error, operation=WORKSPACES.name):
                     ids = ids or (DEFAULT,)
                 elif ids is not None:
-                    return ids  # requested again at the next call: the hour begins with an answer
+                    return ids  # requested again at the next call: the hour begins with a response
                 else:
                     raise
             self._ids.set(ids)

@@ -434,7 +434,7 @@ class ProjectPoller:
             if final:
                 usage_job.unread.discard(request.task)
                 usage_job.refused.add(request.task)
-            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
+            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid response.
             if error.is_refusal and not final:
                 outcome.usage_refusals[usage_job.source.api] += 1
             if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):

@@ -62,8 +62,8 @@ VERSIONS = Endpoint(
     path="/v1/{project_id}/training-jobs/{job_id}/versions",
     answer=wire.VersionPage,
     notes=(
-        "Full records of every version of a job. Without `page` its paging is off (§1.1, trap 5); if the answer has "
-        "fewer versions than `version_count`, they are requested page by page. Cards are counted per node (§5.1, "
+        "Full records of every version of a job. Without `page` its paging is off (§1.1, trap 5); if the response "
+        "has fewer versions than `version_count`, they are requested page by page. Cards are counted per node (§5.1, "
         "trap 24). `cpu` is the memory and `core` the number of cores, so neither is read (trap 22). " + _IN_BAND
     ),
     fixtures=(
@@ -87,7 +87,7 @@ VERSION = Endpoint(
         "bare `0` in every series of a minute is padding (trap 18). " + _IN_BAND
     ),
     fixtures=(
-        Fixture(file="version.json", why="the flat answer; usage as an object, padded at head and tail"),
+        Fixture(file="version.json", why="the flat response; usage as an object, padded at head and tail"),
         Fixture(file="version_cpu.json", why="no cards: their series hold only bare zeros (trap 20)"),
         Fixture(file="version_numbers.json", why="usage as numbers in text of text; quality totals as an array"),
     ),

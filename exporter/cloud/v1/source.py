@@ -101,7 +101,7 @@ class V1Source:
     async def usage(self, job: Job, task: str) -> TaskSeries | None:  # noqa: ARG002 - as above
         """Samples of a version; None also when its job is not found, because every address contains it (trap 27).
 
-        The other fields of the answer are kept for the next poll. A refused version is reported as Gone until the
+        The other fields of the response are kept for the next poll. A refused version is reported as Gone until the
         next poll has listed it again; only after that the refusal is raised. Raises CloudError.
         """
         if self._versions.parent(job.job_id) is None:
@@ -220,7 +220,7 @@ class V1Source:
             return not listing.is_by_list(job)
         try:
             listing.listed[job.job_id] = await self._fetch_missing(parent, job)
-        except Refused:  # not listed and refused: v1's answer for deleted versions is not documented
+        except Refused:  # not listed and refused: v1's response for deleted versions is not documented
             return True
         except CloudError as error:
             self._record_failure(error, job, listing)
@@ -268,7 +268,7 @@ class V1Source:
             else None
         )
         if answer is None or record is None or record.job_id != job.job_id:
-            raise InvalidResponse(VERSION.name, "the answer is about another version")
+            raise InvalidResponse(VERSION.name, "the response is about another version")
         self._versions.set_record(record)
         return answer, record
 

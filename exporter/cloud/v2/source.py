@@ -217,7 +217,7 @@ class V2Source:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
-            raise InvalidResponse(DETAIL.name, "the answer is about another job")
+            raise InvalidResponse(DETAIL.name, "the response is about another job")
         return possible(read, now=self._clock.time(), note=self._note)
 
 

@@ -60,7 +60,7 @@ UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the newest jobs poll",
+    source="exporter: outcome of the newest jobs poll",
     samples=_up,
 )
 
@@ -72,7 +72,7 @@ COLLECTOR_UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the collector's newest poll",
+    source="exporter: outcome of the collector's newest poll",
     labels=(COLLECTOR,),
     samples=_per_collector(lambda state: state.ok),
 )
@@ -85,7 +85,7 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: responses to the calls of the collector",
+    source="exporter: responses to the calls of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,
@@ -99,7 +99,7 @@ COLLECTOR_LAST_SUCCESS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.last_success_at),
@@ -113,7 +113,7 @@ COLLECTOR_DURATION: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.duration_s),
@@ -127,7 +127,7 @@ PROJECT_INFO: Family[ProjectSnapshot] = Family(
     ),
     type=Type.INFO,
     subject="project",
-    source="own: the settings; the project id from the cloud where the settings give only its name",
+    source="exporter: the settings; the project id from the cloud where the settings give only its name",
     labels=(
         Label(name="project_id", help="Id of the project in the cloud; empty while unknown."),
         Label(name="region", help="Region of the target."),
@@ -144,7 +144,7 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: tracked jobs, counted",
+    source="exporter: tracked jobs, counted",
     samples=_tracked_jobs,
 )
 

@@ -66,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The answer of a handler; `body` is JSON, text, or None for no body."""
+    """The response of a handler; `body` is JSON, text, or None for no body."""
 
     body: Any = None
     status: int = 200

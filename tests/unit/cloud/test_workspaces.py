@@ -22,7 +22,7 @@ ASKED = {"limit": "1000", "filter_accessible": "true"}
 
 
 class Scripted:
-    """Answers one call after the other, and repeats the last answer."""
+    """Answers one call after the other, and repeats the last response."""
 
     def __init__(self, *answers: bytes | CloudError | None) -> None:
         self.answers = list(answers)
@@ -142,7 +142,7 @@ async def test_a_rejected_credential_is_raised(clock: ManualClock) -> None:
 
 async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None:
     """With only the default workspace, the jobs of the others would be hidden."""
-    workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no answer")), clock, Notes())
+    workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no response")), clock, Notes())
 
     with pytest.raises(SourceError):
         await workspaces()
