@@ -42,7 +42,7 @@ lint: $(READY) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY) ## mypy on code and tests
+types: $(READY) ## mypy on code, tests, dashboards and benchmarks
 	$(BIN)/mypy
 
 contracts: $(READY) ## import contracts

@@ -57,7 +57,7 @@ def moods_in_answer(shape: Shape, moods: str, *, joined: int, run_s: float, now_
 
 
 def v2_answer(moods: str) -> bytes:
-    """Return the answer of the metrics call: -1 for no sample, percent otherwise."""
+    """Return the response of the metrics call: -1 for no sample, percent otherwise."""
     value = {".": -1, "i": 0.0, "b": 87.5}
     accelerator = [value[mood] for mood in moods]
     alive = [-1 if mood == "." else 31.25 for mood in moods]

@@ -47,7 +47,7 @@ class UnifiedJobs:
         self._supported = True
 
     def __call__(self, supported: bool) -> None:
-        """Take the newest answer."""
+        """Take the newest response."""
         self._self_metrics.unified_jobs(project=self._project, supported=supported)
         if supported == self._supported:
             return
@@ -75,6 +75,8 @@ def log_poll(report: PollReport) -> None:
         "calls": report.calls,
         "duration_s": report.duration_s,
     }
+    if report.duplicates:
+        fields["duplicates"] = report.duplicates
     if report.deferred:
         fields["deferred"] = report.deferred
     if report.ok:

@@ -2,13 +2,14 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from exporter.app.events import UnifiedJobs, UnknownValues, log_poll
+from exporter.cloud.access import WorkspaceAccess
 from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -34,6 +35,7 @@ _CALLS_PER_TIMEOUT = 3  # a call may take a third of a poll's timeout, so that a
 _LAST_ATTEMPT = 0.6  # of the timeout: an attempt begun later could be cancelled by it, and its error be lost
 
 Generations = FixedSources | ProbedSources
+Workspaces = AllWorkspaces | FixedWorkspaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ async def open_poller(
             clock=clock,
             on_change=on_change,
             on_poll=log_poll,
+            workspaces=workspaces.access.states,
             origin=origin(target),
             pools=CloudPools(
                 client,
@@ -202,20 +205,19 @@ class _IdentifiedSources:
         return sources
 
 
-def make_workspaces(
-    target: Target, client: ApiClient, *, clock: Clock, note: NoteUnknown
-) -> Callable[[], Awaitable[tuple[str, ...]]]:
-    """Return the function that lists the workspaces of a target."""
+def make_workspaces(target: Target, client: ApiClient, *, clock: Clock, note: NoteUnknown) -> Workspaces:
+    """Return the workspaces of a target."""
+    access = WorkspaceAccess(clock, project=target.project, fixed=target.workspaces != "all")
     if target.workspaces == "all":
-        return AllWorkspaces(client, clock=clock, note=note)
-    return FixedWorkspaces(target.workspaces)
+        return AllWorkspaces(client, clock=clock, note=note, access=access)
+    return FixedWorkspaces(target.workspaces, access=access)
 
 
 def make_generations(
     target: Target,
     client: ApiClient,
     *,
-    workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+    workspaces: Workspaces,
     clock: Clock,
     note: NoteUnknown,
     on_unified_jobs: Callable[[bool], None] = lambda _: None,
@@ -223,7 +225,9 @@ def make_generations(
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
     def v1() -> V1Source:
-        return V1Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V1Source(
+            client, project=target.project, workspaces=workspaces, clock=clock, note=note, access=workspaces.access
+        )
 
     def v2() -> V2Source:
         return V2Source(
@@ -232,6 +236,7 @@ def make_generations(
             workspaces=workspaces,
             clock=clock,
             note=note,
+            access=workspaces.access,
             on_unified_jobs=on_unified_jobs,
         )
 

@@ -1,4 +1,4 @@
-"""Time-to-live caches for answers of the API: what a call returned, and which calls were refused."""
+"""Time-to-live caches for responses of the API: what a call returned, and which calls were refused."""
 
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar

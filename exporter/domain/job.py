@@ -116,7 +116,7 @@ class Job:
     accelerator: Accelerator | None = None
     """None: unknown kind."""
     accelerator_model: str = ""
-    """Product name such as "nvidia-a100-nv80"; masked in some answers."""
+    """Product name such as "nvidia-a100-nv80"; masked in some responses."""
     engine: str = ""
     parent_job_id: str = ""
     """v1: the id of the job that this is a version of, which the v1 API and links need; empty for v2."""

@@ -1,4 +1,4 @@
-"""How a call to the cloud can end, and what can be wrong with the text of its answer."""
+"""How a call to the cloud can end, and what can be wrong with the text of its response."""
 
 from enum import StrEnum
 

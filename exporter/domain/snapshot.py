@@ -64,6 +64,17 @@ class CollectorState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceState:
+    """Whether one workspace can be listed."""
+
+    workspace_id: str
+    name: str
+    """Empty where no list of workspaces names it."""
+    accessible: bool
+    """False: it may not be entered, or is being created or deleted. It is asked for again every hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSnapshot:
     """One project as of its last poll."""
 
@@ -82,6 +93,10 @@ class ProjectSnapshot:
     """Dedicated pools by id. None: withdrawn, because no poll has listed them yet, or for too long; empty: none."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """By resource."""
+    duplicate_jobs: int | None = None
+    """Tracked jobs that both API generations list; None while only one is polled."""
+    workspaces: tuple[WorkspaceState, ...] = ()
+    """Those whose access is known."""
 
     @property
     def settled(self) -> bool:

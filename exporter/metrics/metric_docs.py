@@ -81,8 +81,7 @@ _SERIES_OF_A_JOB = (
     ("v2, active, with running records", "1: crash loop"),
     (
         "after a fault",
-        "1 for each policy, each downgraded policy, each fault scenario, each of at most 8 tasks; "
-        "1 for the last recovery",
+        "1 for each policy, downgraded policy and scenario, and each of at most 8 tasks; 1 for the last recovery",
     ),
     ("v1, evaluated", "1 for each of 4 measures"),
     ("failed tasks", "1 each, at most 8"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +12,8 @@ import msgspec
 from exporter.domain.job import Job
 from exporter.domain.outcome import Outcome
 from exporter.domain.pool import PoolSource
-from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
-from exporter.domain.source import Clock, JobSource, SourceError, Sources
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob, WorkspaceState
+from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
 from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
@@ -29,6 +30,9 @@ _SWEEP_RETRY_S = 600.0
 
 _MAX_REFUSALS = 5
 """Refused requests for usage after which a poll sends no further one, if none was answered."""
+
+_PREFERRED = "v2"
+"""The API generation that is kept where both list a job: it has more fields, and v1 is being withdrawn."""
 
 _LAST_SAMPLES_S = 300.0
 """For so long after its end, the samples of a job are read again while its last minutes have none."""
@@ -73,6 +77,8 @@ class PollReport:
     """Jobs tracked after the poll."""
     deferred: int = 0
     failures: tuple[SourceError, ...] = ()
+    duplicates: int = 0
+    """Tracked jobs that both API generations list."""
     switched: tuple[tuple[str, bool], ...] = ()
     """Parts of the collector that this poll switched on (True) or off, because the cloud refuses their calls."""
 
@@ -153,7 +159,8 @@ class ProjectPoller:
     the poll has no result, and then raised for the schedule to log.
 
     `initial_snapshot` carries the labels of the project. `on_poll` is called with the report of each poll. `origin`
-    says which project of which cloud this is: the ledgers of another one are not restored.
+    says which project of which cloud this is: the ledgers of another one are not restored. `workspaces` returns
+    which workspaces can be listed.
     """
 
     def __init__(
@@ -167,6 +174,7 @@ class ProjectPoller:
         on_change: Callable[[ProjectSnapshot], None],
         on_poll: Callable[[PollReport], None],
         origin: str = "",
+        workspaces: Callable[[], tuple[WorkspaceState, ...]] = tuple,
         pools: PoolSource | None = None,
     ) -> None:
         self.project = initial_snapshot.project
@@ -179,6 +187,7 @@ class ProjectPoller:
         self._on_change = on_change
         self._on_poll = on_poll
         self._origin = origin
+        self._workspaces = workspaces
         self._counts = Counts(max_users=settings.max_users)
         self._polled: dict[str, _PolledSource] = {}
         """By API generation."""
@@ -189,6 +198,8 @@ class ProjectPoller:
         self._tracked: dict[str, TrackedJob] = {}
         self._masked: dict[str, tuple[Job, Job, bool]] = {}
         """By job id: the job, the job with its user masked, and whether it is shown."""
+        self._duplicates: dict[str, tuple[str, float]] = {}
+        """By id of the v1 job: name and submission time, which a tracked job of v2 has too."""
         self._sweep_due_at = float("-inf")
         self._failed_sweeps = 0
         self._first_poll_ended = asyncio.Event()
@@ -269,6 +280,7 @@ class ProjectPoller:
                 deferred=outcome.deferred,
                 failures=tuple(outcome.failures),
                 switched=tuple(outcome.switched),
+                duplicates=len(self._duplicates),
             )
         )
 
@@ -281,19 +293,55 @@ class ProjectPoller:
     async def _poll_sources(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         await self._update_sources()
-        await _gather(self._poll_source(polled, outcome, answer_by=answer_by) for polled in self._polled.values())
+        preferred = asyncio.Event()  # the generation whose jobs are kept where both list them
+        if _PREFERRED not in self._polled:
+            preferred.set()
+        await _gather(
+            self._poll_source(polled, outcome, answer_by=answer_by, preferred=preferred)
+            for polled in self._polled.values()
+        )
 
-    async def _poll_source(self, polled: _PolledSource, outcome: _Outcome, *, answer_by: float) -> None:
+    async def _poll_source(
+        self, polled: _PolledSource, outcome: _Outcome, *, answer_by: float, preferred: asyncio.Event
+    ) -> None:
         try:
             result = await polled.source.poll(polled.ledger.known(answer_by=answer_by))
         except SourceError as error:
             outcome.failures.append(error)
             return
+        finally:
+            if polled.source.api == _PREFERRED:
+                preferred.set()  # the ledger is updated before another task runs
+        if polled.source.api != _PREFERRED:
+            with suppress(TimeoutError):  # after that the jobs of the last poll decide
+                async with asyncio.timeout(max(0.0, answer_by - self._clock.monotonic())):
+                    await preferred.wait()
+            result = self._without_duplicates(result, polled)
         polled.answered_at = self._clock.monotonic()
         polled.ledger.update(result, now=self._clock.time(), at=polled.answered_at)
         if not result.failures:
             polled.complete_at = polled.answered_at
         outcome.failures.extend(result.failures)
+
+    def _without_duplicates(self, result: PollResult, polled: _PolledSource) -> PollResult:
+        """Leave out jobs that v2 lists as well: same name and submission time (API reference §3, "both generations").
+
+        They are neither tracked nor counted here, so that no sum has them twice.
+        """
+        preferred = self._polled.get(_PREFERRED)
+        if preferred is None or preferred is polled:
+            return result
+        keys = {key for entry in preferred.ledger.entries if (key := _duplicate_key(entry.job))}
+        self._duplicates = {job_id: key for job_id, key in self._duplicates.items() if key in keys}
+        kept = []
+        for job in result.jobs:
+            key = _duplicate_key(job)
+            if key is not None and key in keys:
+                self._duplicates[job.job_id] = key
+                polled.ledger.disregard(job)
+            else:
+                kept.append(job)
+        return replace(result, jobs=tuple(kept)) if len(kept) < len(result.jobs) else result
 
     async def _poll_pools(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
@@ -311,6 +359,7 @@ class ProjectPoller:
         except SourceError as error:
             outcome.failures.append(error)
             return
+        result = self._without_duplicates(result, polled)
         polled.ledger.sweep(result, now=self._clock.time())
         outcome.failures.extend(result.failures)
 
@@ -385,7 +434,7 @@ class ProjectPoller:
             if final:
                 usage_job.unread.discard(request.task)
                 usage_job.refused.add(request.task)
-            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid answer.
+            # The next jobs poll finds out about jobs that are gone; for an ended job a refusal is a valid response.
             if error.is_refusal and not final:
                 outcome.usage_refusals[usage_job.source.api] += 1
             if error.outcome != Outcome.GONE and (not final or error.outcome == Outcome.INVALID_RESPONSE):
@@ -484,6 +533,8 @@ class ProjectPoller:
             collectors=tuple(self._collectors.values()),
             pools=self._pools.pools(),
             quotas=self._pools.quotas(),
+            workspaces=self._workspaces(),
+            duplicate_jobs=len(self._duplicates) if len(self._polled) > 1 else None,
         )
 
     @property
@@ -536,6 +587,10 @@ class ProjectPoller:
         if last is not None and last.job is job and last.usage is usage:
             return last
         return TrackedJob(project=self.project, job=job, usage=usage, shown=shown)
+
+
+def _duplicate_key(job: Job) -> tuple[str, float] | None:
+    return (job.name, job.submitted_at) if job.name and job.submitted_at is not None else None
 
 
 def _has_usage(job: Job) -> bool:

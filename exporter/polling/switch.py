@@ -9,7 +9,7 @@ REFUSED_TTL_S = 3600.0
 class Switch:
     """On until the cloud refuses; then off, and tried again every hour.
 
-    A collector that never had an answer is off after one refused poll. One that had is off after two in a row: a
+    A collector that never had a response is off after one refused poll. One that had is off after two in a row: a
     gateway under maintenance refuses too, and that would hide the data for an hour.
     """
 
@@ -30,7 +30,7 @@ class Switch:
         return self._off_until is not None
 
     def answered(self) -> None:
-        """Record a poll with an answer."""
+        """Record a poll with a response."""
         self._has_answered, self._refused_once, self._off_until = True, False, None
 
     def failed(self) -> None:

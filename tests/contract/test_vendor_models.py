@@ -313,7 +313,7 @@ async def _responses() -> dict[str, list[Any]]:
     async with scene_of(Options(jobs=60, history=40), clock) as scene:
 
         async def ask(endpoint: Endpoint[Any], **arguments: Any) -> Any:
-            raw = await scene.transport.call(replace(endpoint, answer=msgspec.Raw), **arguments)
+            raw = await scene.client.call(replace(endpoint, answer=msgspec.Raw), **arguments)
             body = None if raw is None else json.loads(bytes(raw))
             if body is not None:
                 bodies.setdefault(endpoint.name, []).append(body)

@@ -1,4 +1,4 @@
-"""Listings that fail in part, change between pages or ignore the query: no job disappears because of it."""
+"""Listings that fail in part, change between pages or ignore the query: no job disappears."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -145,7 +145,7 @@ async def test_pages_that_repeat(clock: ManualClock, api: Api, quirks: list[str]
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_a_job_that_vanishes_between_list_and_detail(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_a_job_deleted_between_list_and_detail(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """A job that is deleted when its detail is requested is removed, and the poll succeeds."""
     first, *others = running(cloud, clock, api=api, number=55)  # so that the first is not on the newest page
     async with harness_for(settings_for(cloud, api=api), clock) as harness:
@@ -191,7 +191,7 @@ async def test_filters_that_are_ignored(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_one_bad_item_spoils_nothing(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_one_bad_item_is_skipped(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """An undecodable item of a list is counted; its job and all others stay unchanged."""
     jobs = {job.id for job in running(cloud, clock, api=api, number=5)}
     async with harness_for(settings_for(cloud, api=api), clock) as harness:
@@ -247,7 +247,7 @@ async def test_text_that_other_decoders_read_costs_nothing(
         pytest.param("hang:operation=v2.metrics,delay=1", 1, 0, id="usage-hangs"),
     ],
 )
-async def test_one_collector_leaves_the_other_alone(
+async def test_collectors_fail_independently(
     cloud: Simulator, clock: ManualClock, fault: str, jobs_up: int, usage_up: int
 ) -> None:
     """A fault of one operation fails the collector that calls it, and no other."""

@@ -36,7 +36,7 @@ UNDECODABLE = (ValueError, RecursionError)
 """What decoding raises: msgspec's errors and undecodable UTF-8 are ValueErrors, endless nesting a RecursionError."""
 
 MAX_DEPTH = 200
-"""Deepest nesting that is kept; the answers in use have less than ten levels."""
+"""Deepest nesting that is kept; the responses in use have less than ten levels."""
 
 _MARK_OR_SPACE = "\ufeff \t\r\n"
 _CONTROL_CHARACTERS = frozenset(map(chr, range(0x20)))

@@ -1,4 +1,4 @@
-"""The calls about pools and quotas, each with the recorded answers that its decoding is tested with."""
+"""The calls about pools and quotas, each with the recorded responses that its decoding is tested with."""
 
 from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.pools import wire
@@ -55,8 +55,8 @@ STATISTICS = Endpoint(
     answer=wire.Statistics,
     optional=True,
     notes=(
-        "Workloads of one pool by kind and status, in one small answer: one call per pool, for at most twenty pools "
-        "a poll, in turns. A pool that was deleted meanwhile is 404 with ModelArts.50015001."
+        "Workloads of one pool by kind and status, in one small response: one call per pool, for at most twenty "
+        "pools a poll, in turns. A pool that was deleted meanwhile is 404 with ModelArts.50015001."
     ),
     fixtures=(
         Fixture(file="statistics.json", why="the sample's shape: statistics, numbers, an undocumented kind"),

@@ -1,6 +1,6 @@
-"""Converts v1 answers about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
+"""Converts v1 responses about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
 
-Three calls describe a version, each of them partly. Each answer becomes a `Job` with the fields it has, and `merge`
+Three calls describe a version, each of them partly. Each response becomes a `Job` with the fields it has, and `merge`
 combines them: overview plus detail and job list plus versions call give the same `Job`.
 """
 
@@ -29,8 +29,8 @@ def parse_id(value: object) -> str:
     """Read an id, which may be a number or text; empty when it is neither."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    is_complete = text(value)
-    return is_complete if _ID.fullmatch(is_complete) else ""
+    found = text(value)
+    return found if _ID.fullmatch(found) else ""
 
 
 def user_name(row: JobRow, *, note: NoteUnknown) -> str:
@@ -112,7 +112,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
 def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: NoteUnknown) -> Job | None:
     """Read a version from its full record; None when it has no id.
 
-    `name` is the job's name from the answer around the record. Records count accelerators per node, so the count is
+    `name` is the job's name from the response around the record. Records count accelerators per node, so the count is
     multiplied by the nodes (trap 24).
     """
     version_id = parse_id(record.version_id)
@@ -223,7 +223,7 @@ class _Cards:
 def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool, name: str) -> int | None:
     """Number of cards of one kind; 0 when a complete flavor does not have this kind.
 
-    Some answers have the name of the kind in place of `unit_num` (API reference §13, fact 50).
+    Some responses have the name of the kind in place of `unit_num` (API reference §13, fact 50).
     """
     if part is None:
         return 0 if is_complete else None

@@ -104,7 +104,7 @@ class V1History:
             if isinstance(error, Unsupported) and not self._call_works:
                 raise  # the call itself does not exist
             self._note("v1.versions", "refused")
-            return []  # the job was deleted after it was listed: v1's answer for that is not documented
+            return []  # the job was deleted after it was listed: v1's response for that is not documented
         self._call_works = True
         found_jobs = []
         for record in found.records:

@@ -1,7 +1,7 @@
 """Finds the job of a version, which every v1 address requires (API reference §3, trap 27)."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from exporter.cloud.cached import NegativeCache
 from exporter.cloud.decode.values import count
@@ -19,6 +19,10 @@ _MAX_CANDIDATES = 5
 """Jobs whose versions are requested in one search, to find a version that is not the newest of its job."""
 
 
+def _ignore(workspace_id: str, rows: Sequence[job_list.ListedJob]) -> None:
+    """Read nothing else in the rows."""
+
+
 class Mapper:
     """Fills a version cache with parent jobs.
 
@@ -26,7 +30,17 @@ class Mapper:
     of jobs that have several.
     """
 
-    def __init__(self, caller: Caller, versions: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        versions: VersionCache,
+        *,
+        clock: Clock,
+        note: NoteUnknown,
+        on_rows: Callable[[str, Sequence[job_list.ListedJob]], None] = _ignore,
+    ) -> None:
+        """`on_rows` is called with the workspace and the rows of each job list that is read."""
+        self._on_rows = on_rows
         self._caller = caller
         self._versions = versions
         self._note = note
@@ -62,7 +76,8 @@ class Mapper:
         if not search.unresolved:
             return
         unresolved_by_name = len(search.unresolved)
-        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.add_rows)
+        rows = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.add_rows)
+        self._on_rows(workspace_id, rows)
         if searched and len(search.unresolved) < unresolved_by_name:
             self._search_helps = False  # the list holds a job that the search by name did not return
         await self._search_versions(search.candidates(), search, workspace_id=workspace_id)

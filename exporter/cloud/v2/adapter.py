@@ -167,9 +167,9 @@ def _requeued_at(
     """
     if status is not JobStatus.QUEUED:
         return None
-    last_run = records[-1] if records else wire.RunningRecord()
+    field = "v2.status.running_records.end_at"
     times = [
-        values.moment_s(last_run.end_at, field="v2.status.running_records.end_at", note=note),
+        *(values.moment_s(record.end_at, field=field, note=note) for record in records or ()),
         nodes[-1][0] if len(nodes) > 1 and nodes[-1][1] == 0 else None,
     ]
     return max((at for at in times if at is not None and at >= (submitted_at or 0.0)), default=None)

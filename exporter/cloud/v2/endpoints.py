@@ -1,4 +1,4 @@
-"""The v2 calls in use, each with the recorded answers that its decoding is tested with."""
+"""The v2 calls in use, each with the recorded responses that its decoding is tested with."""
 
 from collections.abc import Sequence
 

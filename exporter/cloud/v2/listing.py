@@ -69,7 +69,7 @@ class ListingResult:
         if self.failure is not None:
             return (self.failure,)
         if self.truncated:
-            # Not Refused: the request succeeded, but the answer ignores a parameter.
+            # Not Refused: the request succeeded, but the response ignores a parameter.
             return (InvalidResponse(SEARCH.name, "the server ignores offset, so not every job can be listed"),)
         return ()
 

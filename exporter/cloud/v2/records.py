@@ -74,7 +74,7 @@ def running(records: list[wire.RunningRecord] | None, *, now: float | None, note
         )
     )
     starts = [values.moment_s(record.start_at, field=f"{_RUNNING}.start_at", note=note) for record in records]
-    nested = [[_recovery(one, note=note) for one in record.recover_records or ()] for record in records]
+    nested = [_recoveries(record.recover_records or (), note=note) for record in records]
     healed = [list(_healed_in_place(of_run, policy)) for of_run, policy in zip(nested, recovered, strict=True)]
     return Runs(
         recoveries=dict(
@@ -97,6 +97,14 @@ def running(records: list[wire.RunningRecord] | None, *, now: float | None, note
         recovery_times=_recovery_times(nested),
         task_faults=_task_faults(records, nested, recovered),
     )
+
+
+def _recoveries(records: Sequence[wire.RecoverRecord], *, note: NoteUnknown) -> list[_Recovery]:
+    """Read nested records, oldest first; as listed if the beginning of any is unknown."""
+    read = [_recovery(record, note=note) for record in records]
+    if all(one.began_at is not None for one in read):
+        read.sort(key=lambda one: one.began_at or 0.0)
+    return read
 
 
 def _recovery(record: wire.RecoverRecord, *, note: NoteUnknown) -> _Recovery:

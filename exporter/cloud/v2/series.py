@@ -25,7 +25,7 @@ Samples = Sequence[float | None]
 def series(
     raw: bytes | msgspec.Raw, *, task: str, accelerator: Accelerator | None, note: NoteUnknown
 ) -> TaskSeries | None:
-    """Read a metrics answer; None when it has no sample.
+    """Read a metrics response; None when it has no sample.
 
     `accelerator` is the job's kind. It selects the GPU or NPU series, because answers contain both. Of two series of
     one name the one with samples is used. If both have samples and differ, neither is known to be true: the series is
@@ -99,8 +99,8 @@ def _out_of_range(percent: float, unknown: list[object]) -> float | None:
 def _accelerators(by_metric: Mapping[str, Samples], kind: Accelerator | None) -> tuple[Samples, Samples]:
     """Select the GPU or the NPU series.
 
-    A CPU job has neither, whatever the answer contains (trap 20). The job's own kind is used if it has a sample; the
-    other one only if it was ever above 0, because an absent device also has a series of zeros.
+    A CPU job has neither, whatever the response contains (trap 20). The job's own kind is used if it has a sample;
+    the other one only if it was ever above 0, because an absent device also has a series of zeros.
     """
     if kind is Accelerator.CPU:
         return (), ()

@@ -1,4 +1,4 @@
-"""The fields of v2 answers in use (API reference §2.4, §6.2, §7).
+"""The fields of v2 responses in use (API reference §2.4, §6.2, §7).
 
 Scalars are `Any`: each may be missing, null, or of another type than documented; `exporter.cloud.decode.values` reads
 them. The decoder skips every other field, so parameters, environments, commands, endpoints with their tokens and

@@ -137,7 +137,7 @@ OLDEST_QUEUED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: modelarts_training_job_waiting_since_timestamp_seconds, the earliest",
+    source="exporter: modelarts_training_job_waiting_since_timestamp_seconds, the earliest",
     labels=(POOL_ID,),
     unit="seconds",
     samples=_oldest_queued,
@@ -151,7 +151,7 @@ ACCELERATORS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: accelerators held by each job, and requested by each queued job",
+    source="exporter: accelerators held by each job, and requested by each queued job",
     labels=(
         POOL_ID,
         ACCELERATOR,
@@ -168,7 +168,7 @@ UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: active jobs with unknown requested or held accelerators",
+    source="exporter: active jobs with unknown requested or held accelerators",
     labels=(POOL_ID,),
     samples=_unknown_jobs,
 )
@@ -209,8 +209,8 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerator_seconds",
     help=(
-        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is card-hours. "
-        "From the durations and node counts of the jobs at the newest poll."
+        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is "
+        "accelerator-hours. From the durations and node counts of the jobs at the newest poll."
     ),
     type=Type.COUNTER,
     subject="project",
@@ -240,7 +240,7 @@ LOST_ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     help="Accelerator seconds of jobs that ended with status failed or lost, counted at the end of the job.",
     type=Type.COUNTER,
     subject="project",
-    source="own: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
+    source="exporter: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
     labels=_HOLDER,
     unit="seconds",
     samples=_accelerator_seconds(lambda totals: totals.lost_s),

@@ -1,4 +1,4 @@
-"""The routes of the simulated cloud, and the answer to a call."""
+"""The routes of the simulated cloud, and the response to a call."""
 
 import codecs
 import json
@@ -15,7 +15,7 @@ from exporter.simulator.api.state import CloudState
 from exporter.simulator.faults.corrupt import cut_texts, numbers_as_text
 
 ROUTES: tuple[Route, ...] = (*iam.ROUTES, *v1.ROUTES, *v2.ROUTES, *pools.ROUTES, *control.ROUTES)
-"""Every route; where two match a path, the first one answers."""
+"""Every route; where two match a path, the first one is used."""
 
 _OF_BOTH_GENERATIONS = frozenset({"v1.workspaces", "v1.resource-flavors", "v1.quotas"})
 """Operations that `no-v1` does not remove."""

@@ -52,6 +52,7 @@ def search(call: Call) -> Response:
     if sort_by not in _SORTS or order not in {"asc", "desc"}:
         raise v2_error(400, "2790", f"cannot sort by {sort_by} {order}")
     workspace = str(request.get("workspace_id") or "0")
+    call.enter(workspace)
     filters = [_filter(each) for each in _filters(request)]
     if "shifting-pages" in quirks and offset:
         call.cloud.world.submit_random(call.project)

@@ -1,4 +1,4 @@
-"""Bodies of v1 answers about jobs and versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
+"""Bodies of v1 responses about jobs and versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
 
 import json
 from collections.abc import Container
@@ -155,7 +155,7 @@ def version(
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """The job fields of the answer about one version."""
+    """The job fields of the response about one version."""
     v1_job = _v1_job(job)
     return {"job_id": v1_job.id, "job_name": v1_job.name, "job_desc": v1_job.description}
 

@@ -1,4 +1,4 @@
-"""Bodies of v2 answers about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
+"""Bodies of v2 responses about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
 
 from collections.abc import Container
 from itertools import pairwise
@@ -87,7 +87,7 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
 
 
 def api_kind(job: Job) -> str:
-    """The kind in the answers."""
+    """The kind in the responses."""
     return "job" if job.kind == FINE_TUNING else job.kind
 
 

@@ -1,4 +1,4 @@
-"""Corruptions of a JSON answer, for faults and quirks."""
+"""Corruptions of a JSON response, for faults and quirks."""
 
 from typing import Any
 

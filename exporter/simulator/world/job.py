@@ -79,7 +79,7 @@ class Recovery:
     scenario: str
     task: str
     result: str
-    """Final result; the answers say `recovering` until it has ended."""
+    """Final result; the responses say `recovering` until it has ended."""
     reason: str = "exit with 137"
 
 
@@ -159,7 +159,7 @@ class Job:
     workspace: str
     pool: str
     accelerator_field: str
-    """The field of v2 answers that states its accelerators: one of pool.ACCELERATOR_FIELDS."""
+    """The field of v2 responses that states its accelerators: one of pool.ACCELERATOR_FIELDS."""
     flavor: Flavor
     nodes: int
     submitted_at: float
@@ -191,7 +191,7 @@ class Job:
     series: dict[str, dict[str, list[Any]]] | None = None
     """Usage set by `usage`, by task and API metric name."""
     extra: dict[str, Any] | None = None
-    """Fields merged into its answers unchanged: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
+    """Fields merged into its responses unchanged: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
 
     @property
     def group_key(self) -> tuple[str, str]:
@@ -232,7 +232,7 @@ class Job:
 
         Keys: cpu, mem, gpu, gpu_mem, npu, npu_mem, and for v1 disk_read, disk_write, received, sent. A v1 job has one
         set of series for all tasks; there, numbers become text with two decimals and text is unchanged.
-        Metrics not given are absent from the answer.
+        Metrics not given are absent from the response.
         """
         if unknown := set(series) - set(METRICS):
             raise ValueError(f"no such metric: {', '.join(sorted(unknown))}; there are {', '.join(METRICS)}")
@@ -241,7 +241,7 @@ class Job:
         self.series["" if self.api == "v1" else task] = {METRICS[key]: list(values) for key, values in series.items()}
 
     def overlay(self, fields: Mapping[str, Any]) -> None:
-        """Merge raw fields into its answers, for values that the simulator never produces itself."""
+        """Merge raw fields into its responses, for values that the simulator never produces itself."""
         self.extra = dict(fields)
 
 

@@ -102,7 +102,7 @@ class Lifecycle:
         if job.api == "v2":
             self._engine.scale(job, incident.nodes)
             return
-        self._engine.set_state(job, JobState.SCALING)  # v1 answers show the state only, never the node counts
+        self._engine.set_state(job, JobState.SCALING)  # v1 responses show the state only, never the node counts
         self._engine.schedule_for(job, incident.gap_s, self._setting(JobState.RUNNING))
 
     def _end(self, job: Job) -> None:

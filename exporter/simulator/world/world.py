@@ -138,7 +138,7 @@ class World:
         """Submit a job in state CREATING. Without a script it stays there until it is moved manually.
 
         `project`: an id; None is the first project. `pool`: an id; an unknown id creates a pool without limits.
-        `accelerator_field`: the field of v2 answers that states the accelerators (see pool.ACCELERATOR_FIELDS); None
+        `accelerator_field`: the v2 field that states the accelerators (see pool.ACCELERATOR_FIELDS); None
         is the pool's. `version_of`: a v1 job whose next version this is. `submitted_at`: a moment in the past; None
         is now. `job_id`: the uuid, or the version id for v1; None draws one from the seed.
         """

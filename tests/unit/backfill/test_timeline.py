@@ -14,7 +14,7 @@ from tests.unit.backfill.past import T0, job, jobs, ran
 S = JobStatus
 
 
-def told(past: Job) -> list[tuple[float, float, JobStatus]]:
+def timeline(past: Job) -> list[tuple[float, float, JobStatus]]:
     """Intervals, in seconds after T0."""
     return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in status_timeline(past)]
 
@@ -64,7 +64,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
             id="cancelled while it waited",
         ),
         pytest.param(
-            job(status=S.FAILED, submitted_at=T0), [(0, inf, S.FAILED)], id="could not be created, no end told"
+            job(status=S.FAILED, submitted_at=T0), [(0, inf, S.FAILED)], id="could not be created, no end timeline"
         ),
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
@@ -76,7 +76,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
 )
 def test_times_become_intervals(past: Job, expected: list[tuple[float, float, JobStatus]]) -> None:
     """A job is queued until its start and runs until its end; unknown times are not invented."""
-    assert told(past) == expected
+    assert timeline(past) == expected
 
 
 @given(many=jobs)
@@ -130,12 +130,12 @@ def test_nodes_over_time_are_held_over_time() -> None:
         node_steps=((T0, 2), (T0 + 300, 1)),
         reported_nodes=0,
     )
-    told = list(job_intervals(past))
+    intervals = list(job_intervals(past))
 
-    assert [(state.begin - T0, state.job.status_accelerators) for state in told] == [
+    assert [(state.begin - T0, state.job.status_accelerators) for state in intervals] == [
         (0, 16.0),
         (300, 8.0),
         (600, 0.0),
     ]
-    held_s = sum((state.end - state.begin) * (state.job.status_accelerators or 0.0) for state in told[:-1])
+    held_s = sum((state.end - state.begin) * (state.job.status_accelerators or 0.0) for state in intervals[:-1])
     assert held_s == accelerator_seconds(past)

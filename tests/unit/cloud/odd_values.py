@@ -1,4 +1,4 @@
-"""JSON values that are no rows of any answer."""
+"""JSON values that are no rows of any response."""
 
 from typing import Any
 

@@ -30,6 +30,7 @@ def job(**facts: Any) -> Job:
         pytest.param({"node_steps": ((T0, 2), (T0 + 2000, 4))}, 16 * 1000.0, id="a step beyond the end"),
         pytest.param({"spec_accelerators": 0.0}, 0.0, id="no accelerators"),
         pytest.param({"run_duration_s": 0.0}, 0.0, id="no time"),
+        pytest.param({"run_duration_s": 0.0, "spec_nodes": None, "node_steps": ((T0, 2),)}, 0.0, id="no time at all"),
         pytest.param({"spec_accelerators": None}, None, id="unknown number"),
         pytest.param({"run_duration_s": None}, None, id="unknown run time"),
         pytest.param({"spec_nodes": None, "node_steps": ((T0, 2),)}, None, id="unknown number of nodes"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.domain.usage import JobUsage, TaskSeries, TaskUsage, combine, summarise
 
-Minutes = Sequence[float | None]
+Samples = Sequence[float | None]
 
 samples = st.lists(st.none() | st.floats(min_value=0, max_value=1), max_size=12)
 tasks = st.builds(
@@ -20,7 +20,7 @@ tasks = st.builds(
 
 
 def read(
-    *, cpu: Minutes = (), memory: Minutes = (), accelerator: Minutes = (), idle_threshold: float = 0.05
+    *, cpu: Samples = (), memory: Samples = (), accelerator: Samples = (), idle_threshold: float = 0.05
 ) -> TaskUsage:
     series = TaskSeries(task="worker-0", cpu=cpu, memory=memory, accelerator=accelerator)
     return summarise(series, idle_threshold=idle_threshold)
@@ -77,7 +77,7 @@ def test_without_anchors_the_end_of_the_series_counts() -> None:
 @pytest.mark.parametrize(
     "series", [pytest.param((), id="no-series"), pytest.param([None, None], id="series-without-samples")]
 )
-def test_no_sample_is_no_reading(series: Minutes) -> None:
+def test_no_sample_is_no_reading(series: Samples) -> None:
     """Without a sample there is no ratio, no mean and no idle time: absent, never 0."""
     usage = read(cpu=series, memory=series, accelerator=series)
 
@@ -100,7 +100,7 @@ def test_the_mean_is_over_every_valid_minute() -> None:
         pytest.param([0.0, 0.05], 0.0, id="the-threshold-itself-is-busy"),
     ],
 )
-def test_idle_time_is_the_streak_below_the_threshold_up_to_now(accelerator: Minutes, idle_s: float) -> None:
+def test_idle_time_is_the_streak_below_the_threshold_up_to_now(accelerator: Samples, idle_s: float) -> None:
     """Idle is counted back from the newest sample, 60 s a minute, to the last one at or above 0.05."""
     assert read(accelerator=accelerator).idle_s == idle_s
 
@@ -242,7 +242,7 @@ def test_the_mean_lies_between_the_slowest_and_the_fastest(usages: list[TaskSeri
         pytest.param([0.3, 0.3, None], [0.9, 0.9, None], 1, id="nor is the current one"),
     ],
 )
-def test_flat_is_how_long_nothing_has_moved(cpu: Minutes, accelerator: Minutes, flat_min: int) -> None:
+def test_flat_is_how_long_nothing_has_moved(cpu: Samples, accelerator: Samples, flat_min: int) -> None:
     """The shortest of all series counts, up to the newest sample."""
     assert read(cpu=cpu, accelerator=accelerator).flat_s == flat_min * 60.0
 
@@ -265,14 +265,14 @@ def test_without_accelerators_nothing_is_flat() -> None:
         pytest.param([[0.9] * 4, [0.0] * 4], True, id="one busy task is enough"),
     ],
 )
-def test_a_hang_is_suspected_when_busy_tasks_become_flat(accelerators: list[Minutes], hangs: bool) -> None:
+def test_a_hang_is_suspected_when_busy_tasks_become_flat(accelerators: list[Samples], hangs: bool) -> None:
     """Flat for `hang_after`, after the accelerators of any task had been busy."""
     tasks = [read(cpu=[0.3] * len(values), accelerator=values) for values in accelerators]
 
     assert combine(tasks, hang_after_s=180.0).suspected_hang is hangs
 
 
-def current(values: Minutes, anchors: Sequence[Minutes]) -> float | None:
+def current(values: Samples, anchors: Sequence[Samples]) -> float | None:
     """The value of one series now, from the minutes in which there are samples, counted back from the end."""
     by_age = {age: value for age, value in enumerate(reversed(values)) if value is not None}
     now = min(
@@ -288,7 +288,7 @@ ragged = st.lists(levels, max_size=9)
 
 @given(cpu=ragged, memory=ragged, accelerator=ragged, card_memory=ragged, received=ragged)
 def test_series_that_disagree_are_aligned_at_their_end(
-    cpu: Minutes, memory: Minutes, accelerator: Minutes, card_memory: Minutes, received: Minutes
+    cpu: Samples, memory: Samples, accelerator: Samples, card_memory: Samples, received: Samples
 ) -> None:
     """Series that lag, that begin later, or that have gaps: each is read in the minute of the newest anchor."""
     usage = summarise(
@@ -340,7 +340,7 @@ def test_series_that_disagree_are_aligned_at_their_end(
     ],
 )
 def test_the_ends_of_a_run_and_of_the_window(
-    series: Minutes, ratio: float | None, idle_s: float | None, flat_s: float | None
+    series: Samples, ratio: float | None, idle_s: float | None, flat_s: float | None
 ) -> None:
     """One minute is one sample, from the first minute of a run to a window of three days."""
     usage = read(cpu=[0.3 if value is not None else None for value in series], accelerator=series)
@@ -369,11 +369,12 @@ COMBINED = {
     "accelerator_mean_ratio": ("accelerator_mean_ratio", "mean"),
     "idle_s": ("idle_s", "min"),
     "flat_s": ("flat_s", "min"),
+    "sampled_at": ("sampled_at", "max"),
     **{f"{rate}_bytes_per_second": (f"{rate}_bytes_per_second", "sum") for rate in RATES},
 }
 """Each field of a job, the field of its tasks, and how these are combined."""
 
-HOW: Mapping[str, Callable[[list[float]], float]] = {"mean": fmean, "min": min, "sum": sum}
+HOW: Mapping[str, Callable[[list[float]], float]] = {"mean": fmean, "min": min, "max": max, "sum": sum}
 
 numbers = st.none() | st.sampled_from([0.0, 0.25, 0.5, 60.0, 3600.0])
 summaries = st.lists(

@@ -11,7 +11,7 @@ from exporter.polling.idle import IdleMeter, IdleState
 THRESHOLD = 0.05
 WHOLE_S = 60.0
 
-Minutes = Sequence[float | None]
+Samples = Sequence[float | None]
 
 
 def series(run: str) -> list[float | None]:

@@ -29,11 +29,11 @@ class Bench:
         self.ledger = Ledger(counts=self.counts, retention_s=DAY_S, linger_s=300.0)
 
     def update(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
-        failures = (SourceError("list: no answer"),) if failed else ()
+        failures = (SourceError("list: no response"),) if failed else ()
         self.ledger.update(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at, at=at)
 
     def sweep(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
-        failures = (SourceError("list: no answer"),) if failed else ()
+        failures = (SourceError("list: no response"),) if failed else ()
         self.ledger.sweep(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
 
     @property

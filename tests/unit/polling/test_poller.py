@@ -154,7 +154,7 @@ async def test_a_good_poll_is_published_and_reported(bench: Bench) -> None:
 
 async def test_no_jobs_differs_from_no_answer(bench: Bench, source: FakeSource) -> None:
     """An empty project is up without jobs; in a project that never answered jobs are unknown."""
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     await bench.poller.poll_jobs()
     assert bench.shown() is None
     assert not bench.up()
@@ -171,7 +171,7 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
     """One failed poll turns up to 0 and keeps the last good jobs; the time of the last success does not move."""
     await bench.poller.poll_jobs()
     good_at = bench.clock.time()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(30)
     await bench.poller.poll_jobs()
 
@@ -184,9 +184,9 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
 
 
 async def test_stale_jobs_are_withdrawn_and_come_back(bench: Bench, source: FakeSource) -> None:
-    """After stale_after without an answer the jobs are withdrawn; a good poll brings them back."""
+    """After stale_after without a response the jobs are withdrawn; a good poll brings them back."""
     await bench.poller.poll_jobs()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(299)
     await bench.poller.poll_jobs()
     assert bench.shown() == {"a"}
@@ -224,7 +224,7 @@ async def test_one_generation_that_fails_does_not_affect_the_other(clock: Manual
     await bench.poller.poll_jobs()
     assert bench.shown() == {"1", "u"}
 
-    v1.error = SourceError("v1: no answer")
+    v1.error = SourceError("v1: no response")
     for _ in range(10):
         clock.turn(30)
         await bench.poller.poll_jobs()
@@ -235,12 +235,12 @@ async def test_one_generation_that_fails_does_not_affect_the_other(clock: Manual
 
 async def test_a_project_that_cannot_be_probed_fails_its_poll(bench: Bench) -> None:
     """While the API generations are unknown, the poll fails and reports the reason."""
-    bench.sources.error = SourceError("probe: no answer")
+    bench.sources.error = SourceError("probe: no response")
     await bench.poller.poll_jobs()
 
     assert not bench.up()
     assert bench.shown() is None
-    assert str(bench.reports[-1].failures[0]) == "probe: no answer"
+    assert str(bench.reports[-1].failures[0]) == "probe: no response"
 
 
 async def test_a_generation_that_disappears_takes_its_jobs_along(clock: ManualClock) -> None:
@@ -256,7 +256,7 @@ async def test_a_generation_that_disappears_takes_its_jobs_along(clock: ManualCl
 
 
 async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> None:
-    """Without an answer a poll ends at its timeout, as a failure with that reason."""
+    """Without a response a poll ends at its timeout, as a failure with that reason."""
     source.answer = asyncio.Event()
     bench = Bench(clock, source, settings=replace(SETTINGS, timeout_s=0.01))
     await bench.poller.poll_jobs()
@@ -341,7 +341,7 @@ async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) 
 
 async def test_without_a_source_no_usage_is_read(bench: Bench) -> None:
     """While the generations are unknown the usage collector has no state, neither ok nor failed."""
-    bench.sources.error = SourceError("probe: no answer")
+    bench.sources.error = SourceError("probe: no response")
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
@@ -352,7 +352,7 @@ async def test_old_readings_are_withdrawn_alone(bench: Bench, source: FakeSource
     """When usage fails for long its series are withdrawn, except the mean over the run; the job stays."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
-    source.usage_errors["a"] = SourceError("metrics: no answer")
+    source.usage_errors["a"] = SourceError("metrics: no response")
     for _ in range(10):
         bench.clock.turn(30)
         await bench.poller.poll_jobs()
@@ -483,7 +483,7 @@ async def test_a_step_of_the_wall_clock_withdraws_nothing(bench: Bench) -> None:
 async def test_each_failed_sweep_doubles_the_pause(bench: Bench, source: FakeSource) -> None:
     """A sweep that always fails lists the whole history each time, so its pause grows."""
     await bench.poller.poll_jobs()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     at = []
     for minute in range(0, 120, 10):
         before = source.swept
@@ -556,7 +556,7 @@ async def test_users_are_masked_as_configured(clock: ManualClock, user_label: st
 
 async def test_a_sweep_follows_the_first_good_poll(bench: Bench, source: FakeSource) -> None:
     """No sweep while bootstrapping; then one at once, the next one a whole interval later."""
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     await bench.poller.poll_jobs()
     await bench.poller.sweep()
     assert source.swept == 0
@@ -578,7 +578,7 @@ async def test_a_failed_sweep_is_tried_again_soon(bench: Bench, source: FakeSour
     source.failures = [SourceError("list: page 7 does not answer")]
     await bench.poller.sweep()
     assert not bench.collector("sweep").ok
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(600)
     await bench.poller.sweep()
     assert source.swept == 2

@@ -127,7 +127,7 @@ def test_a_skipped_field_costs_nothing(endpoint: Endpoint[Any], path: Path, leve
 
 @pytest.mark.parametrize("endpoint,path", RECORDED)
 def test_a_byte_order_mark_costs_nothing(endpoint: Endpoint[Any], path: Path) -> None:
-    """[51] A mark before the answer changes nothing of what is read."""
+    """[51] A mark before the response changes nothing of what is read."""
     assert items(endpoint, b"\xef\xbb\xbf" + path.read_bytes()) == items(endpoint, path.read_bytes())
 
 
@@ -220,7 +220,7 @@ def test_any_bytes_decode_or_raise_one_of_two_errors(data: bytes) -> None:
 
 
 def test_nesting_that_is_allowed_is_kept() -> None:
-    """Up to the limit the value is kept, although the answer is repaired for another reason."""
+    """Up to the limit the value is kept, although the response is repaired for another reason."""
     text = b"[" * (MAX_DEPTH - 1) + b'"\\ud83d"' + b"]" * (MAX_DEPTH - 1)
     read = decode_json(ANY, text)
     for _ in range(MAX_DEPTH - 1):
@@ -261,7 +261,7 @@ def in_first_item(document: Any) -> Any:
 
 
 def items(endpoint: Endpoint[Any], text: bytes, *, without: str = "") -> Any:
-    """What is read of an answer: its struct, with the raw parts decoded and without the unread field."""
+    """What is read of a response: its struct, with the raw parts decoded and without the unread field."""
     answer = read_response(
         Response(status=200, body=text),
         endpoint.answer,

@@ -1,4 +1,4 @@
-"""Conversion of recorded answers about pools: each field, each missing field, each bad value."""
+"""Conversion of recorded responses about pools: each field, each missing field, each bad value."""
 
 from pathlib import Path
 from random import Random
@@ -151,7 +151,7 @@ def shuffled(value: Any, order: Random) -> Any:
 
 
 def composed(order: Random | None = None) -> tuple[dict[str, Pool], dict[str, Quota]]:
-    """Everything that is read from the recorded answers, by id."""
+    """Everything that is read from the recorded responses, by id."""
 
     def read(endpoint: Any, file: str) -> Any:
         found = msgspec.json.decode((FOLDER / file).read_bytes())
@@ -347,7 +347,7 @@ def test_quotas_of_both_calls() -> None:
 
 
 def test_series_of_a_pool_are_bounded() -> None:
-    """A pool has at most 8 resources and 32 flavors per state, whatever the number of names in the answer."""
+    """A pool has at most 8 resources and 32 flavors per state, whatever the number of names in the response."""
     many = [{"flavor": f"f{n}", "count": 1} for n in range(100)]
     raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "a"}, "status": {"resources": {"available": many}}}))
     pool = adapter.pool(raw, project="p", note=Notes())

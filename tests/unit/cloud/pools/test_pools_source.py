@@ -74,7 +74,7 @@ class Cloud:
         found = msgspec.json.encode(answer)
         return msgspec.json.decode(found, type=endpoint.answer)
 
-    def _answer(  # noqa: PLR0911 - a table of answers
+    def _answer(  # noqa: PLR0911 - a table of responses
         self, endpoint: Endpoint[Any], of: str, query: Mapping[str, str]
     ) -> dict[str, Any]:
         pools = [f"{workspace}-{n}" for workspace, number in self.workspaces.items() for n in range(number)]

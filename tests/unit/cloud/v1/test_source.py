@@ -241,7 +241,7 @@ async def test_history_is_returned_once(clock: ManualClock) -> None:
 
 
 async def test_status_and_duration_follow_the_listing(cloud: FakeV1, clock: ManualClock) -> None:
-    """The end is derived where no answer contains it."""
+    """The end is derived where no response contains it."""
     harness = Harness(cloud, clock)
     await harness.poll()
     version = cloud.job(10).versions[0]
@@ -391,7 +391,7 @@ async def test_each_workspace_is_listed(cloud: FakeV1, clock: ManualClock) -> No
 
 @pytest.mark.parametrize(
     "error",
-    [Unreachable("list", "no answer"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
+    [Unreachable("list", "no response"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
     ids=["unreachable", "denied", "circuit_open"],
 )
 async def test_a_poll_without_an_answer_raises(cloud: FakeV1, clock: ManualClock, error: CloudError) -> None:
@@ -596,7 +596,7 @@ async def test_a_missing_record_call_is_tried_once_per_poll(clock: ManualClock) 
 async def test_a_failing_job_list_leaves_the_overview(clock: ManualClock) -> None:
     """Versions are returned without user and nodes, and the failure is reported."""
     harness = Harness(busy(), clock)
-    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
+    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no response")}
 
     result = await harness.poll()
 
@@ -730,10 +730,10 @@ async def test_usage_of_a_version_with_an_unknown_job(clock: ManualClock) -> Non
     """The job is searched; a version without a job has no usage, which is noted."""
     cloud = busy(system_metric_list=USAGE)
     harness = Harness(cloud, clock)
-    stranger = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
+    unlisted = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
 
-    assert await harness.source.usage(stranger, "") is not None
-    assert await harness.source.usage(replace(stranger, job_id="99"), "") is None
+    assert await harness.source.usage(unlisted, "") is not None
+    assert await harness.source.usage(replace(unlisted, job_id="99"), "") is None
     assert harness.notes.noted == [("v1.version_id", "no job found")]
 
 
@@ -806,8 +806,8 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
         cloud = busy()
         cloud.overview = overview
         harness = Harness(cloud, clock)
-        stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-        harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
+        unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+        harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
 
         result = await harness.poll()
 
@@ -818,9 +818,9 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
 async def test_a_failed_search_for_the_job_decides_nothing(clock: ManualClock) -> None:
     """While the job list fails, no version without a job is gone."""
     harness = Harness(busy(), clock)
-    stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-    harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
-    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
+    unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+    harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
+    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no response")}
 
     result = await harness.poll()
 

@@ -106,9 +106,9 @@ def test_the_order_of_the_records_does_not_matter(records: list[wire.RunningReco
     assert found.recoveries == {"job_reschedule": 1, "proc_restart": 2}
     assert found.last_recovery_at == T0 + 7_700
     assert found.crash_loop_runs == 2
-    assert faults([wire.RecoverRecord(fault_scenario=word) for word in recovered], note=Notes()) == {
-        "chip_fault": 2,
-        "node_fault": 1,
+    assert one_run(*(nested(scenario=word) for word in recovered)).faults == {
+        "chip_fault": {"success": 2},
+        "node_fault": {"success": 1},
     }
 
 

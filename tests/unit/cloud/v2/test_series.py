@@ -81,7 +81,7 @@ def test_a_known_cpu_job_is_not_idle() -> None:
 
 @pytest.mark.parametrize("accelerator", [GPU, NPU, CPU, None])
 def test_no_sample_yet_is_no_data(accelerator: Accelerator | None) -> None:
-    """-1 in every series gives None, as an empty answer does."""
+    """-1 in every series gives None, as an empty response does."""
     assert read(recorded("metrics_silent.json"), accelerator=accelerator) is None
 
 
@@ -177,7 +177,7 @@ def test_a_value_out_of_range_keeps_the_samples_in_place() -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b'"text"', b"7", b"null"])
 def test_an_undecodable_answer_is_no_data(raw: bytes) -> None:
-    """An answer that is not an object is noted and gives None."""
+    """A response that is not an object is noted and gives None."""
     notes = Notes()
 
     assert read(raw, notes=notes) is None

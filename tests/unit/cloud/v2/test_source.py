@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import (
@@ -355,7 +355,7 @@ async def test_a_failed_detail_is_a_failed_part(cloud: FakeV2, clock: ManualCloc
 async def test_a_detail_of_another_job_is_an_invalid_response(
     answer: dict[str, object], cloud: FakeV2, clock: ManualClock
 ) -> None:
-    """An answer about another job than the requested one changes nothing about that job."""
+    """A response about another job than the requested one changes nothing about that job."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -547,6 +547,7 @@ async def poll_after_the_end(odd_details: dict[int, Any]) -> tuple[PollResult, l
 
 
 @given(details=st.dictionaries(st.integers(0, 2), odd_values, min_size=1))
+@settings(max_examples=25)
 async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) -> None:
     """Whatever is returned in place of a job's detail: a failed part; the job is not gone, the others have ended."""
     result, running, cloud = await poll_after_the_end(details)
@@ -581,6 +582,7 @@ async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) 
     ),
     parts=st.dictionaries(st.sampled_from(["kind", "algorithm", "tasks", "spec"]), odd_values),
 )
+@settings(max_examples=25)
 async def test_a_detail_with_malformed_parts_still_ends_the_job(
     metadata: dict[str, Any], status: dict[str, Any], parts: dict[str, Any]
 ) -> None:
@@ -894,7 +896,7 @@ class TestSweep:
     async def test_the_first_error_is_raised_when_no_request_succeeded(
         self, cloud: FakeV2, clock: ManualClock
     ) -> None:
-        """A sweep without any answer raises its first error."""
+        """A sweep without any response raises its first error."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
@@ -998,6 +1000,6 @@ def test_it_is_a_source_of_v2(cloud: FakeV2, clock: ManualClock) -> None:
 
 
 def test_truncation_is_an_invalid_response_not_refused() -> None:
-    """The request succeeded, but the answer ignores a parameter; the outcome label shows it."""
+    """The request succeeded, but the response ignores a parameter; the outcome label shows it."""
     assert issubclass(InvalidResponse, CloudError)
     assert not issubclass(InvalidResponse, Refused)

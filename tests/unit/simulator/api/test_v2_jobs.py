@@ -142,7 +142,7 @@ async def test_usage_errors(client: Client, cloud: Simulator) -> None:
 
 
 async def test_usage_set_manually(client: Client, cloud: Simulator) -> None:
-    """`Job.usage` sets the answer exactly, -1 included; other metrics are absent, unknown ones raise ValueError."""
+    """`Job.usage` sets the response exactly, -1 included; other metrics are absent, unknown ones raise ValueError."""
     job = running(cloud.world, accelerator="npu")
     job.usage("worker-0", npu=[-1, -1, 51.5, -1], cpu=[-1, 3, 4, -1])
 
@@ -193,7 +193,7 @@ async def test_secrets(client: Client, cloud: Simulator) -> None:
 
 
 async def test_numbers_as_strings(client: Client, cloud: Simulator) -> None:
-    """With v2-numbers-as-strings all numbers of v2 answers are strings; booleans and v1 answers are unchanged."""
+    """With v2-numbers-as-strings all numbers of v2 responses are strings; booleans and v1 responses are unchanged."""
     cloud.quirks.on("v2-numbers-as-strings")
 
     body = await detail(client, running(cloud.world))
@@ -204,7 +204,7 @@ async def test_numbers_as_strings(client: Client, cloud: Simulator) -> None:
 
 
 async def test_overlay(client: Client, cloud: Simulator) -> None:
-    """`Job.overlay` replaces any field of an answer, nested ones too, and filters use an overlaid phase."""
+    """`Job.overlay` replaces any field of a response, nested ones too, and filters use an overlaid phase."""
     job = running(cloud.world)
     job.overlay({"status": {"phase": "Odd", "start_time": "1700000000000"}, "kind": None})
 
