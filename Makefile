@@ -4,8 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# The tests of one module stay on one worker: they share its fixtures. What measures time or memory runs alone afterwards.
+PARALLEL := --quiet --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+MOST := $(PARALLEL) -m "not endurance and not serial"
+SERIAL := --quiet -m "serial and not endurance"
+
+# The tests start hundreds of processes. Without cached bytecode each of them compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts drift coverage generate bench fuzz soak image-test audit lock wheel clean
+.PHONY: help demo test endurance check lint types contracts drift coverage generate bench fuzz soak image-test audit lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -20,29 +28,35 @@ $(READY): requirements-dev.txt pyproject.toml
 demo: $(READY) ## simulator and exporter in the foreground: http://127.0.0.1:10310/
 	@exec $(BIN)/modelarts-exporter demo
 
-test: $(READY) ## every test
-	$(BIN)/pytest --quiet
+test: $(READY) ## every test but those of endurance; five minutes on two cores
+	$(BIN)/pytest $(MOST)
+	$(BIN)/pytest $(SERIAL)
 
-check: lint types contracts drift coverage ## what CI runs
+endurance: $(READY) ## the long tests (kills, days of accounting, fuzzing, two hours of the soak)
+	$(BIN)/pytest $(PARALLEL) -m "endurance and not serial"
+	$(BIN)/pytest --quiet -m "endurance and serial"
 
-lint: $(READY) ## style of the code
+check: lint types contracts drift coverage endurance ## what CI runs
+
+lint: $(READY) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY) ## types of code and tests
+types: $(READY) ## mypy on code and tests
 	$(BIN)/mypy
 
-contracts: $(READY) ## who may import whom
+contracts: $(READY) ## import contracts
 	$(BIN)/lint-imports
 
-drift: $(READY) ## generated files are what their sources say
+drift: $(READY) ## generated files are up to date
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python dashboards/generate.py --check
 	$(BIN)/python helm/generate.py --check
 
-coverage: $(READY) ## every test, and how much of the code they reach
+coverage: $(READY) ## the tests of `make test`, and how much of the code they reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --quiet
+	$(BIN)/coverage run -m pytest $(MOST)
+	$(BIN)/coverage run -m pytest $(SERIAL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -51,25 +65,26 @@ generate: $(READY) ## write all generated files
 	$(BIN)/python dashboards/generate.py
 	$(BIN)/python helm/generate.py
 
-bench: $(READY) ## ratios against prometheus-client and nginx
+bench: $(READY) ## ratios against prometheus-client and nginx; the duration of a start
 	PYTHONPATH=. $(BIN)/python bench/render.py
 	PYTHONPATH=. $(BIN)/python bench/serve.py
+	PYTHONPATH=. $(BIN)/python bench/start.py
 
-fuzz: $(READY) ## thousands of odd answers, where a normal run tries a hundred
-	$(BIN)/pytest tests/fuzz --quiet --hypothesis-profile=long --timeout=7200
+fuzz: $(READY) ## thousands of random responses, where endurance tries a hundred
+	$(BIN)/pytest tests/fuzz --quiet -m endurance --hypothesis-profile=long --timeout=7200
 
-soak: $(READY) ## a simulated week of churn, faults and restarts; a quarter of an hour
+soak: $(READY) ## a simulated week of churn, faults and restarts in a quarter of an hour
 	$(BIN)/python -m tests.soak
 
-image-test: $(READY) ## build the image for real, and run it with nothing granted
-	$(BIN)/pytest tests/image/test_image.py --quiet
+image-test: $(READY) ## build the image and run it without privileges
+	$(BIN)/pytest tests/image/test_image.py --quiet -m endurance
 
-audit: $(READY) ## known vulnerabilities of what we ship; needs the network, never fails
+audit: $(READY) ## known vulnerabilities of the dependencies; needs the network, never fails
 	@{ $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3' \
 	  && $(VENV)/audit/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --progress-spinner off; } \
 	  || echo "audit: findings above, or the database could not be reached; not a gate"
 
-lock: $(READY) ## bring the lock files up to date with pyproject.toml
+lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements-build.txt
@@ -77,5 +92,5 @@ lock: $(READY) ## bring the lock files up to date with pyproject.toml
 wheel: $(READY) ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
-clean: ## remove everything that was installed or built
+clean: ## remove installed and built files
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov

@@ -15,7 +15,7 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority of its own, with its files in a folder."""
+    """A certificate authority with its files in a folder."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         self._folder = folder
@@ -24,11 +24,11 @@ class Authority:
 
     @property
     def certificate(self) -> Path:
-        """What whoever trusts it needs."""
+        """Certificate for those that trust it."""
         return self.pair.certificate
 
     def issue(self, name: str, *names: str) -> Pair:
-        """Make a certificate that bears alternative names, as openssl writes them: `DNS:a`, `IP:127.0.0.1`."""
+        """Issue a certificate with alternative names in the syntax of openssl: `DNS:a`, `IP:127.0.0.1`."""
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         extensions = ("-addext", f"subjectAltName={','.join(names)}") if names else ()
         _openssl(
@@ -39,7 +39,7 @@ class Authority:
 
 
 def client_of(authority: Authority, pair: Pair | None = None) -> ssl.SSLContext:
-    """Trust an authority, and bring one's own certificate if there is one."""
+    """TLS context of a client that trusts an authority, with an optional client certificate."""
     context = ssl.create_default_context(cafile=str(authority.certificate))
     if pair is not None:
         context.load_cert_chain(pair.certificate, pair.key)

@@ -1,4 +1,4 @@
-"""Real programs beside the test: Prometheus and Alertmanager on loopback, with their data in a folder of the test."""
+"""Real programs for tests: Prometheus and Alertmanager on loopback, with their data in a folder of the test."""
 
 import asyncio
 import json
@@ -16,24 +16,24 @@ import pytest
 import yaml
 
 START_S = 60.0
-"""Deadline of a start, on a busy machine."""
+"""Deadline of a start. Long enough for a busy machine."""
 END_S = 10.0
-"""How long a program that was asked to end may take before it is killed."""
-_LOOK_AGAIN_S = 0.1
+"""Time after SIGTERM before a program is killed."""
+_INTERVAL_S = 0.05
 
 
 def found(*names: str) -> str:
-    """Path of an installed program by the first name that is there; it may be missing on a laptop, never in CI."""
+    """Path of the first installed program of these names. Skips the test without one, and fails it in CI."""
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{names[0]} is not installed, and CI must have it")
-    pytest.skip(f"{names[0]} is not installed: WHAT THIS TEST PROVES IS NOT TESTED")
+        pytest.fail(f"{names[0]} is not installed, which CI requires")
+    pytest.skip(f"{names[0]} is not installed: THIS FACT IS NOT TESTED")
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, for a program that cannot tell which one it chose itself."""
+    """A port of 127.0.0.1 without a listener, for a program that cannot report a port it chose itself."""
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port: int = chosen.getsockname()[1]
@@ -41,19 +41,19 @@ def free_port() -> int:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, *, deadline_s: float = START_S) -> None:
-    """Wait until a condition holds. Raises AssertionError, saying what did not come true, at the deadline."""
+    """Wait until a condition holds. Raises AssertionError with its description at the deadline."""
     loop = asyncio.get_running_loop()
-    over_at = loop.time() + deadline_s
+    deadline = loop.time() + deadline_s
     while not await condition():
-        assert loop.time() < over_at, f"not within {deadline_s:g} s: {what}"
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        assert loop.time() < deadline, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(_INTERVAL_S)
 
 
 class Service:
     """A program that serves HTTP, from its readiness to the end of the context.
 
-    It can be killed and started again, with the same command line, port and data. What it says goes to a file in
-    `folder`, of which the end is told when it does not get ready.
+    It can be killed and started again with the same command line, port and data. Its output goes to a file in
+    `folder`. If it does not become ready, the error contains the end of that file.
     """
 
     def __init__(self, name: str, command: Sequence[str | Path], *, folder: Path, port: int) -> None:
@@ -67,7 +67,7 @@ class Service:
     async def __aenter__(self) -> Self:
         try:
             await self.start()
-        except BaseException:  # whatever ends the start, cancellation included: leave no process behind
+        except BaseException:  # cancellation included: leave no process behind
             await self._end()
             raise
         return self
@@ -78,19 +78,19 @@ class Service:
         await self._end()
 
     async def start(self) -> None:
-        """Start it and wait until it says that it is ready."""
+        """Start it and wait until it is ready."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=STDOUT)
         await until(self._ready, f"{self.name} is ready")
 
     async def kill(self) -> None:
-        """End it with SIGKILL: it can save nothing and say nothing."""
+        """Send SIGKILL and wait for its end."""
         assert self._process is not None
         self._process.kill()
         await self._process.wait()
 
     async def get(self, path: str, **query: str) -> tuple[int, str]:
-        """Ask it for a page: status and text. Raises aiohttp.ClientError when it does not answer."""
+        """GET a path. Returns status and text. Raises aiohttp.ClientError without a response."""
         timeout = aiohttp.ClientTimeout(total=END_S)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -99,7 +99,7 @@ class Service:
             return answer.status, await answer.text()
 
     async def json(self, path: str, **query: str) -> Any:
-        """Ask it for a page of JSON that it must have."""
+        """GET a path that returns JSON. Fails on any status but 200."""
         status, text = await self.get(path, **query)
         assert status == 200, f"{self.name} answers {path} with {status}: {text}"
         return json.loads(text)
@@ -107,8 +107,8 @@ class Service:
     async def _ready(self) -> bool:
         assert self._process is not None
         if self._process.returncode is not None:
-            said = self.log.read_text(errors="replace")[-2000:]
-            raise AssertionError(f"{self.name} ended with {self._process.returncode}: {said}")
+            log = self.log.read_text(errors="replace")[-2000:]
+            raise AssertionError(f"{self.name} ended with {self._process.returncode}: {log}")
         try:
             status, _ = await self.get("/-/ready")
         except (aiohttp.ClientError, TimeoutError):
@@ -126,7 +126,7 @@ class Service:
 
 
 class Prometheus(Service):
-    """A Prometheus with this configuration; relative paths in it start at `folder`, where its data is too."""
+    """A Prometheus with this configuration. Relative paths in it start at `folder`, where its data is too."""
 
     def __init__(self, config: Mapping[str, Any], *, folder: Path, flags: Sequence[str] = ()) -> None:
         port = free_port()
@@ -141,7 +141,7 @@ class Prometheus(Service):
         super().__init__("prometheus", command, folder=folder, port=port)
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate now: items with `metric` (labels) and `value`, or `values` for a range, as the API has them."""
+        """Evaluate now. Returns items with `metric` (labels) and `value`, or `values` for a range, as in the API."""
         answer = await self.json("/api/v1/query", query=expression)
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result

@@ -35,6 +35,8 @@ from tests.dashboards.rendered import (
     variables,
 )
 
+pytestmark = pytest.mark.serial
+
 TIMEOUT_S = 45.0
 """Maximum time until every panel has data."""
 CHOICES: Mapping[str, str] = {"idle_for": "60", "straggler_below": "0.95", "objective": "60"}

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.faults import TROUBLES
+from tests.e2e.faults import FAULT_CASES
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", PAGE)))
+BY_PROJECT_NAME = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", PAGE)))
 NOT_IN_THE_WILD = {"echo"}
 """Rehearsed for what they would leak, not for what an operator sees."""
 
 
 def test_the_page_names_tests() -> None:
     """The pattern finds what the next test looks at."""
-    assert len(NAMED) > 30
+    assert len(BY_PROJECT_NAME) > 30
 
 
-@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize("named", BY_PROJECT_NAME)
 def test_each_named_test_exists(named: str) -> None:
     """A promise whose test was renamed or removed is noticed."""
     path, _, name = named.partition("::")
@@ -33,8 +33,8 @@ def test_each_rehearsed_fault_has_its_row() -> None:
         for row in PAGE.splitlines()
         if (match := re.search(r"whole: `([\w-]+)`", row)) and row.startswith("|")
     }
-    assert rows.keys() == TROUBLES.keys() - NOT_IN_THE_WILD
+    assert rows.keys() == FAULT_CASES.keys() - NOT_IN_THE_WILD
     for name, row in rows.items():
         outcome = row.split("|")[3]
-        assert f"`{TROUBLES[name].outcome}`" in outcome
-        assert f"`{TROUBLES[name].expected('v2')}`" in outcome
+        assert f"`{FAULT_CASES[name].outcome}`" in outcome
+        assert f"`{FAULT_CASES[name].expected('v2')}`" in outcome

@@ -1,4 +1,4 @@
-"""The end of the chain: a webhook that Alertmanager calls, and the configuration that makes it call at once."""
+"""A webhook receiver for Alertmanager, and the configuration with which Alertmanager calls it at once."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -11,77 +11,77 @@ from tests.programs import until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What the pager received about one alert."""
+class Notification:
+    """One alert of one notification."""
 
     status: str
     """firing or resolved."""
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
-    begun: str
-    """When the alert began, in Alertmanager's words."""
+    starts_at: str
+    """Start of the alert, as Alertmanager writes it."""
 
 
 @dataclass(slots=True)
-class Pager:
-    """Keeps what it is told, in the order it came."""
+class AlertReceiver:
+    """Keeps all notifications in the order of arrival."""
 
     url: str = ""
-    messages: list[Message] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Take one notification, which may be about several alerts."""
-        notification = await request.json()
-        self.messages += [
-            Message(
+        """Handle one request, which may carry several alerts."""
+        payload = await request.json()
+        self.notifications += [
+            Notification(
                 status=alert["status"],
                 labels=alert["labels"],
                 annotations=alert["annotations"],
-                begun=alert["startsAt"],
+                starts_at=alert["startsAt"],
             )
-            for alert in notification["alerts"]
+            for alert in payload["alerts"]
         ]
         return web.Response()
 
-    def about(self, name: str) -> list[Message]:
-        """Messages about the job of that name."""
-        return [message for message in self.messages if message.labels.get("job_name") == name]
+    def for_job(self, name: str) -> list[Notification]:
+        """Notifications about one job by its name."""
+        return [each for each in self.notifications if each.labels.get("job_name") == name]
 
-    async def until_told(self, status: str, names: Iterable[str], *, deadline_s: float) -> None:
-        """Wait until each of these jobs has had a message of that status."""
+    async def wait_for_notifications(self, status: str, names: Iterable[str], *, deadline_s: float) -> None:
+        """Wait until each of these jobs has a notification with this status."""
 
-        async def told() -> bool:
-            return wanted <= {message.labels.get("job_name") for message in self.messages if message.status == status}
+        async def received() -> bool:
+            return wanted <= {each.labels.get("job_name") for each in self.notifications if each.status == status}
 
         wanted = set(names)
-        await until(told, f"the pager is told {status} of {wanted}", deadline_s=deadline_s)
+        await until(received, f"notifications with status {status} for {wanted}", deadline_s=deadline_s)
 
 
 @asynccontextmanager
-async def paging() -> AsyncIterator[Pager]:
-    """Give a pager that listens."""
-    pager = Pager()
+async def run_receiver() -> AsyncIterator[AlertReceiver]:
+    """Run a receiver."""
+    receiver = AlertReceiver()
     app = web.Application()
-    app.router.add_post("/", pager.receive)
+    app.router.add_post("/", receiver.receive)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        pager.url = f"http://{host}:{port}/"
-        yield pager
+        receiver.url = f"http://{host}:{port}/"
+        yield receiver
     finally:
         await runner.cleanup()
 
 
-def routing(pager: Pager, *, alert: str) -> dict[str, Any]:
-    """Configure an Alertmanager to tell the pager of each such alert by itself, at once, and not again for hours."""
+def alertmanager_config(receiver: AlertReceiver, *, alert: str) -> dict[str, Any]:
+    """Alertmanager configuration: one notification for each alert of this name, at once, repeated after hours."""
     return {
         "route": {
             "receiver": "nobody",
             "routes": [
                 {
-                    "receiver": "pager",
+                    "receiver": "stub",
                     "matchers": [f"alertname = {alert}"],
                     "group_by": ["..."],
                     "group_wait": "0s",
@@ -92,6 +92,6 @@ def routing(pager: Pager, *, alert: str) -> dict[str, Any]:
         },
         "receivers": [
             {"name": "nobody"},
-            {"name": "pager", "webhook_configs": [{"url": pager.url, "send_resolved": True}]},
+            {"name": "stub", "webhook_configs": [{"url": receiver.url, "send_resolved": True}]},
         ],
     }

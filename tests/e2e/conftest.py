@@ -8,6 +8,6 @@ from tests.clock import ManualClock
 
 @pytest.fixture
 async def cloud(clock: ManualClock) -> AsyncIterator[Simulator]:
-    """An empty cloud that the test fills by hand, on the test's clock."""
+    """An empty simulator on the test's clock."""
     async with Simulator(Options(empty=True), clock=clock) as cloud:
         yield cloud

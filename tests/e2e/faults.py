@@ -1,4 +1,4 @@
-"""What can go wrong with a cloud, as begun and ended in the simulator, and what a scrape shows meanwhile."""
+"""Fault cases: what the simulator does, the expected outcome, and the parsed scrape to check it with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,34 +11,34 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import Settings
 from exporter.simulator import Fault, Simulator, parse_fault
-from tests.e2e.harness import Rig
+from tests.e2e.harness import Harness
 
 Labels = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """One thing that goes wrong with every call, how its calls end, and what the exporter does about it."""
+class FaultCase:
+    """One fault of every API call, the outcome of the calls and the expected reaction of the exporter."""
 
     fault: str
-    """In the words of the simulator's command line; "down" refuses connections, "429-date" names a date far away."""
+    """As on the simulator's command line. "down" refuses connections, "429-date" sends a date one hour ahead."""
     outcome: str
-    """Of the calls, by the counter's label."""
+    """Value of the label `outcome` of its calls."""
     retried: bool = False
-    """Whether one call is tried more than once."""
+    """Whether one call has more than one attempt."""
     opens: bool = False
-    """Whether the circuit is open after five minutes of it."""
+    """Whether the circuit is open after five minutes."""
     v2_outcome: str = ""
-    """Where v2 differs."""
+    """Outcome in v2 if it differs."""
     slow: bool = False
-    """Whether each call takes real time, so that the polls had better be few."""
+    """Whether each call takes seconds of real time, so that the test polls rarely."""
 
     def expected(self, api: str) -> str:
-        """Outcome for one generation."""
+        """Outcome in one API generation."""
         return self.v2_outcome if api == "v2" and self.v2_outcome else self.outcome
 
-    def made(self, cloud: Simulator, *, path: str = "*") -> Fault:
-        """Make the simulator's fault, aimed at paths; not for "down"."""
+    def simulator_fault(self, cloud: Simulator, *, path: str = "*") -> Fault:
+        """Fault of the simulator for paths with this pattern. Not for "down"."""
         if self.fault == "429-date":
             date = formatdate(cloud.state.time() + 3600, usegmt=True)
             return Fault("429", path=path, retry_after=date)
@@ -46,21 +46,21 @@ class Trouble:
         fault.path = path
         return fault
 
-    def at(self, cloud: Simulator) -> "_Going":
-        """Go on for as long as the context is open."""
-        return _Going(self, cloud)
+    def active(self, cloud: Simulator) -> "_ActiveFault":
+        """Context in which the fault is active."""
+        return _ActiveFault(self, cloud)
 
 
-class _Going:
-    def __init__(self, trouble: Trouble, cloud: Simulator) -> None:
-        self._trouble = trouble
+class _ActiveFault:
+    def __init__(self, case: FaultCase, cloud: Simulator) -> None:
+        self._trouble = case
         self._cloud = cloud
 
     async def __aenter__(self) -> Self:
         if self._trouble.fault == "down":
             await self._cloud.go_down()
         else:
-            self._cloud.faults.add(self._trouble.made(self._cloud))
+            self._cloud.faults.add(self._trouble.simulator_fault(self._cloud))
         return self
 
     async def __aexit__(
@@ -70,86 +70,95 @@ class _Going:
         await self._cloud.come_back()
 
 
-UNREACHABLE: Mapping[str, Trouble] = {
-    "connection-refused": Trouble(fault="down", outcome="unreachable", retried=True, opens=True),
-    "hang-before-headers": Trouble(fault="hang", outcome="unreachable", retried=True, opens=True, slow=True),
-    "hang-in-body": Trouble(fault="hang-body", outcome="unreachable", retried=True, opens=True, slow=True),
-    "reset": Trouble(fault="reset", outcome="unreachable", retried=True, opens=True),
-    "reset-in-body": Trouble(fault="reset-body", outcome="unreachable", retried=True, opens=True),
+UNREACHABLE: Mapping[str, FaultCase] = {
+    "connection-refused": FaultCase(fault="down", outcome="unreachable", retried=True, opens=True),
+    "hang-before-headers": FaultCase(fault="hang", outcome="unreachable", retried=True, opens=True, slow=True),
+    "hang-in-body": FaultCase(fault="hang-body", outcome="unreachable", retried=True, opens=True, slow=True),
+    "reset": FaultCase(fault="reset", outcome="unreachable", retried=True, opens=True),
+    "reset-in-body": FaultCase(fault="reset-body", outcome="unreachable", retried=True, opens=True),
 }
-UNINTELLIGIBLE: Mapping[str, Trouble] = {
-    "truncated-json": Trouble(fault="truncated", outcome="invalid_response"),
-    "wrong-types": Trouble(fault="wrong-types", outcome="invalid_response"),
-    "empty-200": Trouble(fault="empty-200", outcome="invalid_response"),
-    "204": Trouble(fault="204", outcome="invalid_response"),
-    "html-200": Trouble(fault="html-502:status=200", outcome="invalid_response"),
+INVALID_RESPONSE: Mapping[str, FaultCase] = {
+    "truncated-json": FaultCase(fault="truncated", outcome="invalid_response"),
+    "wrong-types": FaultCase(fault="wrong-types", outcome="invalid_response"),
+    "empty-200": FaultCase(fault="empty-200", outcome="invalid_response"),
+    "204": FaultCase(fault="204", outcome="invalid_response"),
+    "html-200": FaultCase(fault="html-502:status=200", outcome="invalid_response"),
 }
-BROKEN: Mapping[str, Trouble] = {
-    "html-502": Trouble(fault="html-502", outcome="server_error", retried=True, opens=True),
-    "500": Trouble(fault="500", outcome="server_error", retried=True, opens=True),
-    "503": Trouble(fault="503", outcome="server_error", retried=True, opens=True),
-    "408": Trouble(fault="408", outcome="server_error", retried=True, opens=True),
+SERVER_ERROR: Mapping[str, FaultCase] = {
+    "html-502": FaultCase(fault="html-502", outcome="server_error", retried=True, opens=True),
+    "500": FaultCase(fault="500", outcome="server_error", retried=True, opens=True),
+    "503": FaultCase(fault="503", outcome="server_error", retried=True, opens=True),
+    "408": FaultCase(fault="408", outcome="server_error", retried=True, opens=True),
 }
-THROTTLED: Mapping[str, Trouble] = {
-    "429-seconds": Trouble(fault="429:retry_after=30", outcome="throttled", opens=True),
-    "429-date": Trouble(fault="429-date", outcome="throttled", opens=True),
-    "429-absurd": Trouble(fault="429:retry_after=absurd", outcome="throttled", opens=True),
-    "429-silent": Trouble(fault="429:retry_after=none", outcome="throttled", retried=True, opens=True),
+THROTTLED: Mapping[str, FaultCase] = {
+    "429-seconds": FaultCase(fault="429:retry_after=30", outcome="throttled", opens=True),
+    "429-date": FaultCase(fault="429-date", outcome="throttled", opens=True),
+    "429-absurd": FaultCase(fault="429:retry_after=absurd", outcome="throttled", opens=True),
+    "429-silent": FaultCase(fault="429:retry_after=none", outcome="throttled", retried=True, opens=True),
 }
-REFUSED: Mapping[str, Trouble] = {
-    "401-forever": Trouble(fault="401", outcome="denied", opens=True),
-    "403": Trouble(fault="403", outcome="denied"),
-    "404": Trouble(fault="404", outcome="unsupported"),
-    "is-success-false-200": Trouble(fault="is-success-false", outcome="refused", v2_outcome="invalid_response"),
-    "is-success-false-400": Trouble(fault="is-success-false:status=400", outcome="refused"),
-    "clock-skew": Trouble(fault="clock-skew:skew=1200", outcome="denied", opens=True),
-    "redirect": Trouble(fault="redirect", outcome="refused"),
-    "echo": Trouble(fault="echo", outcome="refused"),
+REFUSED: Mapping[str, FaultCase] = {
+    "401-forever": FaultCase(fault="401", outcome="denied", opens=True),
+    "403": FaultCase(fault="403", outcome="denied"),
+    "404": FaultCase(fault="404", outcome="unsupported"),
+    "is-success-false-200": FaultCase(fault="is-success-false", outcome="refused", v2_outcome="invalid_response"),
+    "is-success-false-400": FaultCase(fault="is-success-false:status=400", outcome="refused"),
+    "clock-skew": FaultCase(fault="clock-skew:skew=1200", outcome="denied", opens=True),
+    "redirect": FaultCase(fault="redirect", outcome="refused"),
+    "echo": FaultCase(fault="echo", outcome="refused"),
 }
-HUGE: Mapping[str, Trouble] = {"200-mb": Trouble(fault="huge:size_mb=200", outcome="invalid_response", slow=True)}
-TROUBLES: Mapping[str, Trouble] = {**UNREACHABLE, **UNINTELLIGIBLE, **BROKEN, **THROTTLED, **REFUSED, **HUGE}
+HUGE: Mapping[str, FaultCase] = {"200-mb": FaultCase(fault="huge:size_mb=200", outcome="invalid_response", slow=True)}
+FAULT_CASES: Mapping[str, FaultCase] = {
+    **UNREACHABLE,
+    **INVALID_RESPONSE,
+    **SERVER_ERROR,
+    **THROTTLED,
+    **REFUSED,
+    **HUGE,
+}
 
 
-class Shown:
-    """One scrape, parsed once."""
+class Scrape:
+    """One scrape, parse_samples once."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, harness: Harness) -> None:
         self._samples: dict[str, dict[Labels, float]] = {}
-        self._growing: dict[tuple[str, Labels], float] = {}
-        lines = (line for line in rig.text().splitlines() if line.startswith("modelarts_") and "_bucket{" not in line)
+        self._counters: dict[tuple[str, Labels], float] = {}
+        lines = (
+            line for line in harness.text().splitlines() if line.startswith("modelarts_") and "_bucket{" not in line
+        )
         for family in text_string_to_metric_families("\n".join(lines)):
             for sample in family.samples:
                 labels = frozenset(sample.labels.items())
                 self._samples.setdefault(sample.name, {})[labels] = sample.value
                 if sample.name.endswith(("_total", "_count")):
-                    self._growing[sample.name, labels] = sample.value
+                    self._counters[sample.name, labels] = sample.value
 
     def read(self, name: str, **labels: str) -> dict[Labels, float]:
-        """Samples of one name with these labels, the others as the key."""
+        """Samples of one name with these labels, by the other labels."""
         wanted = labels.items()
         return {key - frozenset(wanted): value for key, value in self._samples.get(name, {}).items() if wanted <= key}
 
     def value(self, name: str, **labels: str) -> float:
-        """Sum of the samples of one name with these labels; 0 where there is none."""
+        """Sum of the samples of one name with these labels. 0 without samples."""
         return sum(self.read(name, **labels).values())
 
     def up(self) -> dict[str, float]:
-        """`modelarts_up` by project, which must be what the jobs collector says."""
+        """`modelarts_up` by project. Fails if the jobs collector's own metric differs."""
         up = {dict(labels)["project"]: value for labels, value in self.read("modelarts_up").items()}
         collectors = self.read("modelarts_collector_up", collector="jobs")
         assert up == {dict(labels)["project"]: value for labels, value in collectors.items()}
         return up
 
     def statuses(self, project: str) -> dict[str, str]:
-        """Status of each job that is shown of a project, by job id."""
+        """Status of each exported job of a project by job id."""
         samples = self.read("modelarts_training_job_status", project=project)
         return {dict(labels)["job_id"]: dict(labels)["status"] for labels in samples}
 
-    def has_grown_from(self, before: "Shown") -> bool:
-        """Whether every counter is still there and none went back."""
-        return all(self._growing.get(key, -1.0) >= value for key, value in before._growing.items())
+    def is_monotonic_since(self, before: "Scrape") -> bool:
+        """Whether every counter still exists and none has decreased."""
+        return all(self._counters.get(key, -1.0) >= value for key, value in before._counters.items())
 
 
-def together(first: Settings, *others: Settings) -> Settings:
-    """Settings with the targets of all of them."""
+def merge_settings(first: Settings, *others: Settings) -> Settings:
+    """Settings with the targets of all arguments."""
     return replace(first, targets=tuple(target for settings in (first, *others) for target in settings.targets))

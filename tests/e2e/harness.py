@@ -1,4 +1,4 @@
-"""The whole program against the simulator, over real sockets, with time turned by hand: no schedule, no waiting."""
+"""Poller, store and exposition against the simulator, over real sockets, on a manual clock and without a schedule."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -49,16 +49,16 @@ def settings_for(
     return load(json.dumps(document), environ={})
 
 
-NAMED: Mapping[str, Any] = {"project_name": PROJECT_NAME, "credentials": BY_PASSWORD}
-"""A target by project name and password."""
+BY_PROJECT_NAME: Mapping[str, Any] = {"project_name": PROJECT_NAME, "credentials": BY_PASSWORD}
+"""A target given by project name and password."""
 
 
-HERE = Host(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
-"""A machine that offers no credentials, and whose retries do not wait."""
+BARE_HOST = Host(environ={}, metadata_url="http://127.0.0.1:9", jitter=lambda: 0.0)
+"""A host that offers no credentials and retries without a delay."""
 
 
-class Rig:
-    """One project's poller, and its publisher."""
+class Harness:
+    """The pollers of all targets, their store and their exposition."""
 
     def __init__(self, settings: Settings, clock: ManualClock) -> None:
         self.settings = settings
@@ -75,7 +75,7 @@ class Rig:
         self.pollers: list[ProjectPoller] = []
 
     async def poll(self, *, usage: bool = False, sweep: bool = False, pools: bool = False) -> None:
-        """Poll every project once."""
+        """Poll every target once."""
         for poller in self.pollers:
             await poller.poll_jobs()
             if usage:
@@ -86,14 +86,14 @@ class Rig:
                 await poller.poll_pools()
 
     def text(self, *, openmetrics: bool = False) -> str:
-        """What a scrape would get now."""
-        self.clock.turn(1)  # past the quarter of a second for which the live part is used again
+        """Exposition that a scrape returns now."""
+        self.clock.turn(1)  # the live part is cached for a quarter of a second
         error = self.publisher.serve(self.publisher.newest)
         assert error is None, error
         return b"".join(self.publisher.body(openmetrics=openmetrics, gzip=False).chunks).decode()
 
     def samples(self, name: str, **labels: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """Samples of one name with these labels: the other labels, sorted, to the value."""
+        """Samples of one name with these labels: value by the other labels, sorted."""
         found = {}
         for family in text_string_to_metric_families(self.text()):
             for sample in family.samples:
@@ -103,31 +103,31 @@ class Rig:
         return found
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Value of the only sample of one name with these labels; None when there is none."""
+        """Value of the only sample of one name with these labels. None without such a sample."""
         found = self.samples(name, **labels)
         assert len(found) <= 1, found
         return next(iter(found.values()), None)
 
     def statuses(self) -> dict[str, str]:
-        """Status of each job that is shown, by job id."""
+        """Status of each exported job by job id."""
         return {
             dict(labels)["job_id"]: dict(labels)["status"] for labels in self.samples("modelarts_training_job_status")
         }
 
 
 @asynccontextmanager
-async def rig_for(settings: Settings, clock: ManualClock, *, place: Host = HERE) -> AsyncIterator[Rig]:
-    """Give a rig for these settings; its connections close at the end."""
-    rig = Rig(settings, clock)
+async def harness_for(settings: Settings, clock: ManualClock, *, host: Host = BARE_HOST) -> AsyncIterator[Harness]:
+    """Harness for these settings. Leaving the context closes its connections."""
+    harness = Harness(settings, clock)
     async with AsyncExitStack() as up:
         for target in settings.targets:
             poller = open_poller(
                 target,
                 settings,
                 clock=clock,
-                self_metrics=rig.self_metrics,
-                on_change=rig.publisher.update,
-                host=place,
+                self_metrics=harness.self_metrics,
+                on_change=harness.publisher.update,
+                host=host,
             )
-            rig.pollers.append(await up.enter_async_context(poller))
-        yield rig
+            harness.pollers.append(await up.enter_async_context(poller))
+        yield harness

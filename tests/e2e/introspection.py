@@ -1,4 +1,4 @@
-"""The whole daemon inside the test's own process: real sockets, real schedule, no start-up to wait for."""
+"""The whole daemon inside the test's process: real sockets and schedule, without the start of a process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,13 +11,13 @@ import aiohttp
 from exporter.app import RealClock, Signals, WebOptions, serve
 from exporter.settings import load
 from exporter.web.address import Address
-from tests.e2e.endurance import parsed
+from tests.e2e.endurance import parse_samples
 
 _TICK_S = 0.02
 
 
 @dataclass(frozen=True)
-class Inside:
+class InProcessDaemon:
     """A running daemon."""
 
     url: str
@@ -25,18 +25,18 @@ class Inside:
     task: asyncio.Task[None]
 
     async def text(self) -> str:
-        """What a scrape gets now."""
+        """Exposition that a scrape returns now."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/metrics") as answer:
             assert answer.status == 200
             return await answer.text()
 
     async def samples(self, name: str, *, having: str = "") -> dict[str, float]:
-        """Samples of one name now, by their labels as they are written, where these hold `having`."""
-        told = parsed(await self.text())
-        return {labels: value for (spoken, labels), value in told.items() if spoken == name and having in labels}
+        """Current samples of one name by their label text, of those whose label text contains `having`."""
+        found = parse_samples(await self.text())
+        return {labels: value for (key, labels), value in found.items() if key == name and having in labels}
 
     async def value(self, name: str, *, having: str = "") -> float:
-        """Sum of the samples of one name; 0 when there are none."""
+        """Sum of the samples of one name. 0 without samples."""
         return sum((await self.samples(name, having=having)).values())
 
     async def reload(self) -> tuple[int, str]:
@@ -44,16 +44,16 @@ class Inside:
         async with aiohttp.ClientSession() as session, session.post(f"{self.url}/-/reload") as answer:
             return answer.status, await answer.text()
 
-    async def becomes(self, name: str, value: float, *, having: str = "") -> None:
-        """Wait until the samples of one name sum up to this."""
+    async def wait_for_value(self, name: str, value: float, *, having: str = "") -> None:
+        """Wait until the samples of one name have this sum."""
         async with asyncio.timeout(20):
-            while await self.value(name, having=having) != value:  # noqa: ASYNC110 - a scrape is what there is to ask
+            while await self.value(name, having=having) != value:  # noqa: ASYNC110 - only a scrape shows the value
                 await asyncio.sleep(_TICK_S)
 
 
 @asynccontextmanager
-async def inside(config: Path, *, lifecycle: bool = True) -> AsyncIterator[Inside]:
-    """Run the daemon with a settings file until the context ends; then it is asked to stop, and has to."""
+async def in_process_daemon(config: Path, *, lifecycle: bool = True) -> AsyncIterator[InProcessDaemon]:
+    """Run the daemon with a settings file. Leaving the context stops it."""
     environ: Mapping[str, str] = {}
     listening: asyncio.Future[tuple[Address, ...]] = asyncio.get_running_loop().create_future()
     wishes = Signals()
@@ -72,15 +72,15 @@ async def inside(config: Path, *, lifecycle: bool = True) -> AsyncIterator[Insid
     )
     try:
         task.add_done_callback(lambda _: listening.done() or listening.cancel())
-        yield Inside(f"http://{(await listening)[0]}", wishes, task)
+        yield InProcessDaemon(f"http://{(await listening)[0]}", wishes, task)
     finally:
         wishes.stop.set()
         async with asyncio.timeout(15):
             await task
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody tells of."""
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll a condition until it holds."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the simulator's log of requests has no events
+        while not condition():  # noqa: ASYNC110 - the simulator's request log has no events
             await asyncio.sleep(_TICK_S)

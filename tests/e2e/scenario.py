@@ -1,4 +1,4 @@
-"""What the story of the pages is played on: the programs between the cloud and the pager, and the steps to take."""
+"""The programs between simulator and alert receiver, and the steps of the alerting scenario."""
 
 import re
 import sys
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 ALERT = "ModelArtsTrainingJobFailed"
 INTERVAL_S = 1
 """Of polls, scrapes and evaluations."""
-PATIENCE_S = 60.0
+STEP_TIMEOUT_S = 60.0
 """Deadline of each step, on a busy machine."""
 
 
 def with_threshold(rule: Mapping[str, Any], seconds: int) -> dict[str, Any]:
-    """Replace the token that `threshold` names throughout a rule, in the documented way."""
+    """Replace a rule's threshold token as docs/alerts.md describes."""
     token = re.escape(rule["annotations"]["threshold"])
     changed: dict[str, Any] = yaml.safe_load(
         re.sub(rf"(?<![\w.]){token}(?=s?(?![\w.]))", str(seconds), yaml.safe_dump(dict(rule)))
@@ -34,13 +34,13 @@ def with_threshold(rule: Mapping[str, Any], seconds: int) -> dict[str, Any]:
 
 
 def rules(folder: Path, *, clears_s: int) -> str:
-    """Write the shipped rules with that one threshold changed, and give the pattern of their files."""
+    """Write the shipped rules with one changed threshold. Returns the glob pattern of the files."""
     copies = folder / "rules"
     copies.mkdir()
     for path in sorted((ROOT / "alerts").glob("*.yaml")):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in document["groups"]:
-            group.pop("interval", None)  # the story is evaluated each second, and waits for every rule
+            group.pop("interval", None)  # every rule is evaluated each second
             group["rules"] = [
                 with_threshold(rule, clears_s) if rule.get("alert") == ALERT else rule for rule in group["rules"]
             ]
@@ -49,7 +49,7 @@ def rules(folder: Path, *, clears_s: int) -> str:
 
 
 def exporter_of(cloud: Simulator, *, folder: Path) -> Service:
-    """The real command; it sweeps as often as it polls, so that deleted jobs leave it soon."""
+    """The real `serve`. It sweeps as often as it polls, so that deleted jobs disappear soon."""
     target = {
         "project": "vision",
         "endpoint": cloud.url,
@@ -74,7 +74,7 @@ def exporter_of(cloud: Simulator, *, folder: Path) -> Service:
 
 
 def prometheus_of(exporter: Service, *, alerts_to: Service, clears_s: int, folder: Path) -> Prometheus:
-    """One that scrapes the exporter and evaluates the shipped rules, each second."""
+    """A Prometheus that scrapes the exporter and evaluates the shipped rules each second."""
     config = {
         "global": {"scrape_interval": f"{INTERVAL_S}s", "evaluation_interval": f"{INTERVAL_S}s"},
         "rule_files": [rules(folder, clears_s=clears_s)],
@@ -84,8 +84,8 @@ def prometheus_of(exporter: Service, *, alerts_to: Service, clears_s: int, folde
     return Prometheus(config, folder=folder)
 
 
-class Stage:
-    """The programs of the story, and its steps. Jobs go by their names, moments are seconds since the epoch."""
+class Scenario:
+    """The programs and the steps. Jobs are identified by name; times are seconds since the epoch."""
 
     def __init__(self, *, cloud: Simulator, exporter: Service, prometheus: Prometheus) -> None:
         self.cloud = cloud
@@ -94,29 +94,29 @@ class Stage:
         self._names: dict[str, str] = {}
 
     def submit(self, name: str, *, api: Api = "v2", ago_s: float = 0.0, **more: Any) -> Job:
-        """Submit a job, so many seconds ago."""
+        """Submit a job with a submission time in the past."""
         world = self.cloud.world
         job = world.submit(name, api=api, submitted_at=world.now - ago_s, **more)
         self._names[job.id] = name
         return job
 
     def run(self, name: str, *, api: Api = "v2", ago_s: float = 0.0, **more: Any) -> Job:
-        """Submit and start a job, both so many seconds ago."""
+        """Submit and start a job, both in the past."""
         job = self.submit(name, api=api, ago_s=ago_s, **more)
         self.cloud.world.start(job, at=job.submitted_at)
         return job
 
     def past_failure(self, name: str, *, api: Api, ended_ago_s: float) -> None:
-        """Have a job that ran for a minute and failed so many seconds ago."""
+        """Add a job that ran for a minute and failed in the past."""
         job = self.run(name, api=api, ago_s=ended_ago_s + 60)
         self.cloud.world.fail(job, at=job.submitted_at + 60)
 
     def quick_failure(self, name: str, *, api: Api) -> None:
-        """Have a job that is submitted, starts and fails before the cloud can answer any question in between."""
+        """Add a job that is submitted, starts and fails between two API calls."""
         self.cloud.world.fail(self.run(name, api=api))
 
     async def move(self, name: str, step: str, **how: Any) -> None:
-        """Move a job through the simulator's control API."""
+        """Change a job through the simulator's control API."""
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"{self.cloud.url}/simulator/jobs/{name}/{step}", json=how) as answer,
@@ -124,7 +124,7 @@ class Stage:
             assert answer.status == 200, await answer.text()
 
     async def exported(self) -> dict[str, str]:
-        """Status by job that the exporter shows."""
+        """Exported status by job."""
         _, text = await self.exporter.get("/metrics")
         return {
             self._names[sample.labels["job_id"]]: sample.labels["status"]
@@ -134,23 +134,23 @@ class Stage:
         }
 
     async def until_exported(self, name: str, status: str) -> None:
-        """Wait until the exporter shows a job in that status."""
+        """Wait until the exporter exports a job with this status."""
 
         async def shown() -> bool:
             return (await self.exported()).get(name) == status
 
-        await until(shown, f"the exporter shows {name} as {status}", deadline_s=PATIENCE_S)
+        await until(shown, f"the exporter exports {name} as {status}", deadline_s=STEP_TIMEOUT_S)
 
     async def until_scraped(self, expression: str, *, results: int) -> None:
-        """Wait until a query has so many results."""
+        """Wait until a query has this number of results."""
 
-        async def there() -> bool:
+        async def matches() -> bool:
             return len(await self.prometheus.query(expression)) == results
 
-        await until(there, f"{expression} has {results} results", deadline_s=PATIENCE_S)
+        await until(matches, f"{expression} has {results} results", deadline_s=STEP_TIMEOUT_S)
 
     async def until_evaluated(self) -> None:
-        """Wait until the exporter was scraped anew and the alert evaluated after that."""
+        """Wait until all rules were evaluated after a new scrape."""
         await self.until_scraped(f"timestamp(up == 1) > {time.time()}", results=1)
         scraped_at = time.time()
 
@@ -159,10 +159,10 @@ class Stage:
                 datetime.fromisoformat(rule["lastEvaluation"]).timestamp() > scraped_at for rule in await self.rules()
             )
 
-        await until(evaluated, "the rules are evaluated", deadline_s=PATIENCE_S)
+        await until(evaluated, "the rules are evaluated", deadline_s=STEP_TIMEOUT_S)
 
     async def rules(self) -> list[dict[str, Any]]:
-        """Every rule, with the state of its evaluation, as the API has it."""
+        """All rules with their state, as the API returns them."""
         answer = await self.prometheus.json("/api/v1/rules")
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
@@ -176,8 +176,8 @@ class Stage:
             if alert["state"] == "firing"
         }
 
-    async def moments(self, series: str) -> dict[str, list[float]]:
-        """When Prometheus has samples of a series, by job."""
+    async def sample_times(self, series: str) -> dict[str, list[float]]:
+        """Times of the samples of a series, by job."""
         return {
             self._names[item["metric"]["job_id"]]: sorted(float(at) for at, _ in item["values"])
             for item in await self.prometheus.query(f"{series}[1h]")

@@ -1,4 +1,4 @@
-"""Those who mean ill: crowds of connections against the real process, and a cloud whose words are attacks."""
+"""Hostile clients that open many connections to the real process, and a hostile API whose texts are attacks."""
 
 import asyncio
 import re
@@ -16,24 +16,24 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import PASSWORD, PROJECT_NAME, Options, Simulator
-from tests.e2e.endurance import Living, document, living, write
+from tests.e2e.endurance import ServeProcess, document, serve_process, write
 from tests.e2e.harness import BY_PASSWORD
 
-CROWD = 760
-"""Connections at once; more than the exporter keeps, fewer than a process may have open by default."""
+CONNECTIONS = 760
+"""Open at once: more than the exporter keeps, fewer than the default limit of open files."""
 KEPT = 512
-ROOM_BYTES = 96 * 1024 * 1024
-"""What a crowd may cost at most: 512 connections at 32 KiB of half a request each are 16 MiB, and Python's share."""
+MEMORY_BYTES = 96 * 1024 * 1024
+"""Bound of the memory for all connections: 512 with 32 KiB of an unfinished request each are 16 MiB."""
 
-EVIL_NAME = (
+HOSTILE_NAME = (
     "</style><script>alert(1)</script>\"'\n# HELP x\nmodelarts_up 1\r\n\x1b[2J\x1b]0;owned\x07\u202elevel=info\x85"
 )
-EVIL_WORDS = 'no\nts=2026-01-01T00:00:00Z level=info event=exporter.started\r\x1b[31m\x00\u202e\u2028" forged=1'
+HOSTILE_TEXT = 'no\nts=2026-01-01T00:00:00Z level=info event=exporter.started\r\x1b[31m\x00\u202e\u2028" forged=1'
 
 
 @pytest.fixture
-def files() -> Iterator[None]:
-    """Room for both ends of a crowd of connections in this process and those it starts."""
+def file_limit() -> Iterator[None]:
+    """Raise the limit of open files for the connections of this process and of those it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     yield
@@ -41,18 +41,18 @@ def files() -> Iterator[None]:
 
 
 @pytest.fixture
-async def exporter(tmp_path: Path, files: None) -> AsyncIterator[Living]:
-    """A running exporter that has seen its cloud."""
-    del files
+async def exporter(tmp_path: Path, file_limit: None) -> AsyncIterator[ServeProcess]:
+    """A running exporter after its first jobs poll."""
+    del file_limit
     async with (
         Simulator(Options(jobs=20, history=20)) as cloud,
-        living(write(tmp_path / "config.yaml", document(cloud))) as exporter,
+        serve_process(write(tmp_path / "config.yaml", document(cloud))) as exporter,
     ):
-        await exporter.showed(r"poll\.finished.*collector=jobs")
+        await exporter.wait_until_served(r"poll\.finished.*collector=jobs")
         yield exporter
 
 
-def memory_bytes(exporter: Living) -> int:
+def memory_bytes(exporter: ServeProcess) -> int:
     """Resident memory of the exporter."""
     status = Path(f"/proc/{exporter.process.pid}/status").read_text(encoding="utf-8")
     found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
@@ -60,12 +60,12 @@ def memory_bytes(exporter: Living) -> int:
     return int(found[1]) * 1024
 
 
-def open_files(exporter: Living) -> int:
-    """How many files and sockets the exporter has open."""
+def open_files(exporter: ServeProcess) -> int:
+    """Number of open files and sockets of the exporter."""
     return len(list(Path(f"/proc/{exporter.process.pid}/fd").iterdir()))
 
 
-BEHAVIOUR = (
+PAYLOADS = (
     b"",
     b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ",
     b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + 3 * (b"X-A: " + b"a" * 8000 + b"\r\n"),
@@ -74,34 +74,34 @@ BEHAVIOUR = (
     b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"a" * 60_000,
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xff" * 500,
 )
-"""What ill-behaved clients send: nothing, half a request, large headers, one request and no more, many requests whose
-answers they do not read, an endless body, noise."""
+"""Sent by the clients: nothing, half a request, large headers, one request, many requests without a
+reader, an unfinished body, random bytes."""
 
 
 @asynccontextmanager
-async def crowd(exporter: Living) -> AsyncIterator[None]:
-    """Open a crowd of connections that send something and read nothing."""
+async def flood(exporter: ServeProcess) -> AsyncIterator[None]:
+    """Open all connections. Each sends one payload and reads nothing."""
     loop = asyncio.get_running_loop()
     host, _, port = exporter.url.removeprefix("http://").partition(":")
     sockets: list[socket.socket] = []
     try:
-        for number in range(CROWD):
+        for number in range(CONNECTIONS):
             one = socket.socket()
             sockets.append(one)
             one.setblocking(False)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             async with asyncio.timeout(20):
-                with suppress(ConnectionError):  # cut, as some must be
+                with suppress(ConnectionError):  # those above the cap are closed
                     await loop.sock_connect(one, (host, int(port)))
-                    await loop.sock_sendall(one, BEHAVIOUR[number % len(BEHAVIOUR)])
+                    await loop.sock_sendall(one, PAYLOADS[number % len(PAYLOADS)])
         yield
     finally:
         for one in sockets:
             one.close()
 
 
-async def scrape(exporter: Living) -> None:
-    """Scrape once over a connection of its own."""
+async def scrape(exporter: ServeProcess) -> None:
+    """Scrape once over a new connection."""
     async with (
         asyncio.timeout(10),
         aiohttp.ClientSession() as session,
@@ -111,38 +111,39 @@ async def scrape(exporter: Living) -> None:
         assert "modelarts_up" in await answer.text()
 
 
-async def test_scrapes_go_on_under_a_crowd(exporter: Living) -> None:
-    """However many clients do nothing useful, each scrape is answered, and neither memory nor files run away."""
+@pytest.mark.serial
+async def test_scrapes_go_on_under_a_crowd(exporter: ServeProcess) -> None:
+    """With any number of useless connections each scrape is answered, and memory and open files stay bounded."""
     await scrape(exporter)
     before = memory_bytes(exporter)
     sizes = []
     for _ in range(3):
-        async with crowd(exporter):
+        async with flood(exporter):
             for _ in range(3):
                 await scrape(exporter)
             assert open_files(exporter) <= KEPT + 64
             sizes.append(memory_bytes(exporter))
-    assert max(sizes) - before < ROOM_BYTES, sizes
-    assert max(sizes[1:]) - sizes[0] < ROOM_BYTES / 8, sizes
+    assert max(sizes) - before < MEMORY_BYTES, sizes
+    assert max(sizes[1:]) - sizes[0] < MEMORY_BYTES / 8, sizes
     async with asyncio.timeout(20):
         while open_files(exporter) > 64:
             await scrape(exporter)
     assert not exporter.count(r"level=error|Traceback")
 
 
-class Hostile:
-    """A cloud between us and the simulated one, whose words are attacks where `mangle` puts them."""
+class HostileProxy:
+    """A proxy before the simulator that replaces texts in its responses with attacks."""
 
     def __init__(self, cloud: Simulator) -> None:
         self._cloud = cloud
         self.refusing = False
         self.url = ""
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """Pass a request on, and spoil the answer."""
+    async def handle(self, request: web.Request) -> web.Response:
+        """Forward a request and change the response."""
         if self.refusing and not request.path.startswith("/v3/"):
-            words = {"error_code": "ModelArts.0104", "error_msg": EVIL_WORDS}
-            return web.json_response(words, status=403)
+            error = {"error_code": "ModelArts.0104", "error_msg": HOSTILE_TEXT}
+            return web.json_response(error, status=403)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
         async with (
             aiohttp.ClientSession() as session,
@@ -154,28 +155,28 @@ class Hostile:
             kept = {name: value for name, value in reply.headers.items() if name == "X-Subject-Token"}
             if reply.content_type != "application/json" or request.path.startswith("/v3/"):
                 return web.Response(body=body, status=reply.status, headers=kept, content_type=reply.content_type)
-            return web.json_response(spoilt(await reply.json()), status=reply.status)
+            return web.json_response(with_attacks(await reply.json()), status=reply.status)
 
 
-def spoilt(told: Any) -> Any:
-    """Put attacks where a cloud may write text freely, and where it should not."""
-    if isinstance(told, dict):
+def with_attacks(value: Any) -> Any:
+    """Replace texts of free and of fixed vocabulary with attacks."""
+    if isinstance(value, dict):
         return {
-            key: EVIL_WORDS if key in {"phase", "engine_name", "secondary_phase"} else spoilt(value)
-            for key, value in told.items()
+            key: HOSTILE_TEXT if key in {"phase", "engine_name", "secondary_phase"} else with_attacks(inner)
+            for key, inner in value.items()
         }
-    return [spoilt(each) for each in told] if isinstance(told, list) else told
+    return [with_attacks(each) for each in value] if isinstance(value, list) else value
 
 
 @pytest.fixture
-async def hostile() -> AsyncIterator[Hostile]:
-    """A hostile cloud with one running job, whose name is an attack too."""
+async def hostile() -> AsyncIterator[HostileProxy]:
+    """A hostile proxy before one running job, whose name is an attack too."""
     async with Simulator(Options(empty=True)) as cloud:
-        job = cloud.world.submit(EVIL_NAME, user=EVIL_NAME)
+        job = cloud.world.submit(HOSTILE_NAME, user=HOSTILE_NAME)
         cloud.world.start(job)
-        hostile = Hostile(cloud)
+        hostile = HostileProxy(cloud)
         server = web.Application()
-        server.router.add_route("*", "/{path:.*}", hostile.answer)
+        server.router.add_route("*", "/{path:.*}", hostile.handle)
         runner = web.AppRunner(server)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -186,7 +187,7 @@ async def hostile() -> AsyncIterator[Hostile]:
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: its elements, and its text."""
+    """Elements, attributes and text of an HTML page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,18 +196,18 @@ class Elements(HTMLParser):
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record an element."""
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
 
     def handle_data(self, data: str) -> None:
-        """Note text."""
+        """Record text."""
         self.text += data
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json", "console"])
-async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: Hostile, form: str) -> None:
-    """Names and messages of a hostile cloud start no line of the log, move no cursor, and add no sample."""
+async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: HostileProxy, form: str) -> None:
+    """Texts of a hostile API start no log line, emit no terminal sequence and add no sample."""
     settings = document(
         hostile._cloud,
         target={
@@ -218,9 +219,9 @@ async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: Hostile
         },
     )
     del settings["targets"][0]["project_id"]
-    async with living(write(tmp_path / "config.yaml", settings), f"--log.format={form}") as exporter:
-        await exporter.said(r"cloud\.value_unknown")
-        await exporter.showed(r"poll\.finished")
+    async with serve_process(write(tmp_path / "config.yaml", settings), f"--log.format={form}") as exporter:
+        await exporter.wait_for_log(r"cloud\.value_unknown")
+        await exporter.wait_until_served(r"poll\.finished")
         text = await exporter.text()
         async with aiohttp.ClientSession() as session, session.get(exporter.url) as answer:
             page = await answer.text()
@@ -229,7 +230,7 @@ async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: Hostile
             assert answer.headers["Referrer-Policy"] == "no-referrer"
             assert answer.headers["Server"] == "modelarts-exporter"
         hostile.refusing = True
-        await exporter.said(r"poll\.failed")
+        await exporter.wait_for_log(r"poll\.failed")
         lines = list(exporter.lines)
 
     for line in lines:
@@ -238,12 +239,12 @@ async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: Hostile
         assert not re.search(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028\u202e]", body), line
         assert "\x1b" not in body, line
         assert re.match(EACH_LINE[form], body), line
-    assert any("forged" in line for line in lines), "the attack never came as far as the log"
+    assert any("forged" in line for line in lines), "no attack reached the log"
 
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert [sample.value for sample in families["modelarts_up"].samples] == [1.0]
     infos = [sample.labels for sample in families["modelarts_training_job_info"].samples]
-    assert [(labels["job_name"], labels["user"]) for labels in infos] == [(EVIL_NAME, EVIL_NAME)]
+    assert [(labels["job_name"], labels["user"]) for labels in infos] == [(HOSTILE_NAME, HOSTILE_NAME)]
 
     elements = Elements()
     elements.feed(page)
@@ -258,4 +259,4 @@ EACH_LINE = {
     "json": r'\{"ts":"[^"]+","level":"\w+","event":"',
     "console": r"\d{4}-\d\d-\d\dT\S+ \[\w+ *\] ",
 }
-"""How a line of ours begins."""
+"""Start of a log line by format."""

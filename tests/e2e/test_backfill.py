@@ -1,4 +1,4 @@
-"""`modelarts-exporter backfill` as an operator meets it: real processes, a real promtool, a real Prometheus."""
+"""`modelarts-exporter backfill` as an operator uses it: real processes, a real promtool, a real Prometheus."""
 
 import asyncio
 import signal
@@ -26,13 +26,13 @@ STEP_S = 3600.0
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Simulator]:
-    """A cloud in which nothing happens any more: a hundred and twenty jobs of both generations, all ended."""
+    """120 ended jobs of both API generations, and no arrivals."""
     async with Simulator(Options(jobs=0, history=120)) as cloud:
         yield cloud
 
 
 def config_of(folder: Path, cloud: Simulator, **more: Any) -> Path:
-    """A settings file for the simulated project."""
+    """Settings file for one simulated project."""
     target = {
         "project": "vision",
         "endpoint": cloud.url,
@@ -48,34 +48,34 @@ def config_of(folder: Path, cloud: Simulator, **more: Any) -> Path:
     return path
 
 
-def told(at: float) -> str:
+def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def period(days: float = 40) -> tuple[str, str]:
-    """Fixed flags for the last days, so that two runs mean the same."""
+    """Flags for the last days with fixed ends, so that two runs cover the same period."""
     until_at = time.time() // STEP_S * STEP_S - 3 * STEP_S
-    return f"--since={told(until_at - days * DAY_S)}", f"--until={told(until_at)}"
+    return f"--since={iso(until_at - days * DAY_S)}", f"--until={iso(until_at)}"
 
 
 async def start(*flags: str) -> Process:
     return await asyncio.create_subprocess_exec(*COMMAND, *flags, stdout=PIPE, stderr=PIPE)
 
 
-async def finished(*flags: str) -> tuple[int | None, str]:
-    """Run it to its end: exit code and stderr."""
+async def run_command(*flags: str) -> tuple[int | None, str]:
+    """Run the command to its end. Returns exit code and stderr."""
     process = await start(*flags)
     _, err = await asyncio.wait_for(process.communicate(), 120)
     return process.returncode, err.decode()
 
 
-def names_in(folder: Path) -> list[str]:
-    """What is in a folder."""
+def file_names(folder: Path) -> list[str]:
+    """Names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def status_at(job: Job, at: float) -> str | None:
-    """What the simulator's own books say of a job at a moment; None: not there, or its retention is over."""
+    """True status of a job at a time. None: it does not exist yet or its retention is over."""
     if at < job.submitted_at:
         return None
     ended_at = job.ended_at if job.ended_at is not None else float("inf")
@@ -90,7 +90,7 @@ def status_at(job: Job, at: float) -> str | None:
 
 
 async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_path: Path) -> None:
-    """History through promtool into Prometheus: jobs, accelerators, counters and usage equal the simulator's own."""
+    """Through promtool and Prometheus, jobs, accelerators, counters and usage equal the simulator's ground truth."""
     promtool = found("promtool")
     world = cloud.world
     base = time.time() // STEP_S * STEP_S - 5 * DAY_S
@@ -102,12 +102,12 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
     world.fail(first, at=base + 900 + 2 * STEP_S)
     config, output = config_of(tmp_path, cloud), tmp_path / "history.om"
 
-    code, err = await finished(
+    code, err = await run_command(
         f"--config.file={config}", f"--output={output}", *period(11), "--step=1h", "--label=job=modelarts"
     )
     assert code == 0, err
     assert not (tmp_path / "history.om.part").exists()
-    made = await asyncio.create_subprocess_exec(
+    importer = await asyncio.create_subprocess_exec(
         promtool,
         "tsdb",
         "create-blocks-from",
@@ -117,8 +117,8 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
         stdout=PIPE,
         stderr=PIPE,
     )
-    _, said = await asyncio.wait_for(made.communicate(), 240)
-    assert made.returncode == 0, said.decode()
+    _, import_log = await asyncio.wait_for(importer.communicate(), 240)
+    assert importer.returncode == 0, import_log.decode()
 
     flags = ("--storage.tsdb.retention.time=10y",)
     async with Prometheus({"scrape_configs": []}, folder=tmp_path, flags=flags) as prometheus:
@@ -133,9 +133,9 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
             counted = await ask('sum by (status) (modelarts_training_jobs{project="vision"})', at)
             assert {status: number for status, number in counted.items() if number} == dict(expected), at
 
-        self_metrics = f'job_id="{mine.id}"'
+        selector = f'job_id="{mine.id}"'
         at = base + 4 * STEP_S
-        assert await ask(f"modelarts_training_job_status_accelerators{{{self_metrics}}}", at) == {
+        assert await ask(f"modelarts_training_job_status_accelerators{{{selector}}}", at) == {
             f"modelarts_training_job_status_accelerators,gpu,modelarts,{mine.id},vision": 16.0
         }
         held = await ask('sum(modelarts_training_accelerators{state="held",accelerator="gpu",pool_id=""})', at)
@@ -144,11 +144,9 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
             for job in world.jobs
             if status_at(job, at) == "running" and not job.pool and job.flavor.accelerator == "gpu"
         )
-        assert list(await ask(f'modelarts_training_job_info{{{self_metrics},user="ada",job_name="mine"}}', at))
+        assert list(await ask(f'modelarts_training_job_info{{{selector},user="ada",job_name="mine"}}', at))
         ended = base + 1200 + 5 * STEP_S
-        assert (
-            list((await ask(f"modelarts_training_job_status{{{self_metrics}}} == 1", ended + STEP_S)).values()) == []
-        )
+        assert list((await ask(f"modelarts_training_job_status{{{selector}}} == 1", ended + STEP_S)).values()) == []
         increased = await ask(
             'sum(increase(modelarts_training_jobs_finished_total{status=~"completed|failed|terminated|lost"}[10d]))',
             base + 5 * DAY_S - 4 * STEP_S,
@@ -167,15 +165,15 @@ async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_
                 time=str(base + 10 * STEP_S),
             )
             ((result),) = series["data"]["result"]
-            assert minutes_of(result) == pytest.approx(true_minutes(job))
+            assert samples_of(result) == pytest.approx(true_samples(job))
 
 
-def minutes_of(result: Mapping[str, Any]) -> dict[float, float]:
+def samples_of(result: Mapping[str, Any]) -> dict[float, float]:
     return {float(at): float(value) for at, value in result["values"]}
 
 
-def true_minutes(job: Job) -> dict[float, float]:
-    """Each sampled minute of a run by its end, mean over the tasks, as the simulator itself computes it."""
+def true_samples(job: Job) -> dict[float, float]:
+    """Sampled minutes of a run by their end, as mean over the tasks, computed by the simulator."""
     assert job.started_at is not None
     span = slots(job, job.ended_at or 0.0)
     tasks = [values(job, "acc", task=task, span=span) for task in range(len(job.tasks) if job.api == "v2" else 1)]
@@ -186,11 +184,12 @@ def true_minutes(job: Job) -> dict[float, float]:
     }
 
 
+@pytest.mark.endurance
 async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulator, tmp_path: Path) -> None:
-    """SIGKILL after so many calls, five times: the sixth run goes on, asks little twice, and the file is the same."""
+    """SIGKILL at five points: the sixth run continues, repeats few calls, and writes the same bytes."""
     flags = (*period(), "--step=30m")
     config = config_of(tmp_path, cloud)
-    code, err = await finished(f"--config.file={config}", f"--output={tmp_path / 'whole.om'}", *flags)
+    code, err = await run_command(f"--config.file={config}", f"--output={tmp_path / 'whole.om'}", *flags)
     assert code == 0, err
     once = len(cloud.requests)
     cloud.requests.clear()
@@ -203,24 +202,26 @@ async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulat
             return len(cloud.requests) >= number
 
         process = await start(f"--config.file={slow}", f"--output={output}", *flags)
-        await until(asked, "it is in the middle")
+        await until(asked, "the run is under way")
         process.kill()
         await process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not output.exists()
-    code, err = await finished(f"--config.file={slow}", f"--output={output}", *flags)
+    code, err = await run_command(f"--config.file={slow}", f"--output={output}", *flags)
 
     assert code == 0, err
     assert output.read_bytes() == (tmp_path / "whole.om").read_bytes()
-    assert once <= len(cloud.requests) <= once + 6 * 12  # a start, and what was under way at the kill
-    assert names_in(tmp_path) == ["config.yaml", "history.om", "whole.om"]
+    assert (
+        once <= len(cloud.requests) <= once + 6 * 12
+    )  # per run: the calls of a start and those in flight at the kill
+    assert file_names(tmp_path) == ["config.yaml", "history.om", "whole.om"]
 
 
 async def test_it_asks_no_faster_than_the_daemon_may(cloud: Simulator, tmp_path: Path) -> None:
-    """At 50 calls a second and a burst of 5, n calls take (n - 5) / 50 s or more; usage is one call a task."""
+    """At 50 calls a second and a burst of 5, n calls take at least (n - 5) / 50 s. Usage takes one call per task."""
     config = config_of(tmp_path, cloud, rate_limit={"requests_per_second": 50, "burst": 5, "concurrency": 4})
     flags = period(30)
-    code, err = await finished(f"--config.file={config}", f"--output={tmp_path / 'history.om'}", *flags)
+    code, err = await run_command(f"--config.file={config}", f"--output={tmp_path / 'history.om'}", *flags)
 
     assert code == 0, err
     until_at = datetime.fromisoformat(flags[1].removeprefix("--until=")).timestamp()
@@ -239,7 +240,7 @@ async def test_it_asks_no_faster_than_the_daemon_may(cloud: Simulator, tmp_path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 async def test_an_interrupted_run_says_how_to_go_on(cloud: Simulator, tmp_path: Path, number: int) -> None:
-    """Ctrl-C ends it at once with 1 and one sentence; the same command goes on and does not ask for jobs again."""
+    """A signal ends it with exit code 1 and one sentence. The same command continues without a new listing."""
     slow = config_of(tmp_path, cloud, rate_limit={"requests_per_second": 20, "burst": 1, "concurrency": 4})
     flags = (f"--output={tmp_path / 'history.om'}", *period(), "--log.level=error")
 
@@ -247,24 +248,24 @@ async def test_an_interrupted_run_says_how_to_go_on(cloud: Simulator, tmp_path: 
         return cloud.requests.count("v2.metrics") > 2
 
     process = await start(f"--config.file={slow}", *flags)
-    await until(asks, "usage is asked for")
+    await until(asks, "usage is requested")
     process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, log = await asyncio.wait_for(process.communicate(), 30)
 
     assert process.returncode == 1
-    assert err.decode() == "modelarts-exporter: interrupted; the same command continues where it stopped\n"
+    assert log.decode() == "modelarts-exporter: interrupted; the same command continues where it stopped\n"
     cloud.requests.clear()
-    code, said = await finished(f"--config.file={config_of(tmp_path, cloud)}", *flags)
-    assert code == 0, said
+    code, err = await run_command(f"--config.file={config_of(tmp_path, cloud)}", *flags)
+    assert code == 0, err
     assert cloud.requests.count("v1.versions") == 0
     assert cloud.requests.count("v2.search") == 0
 
 
 async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: Path) -> None:
-    """A wrong key: exit code 1, the call and the code in one sentence, no traceback, and no output."""
+    """A wrong key: exit code 1, one sentence, no traceback and no output file."""
     credentials = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": "wrong"}
     config = config_of(tmp_path, cloud, credentials=credentials)
-    code, err = await finished(
+    code, err = await run_command(
         f"--config.file={config}", f"--output={tmp_path / 'history.om'}", *period(), "--log.level=error"
     )
 
@@ -276,16 +277,16 @@ async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: 
 
 
 async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path: Path) -> None:
-    """One call in ten is answered with 429: the calls are repeated, and the file is the same as without."""
+    """With 429 for one call in ten, the calls are repeated and the file equals the one without faults."""
     flags = (*period(), "--step=30m")
     config = config_of(tmp_path, cloud)
-    await finished(f"--config.file={config}", f"--output={tmp_path / 'calm.om'}", *flags)
+    await run_command(f"--config.file={config}", f"--output={tmp_path / 'plain.om'}", *flags)
     cloud.faults.add(parse_fault("429:retry_after=0,probability=0.1"))
 
-    code, err = await finished(f"--config.file={config}", f"--output={tmp_path / 'rough.om'}", *flags)
+    code, err = await run_command(f"--config.file={config}", f"--output={tmp_path / 'throttled.om'}", *flags)
 
     assert code == 0, err
-    assert (tmp_path / "rough.om").read_bytes() == (tmp_path / "calm.om").read_bytes()
+    assert (tmp_path / "throttled.om").read_bytes() == (tmp_path / "plain.om").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -293,8 +294,8 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
     [
         pytest.param(("--since=soon",), "neither a duration such as 30d nor a time", id="no moment"),
         pytest.param(("--since=1h", "--until=2h"), "--until=2h is not after --since=1h", id="backwards"),
-        pytest.param(("--since=30d", "--step=0s"), "must be 1s or more", id="no step"),
-        pytest.param(("--since=30d", "--split=1h"), "must be 7200s or more", id="less than a block"),
+        pytest.param(("--since=30d", "--step=0s"), "must be at least 1s", id="no step"),
+        pytest.param(("--since=30d", "--split=1h"), "must be at least 7200s", id="less than a block"),
         pytest.param(("--since=30d", "--label=project=x"), "series have a label project already", id="label taken"),
         pytest.param(("--since=30d", "--label=9=x"), "must be a label and its value", id="no label"),
         pytest.param(("--since=4h", "--until=239m", "--step=1d"), "no moment of --step", id="step too long"),
@@ -303,45 +304,45 @@ async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path
 async def test_wrong_usage_is_one_sentence(
     cloud: Simulator, tmp_path: Path, flags: tuple[str, ...], sentence: str
 ) -> None:
-    """Exit code 2, what is wrong in words, nothing asked and nothing left behind."""
+    """Exit code 2 and one sentence, no API call and no file."""
     config = config_of(tmp_path, cloud)
-    code, err = await finished(f"--config.file={config}", f"--output={tmp_path / 'history.om'}", *flags)
+    code, err = await run_command(f"--config.file={config}", f"--output={tmp_path / 'history.om'}", *flags)
 
     assert code == 2
     assert sentence in err
     assert "Traceback" not in err
     assert len(cloud.requests) == 0
-    assert names_in(tmp_path) == ["config.yaml"]
+    assert file_names(tmp_path) == ["config.yaml"]
 
 
 async def test_an_output_is_overwritten_only_by_force(cloud: Simulator, tmp_path: Path) -> None:
-    """A file that is there stands, before a single call; with --force it is replaced."""
+    """An existing file stays and no API call is made. With --force it is replaced."""
     config, output = config_of(tmp_path, cloud), tmp_path / "history.om"
     output.write_text("precious", encoding="utf-8")
     flags = (f"--config.file={config}", f"--output={output}", *period(5))
 
-    code, err = await finished(*flags)
+    code, err = await run_command(*flags)
     assert (code, output.read_text(encoding="utf-8"), len(cloud.requests)) == (2, "precious", 0)
     assert err == f"modelarts-exporter: {output} exists; --force overwrites it\n"
 
-    code, err = await finished(*flags, "--force")
+    code, err = await run_command(*flags, "--force")
     assert code == 0, err
     assert output.read_text(encoding="utf-8").endswith("# EOF\n")
 
 
 async def test_a_run_is_not_continued_as_another(cloud: Simulator, tmp_path: Path) -> None:
-    """What was read for one period is not passed off as that of another; --restart throws it away."""
+    """Data read for one period is not used for another. --restart discards it."""
     denied = config_of(tmp_path, cloud, credentials={"type": "aksk", "access_key": ACCESS_KEY, "secret_key": "wrong"})
     base = (f"--output={tmp_path / 'history.om'}", "--no-usage", "--log.level=error")
-    assert (await finished(f"--config.file={denied}", *base, "--since=20d"))[0] == 1
+    assert (await run_command(f"--config.file={denied}", *base, "--since=20d"))[0] == 1
     config = config_of(tmp_path, cloud)
 
-    code, err = await finished(f"--config.file={config}", *base, "--since=30d")
+    code, err = await run_command(f"--config.file={config}", *base, "--since=30d")
     assert code == 2
     assert err == (
         "modelarts-exporter: an interrupted run had another --since: repeat it, or start again with --restart\n"
     )
 
-    code, err = await finished(f"--config.file={config}", *base, "--since=30d", "--restart")
+    code, err = await run_command(f"--config.file={config}", *base, "--since=30d", "--restart")
     assert code == 0, err
     assert "jobs, " in err

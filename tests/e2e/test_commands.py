@@ -1,4 +1,4 @@
-"""The command line as an operator meets it: real processes, real signals, exit codes, sentences."""
+"""The command line as an operator uses it: real processes, signals, exit codes and error sentences."""
 
 import asyncio
 import json
@@ -38,13 +38,13 @@ BY_PASSWORD = {"type": "password", "username": USER, "password": PASSWORD, "doma
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Simulator]:
-    """A small living cloud by the machine's own clock."""
+    """A small simulator with a changing world on the machine's clock."""
     async with Simulator(Options(jobs=10, history=20)) as cloud:
         yield cloud
 
 
-def written(folder: Path, cloud: Simulator, *, credentials: Mapping[str, str] = AKSK, **target: str) -> Path:
-    """Write a settings file for one project of the simulated cloud."""
+def write_config(folder: Path, cloud: Simulator, *, credentials: Mapping[str, str] = AKSK, **target: str) -> Path:
+    """Write a settings file for one simulated project."""
     document = {
         "targets": [
             {
@@ -62,44 +62,45 @@ def written(folder: Path, cloud: Simulator, *, credentials: Mapping[str, str] = 
     return path
 
 
-async def finished(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int | None, str, str]:
-    """Run a command to its end: exit code, stdout, stderr."""
+async def run_command(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int | None, str, str]:
+    """Run a command to its end. Returns exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=PIPE, env=env)
     out, err = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode, out.decode(), err.decode()
 
 
 class Daemon:
-    """A running `serve` or `demo`, and what it said on stderr so far."""
+    """A running `serve` or `demo` and its log on stderr so far."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.lines: list[str] = []
         self.url = ""
 
-    async def said(self, pattern: str) -> re.Match[str]:
-        """Wait until stderr has a line with this pattern."""
+    async def wait_for_log(self, pattern: str) -> re.Match[str]:
+        """Wait for a log line with this pattern."""
         assert self.process.stderr is not None
         async with asyncio.timeout(60):
             while line := (await self.process.stderr.readline()).decode():
                 self.lines.append(line)
                 if match := re.search(pattern, line):
                     return match
-        raise AssertionError(f"it ended without saying {pattern}: {''.join(self.lines)}")
+        raise AssertionError(f"it ended without a line with {pattern}: {''.join(self.lines)}")
 
-    async def showed(self, pattern: str) -> None:
-        """Wait for a line, and until what it tells of is served."""
-        await self.said(pattern)
-        await self.said(r"snapshot\.taken")  # one that was being published already does not tell of it
-        await self.said(r"snapshot\.published")
+    async def wait_until_served(self, pattern: str) -> None:
+        """Wait for a log line, then until a snapshot taken after it is published."""
+        await self.wait_for_log(pattern)
+        # A snapshot that is being published already may be older than the line.
+        await self.wait_for_log(r"snapshot\.taken")
+        await self.wait_for_log(r"snapshot\.published")
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
-        """Ask it for a page."""
+        """GET a path. Returns status and text."""
         async with aiohttp.ClientSession() as session, session.get(self.url + path, headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def values(self, name: str) -> dict[str, float]:
-        """Samples of one name now, by their labels as text."""
+        """Current samples of one name by their label text."""
         _, text = await self.get("/metrics")
         return {
             ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items())): sample.value
@@ -108,8 +109,8 @@ class Daemon:
             if sample.name == name
         }
 
-    async def ended(self) -> int:
-        """Wait for its end: the exit code."""
+    async def wait_for_exit(self) -> int:
+        """Wait until it exits. Returns the exit code."""
         assert self.process.stderr is not None
         async with asyncio.timeout(30):
             self.lines.append((await self.process.stderr.read()).decode())
@@ -122,7 +123,7 @@ async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
     process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=PIPE)
     running = Daemon(process)
     try:
-        started = await running.said(r"exporter\.started.*?(127\.0\.0\.1:\d+)")
+        started = await running.wait_for_log(r"exporter\.started.*?(127\.0\.0\.1:\d+)")
         running.url = f"http://{started[1]}"
         yield running
     finally:
@@ -146,10 +147,10 @@ def serve(config: Path, *more: str) -> tuple[str, ...]:
 async def test_serve_serves_what_the_cloud_has(
     cloud: Simulator, tmp_path: Path, api: Api, credentials: Mapping[str, str], target: Mapping[str, str]
 ) -> None:
-    """With a hand-written file, `serve` shows the jobs, is healthy and ready, and has a page for people."""
-    config = written(tmp_path, cloud, credentials=credentials, api=api, **target)
+    """With a settings file, `serve` exports the jobs, is healthy and ready, and serves the status page."""
+    config = write_config(tmp_path, cloud, credentials=credentials, api=api, **target)
     async with daemon(*serve(config)) as running:
-        await running.showed(r"poll\.finished.*collector=jobs")
+        await running.wait_until_served(r"poll\.finished.*collector=jobs")
         status, text = await running.get("/metrics")
         assert status == 200
         assert 'modelarts_up{project="vision"} 1' in text
@@ -162,55 +163,57 @@ async def test_serve_serves_what_the_cloud_has(
 
 
 async def test_sigterm_ends_it_well(cloud: Simulator, tmp_path: Path) -> None:
-    """SIGTERM stops polling and serving, in order, and the exit code is 0."""
-    async with daemon(*serve(written(tmp_path, cloud))) as running:
-        await running.said(r"poll\.finished.*collector=jobs")
+    """SIGTERM stops polling and serving in order, with exit code 0."""
+    async with daemon(*serve(write_config(tmp_path, cloud))) as running:
+        await running.wait_for_log(r"poll\.finished.*collector=jobs")
         running.process.send_signal(signal.SIGTERM)
-        assert await running.ended() == 0
+        assert await running.wait_for_exit() == 0
         assert "exporter.stopped" in "".join(running.lines)
 
 
 async def test_it_serves_while_the_last_poll_ends(cloud: Simulator, tmp_path: Path) -> None:
-    """After SIGTERM a poll that hangs gets its grace, and scrapes are answered until it is over."""
+    """After SIGTERM a hanging poll gets its grace period, and scrapes are answered until it ends."""
     cloud.faults.add(parse_fault("hang:operation=v?.*"))
-    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+    async with daemon(*serve(write_config(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
         running.process.send_signal(signal.SIGTERM)
-        await running.said("exporter.stopping")
+        await running.wait_for_log("exporter.stopping")
         assert (await running.get("/metrics"))[0] == 200
-        assert await running.ended() == 0
+        assert await running.wait_for_exit() == 0
 
 
 async def test_a_second_signal_ends_it_at_once(cloud: Simulator, tmp_path: Path) -> None:
-    """Somebody who presses Ctrl-C twice does not want to wait for a poll."""
+    """A second signal does not wait for the poll."""
     cloud.faults.add(parse_fault("hang:operation=v?.*"))
-    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+    async with daemon(*serve(write_config(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
         running.process.send_signal(signal.SIGINT)
-        await running.said("exporter.stopping")
+        await running.wait_for_log("exporter.stopping")
         running.process.send_signal(signal.SIGINT)
-        assert await running.ended() == 128 + signal.SIGINT
+        assert await running.wait_for_exit() == 128 + signal.SIGINT
         assert "exporter.stopped" not in "".join(running.lines)
 
 
 async def test_it_starts_while_the_cloud_is_down_and_recovers(cloud: Simulator, tmp_path: Path) -> None:
-    """A cloud that is down is no reason not to start: up is 0, ready all the same, and 1 once the cloud is back."""
+    """With the API down, `serve` starts: up is 0 and it is ready. When the API is back, up is 1."""
     await cloud.go_down()
-    async with daemon(*serve(written(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
-        await running.showed(r"poll\.failed.*collector=jobs.*outcome=unreachable")
+    async with daemon(*serve(write_config(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
+        await running.wait_until_served(r"poll\.failed.*collector=jobs.*outcome=unreachable")
         assert await running.values("modelarts_up") == {"project=vision": 0.0}
         assert (await running.get("/-/ready"))[0] == 200
         await cloud.come_back()
-        await running.showed(r"poll\.finished.*collector=jobs")
+        await running.wait_until_served(r"poll\.finished.*collector=jobs")
         assert await running.values("modelarts_up") == {"project=vision": 1.0}
 
 
 async def test_a_taken_port_is_one_sentence(cloud: Simulator, tmp_path: Path) -> None:
-    """A port that is taken ends the start with 1 and one sentence; nothing is asked of the cloud before."""
+    """A port in use ends the start with exit code 1 and one sentence, before the first API call."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        config = written(tmp_path, cloud)
-        code, out, err = await finished("serve", f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}")
+        config = write_config(tmp_path, cloud)
+        code, out, err = await run_command(
+            "serve", f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}"
+        )
     assert (code, out) == (1, "")
     assert str(port) in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -218,7 +221,7 @@ async def test_a_taken_port_is_one_sentence(cloud: Simulator, tmp_path: Path) ->
 
 
 async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
-    """Every mistake is told at once, each in one sentence with its path, and the exit code is 2."""
+    """All mistakes are reported at once, each in one sentence with its path; the exit code is 2."""
     config = tmp_path / "config.yaml"
     config.write_text(
         """
@@ -229,7 +232,7 @@ async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     for command in ("serve", "check-config", "scrape"):
-        code, out, err = await finished(command, f"--config.file={config}", env={"PATH": ""})
+        code, out, err = await run_command(command, f"--config.file={config}", env={"PATH": ""})
         assert (code, out) == (2, "")
         assert "targets[0].rate_limit.burst: " in err
         assert "targets[0].credentials.access_key: " in err
@@ -239,23 +242,23 @@ async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["metrics", "/", "/-/ready"], ids=["relative", "the page's", "one of ours"])
 async def test_a_path_that_cannot_be_served_stops_the_start(cloud: Simulator, tmp_path: Path, path: str) -> None:
-    """One sentence that names the flag, and exit code 2, before anything listens."""
-    code, out, err = await finished(*serve(written(tmp_path, cloud)), f"--web.telemetry-path={path}")
+    """One sentence that names the flag and exit code 2, before it listens."""
+    code, out, err = await run_command(*serve(write_config(tmp_path, cloud)), f"--web.telemetry-path={path}")
     assert (code, out) == (2, "")
     assert f"'--web.telemetry-path' (env var: 'MODELARTS_EXPORTER_WEB_TELEMETRY_PATH'): '{path}' must begin" in err
     assert "Traceback" not in err
 
 
 async def test_check_config_is_quiet_about_good_settings(cloud: Simulator, tmp_path: Path) -> None:
-    """A valid file: exit 0, one line, and the cloud is not asked."""
-    config = written(tmp_path, cloud)
-    assert await finished("check-config", f"--config.file={config}") == (0, f"{config}: valid, 1 target\n", "")
+    """A valid file: exit code 0, one line, no API call."""
+    config = write_config(tmp_path, cloud)
+    assert await run_command("check-config", f"--config.file={config}") == (0, f"{config}: valid, 1 target\n", "")
     assert len(cloud.requests) == 0
 
 
 async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> None:
-    """`scrape` prints the exposition on stdout, and on stderr the API calls it used: as many as the cloud saw."""
-    code, out, err = await finished("scrape", f"--config.file={written(tmp_path, cloud)}")
+    """`scrape` prints the exposition on stdout and the number of API calls on stderr."""
+    code, out, err = await run_command("scrape", f"--config.file={write_config(tmp_path, cloud)}")
     assert code == 0
     assert 'modelarts_up{project="vision"} 1' in out
     cost = re.search(r"(\d+) API calls, (\d+) series; about (\d+) expected with finished jobs of 1d", err)
@@ -267,9 +270,9 @@ async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> Non
 
 
 async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path) -> None:
-    """When a project does not answer, what is known is printed and the exit code is 1."""
+    """When a project does not answer, the known data is printed and the exit code is 1."""
     await cloud.go_down()
-    code, out, err = await finished("scrape", f"--config.file={written(tmp_path, cloud)}")
+    code, out, err = await run_command("scrape", f"--config.file={write_config(tmp_path, cloud)}")
     assert code == 1
     assert 'modelarts_up{project="vision"} 0' in out
     assert "unreachable" in err
@@ -277,16 +280,16 @@ async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path)
 
 
 async def test_metrics_prints_the_catalogue() -> None:
-    """The catalogue comes as Markdown, the same text as the reference in the docs, or as JSON."""
+    """The catalogue is printed as Markdown, equal to docs/metrics.md, or as JSON."""
     reference = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
-    assert await finished("metrics") == (0, reference.read_text(encoding="utf-8"), "")
-    code, out, _ = await finished("metrics", "--format=json")
+    assert await run_command("metrics") == (0, reference.read_text(encoding="utf-8"), "")
+    code, out, _ = await run_command("metrics", "--format=json")
     assert code == 0
     assert "modelarts_up" in json.dumps(json.loads(out))
 
 
 async def test_the_demo_shows_both_generations() -> None:
-    """The demo is up within its first poll: both generations, at least five statuses, utilisation, two projects."""
+    """After its first polls the demo has both generations, at least five statuses, usage and two projects."""
     async with daemon(
         "demo",
         "--web.listen-address=127.0.0.1:0",
@@ -295,7 +298,7 @@ async def test_the_demo_shows_both_generations() -> None:
         "--log.level=debug",
     ) as running:
         for _ in range(2):
-            await running.showed(r"poll\.finished.*collector=usage")
+            await running.wait_until_served(r"poll\.finished.*collector=usage")
         assert await running.values("modelarts_up") == {"project=speech": 1.0, "project=vision": 1.0}
         infos = await running.values("modelarts_training_job_info")
         assert {api for api in ("v1", "v2") if any(f"api={api}" in info for info in infos)} == {"v1", "v2"}
@@ -305,20 +308,20 @@ async def test_the_demo_shows_both_generations() -> None:
         assert len(statuses) >= 5
         assert await running.values("modelarts_training_job_accelerator_utilization_ratio")
         running.process.send_signal(signal.SIGINT)
-        assert await running.ended() == 0
+        assert await running.wait_for_exit() == 0
 
 
 async def test_the_demo_can_listen_everywhere() -> None:
-    """In a container both parts listen on every interface; the exporter still reaches the cloud beside it."""
+    """Simulator and exporter listen on every interface, and the exporter reaches the simulator."""
     arguments = ("--web.listen-address=127.0.0.1:0", "--listen-address=:0", "--log.format=logfmt")
     async with daemon("demo", *arguments) as running:
-        await running.said(r"poll\.finished.*collector=jobs")
+        await running.wait_for_log(r"poll\.finished.*collector=jobs")
         running.process.send_signal(signal.SIGTERM)
-        assert await running.ended() == 0
+        assert await running.wait_for_exit() == 0
 
 
 async def test_simulate_says_how_to_reach_it() -> None:
-    """`simulate` prints its address and the credentials it takes, and ends on SIGTERM."""
+    """`simulate` prints its address and credentials and ends on SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         "simulate",
@@ -360,8 +363,8 @@ async def test_simulate_says_how_to_reach_it() -> None:
     ],
 )
 async def test_wrong_usage_is_two(arguments: list[str], sentence: str) -> None:
-    """Wrong usage ends with 2 and names what is wrong."""
-    code, _, err = await finished(*arguments)
+    """Wrong usage ends with exit code 2 and names the mistake."""
+    code, _, err = await run_command(*arguments)
     assert code == 2
     assert sentence in err
     assert "Traceback" not in err
@@ -369,7 +372,7 @@ async def test_wrong_usage_is_two(arguments: list[str], sentence: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    """`--help` of each command says what it does and shows how it is called."""
+    """`--help` of each command has a description and an example."""
     command = main.commands[name]
     assert command.help
     assert command.epilog is not None

@@ -1,4 +1,4 @@
-"""Two hours of the soak, with the same code: what a week proves has to hold for an afternoon in every run."""
+"""Two hours of the soak with the code of the week."""
 
 import asyncio
 import gc
@@ -6,18 +6,21 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from exporter.metrics.exposition.exposition import Exposition
 from exporter.polling.poller import ProjectPoller
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.soak.cloud import HOUR_S, Churn
-from tests.soak.life import bury, life, settings
-from tests.soak.week import Course, Week
+from tests.soak.exporter_run import collect_garbage, exporter_run, settings
+from tests.soak.run import Soak, SoakOptions
+from tests.soak.simulator_server import HOUR_S, Churn
 
 
+@pytest.mark.endurance
 async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
-    """Totals are the cloud's own, no counter goes back, no file, socket or task is left, nothing went unawaited."""
-    course = Course(
+    """Totals equal the ground truth, no counter decreases, no file, socket or task is left, no error is unhandled."""
+    options = SoakOptions(
         duration_s=2 * HOUR_S,
         usage_s=HOUR_S,
         fault_probability=0.9,
@@ -25,11 +28,11 @@ async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
         seed=3,
         churn=Churn(jobs_a_day=6_000, pace=20, seed=3),
     )
-    report = await Week(course, folder=tmp_path, tell=lambda _: None).run()
+    report = await Soak(options, folder=tmp_path, log=lambda _: None).run()
 
     assert report.counted.differences(report.true) == []
-    assert report.backward == []
-    assert report.complaints == []
+    assert report.decreased == []
+    assert report.loop_errors == []
     assert (report.files_left, report.tasks_left) == (0, 0)
     assert sum(report.true.totals["finished"].values()) > 400  # 2 hours of 250 an hour
     assert report.restarts >= 3
@@ -37,29 +40,29 @@ async def test_two_hours_of_churn_faults_and_restarts(tmp_path: Path) -> None:
     assert sum(report.faults.values()) >= 1
 
 
-async def test_a_life_that_is_over_is_gone_before_the_next_begins(tmp_path: Path) -> None:
-    """A poll that is killed while a thread renders it leaves no thread, no exporter and nothing that it served."""
-    bury()
-    left, threads = _left(), threading.active_count()
+async def test_a_stopped_exporter_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    """A poll cancelled while a thread renders leaves no thread, no exporter and no exposition in memory."""
+    collect_garbage()
+    before, threads = _exporters_in_memory(), threading.active_count()
     clock = ManualClock()
     gc.disable()
     try:
         async with Simulator(Options(jobs=50, history=50, arrivals=0), clock=clock) as cloud:
-            await _killed(cloud.url, tmp_path / "state.json", clock=clock)
+            await _cancel_a_poll(cloud.url, tmp_path / "state.json", clock=clock)
             assert threading.active_count() == threads
-            bury()
-            assert _left() == left
+            collect_garbage()
+            assert _exporters_in_memory() == before
     finally:
         gc.enable()
 
 
-async def _killed(url: str, state: Path, *, clock: ManualClock) -> None:
-    async with life(settings(url, state=state), clock=clock) as exporter:
+async def _cancel_a_poll(url: str, state: Path, *, clock: ManualClock) -> None:
+    async with exporter_run(settings(url, state=state), clock=clock) as exporter:
         await exporter.poll(usage=True)
         assert exporter.up
         written = _version(state)
         poll = asyncio.create_task(exporter.poll(usage=False))
-        while _version(state) == written:  # noqa: ASYNC110 - what a thread writes before it renders, and tells nobody
+        while _version(state) == written:  # noqa: ASYNC110 - a thread writes it without an event
             await asyncio.sleep(0)
         assert poll.cancel()
         with suppress(asyncio.CancelledError):
@@ -70,5 +73,5 @@ def _version(file: Path) -> int:
     return file.stat().st_ino
 
 
-def _left() -> int:
+def _exporters_in_memory() -> int:
     return sum(type(found) in (ProjectPoller, Exposition) for found in gc.get_objects())

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics.catalog import FAMILIES
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.harness import Rig, rig_for, settings_for
+from tests.e2e.harness import Harness, harness_for, settings_for
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "scrape.txt"
 
@@ -25,16 +25,19 @@ PROCESS_METRICS = re.compile(r"^(# (HELP|TYPE) )?(process|python)_.*\n", re.MULT
 VERSIONS = re.compile(r"(?<=^modelarts_exporter_build_info){.*}", re.MULTILINE)
 
 
-async def scrape(clock: ManualClock, rig_of: list[Rig]) -> str:
+async def scrape(clock: ManualClock, harnesses: list[Harness]) -> str:
     """Simulate an hour of a seeded cloud with both API generations, then scrape."""
     options = Options(jobs=14, history=60, seed=7)
-    async with Simulator(options, clock=clock) as cloud, rig_for(settings_for(cloud, api="both"), clock) as rig:
-        rig_of.append(rig)
-        await rig.poll(usage=True, sweep=True, pools=True)
+    async with (
+        Simulator(options, clock=clock) as cloud,
+        harness_for(settings_for(cloud, api="both"), clock) as harness,
+    ):
+        harnesses.append(harness)
+        await harness.poll(usage=True, sweep=True, pools=True)
         for _ in range(20):
             clock.turn(180)
-            await rig.poll(usage=True, pools=True)
-        return rig.text()
+            await harness.poll(usage=True, pools=True)
+        return harness.text()
 
 
 def normalise(text: str) -> str:
@@ -52,9 +55,9 @@ async def test_the_scrape_equals_the_golden_file(clock: ManualClock, request: py
 
 async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
     """OpenMetrics and text 0.0.4 have the same samples, and the parser of each format accepts it."""
-    rigs: list[Rig] = []
-    await scrape(clock, rigs)
-    rig = rigs[0]
+    harnesses: list[Harness] = []
+    await scrape(clock, harnesses)
+    harness = harnesses[0]
 
     def samples(text: str, parse: object) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
         return {
@@ -64,8 +67,8 @@ async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
             if sample.name.startswith("modelarts_")
         }
 
-    plain = rig.text()
-    openmetrics = b"".join(rig.publisher.body(openmetrics=True, gzip=False).chunks).decode()
+    plain = harness.text()
+    openmetrics = b"".join(harness.publisher.body(openmetrics=True, gzip=False).chunks).decode()
     assert samples(plain, parse_text) == samples(openmetrics, parse_openmetrics)
     assert openmetrics.endswith("# EOF\n")
 

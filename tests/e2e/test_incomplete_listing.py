@@ -1,18 +1,18 @@
-"""A listing that breaks off on its way down: what lies below the break is found later, and counts."""
+"""A listing that fails before it reaches known jobs: the next one finds and counts the jobs behind the failure."""
 
 import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.harness import Rig, rig_for, settings_for
+from tests.e2e.harness import Harness, harness_for, settings_for
 
 JOBS = 300
 """Six pages of 50."""
 
 
-def submitted(rig: Rig) -> float:
-    """What is counted, over all pools."""
-    return sum(rig.samples("modelarts_training_jobs_submitted_total").values())
+def submitted(harness: Harness) -> float:
+    """Submitted jobs over all pools."""
+    return sum(harness.samples("modelarts_training_jobs_submitted_total").values())
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def cloud(clock: ManualClock) -> Simulator:
 async def test_nothing_below_the_break_is_lost(
     cloud: Simulator, clock: ManualClock, answered: int, running: int, restart: bool
 ) -> None:
-    """300 jobs came and ended since the last look, of which some pages answer: all of them count in the end."""
+    """Of 300 jobs that ran between two polls only some pages are answered: all 300 count in the end."""
     async with cloud:
         settings = settings_for(cloud, api="v2", workspaces=["0"])
-        async with rig_for(settings, clock) as rig:
-            await rig.poll()
+        async with harness_for(settings, clock) as harness:
+            await harness.poll()
             for number in range(JOBS):
                 clock.turn(1)
                 job = cloud.world.submit(f"job-{number}")
@@ -38,20 +38,20 @@ async def test_nothing_below_the_break_is_lost(
                 if number < JOBS - running:
                     cloud.world.complete(job)
             fault = cloud.faults.add(f"500:operation=v2.search,after={answered}")
-            await rig.poll()
-            assert submitted(rig) < JOBS
+            await harness.poll()
+            assert submitted(harness) < JOBS
             cloud.faults.remove(fault)
-            memory = rig.pollers[0].dump()
+            memory = harness.pollers[0].dump()
             if not restart:
                 clock.turn(400)
-                await rig.poll()
-                assert submitted(rig) == JOBS
+                await harness.poll()
+                assert submitted(harness) == JOBS
                 clock.turn(30)
                 before = cloud.requests.count("v2.search")
-                await rig.poll()
+                await harness.poll()
                 assert cloud.requests.count("v2.search") - before <= 4  # two pages of 60 running, one of the newest
                 return
-        async with rig_for(settings, clock) as rig:
-            rig.pollers[0].restore(memory)
-            await rig.poll()
-            assert submitted(rig) == JOBS
+        async with harness_for(settings, clock) as harness:
+            harness.pollers[0].restore(memory)
+            await harness.poll()
+            assert submitted(harness) == JOBS

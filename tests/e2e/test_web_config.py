@@ -1,4 +1,4 @@
-"""`--web.config.file` as an operator meets it: the real command, real certificates, a real Prometheus."""
+"""`--web.config.file` as an operator uses it: the real command, real certificates, a real Prometheus."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ import pytest
 
 from exporter.simulator import Options, Simulator
 from tests.certificates import Authority, Pair, client_of
-from tests.e2e.endurance import Living, document, living, write
-from tests.e2e.test_commands import finished
+from tests.e2e.endurance import ServeProcess, document, serve_process, write
+from tests.e2e.test_commands import run_command
 from tests.programs import Prometheus, until
 
 PASSWORD = "invented-password"
@@ -24,7 +24,7 @@ HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(6)).decode()
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Simulator]:
-    """A small living cloud."""
+    """A small simulator."""
     async with Simulator(Options(jobs=3, history=3)) as cloud:
         yield cloud
 
@@ -34,19 +34,19 @@ IN_FORCE = "modelarts_exporter_web_config_last_reload_successful"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority that server and client trust."""
+    """The certificate authority that server and client trust."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")
 def scraper(authority: Authority) -> Pair:
-    """The certificate of the one who may scrape."""
+    """The client certificate of the scraper."""
     return authority.issue("scraper", "DNS:prometheus.example")
 
 
 @pytest.fixture
 def web_config(tmp_path: Path, authority: Authority) -> Path:
-    """A web configuration with all there is: a certificate, the client's too, its name, a user, and headers."""
+    """A web configuration with server and client certificates, an allowed name, a user and headers."""
     put(tmp_path, authority.issue("server", "IP:127.0.0.1"))
     path = tmp_path / "web.yml"
     path.write_text(
@@ -68,21 +68,26 @@ basic_auth_users:
 
 
 def put(folder: Path, pair: Pair) -> None:
-    """Put a certificate and its key in place, each from one moment to the next."""
+    """Replace certificate and key atomically."""
     for name, source in (("tls.crt", pair.certificate), ("tls.key", pair.key)):
         (folder / f"{name}.new").write_bytes(source.read_bytes())
         (folder / f"{name}.new").rename(folder / name)
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replace some text of a file."""
+    """Replace text in a file."""
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
-async def asked(
-    exporter: Living, path: str, context: ssl.SSLContext, *, password: str | None = PASSWORD, method: str = "GET"
+async def request(
+    exporter: ServeProcess,
+    path: str,
+    context: ssl.SSLContext,
+    *,
+    password: str | None = PASSWORD,
+    method: str = "GET",
 ) -> tuple[int, str]:
-    """Ask over TLS: status and text. Raises aiohttp.ClientError when there is no answer."""
+    """Send a request over TLS. Returns status and text."""
     login = {} if password is None else {"Authorization": f"Basic {encoded(password)}"}
     url = exporter.url.replace("http://", "https://") + path
     async with (
@@ -93,12 +98,12 @@ async def asked(
 
 
 def encoded(password: str) -> str:
-    """A login as it is sent."""
+    """Value of the Basic authorization."""
     return b64encode(f"prometheus:{password}".encode()).decode()
 
 
-async def presented(exporter: Living, context: ssl.SSLContext) -> object:
-    """Serial number of the certificate that a new connection is shown."""
+async def server_serial(exporter: ServeProcess, context: ssl.SSLContext) -> object:
+    """Serial number of the certificate that a new connection receives."""
     host, _, port = exporter.url.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port), ssl=context)
     shown = writer.get_extra_info("peercert")
@@ -109,28 +114,28 @@ async def presented(exporter: Living, context: ssl.SSLContext) -> object:
 async def test_only_the_one_with_certificate_and_password_is_served(
     cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
 ) -> None:
-    """With client certificates and users both are asked for, on every path; what is sent is in no log."""
+    """Every path requires the client certificate and the password. The log contains neither."""
     config = write(tmp_path / "config.yaml", document(cloud))
     known = client_of(authority, scraper)
     others = (client_of(authority), client_of(authority, authority.issue("other", "DNS:other.example")))
-    async with living(config, f"--web.config.file={web_config}", "--web.enable-lifecycle") as exporter:
-        await exporter.showed(r"poll\.finished.*collector=jobs")
-        status, text = await asked(exporter, "/metrics", known)
+    async with serve_process(config, f"--web.config.file={web_config}", "--web.enable-lifecycle") as exporter:
+        await exporter.wait_until_served(r"poll\.finished.*collector=jobs")
+        status, text = await request(exporter, "/metrics", known)
         assert status == 200
         assert 'modelarts_up{project="vision"} 1' in text
         for path in ("/metrics", "/", "/-/healthy", "/-/ready"):
-            assert (await asked(exporter, path, known))[0] == 200
-            assert (await asked(exporter, path, known, password=None))[0] == 401
-            assert (await asked(exporter, path, known, password="guess"))[0] == 401
-        assert (await asked(exporter, "/-/reload", known, password=None, method="POST"))[0] == 401
-        assert (await asked(exporter, "/-/reload", known, method="POST"))[0] == 200
+            assert (await request(exporter, path, known))[0] == 200
+            assert (await request(exporter, path, known, password=None))[0] == 401
+            assert (await request(exporter, path, known, password="guess"))[0] == 401
+        assert (await request(exporter, "/-/reload", known, password=None, method="POST"))[0] == 401
+        assert (await request(exporter, "/-/reload", known, method="POST"))[0] == 200
         for context in others:
             with pytest.raises(aiohttp.ClientError):
-                await asked(exporter, "/metrics", context)
+                await request(exporter, "/metrics", context)
         exporter.process.send_signal(signal.SIGTERM)
-        assert await exporter.ended() == 0
-        said = "".join(exporter.lines)
-    assert "Traceback" not in said
+        assert await exporter.wait_for_exit() == 0
+        log = "".join(exporter.lines)
+    assert "Traceback" not in log
     for secret in (
         PASSWORD,
         HASH,
@@ -138,45 +143,45 @@ async def test_only_the_one_with_certificate_and_password_is_served(
         encoded("guess"),
         scraper.key.read_text(encoding="utf-8")[40:80],
     ):
-        assert secret not in said
+        assert secret not in log
 
 
 async def test_certificate_and_password_change_without_a_restart(
     cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
 ) -> None:
-    """A running process shows a renewed certificate and takes a new password; a broken file changes nothing."""
+    """A running process uses a renewed certificate and a new password. An invalid file changes nothing."""
     config = write(tmp_path / "config.yaml", document(cloud))
     context = client_of(authority, scraper)
-    async with living(config, f"--web.config.file={web_config}") as exporter:
-        before = await presented(exporter, context)
+    async with serve_process(config, f"--web.config.file={web_config}") as exporter:
+        before = await server_serial(exporter, context)
         put(tmp_path, authority.issue("renewed", "IP:127.0.0.1"))
-        await exporter.said(r"web_config\.reloaded")
-        assert await presented(exporter, context) != before
+        await exporter.wait_for_log(r"web_config\.reloaded")
+        assert await server_serial(exporter, context) != before
 
-        heard = len(exporter.lines)
+        line = len(exporter.lines)
         edit(web_config, "tls_server_config", "tls_server_conf")
-        refused = await exporter.said(r"web_config\.refused", since=heard)
+        refused = await exporter.wait_for_log(r"web_config\.refused", since=line)
         assert "tls_server_conf: unknown key; did you mean tls_server_config?" in refused.string
-        assert f"\n{IN_FORCE} 0.0\n" in (await asked(exporter, "/metrics", context))[1]
-        assert (await asked(exporter, "/-/healthy", context))[0] == 200
+        assert f"\n{IN_FORCE} 0.0\n" in (await request(exporter, "/metrics", context))[1]
+        assert (await request(exporter, "/-/healthy", context))[0] == 200
 
         changed = bcrypt.hashpw(b"next", bcrypt.gensalt(4)).decode()
         edit(web_config, "tls_server_conf", "tls_server_config")
         edit(web_config, HASH, changed)
         async with asyncio.timeout(20):
-            while (await asked(exporter, "/-/healthy", context, password="next"))[0] != 200:
+            while (await request(exporter, "/-/healthy", context, password="next"))[0] != 200:
                 pass
-        assert (await asked(exporter, "/-/healthy", context))[0] == 401
-        assert f"\n{IN_FORCE} 1.0\n" in (await asked(exporter, "/metrics", context, password="next"))[1]
+        assert (await request(exporter, "/-/healthy", context))[0] == 401
+        assert f"\n{IN_FORCE} 1.0\n" in (await request(exporter, "/metrics", context, password="next"))[1]
 
 
 async def test_prometheus_scrapes_it(
     cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
 ) -> None:
-    """Prometheus itself, configured as docs/security.md says, gets in, and its target is up."""
+    """A Prometheus configured as in docs/security.md scrapes it; its target is up."""
     (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
     config = write(tmp_path / "config.yaml", document(cloud))
-    async with living(config, f"--web.config.file={web_config}") as exporter:
+    async with serve_process(config, f"--web.config.file={web_config}") as exporter:
         scraping = {
             "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
             "scrape_configs": [
@@ -202,7 +207,7 @@ async def test_prometheus_scrapes_it(
 
 
 async def test_mistakes_stop_the_start(cloud: Simulator, tmp_path: Path) -> None:
-    """A web configuration that cannot be used: exit 2 and all sentences at once, before the cloud is asked."""
+    """An invalid web configuration: exit code 2 and all sentences at once, before the first API call."""
     config = write(tmp_path / "config.yaml", document(cloud))
     path = tmp_path / "web.yml"
     path.write_text(
@@ -211,26 +216,23 @@ async def test_mistakes_stop_the_start(cloud: Simulator, tmp_path: Path) -> None
         encoding="utf-8",
     )
     for command in ("serve", "check-config"):
-        code, out, err = await finished(
+        code, out, err = await run_command(
             command, f"--config.file={config}", env={**os.environ, "MODELARTS_EXPORTER_WEB_CONFIG_FILE": str(path)}
         )
         assert (code, out) == (2, "")
         assert err.splitlines() == [
             f"{path}: tls_server_config.cert_file: {tmp_path}/none.crt: cannot be read: No such file or directory",
             f"{path}: tls_server_config.key_file: {tmp_path}/none.key: cannot be read: No such file or directory",
-            (
-                f"{path}: tls_server_config.min_version: TLS 1.0 and 1.1 are retired (RFC 8996) and not offered; "
-                "use TLS12 or TLS13"
-            ),
-            f"{path}: basic_auth_users.prometheus: must be a bcrypt hash, as of `htpasswd -nBC 10 USER`",
+            (f"{path}: tls_server_config.min_version: TLS 1.0 and 1.1 are deprecated (RFC 8996); use TLS12 or TLS13"),
+            f"{path}: basic_auth_users.prometheus: must be a bcrypt hash, as `htpasswd -nBC 10 USER` prints it",
         ]
     assert len(cloud.requests) == 0
 
 
 async def test_check_config_is_quiet_about_a_good_one(cloud: Simulator, tmp_path: Path, web_config: Path) -> None:
-    """Two valid files: exit 0, and a line for each."""
+    """Two valid files: exit code 0 and one line for each."""
     config = write(tmp_path / "config.yaml", document(cloud))
-    assert await finished("check-config", f"--config.file={config}", f"--web.config.file={web_config}") == (
+    assert await run_command("check-config", f"--config.file={config}", f"--web.config.file={web_config}") == (
         0,
         f"{config}: valid, 1 target\n{web_config}: valid\n",
         "",

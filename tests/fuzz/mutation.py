@@ -1,4 +1,4 @@
-"""Recorded answers bent at any place, in structure and in bytes."""
+"""Recorded responses mutated at any place, in structure and in bytes."""
 
 import json
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from exporter.cloud.pools.endpoints import ENDPOINTS as POOL_ENDPOINTS
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
-_ODD_NUMBERS = [0, -1, 1, 10**18, -(10**30), 2**63, 1.5, -0.0, 1e308, 1_763_600_000, 1_763_600_000_000]
-_ODD_TEXTS = [
+_EDGE_NUMBERS = [0, -1, 1, 10**18, -(10**30), 2**63, 1.5, -0.0, 1e308, 1_763_600_000, 1_763_600_000_000]
+_EDGE_TEXTS = [
     "",
     " ",
     "0",
@@ -31,8 +31,8 @@ _ODD_TEXTS = [
     "\u202e\x00\n",
 ]
 
-odd = st.one_of(
-    st.sampled_from([None, True, False, [], {}, [[]], [{}], [None], *_ODD_NUMBERS, *_ODD_TEXTS]),
+any_value = st.one_of(
+    st.sampled_from([None, True, False, [], {}, [[]], [{}], [None], *_EDGE_NUMBERS, *_EDGE_TEXTS]),
     st.integers(),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=20),
@@ -42,20 +42,19 @@ odd = st.one_of(
         max_leaves=8,
     ),
 )
-"""A value that may stand where another one is expected."""
+"""A value of any type, in place of the expected one."""
 
 
 def recorded(endpoint: Endpoint[Any]) -> list[Any]:
-    """The recorded answers of an endpoint, decoded."""
+    """The recorded responses of an endpoint, decoded."""
     generation = "pools" if endpoint in POOL_ENDPOINTS else endpoint.name.partition("_")[0]
     return [json.loads((FIXTURES / generation / each.file).read_bytes()) for each in endpoint.fixtures]
 
 
 @st.composite
 def mutated(draw: st.DrawFn, endpoint: Endpoint[Any]) -> bytes:
-    """One recorded answer, as bytes: mostly with a few values replaced, moved or missing, sometimes broken off."""
-    told = draw(st.sampled_from(recorded(endpoint)))
-    whole = json.loads(json.dumps(told))
+    """One recorded response as bytes: often with values replaced or removed, sometimes with corrupted bytes."""
+    whole = deepcopy(draw(st.sampled_from(recorded(endpoint))))
     for _ in range(draw(st.integers(0, 4))):
         places = list(_places(whole))
         if not places:
@@ -63,7 +62,7 @@ def mutated(draw: st.DrawFn, endpoint: Endpoint[Any]) -> bytes:
         container, key = draw(st.sampled_from(places))
         match draw(st.sampled_from(["replace", "replace", "replace", "drop", "text", "wrap", "repeat"])):
             case "replace":
-                container[key] = deepcopy(draw(odd))  # what is sampled is shared, and may be bent again
+                container[key] = deepcopy(draw(any_value))  # sampled values are shared and may be mutated again
             case "drop":
                 del container[key]
             case "text":
@@ -82,7 +81,7 @@ def mutated(draw: st.DrawFn, endpoint: Endpoint[Any]) -> bytes:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a document: its container and key."""
+    """Container and key of every value in a document."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         yield value, key
         if isinstance(inner, dict | list):

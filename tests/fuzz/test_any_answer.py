@@ -1,4 +1,4 @@
-"""Whatever the cloud answers with 200, a poll ends well or with a reason, and what is served stays whole."""
+"""Whatever the API answers with 200, a poll succeeds or fails with a reason, and the exposition stays valid."""
 
 import asyncio
 import math
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -34,17 +35,19 @@ from tests.clock import ManualClock
 from tests.fuzz.mutation import mutated
 from tests.polling import FakeSources, default_poll_settings
 
+pytestmark = pytest.mark.endurance
+
 Answer = TypeVar("Answer")
 
 
 Bodies = Mapping[str, Sequence[bytes]]
 
 ENDPOINTS = (*v1_endpoints.ENDPOINTS, *v2_endpoints.ENDPOINTS, *pools_endpoints.ENDPOINTS)
-FEW = max(1, (settings.default or settings()).max_examples // 4)  # each example is six polls
+MAX_EXAMPLES = max(1, (settings.default or settings()).max_examples // 4)  # each example has six polls
 
 
-class Fickle:
-    """Answers the calls of an endpoint with these bodies in turn; drawn before, since tasks hide what draws raise."""
+class FakeCaller:
+    """Answers the calls of an endpoint with these bodies in turn."""
 
     def __init__(self, bodies: Bodies, clock: ManualClock) -> None:
         self._bodies = {name: cycle(each) for name, each in bodies.items()}
@@ -58,7 +61,7 @@ class Fickle:
         query: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
         body: object = None,  # noqa: ARG002 - the protocol's
     ) -> Answer | None:
-        """Answer as the transport does, decoding included."""
+        """Return the decoded response as the API client does."""
         return read_response(
             Response(status=200, body=next(self._bodies[endpoint.name])),
             endpoint.answer,
@@ -74,11 +77,11 @@ class Fickle:
         {endpoint.name: st.lists(mutated(endpoint), min_size=1, max_size=4) for endpoint in ENDPOINTS}
     )
 )
-@settings(deadline=None, max_examples=FEW)
+@settings(max_examples=MAX_EXAMPLES)
 def test_any_answer_is_survived(bodies: Bodies) -> None:
-    """Jobs twice, usage, a sweep, pools twice over bent answers: no defect, both formats parse, all is possible."""
+    """Polls of jobs, usage and pools, and a sweep, over mutated responses: no defect, and both formats parse."""
     clock = ManualClock(now=1_763_700_000.0)
-    caller = Fickle(bodies, clock)
+    caller = FakeCaller(bodies, clock)
     registry = CollectorRegistry()
     self_metrics = SelfMetrics(registry)
     publisher = Publisher(

@@ -1,4 +1,4 @@
-"""Whatever bytes come back from the API, from IAM or from the node's services, a call ends with one of our errors."""
+"""Whatever bytes the API, IAM or the node's services return, a call ends with a response or one of our errors."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -17,7 +17,7 @@ from exporter.cloud.http.response import Response, error_for, parse_time, retry_
 from exporter.domain.outcome import Outcome
 from exporter.settings import POD_TOKEN_FILE, POD_URL, Credentials, Metadata, PodIdentity
 from tests.clock import ManualClock
-from tests.fuzz.mutation import odd
+from tests.fuzz.mutation import any_value
 from tests.unit.cloud.account import (
     JOBS_V1,
     KEYS,
@@ -31,6 +31,8 @@ from tests.unit.cloud.account import (
     retries,
 )
 from tests.unit.cloud.scripted_server import ScriptedServer, send_raw
+
+pytestmark = pytest.mark.endurance
 
 NOW = 1_700_000_000.0
 
@@ -69,18 +71,18 @@ header_names = st.sampled_from(
         "X-Odd",
     ]
 )
-SAID = ("is_success", "error_code", "error_msg", "error_message", "error", "jobs", "token", "credential")
-refusals = st.fixed_dictionaries({}, optional=dict.fromkeys(SAID, odd))
+ERROR_FIELDS = ("is_success", "error_code", "error_msg", "error_message", "error", "jobs", "token", "credential")
+refusals = st.fixed_dictionaries({}, optional=dict.fromkeys(ERROR_FIELDS, any_value))
 
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """The bytes of an answer: mostly a head and a body of sorts, sometimes no HTTP at all."""
+    """Bytes of a response: mostly a head and a body, sometimes no HTTP at all."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200))
     status = draw(st.sampled_from([200, 200, 201, 204, 302, 400, 401, 403, 404, 408, 429, 500, 502, 503, 600, 99]))
     body = draw(
-        st.binary(max_size=60) | refusals.map(lambda told: str(told).replace("'", '"').encode(errors="replace"))
+        st.binary(max_size=60) | refusals.map(lambda content: str(content).replace("'", '"').encode(errors="replace"))
     )
     lines = draw(st.lists(st.tuples(header_names, header_values), max_size=4))
     head = "".join(f"{name}: {value}\r\n" for name, value in lines)
@@ -100,9 +102,8 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(body=answers(), kind=st.sampled_from(sorted(CREDENTIALS)), then=st.sampled_from(["close", "close", "reset"]))
-@settings(deadline=None)
 def test_any_bytes_end_in_an_outcome(token_file: Path, body: bytes, kind: str, then: str) -> None:
-    """One call, answered with these bytes wherever it asks: a page or a CloudError in one line without a secret."""
+    """One call with these bytes as every response: a page, or a CloudError of one line without a secret."""
 
     async def call() -> tuple[CloudError | None, RecordingObserver]:
         observer = RecordingObserver()
@@ -133,11 +134,10 @@ def test_any_bytes_end_in_an_outcome(token_file: Path, body: bytes, kind: str, t
     assert {outcome for _, outcome in observer.calls} <= set(Outcome)
 
 
-@given(status=st.integers(100, 599), told=refusals, in_band=st.booleans())
-@settings(deadline=None)
-def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band: bool) -> None:
-    """Any status with any error body is a success or one CloudError, whose text is one line of bounded length."""
-    response = Response(status=status, headers={}, body=msgspec.json.encode(told))
+@given(status=st.integers(100, 599), content=refusals, in_band=st.booleans())
+def test_any_refusal_has_a_meaning(status: int, content: dict[str, object], in_band: bool) -> None:
+    """Any status with any error body is a success or one CloudError with one line of bounded length."""
+    response = Response(status=status, headers={}, body=msgspec.json.encode(content))
     error = error_for(response, operation="op", now=NOW, in_band_failure=in_band)
     assert (error is None) <= (200 <= status < 300)
     if error is not None:
@@ -149,7 +149,7 @@ def test_any_refusal_has_a_meaning(status: int, told: dict[str, object], in_band
 @example(value="Fri, 31 Dec 9999 23:59:59 -2359", date="")
 @example(value="Mon, 01 Jan 0001 00:00:00 +2359", date="Mon, 01 Jan 0001 00:00:00 GMT")
 def test_any_retry_after_is_absent_or_within_bounds(value: str, date: str) -> None:
-    """Whatever stands in Retry-After and Date, the pause is none or from 0 to 60 s."""
+    """Whatever Retry-After and Date contain, the delay is None or from 0 to 60 s."""
     wait_s = retry_after_s({"Retry-After": value, "Date": date}, now=NOW)
     assert wait_s is None or 0 <= wait_s <= 60
 
@@ -158,24 +158,24 @@ def test_any_retry_after_is_absent_or_within_bounds(value: str, date: str) -> No
 @example(text="0001-01-01T00:00:00+23:59")
 @example(text="9999-12-31T23:59:59.999999-23:59")
 def test_any_expiry_is_a_moment_or_none(text: str) -> None:
-    """Whatever stands where a credential's end should, it is a finite moment or none."""
+    """Whatever the expiry of a credential contains, it is a finite time or None."""
     at = parse_time(text)
     assert at is None or math.isfinite(at)
 
 
 @given(
-    told=st.dictionaries(
+    content=st.dictionaries(
         st.sampled_from(
             ["credential", "access", "secret", "securitytoken", "expires_at", "accessKeyId", "expiration"]
         ),
-        odd
+        any_value
         | st.just("2023-11-14T23:13:20Z")
-        | st.dictionaries(st.sampled_from(["access", "secret", "securitytoken", "expires_at"]), odd),
+        | st.dictionaries(st.sampled_from(["access", "secret", "securitytoken", "expires_at"]), any_value),
     )
 )
-def test_any_credential_is_a_key_or_one_sentence(told: dict[str, object]) -> None:
-    """Whatever a node's service gives, it is a whole key fit for headers, or a CloudError."""
-    response = Response(status=200, body=json.dumps(told).encode())
+def test_any_credential_is_a_key_or_one_sentence(content: dict[str, object]) -> None:
+    """Whatever a node's service returns, it is a key that is valid in headers, or a CloudError."""
+    response = Response(status=200, body=json.dumps(content).encode())
     try:
         lease = read_lease(response, operation="op", now=NOW)
     except CloudError:

@@ -14,7 +14,7 @@ from tests.image.compose_schema import composition
 from tests.image.conftest import ROOT, missing
 from tests.image.engine import MISSING, RUN, STANDIN, Container, Engine, find, pip_settings, removed
 
-pytestmark = pytest.mark.timeout(600)  # the first of them builds, and downloads the wheels for it
+pytestmark = [pytest.mark.endurance, pytest.mark.serial, pytest.mark.timeout(600)]  # the first test builds the image
 
 IMAGE = f"localhost/modelarts-exporter:image-test-{RUN}"
 LIMIT_BYTES = 128 * 1024 * 1024

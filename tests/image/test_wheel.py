@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.commands import main
 from tests.image.conftest import ROOT
 
-pytestmark = pytest.mark.timeout(600)  # the first of them downloads what the lock file names
+pytestmark = pytest.mark.timeout(600)  # the first test of an installation downloads the locked packages
 
 SHIPPED = {".py", ".html", ".css", ".typed"}
 
@@ -105,6 +105,7 @@ def test_it_says_who_it_is(wheel: Path) -> None:
     assert readme.strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
 
 
+@pytest.mark.endurance
 def test_the_lock_file_satisfies_it(installed: Path) -> None:
     """What the lock file brings is all the wheel demands, in the versions it demands."""
     checked = subprocess.run(
@@ -119,6 +120,7 @@ def test_the_lock_file_satisfies_it(installed: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [pytest.param(name, id=name or "group") for name in commands()])
+@pytest.mark.endurance
 def test_each_command_helps_without_development_packages(installed: Path, command: str) -> None:
     """`--help` of each command works from the wheel and the lock file alone."""
     helped = subprocess.run(
@@ -133,6 +135,7 @@ def test_each_command_helps_without_development_packages(installed: Path, comman
     assert helped.stdout.startswith(f"Usage: modelarts-exporter {command}".rstrip())
 
 
+@pytest.mark.endurance
 def test_the_demo_runs_without_development_packages(demo: subprocess.Popen[str]) -> None:
     """The installed demo serves its metrics and its page, and SIGTERM ends it with 0."""
     assert demo.stderr is not None

@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: run it, print what came of it, and exit with 1 where it is not what is promised."""
+"""`python -m tests.soak`: run the soak, print the report, exit with 1 on any violation."""
 
 import asyncio
 import sys
@@ -13,63 +13,65 @@ import uvloop
 
 from exporter import log
 from exporter.commands.allocator import configure_malloc
-from tests.soak.cloud import Churn
-from tests.soak.measure import machine, mean
-from tests.soak.week import DAY_S, Course, Report, Week
+from tests.soak.resources import machine, mean
+from tests.soak.run import DAY_S, Report, Soak, SoakOptions
+from tests.soak.simulator_server import Churn
 
 GROWTH = 0.02
-"""How much larger memory may be on the last day than on the second."""
+"""Largest allowed growth of memory from the second day to the last, as a ratio."""
 
 
 @click.command()
-@click.option("--days", default=7.0, show_default=True, help="Simulated days; memory is compared from 3 on.")
+@click.option("--days", default=7.0, show_default=True, help="Simulated days. Memory is compared from 3 days on.")
 @click.option("--jobs-a-day", default=20_000.0, show_default=True, help="Jobs submitted each day.")
-@click.option("--seed", default=1, show_default=True, help="Of the world and of the mishaps.")
-@click.option("--trace", is_flag=True, help="Count Python's memory by tracemalloc too; takes three times as long.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the world and of the faults.")
+@click.option(
+    "--trace", is_flag=True, help="Measure Python's memory with tracemalloc too. Takes three times as long."
+)
 def main(days: float, jobs_a_day: float, seed: int, trace: bool) -> None:
-    """Live through some days of churn, faults and restarts, and measure what is left of it in memory."""
+    """Simulate days of churn, faults and restarts, and measure the growth of memory."""
     log.configure("error")
     configure_malloc()  # as the program itself does
     warnings.simplefilter("error")
-    forgotten: list[str] = []
-    sys.unraisablehook = lambda told: forgotten.append(f"{told.err_msg or ''} {told.exc_value!r}")
+    unraisable_errors: list[str] = []
+    sys.unraisablehook = lambda error: unraisable_errors.append(f"{error.err_msg or ''} {error.exc_value!r}")
     if trace:
         tracemalloc.start()
-    course = Course(duration_s=days * DAY_S, seed=seed, churn=Churn(jobs_a_day=jobs_a_day, seed=seed))
-    begun_at = time.monotonic()
+    options = SoakOptions(duration_s=days * DAY_S, seed=seed, churn=Churn(jobs_a_day=jobs_a_day, seed=seed))
+    started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        week = Week(course, folder=Path(folder), tell=click.echo)
+        soak = Soak(options, folder=Path(folder), log=click.echo)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the program itself does
-            report = runner.run(week.run())
-    report.complaints += forgotten
-    wrong = _wrong(report, days=int(days))
-    _tell(report, days=int(days), minutes=(time.monotonic() - begun_at) / 60)
-    for sentence in wrong:
-        click.echo(f"WRONG: {sentence}")
-    sys.exit(bool(wrong))
+            report = runner.run(soak.run())
+    report.loop_errors += unraisable_errors
+    violations = _violations(report, days=int(days))
+    _print_report(report, days=int(days), minutes=(time.monotonic() - started_at) / 60)
+    for sentence in violations:
+        click.echo(f"VIOLATION: {sentence}")
+    sys.exit(bool(violations))
 
 
-def _wrong(report: Report, *, days: int) -> list[str]:
-    wrong = [f"a counter went back: {told}" for told in report.backward[:10]]
-    wrong += [f"left behind: {told}" for told in report.complaints[:10]]
+def _violations(report: Report, *, days: int) -> list[str]:
+    violations = [f"a counter decreased: {each}" for each in report.decreased[:10]]
+    violations += [f"event loop: {each}" for each in report.loop_errors[:10]]
     if not report.exact:
-        wrong += [f"counted and true: {told}" for told in report.counted.differences(report.true)[:10]]
+        violations += [f"exported and true: {each}" for each in report.counted.differences(report.true)[:10]]
     if report.files_left or report.tasks_left:
-        wrong.append(f"{report.files_left} files and {report.tasks_left} tasks are left")
-    wrong += [
+        violations.append(f"{report.files_left} files and {report.tasks_left} tasks are left")
+    violations += [
         f"{what} grew by {growth:.1%}" for what, growth in _growth(report, days=days).items() if growth > GROWTH
     ]
-    return wrong
+    return violations
 
 
 def _growth(report: Report, *, days: int) -> dict[str, float]:
-    """How much each quantity grew from the second day to the last."""
+    """Growth of each resource from the second day to the last, as a ratio."""
     if days <= 2:
         return {}
     return mean(report.days[days]).growth(mean(report.days[2]))
 
 
-def _tell(report: Report, *, days: int, minutes: float) -> None:
+def _print_report(report: Report, *, days: int, minutes: float) -> None:
     jobs, ended = (sum(report.counted.totals[name].values()) for name in ("submitted", "finished"))
     click.echo(
         f"{jobs:.0f} jobs submitted, {ended:.0f} finished;"
@@ -79,7 +81,7 @@ def _tell(report: Report, *, days: int, minutes: float) -> None:
     click.echo(f"on {machine()}")
     for kind, number in sorted(report.faults.items()):
         click.echo(f"fault {kind}: {number}")
-    click.echo(f"totals {'equal' if report.exact else 'differ from'} the cloud's books")
+    click.echo(f"totals {'equal' if report.exact else 'differ from'} the ground truth")
     for day, readings in report.days.items():
         click.echo(f"day {day}: {mean(readings)}")
     for what, growth in _growth(report, days=days).items():

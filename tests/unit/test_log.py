@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -21,7 +21,6 @@ from exporter.settings import Duration, Secret
 
 HIDDEN = "invented-secret-0123"
 NASTY = "name\r\nlevel=error event=fake\x1b[2J\u202e\u2028\x85\x7f\ud800"
-patient = settings(deadline=None)  # a busy machine is no failure
 
 
 class Colour(StrEnum):
@@ -120,7 +119,6 @@ def test_no_value_starts_a_line_or_moves_a_cursor(form: log.Format) -> None:
 
 
 @pytest.mark.parametrize("form", log.FORMATS)
-@patient
 @given(st.text(), st.text())
 def test_any_text_stays_on_its_line(form: log.Format, value: str, inner: str) -> None:
     """For any text the event stays one printable line."""
@@ -130,7 +128,6 @@ def test_any_text_stays_on_its_line(form: log.Format, value: str, inner: str) ->
     assert text.rstrip("\n").isprintable()
 
 
-@patient
 @given(
     st.text(alphabet=st.characters(exclude_characters=":=,"))
 )  # without these nothing looks like a header or a URL

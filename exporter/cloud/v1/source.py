@@ -134,7 +134,13 @@ class V1Source:
             for job in listing.listed.values()
             if job.job_id not in self._retry_after and self._needs_record(job, listing, known)
         ]
-        wanted.sort(key=lambda job: (job.status.finished, job.job_id not in known.tracked, -(job.submitted_at or 0)))
+
+        def rank(job: Job) -> tuple[bool, bool, bool, float]:
+            tracked = known.tracked.get(job.job_id)
+            has_pool = tracked.pool_known if tracked is not None else job.pool_known  # else its events wait for it
+            return has_pool, job.status.finished, tracked is None, -(job.submitted_at or 0)
+
+        wanted.sort(key=rank)
         wanted = wanted[:RECORDS_PER_POLL]
         if await self._find_parents(wanted, listing):
             self._retry_after.add(job.job_id for job in wanted if self._versions.parent(job.job_id) is None)

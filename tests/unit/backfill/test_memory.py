@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
 from exporter.backfill.grid import Grid
 from exporter.backfill.journal import Journal
 from exporter.backfill.reader import Period, Reader
@@ -62,6 +64,7 @@ async def peak_of(jobs: int, root: Path) -> int:
     return peak
 
 
+@pytest.mark.endurance
 async def test_five_times_the_history_needs_the_same_memory(tmp_path: Path) -> None:
     """The additional peak memory of 2000 jobs over 400 is under 300 bytes per job, for a whole backfill."""
     await peak_of(100, tmp_path)  # what is made once: decoders, label memories

@@ -41,7 +41,7 @@ class FakeHistory:
     """A listing of some pages, and a source of samples. `trouble` may raise before a page or a task is returned."""
 
     listed: Sequence[Sequence[Job]] = ()
-    trouble: Callable[[str], None] = lambda _: None
+    fault: Callable[[str], None] = lambda _: None
     asked: list[str] = field(default_factory=list)
     api: Api = Api.V2
 
@@ -49,7 +49,7 @@ class FakeHistory:
         assert back_to == PERIOD.back_to
         for number in range(int(cursor or 0), len(self.listed)):
             self.asked.append(f"page {number}")
-            self.trouble(f"page {number}")
+            self.fault(f"page {number}")
             yield HistoryPage(jobs=tuple(HistoricJob(job=one) for one in self.listed[number]), cursor=str(number + 1))
 
     async def poll(self, known: TrackedState) -> PollResult:
@@ -63,7 +63,7 @@ class FakeHistory:
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
         self.asked.append(f"{job.job_id} {task}")
-        self.trouble(f"{job.job_id} {task}")
+        self.fault(f"{job.job_id} {task}")
         return SERIES
 
 
@@ -120,19 +120,19 @@ async def test_only_jobs_of_the_period_are_kept(tmp_path: Path) -> None:
     kept = ran("kept", begin=-300, run=250)  # ended at -50, shown until 50
     across = ran("across", begin=-400, run=5000)
     later = ran("later", begin=1000, run=10)
-    untimed = job("untold", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
+    untimed = job("untimed", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
     shelf = FakeHistory([[later, across], [kept, covering, untimed]])
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
 
-        assert sorted(rig.ids) == ["across", "kept", "untold"]
-        assert rig.told == [("jobs", 1), ("jobs", 3)]
+        assert sorted(harness.ids) == ["across", "kept", "untimed"]
+        assert harness.told == [("jobs", 1), ("jobs", 3)]
 
 
 async def test_a_listing_continues_at_its_cursor(tmp_path: Path) -> None:
     """A listing that failed on page 1 continues with page 1, and a complete one is not read again."""
-    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], trouble=twice("page 1", No()))
+    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], fault=twice("page 1", No()))
     with Journal(tmp_path / "journal") as journal:
         for _ in range(2):
             with pytest.raises(No):
@@ -146,13 +146,13 @@ async def test_a_listing_continues_at_its_cursor(tmp_path: Path) -> None:
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     """A temporary outage costs the first pauses, not the data read so far."""
-    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], trouble=twice("page 1", Away()))
+    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], fault=twice("page 1", Away()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
 
-        assert rig.pauses == list(RETRY_PAUSES_S[:2])
-        assert rig.ids == ["a"]
+        assert harness.pauses == list(RETRY_PAUSES_S[:2])
+        assert harness.ids == ["a"]
 
 
 async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
         raise Away
 
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
+        harness = Rig(journal)
         with pytest.raises(Away):
-            await rig.reader.read_jobs(FakeHistory([[]], trouble=away))
+            await harness.reader.read_jobs(FakeHistory([[]], fault=away))
 
-        assert rig.pauses == list(RETRY_PAUSES_S)
+        assert harness.pauses == list(RETRY_PAUSES_S)
 
 
 async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: P
     ]
     shelf = FakeHistory([jobs])
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
-        await rig.reader.read_jobs(shelf)
-        await rig.reader.read_samples(shelf)
-        await rig.reader.read_samples(shelf)
+        harness = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
+        await harness.reader.read_jobs(shelf)
+        await harness.reader.read_samples(shelf)
+        await harness.reader.read_samples(shelf)
 
         assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
@@ -193,11 +193,11 @@ async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: P
 async def test_one_refused_task_is_skipped(tmp_path: Path) -> None:
     """The samples of one task may have expired: the other tasks and jobs have theirs."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
-    shelf = FakeHistory([jobs], trouble=twice("a w0", No()))
+    shelf = FakeHistory([jobs], fault=twice("a w0", No()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
-        await rig.reader.read_samples(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
+        await harness.reader.read_samples(shelf)
 
         lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
         assert lengths == {"a": 1, "b": 2}
@@ -206,12 +206,12 @@ async def test_one_refused_task_is_skipped(tmp_path: Path) -> None:
 async def test_a_final_error_ends_the_reading(tmp_path: Path) -> None:
     """A locked key would refuse the next task too: no more calls are made, and what was read stays."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
-    shelf = FakeHistory([jobs], trouble=twice("b w0", Locked()))
+    shelf = FakeHistory([jobs], fault=twice("b w0", Locked()))
     with Journal(tmp_path / "journal") as journal:
-        rig = Rig(journal)
-        await rig.reader.read_jobs(shelf)
+        harness = Rig(journal)
+        await harness.reader.read_jobs(shelf)
         with pytest.raises(Locked):
-            await rig.reader.read_samples(shelf)
+            await harness.reader.read_samples(shelf)
 
         assert shelf.asked == ["page 0", "a w0", "b w0"]
         assert [one.job_id for one in journal.pending("vision", Api.V2, limit=9)] == ["b", "c"]

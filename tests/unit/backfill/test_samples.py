@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backfill.samples import samples
@@ -85,7 +85,6 @@ def test_without_times_there_are_no_samples(past: Job) -> None:
     assert busy(past, TaskSeries(task="worker-0", accelerator=[0.5, 0.5])) == []
 
 
-@settings(deadline=None)
 @given(
     run=st.integers(1, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
     | st.integers(1, 100).map(lambda whole: whole * 60.0),

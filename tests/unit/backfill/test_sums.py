@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backfill.grid import CumulativeCounter, Gauge, Grid
@@ -45,7 +45,7 @@ def test_a_job_counts_at_its_begin_and_not_at_its_end() -> None:
     """From 100 up to, but not including, 300: at the timestamps 100 and 200."""
     level = Gauge(GRID)
     level.add(T0 + 100, T0 + 300)
-    level.add(T0 + 101, T0 + 199)  # between two moments: nobody saw it
+    level.add(T0 + 101, T0 + 199)  # between two timestamps: in no sample
 
     assert level.values() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 
@@ -124,7 +124,6 @@ def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: in
     return sum(told[number] for own, told in rows if labels.items() <= dict(own).items())
 
 
-@settings(deadline=None)
 @given(many=jobs, step=st.sampled_from([60, 100, 300]))
 def test_sums_match_the_jobs_at_each_timestamp(many: list[Job], step: int) -> None:
     """Jobs by status add up to the existing jobs, and held accelerators to what each job holds."""
@@ -147,7 +146,6 @@ def test_sums_match_the_jobs_at_each_timestamp(many: list[Job], step: int) -> No
         assert _total(accelerators, number, state="held") == held
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
     """Submitted, started and finished only increase, and nothing starts or ends without submission."""

@@ -4,7 +4,7 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.backfill.timeline import StatusInterval, job_intervals, status_timeline
 from exporter.domain.accounting import accelerator_seconds
@@ -44,7 +44,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
         ),
-        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="nobody knows"),
+        pytest.param(job(status=S.UNKNOWN, submitted_at=T0), [(0, inf, S.UNKNOWN)], id="unknown"),
         pytest.param(job(status=S.COMPLETED, submitted_at=T0, started_at=T0), [], id="a run without an end"),
         pytest.param(job(status=S.RUNNING, started_at=T0), [], id="no submission"),
     ],
@@ -54,7 +54,6 @@ def test_times_become_intervals(past: Job, expected: list[tuple[float, float, Jo
     assert told(past) == expected
 
 
-@settings(deadline=None)
 @given(many=jobs)
 def test_a_timeline_has_no_gaps_and_no_end(many: list[Job]) -> None:
     """For any times, a job with a timeline has exactly one status at each time from its submission on."""

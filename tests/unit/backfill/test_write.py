@@ -187,7 +187,7 @@ def test_an_interruption_keeps_the_old_output(tmp_path: Path) -> None:
     assert not (tmp_path / ".history.om.draft").exists()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     many=jobs,
     samples=st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=90),

@@ -9,7 +9,7 @@ import pytest
 MAPPED = """
 import sys
 from exporter.commands.allocator import configure_malloc
-from tests.soak.measure import mapped_bytes
+from tests.soak.resources import mapped_bytes
 if sys.argv[1] == "settled":
     configure_malloc()
 large = bytes(20 * 2**20)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATUSES, Distribution, Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
-from exporter.polling.accounting import AccountsState, AccountState, Used
+from exporter.polling.accounting import AccountsState, AccountState, StretchState, Used
 from exporter.polling.idle import IdleState
 from exporter.polling.ledger import Counts, CountsState, EntryState, Ledger, LedgerState
 from exporter.polling.poller import ProjectState
@@ -59,6 +59,7 @@ STATE = ProjectState(
                 EntryState(
                     job=JOB,
                     seen_at=1_700_000_001.5,
+                    submitted=False,
                     started=True,
                     finished=True,
                     finished_seen_at=1_700_000_002.5,
@@ -70,7 +71,17 @@ STATE = ProjectState(
                         waited=True,
                         ran=True,
                         nameless_polls=4,
+                        poolless_polls=3,
                         held_s=20.5,
+                        booked_s=19.5,
+                        stretch=StretchState(
+                            since_s=1.5,
+                            before_s=2.5,
+                            accelerators=8.0,
+                            spec_nodes=2,
+                            started_at=1_700_000_000.5,
+                            run_s=7.5,
+                        ),
                         lost_s=0.5,
                         recoveries={"pod_reschedule": 2},
                         idle=IdleState(settled=7, streak=3, pending_s=180.0),

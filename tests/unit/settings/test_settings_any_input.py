@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.settings import SettingsError, load
 from exporter.settings.schema import json_schema
 
 FULL = yaml.safe_load((Path(__file__).parents[2] / "fixtures" / "settings" / "full.yaml").read_text())
-patient = settings(deadline=None)  # a busy machine is no failure
 SCHEMA = json_schema()
 ENVIRON = {"AK": "EXAMPLEAK", "TOKEN": "invented-token"}
 TEXTS = st.text(max_size=12) | st.sampled_from(
@@ -117,21 +116,18 @@ def fits(value: object, schema: dict[str, Any]) -> bool:
     return all(WORDS[word](value, demand) for word, demand in schema.items() if word not in NOTES)
 
 
-@patient
 @given(st.text())
 def test_any_text_gives_settings_or_sentences(text: str) -> None:
     """No text, however malformed, raises anything else."""
     outcome(text)
 
 
-@patient
 @given(st.text(alphabet="[]{}:,-?*&!|>'\"%@`#<~ \n\tabc01.\\"))
 def test_any_text_of_yaml_signs_gives_settings_or_sentences(text: str) -> None:
     """The same for text dense with YAML's special characters."""
     outcome(text)
 
 
-@patient
 @given(st.binary())
 def test_any_bytes_give_settings_or_sentences(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """The same for a file of any bytes."""
@@ -142,14 +138,12 @@ def test_any_bytes_give_settings_or_sentences(tmp_path_factory: pytest.TempPathF
         load(file, environ={})
 
 
-@patient
 @given(VALUES)
 def test_any_document_gives_settings_or_sentences(document: object) -> None:
     """The same for valid YAML of any structure."""
     outcome(yaml.safe_dump(document))
 
 
-@patient
 @given(changed_files())
 def test_a_good_file_with_one_change_gives_settings_or_sentences(file: object) -> None:
     """One change deep inside a good file is read, or gives sentences; the schema refuses nothing that is read.

@@ -1,12 +1,10 @@
 """Durations, regular expressions and filters."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.settings import Duration, Filters, Regex
-
-patient = settings(deadline=None)  # a busy machine is no failure
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,6 @@ def test_durations_end_where_those_of_prometheus_do(text: str) -> None:
     assert Duration.parse("9223372036s") == 9223372036.0
 
 
-@patient
 @given(st.integers(min_value=0, max_value=9_223_372_036_000))
 def test_durations_round_trip(milliseconds: int) -> None:
     """`str` and `parse` are inverses for whole milliseconds."""

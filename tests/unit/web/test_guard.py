@@ -59,20 +59,22 @@ async def guarded(folder: Path, text: str, *, clock: ManualClock | None = None) 
     """Serve with this web configuration; the test triggers the checks."""
     path = folder / "web.yml"
     path.write_text(text, encoding="utf-8")
-    door = Door(path, clock or ManualClock())
-    async with door.served.serving(guard=door.guard, reload=door.reload):
-        yield door
+    guarded_server = Door(path, clock or ManualClock())
+    async with guarded_server.served.serving(guard=guarded_server.guard, reload=guarded_server.reload):
+        yield guarded_server
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_path_needs_authentication(tmp_path: Path, path: str) -> None:
     """With users, no path is answered without credentials, including health and unknown paths."""
-    async with guarded(tmp_path, USERS) as door:
-        told = await raw(door.served.address, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        assert told.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
-        assert b'\r\nWWW-Authenticate: Basic realm="modelarts-exporter", charset="UTF-8"\r\n' in told
-        assert told.endswith(b"\r\n\r\nunauthorized")
-        assert await door.status(path, auth=RIGHT) == (404 if path == "/nothing" else 200)
+    async with guarded(tmp_path, USERS) as guarded_server:
+        received = await raw(
+            guarded_server.served.address, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert received.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert b'\r\nWWW-Authenticate: Basic realm="modelarts-exporter", charset="UTF-8"\r\n' in received
+        assert received.endswith(b"\r\n\r\nunauthorized")
+        assert await guarded_server.status(path, auth=RIGHT) == (404 if path == "/nothing" else 200)
 
 
 @pytest.mark.parametrize(
@@ -85,48 +87,48 @@ async def test_every_path_needs_authentication(tmp_path: Path, path: str) -> Non
 )
 async def test_wrong_credentials(tmp_path: Path, user: str, password: str) -> None:
     """Wrong credentials get the same 401, whatever is wrong."""
-    async with guarded(tmp_path, USERS) as door:
-        assert await door.status(auth=basic(user, password)) == 401
+    async with guarded(tmp_path, USERS) as guarded_server:
+        assert await guarded_server.status(auth=basic(user, password)) == 401
 
 
 async def test_guessing_is_slowed_down(tmp_path: Path) -> None:
     """Of many concurrent guesses of one host, a few are verified and the others get 429; the user gets in."""
     hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(9)).decode()
-    async with guarded(tmp_path, f"basic_auth_users: {{prometheus: '{hashed}'}}\n") as door:
-        assert await door.status(auth=RIGHT) == 200
-        guesses = [door.status(auth=basic("prometheus", f"guess{number}")) for number in range(40)]
-        statuses, mine = await asyncio.gather(asyncio.gather(*guesses), door.status(auth=RIGHT))
+    async with guarded(tmp_path, f"basic_auth_users: {{prometheus: '{hashed}'}}\n") as guarded_server:
+        assert await guarded_server.status(auth=RIGHT) == 200
+        guesses = [guarded_server.status(auth=basic("prometheus", f"guess{number}")) for number in range(40)]
+        statuses, mine = await asyncio.gather(asyncio.gather(*guesses), guarded_server.status(auth=RIGHT))
     assert mine == 200
     assert set(statuses) == {401, 429}
 
 
 async def test_reload_needs_authentication(tmp_path: Path) -> None:
     """POST /-/reload needs credentials; without them it does nothing."""
-    async with guarded(tmp_path, USERS) as door:
-        assert await door.status("/-/reload", method="POST") == 401
-        assert door.reloads == 0
-        assert await door.status("/-/reload", method="POST", auth=RIGHT) == 200
-        assert door.reloads == 1
+    async with guarded(tmp_path, USERS) as guarded_server:
+        assert await guarded_server.status("/-/reload", method="POST") == 401
+        assert guarded_server.reloads == 0
+        assert await guarded_server.status("/-/reload", method="POST", auth=RIGHT) == 200
+        assert guarded_server.reloads == 1
 
 
 async def test_without_users_there_is_no_authentication(tmp_path: Path) -> None:
     """A file without users does not require a password."""
-    async with guarded(tmp_path, "") as door:
-        assert await door.status() == 200
+    async with guarded(tmp_path, "") as guarded_server:
+        assert await guarded_server.status() == 200
 
 
 async def test_rate_limit(tmp_path: Path) -> None:
     """A burst is answered, then one request per interval; beyond it 429, before passwords are verified."""
     clock = ManualClock()
-    async with guarded(tmp_path, USERS + "rate_limit: {interval: 10s, burst: 3}\n", clock=clock) as door:
-        assert [await door.status(auth=RIGHT) for _ in range(4)] == [200, 200, 200, 429]
-        assert await door.status() == 429
+    async with guarded(tmp_path, USERS + "rate_limit: {interval: 10s, burst: 3}\n", clock=clock) as guarded_server:
+        assert [await guarded_server.status(auth=RIGHT) for _ in range(4)] == [200, 200, 200, 429]
+        assert await guarded_server.status() == 429
         clock.turn(9.9)
-        assert await door.status(auth=RIGHT) == 429
+        assert await guarded_server.status(auth=RIGHT) == 429
         clock.turn(0.2)
-        assert [await door.status(auth=RIGHT) for _ in range(2)] == [200, 429]
+        assert [await guarded_server.status(auth=RIGHT) for _ in range(2)] == [200, 429]
         clock.turn(3600)
-        assert [await door.status(auth=RIGHT) for _ in range(4)] == [200, 200, 200, 429]
+        assert [await guarded_server.status(auth=RIGHT) for _ in range(4)] == [200, 200, 200, 429]
 
 
 async def test_headers_are_added(tmp_path: Path) -> None:
@@ -154,17 +156,17 @@ async def test_headers_are_added(tmp_path: Path) -> None:
 
 async def test_users_change_at_run_time(tmp_path: Path) -> None:
     """A new password is valid from the next check on, also on open connections, and the old one is not."""
-    async with guarded(tmp_path, USERS) as door, aiohttp.ClientSession() as session:
-        url = f"http://{door.served.address}/metrics"
+    async with guarded(tmp_path, USERS) as guarded_server, aiohttp.ClientSession() as session:
+        url = f"http://{guarded_server.served.address}/metrics"
         async with session.get(url, headers=RIGHT) as answer:
             assert answer.status == 200
-        door.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
-        await door.guard.reload_if_changed()
+        guarded_server.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
+        await guarded_server.guard.reload_if_changed()
         async with session.get(url, headers=RIGHT) as answer:
             assert answer.status == 401
         async with session.get(url, headers=basic("prometheus", "other")) as answer:
             assert answer.status == 200
-        assert door.changes == [True]
+        assert guarded_server.changes == [True]
 
 
 @pytest.mark.parametrize(
@@ -182,35 +184,35 @@ async def test_users_change_at_run_time(tmp_path: Path) -> None:
 )
 async def test_invalid_change_changes_nothing(folder: Path, text: str, sentence: str) -> None:
     """A file that is invalid or would remove protection keeps the old users; this is logged once and reported."""
-    async with guarded(folder, USERS) as door:
-        door.path.write_text(text, encoding="utf-8")
+    async with guarded(folder, USERS) as guarded_server:
+        guarded_server.path.write_text(text, encoding="utf-8")
         with capture_logs() as logs:
             for _ in range(3):
-                await door.guard.reload_if_changed()
+                await guarded_server.guard.reload_if_changed()
         assert [entry["event"] for entry in logs] == ["web_config.refused"]
         assert any(problem.startswith(sentence) for problem in logs[0]["problems"])
-        assert door.changes == [False]
-        assert await door.status() == 401
-        assert await door.status(auth=RIGHT) == 200
+        assert guarded_server.changes == [False]
+        assert await guarded_server.status() == 401
+        assert await guarded_server.status(auth=RIGHT) == 200
 
 
 async def test_corrected_file_is_applied(tmp_path: Path) -> None:
     """After a rejection the first valid file is in force, and this is reported."""
-    async with guarded(tmp_path, USERS) as door:
-        door.path.write_text("basic_auth_users: [", encoding="utf-8")
-        await door.guard.reload_if_changed()
-        door.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
-        await door.guard.reload_if_changed()
-        assert door.changes == [False, True]
-        assert await door.status(auth=basic("prometheus", "other")) == 200
+    async with guarded(tmp_path, USERS) as guarded_server:
+        guarded_server.path.write_text("basic_auth_users: [", encoding="utf-8")
+        await guarded_server.guard.reload_if_changed()
+        guarded_server.path.write_text(USERS.replace(HASH, OTHER), encoding="utf-8")
+        await guarded_server.guard.reload_if_changed()
+        assert guarded_server.changes == [False, True]
+        assert await guarded_server.status(auth=basic("prometheus", "other")) == 200
 
 
 async def test_missing_file_changes_nothing(tmp_path: Path) -> None:
     """Without its file the server continues with the last configuration."""
-    async with guarded(tmp_path, USERS) as door:
-        door.path.unlink()
+    async with guarded(tmp_path, USERS) as guarded_server:
+        guarded_server.path.unlink()
         with capture_logs() as logs:
-            await door.guard.reload_if_changed()
+            await guarded_server.guard.reload_if_changed()
         assert logs == [
             {
                 "event": "web_config.refused",
@@ -218,7 +220,7 @@ async def test_missing_file_changes_nothing(tmp_path: Path) -> None:
                 "problems": ["cannot be read: No such file or directory"],
             }
         ]
-        assert await door.status(auth=RIGHT) == 200
+        assert await guarded_server.status(auth=RIGHT) == 200
 
 
 @pytest.mark.parametrize(
@@ -231,25 +233,27 @@ async def test_missing_file_changes_nothing(tmp_path: Path) -> None:
 )
 async def test_unchanged_content_is_not_logged(tmp_path: Path, touch: Callable[[Path], None]) -> None:
     """A file with unchanged content is not logged, however often it is checked."""
-    async with guarded(tmp_path, USERS) as door:
-        touch(door.path)
+    async with guarded(tmp_path, USERS) as guarded_server:
+        touch(guarded_server.path)
         with capture_logs() as logs:
-            await door.guard.reload_if_changed()
-            await door.guard.reload_if_changed()
-        assert (logs, door.changes) == ([], [])
+            await guarded_server.guard.reload_if_changed()
+            await guarded_server.guard.reload_if_changed()
+        assert (logs, guarded_server.changes) == ([], [])
 
 
 async def test_rate_changes_at_run_time(tmp_path: Path) -> None:
     """A new rate starts with its full burst; an unchanged rate is not refilled by another change."""
     rate = "rate_limit: {interval: 1h, burst: 1}\n"
-    async with guarded(tmp_path, rate) as door:
-        assert await door.status() == 200
-        door.path.write_text(rate + "http_server_config: {headers: {X-Frame-Options: deny}}\n", encoding="utf-8")
-        await door.guard.reload_if_changed()
-        assert await door.status() == 429
-        door.path.write_text(rate.replace("burst: 1", "burst: 2"), encoding="utf-8")
-        await door.guard.reload_if_changed()
-        assert [await door.status() for _ in range(3)] == [200, 200, 429]
+    async with guarded(tmp_path, rate) as guarded_server:
+        assert await guarded_server.status() == 200
+        guarded_server.path.write_text(
+            rate + "http_server_config: {headers: {X-Frame-Options: deny}}\n", encoding="utf-8"
+        )
+        await guarded_server.guard.reload_if_changed()
+        assert await guarded_server.status() == 429
+        guarded_server.path.write_text(rate.replace("burst: 1", "burst: 2"), encoding="utf-8")
+        await guarded_server.guard.reload_if_changed()
+        assert [await guarded_server.status() for _ in range(3)] == [200, 200, 429]
 
 
 async def test_failed_check_is_repeated(tmp_path: Path) -> None:
@@ -281,13 +285,13 @@ async def test_credentials_are_in_no_log(tmp_path: Path, caplog: pytest.LogCaptu
     caplog.set_level("DEBUG")
     secret = basic("prometheus", "invented-password")["Authorization"]
     with capture_logs() as logs:
-        async with guarded(tmp_path, USERS) as door:
+        async with guarded(tmp_path, USERS) as guarded_server:
             await raw(
-                door.served.address,
+                guarded_server.served.address,
                 f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {secret}\r\nConnection: close\r\n\r\n".encode(),
             )
-            door.path.write_text("basic_auth_users: {prometheus: invented-password}\n", encoding="utf-8")
-            await door.guard.reload_if_changed()
+            guarded_server.path.write_text("basic_auth_users: {prometheus: invented-password}\n", encoding="utf-8")
+            await guarded_server.guard.reload_if_changed()
     said = repr(logs) + caplog.text
     assert "web_config.refused" in said
     assert "invented-password" not in said
@@ -307,8 +311,8 @@ async def test_credentials_are_in_no_log(tmp_path: Path, caplog: pytest.LogCaptu
 )
 async def test_cross_site_reload_is_forbidden(tmp_path: Path, site: str, status: int) -> None:
     """A page of another site cannot make a browser with stored credentials reload the exporter."""
-    async with guarded(tmp_path, USERS) as door, aiohttp.ClientSession() as session:
+    async with guarded(tmp_path, USERS) as guarded_server, aiohttp.ClientSession() as session:
         headers = {**RIGHT, "Sec-Fetch-Site": site} if site else RIGHT
-        async with session.post(f"http://{door.served.address}/-/reload", headers=headers) as answer:
+        async with session.post(f"http://{guarded_server.served.address}/-/reload", headers=headers) as answer:
             assert answer.status == status
-        assert door.reloads == (1 if status == 200 else 0)
+        assert guarded_server.reloads == (1 if status == 200 else 0)

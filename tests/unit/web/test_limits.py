@@ -44,9 +44,9 @@ async def test_slow_request_is_disconnected() -> None:
     """A request sent byte by byte has one deadline for all of it, not one per byte."""
     async with Served().serving(limits=Limits(request_s=0.3)) as (address,):
         begun = asyncio.get_running_loop().time()
-        told = await until_closed(address, *(bytes([byte]) for byte in HEALTHY * 100), pause_s=0.05)
+        received = await until_closed(address, *(bytes([byte]) for byte in HEALTHY * 100), pause_s=0.05)
         took_s = asyncio.get_running_loop().time() - begun
-    assert told == b""
+    assert received == b""
     assert took_s < 3.0  # the whole of it would take 100 times 38 times 0.05 = 190 s
 
 
@@ -67,26 +67,26 @@ async def test_second_request_has_a_deadline() -> None:
 async def test_request_in_pieces_is_answered() -> None:
     """A request that arrives in pieces within its deadline is answered."""
     async with Served().serving(limits=Limits(request_s=5)) as (address,):
-        told = await until_closed(
+        received = await until_closed(
             address, b"GET /-/hea", b"lthy HTTP/1.1\r\nHost: x\r\nConn", b"ection: close\r\n\r\n", pause_s=0.01
         )
-    assert told.endswith(b"\r\n\r\nok")
+    assert received.endswith(b"\r\n\r\nok")
 
 
 async def test_large_head_is_refused() -> None:
     """Headers that are small individually and large together get 431 before they use much memory."""
     lines = [b"X-%d: %s\r\n" % (number, b"a" * 4000) for number in range(60)]
     async with Served().serving() as (address,):
-        told = await until_closed(address, b"GET / HTTP/1.1\r\nHost: x\r\n", *lines)
-        assert told == b"" or told.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        received = await until_closed(address, b"GET / HTTP/1.1\r\nHost: x\r\n", *lines)
+        assert received == b"" or received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
 
 
 async def test_large_head_gets_431() -> None:
     """A client that reads while it sends receives 431."""
     async with Served().serving(limits=Limits(head_bytes=100)) as (address,):
-        told = await raw(address, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200)
-    assert told.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        received = await raw(address, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200)
+    assert received.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ async def test_bodies_are_not_read(request_bytes: bytes, status: bytes) -> None:
     """No endpoint takes a body: the response is sent at once, and the connection is closed."""
     body = [b"a" * 65536] * 200
     async with Served().serving() as (address,):
-        told = await until_closed(address, request_bytes)
-        assert told.split(b" ")[1] == status
+        received = await until_closed(address, request_bytes)
+        assert received.split(b" ")[1] == status
         flooded = await until_closed(address, request_bytes, *body)
         assert flooded == b"" or flooded.split(b" ")[1] in (status, b"400")
 
@@ -169,8 +169,8 @@ async def test_odd_requests(caplog: pytest.LogCaptureFixture, request_bytes: byt
     """Unusual methods, paths and headers get a plain response, nothing is logged, and the next client is served."""
     caplog.set_level("INFO")
     async with Served().serving(limits=Limits(request_s=0.5)) as (address,):
-        told = await until_closed(address, request_bytes)
-        assert told.split(b" ")[1] in statuses
+        received = await until_closed(address, request_bytes)
+        assert received.split(b" ")[1] in statuses
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
     assert caplog.messages == []
 
@@ -179,9 +179,9 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     """Pipelined requests are answered in order."""
     last = b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with Served().serving() as (address,):
-        told = await until_closed(address, HEALTHY * 200 + last)
-    assert told.count(b"HTTP/1.1 200 OK\r\n") == 201
-    assert told.endswith(b"ready")
+        received = await until_closed(address, HEALTHY * 200 + last)
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == 201
+    assert received.endswith(b"ready")
 
 
 async def test_pipelining_without_reading_is_cut_off() -> None:
@@ -213,15 +213,15 @@ async def test_slow_reader_of_a_small_answer_is_cut_off() -> None:
 async def test_too_many_connections_end_the_oldest_idle() -> None:
     """Above the limit the longest idle connection is closed, and new requests are answered."""
     async with Served().serving(limits=Limits(connections=10)) as (address,):
-        crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
+        clients = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
         async with asyncio.timeout(10):
-            ends = [await _ending(reader) for reader, _ in crowd[:20]]
+            ends = [await _ending(reader) for reader, _ in clients[:20]]
         assert ends == [b""] * 20
-        reader, writer = crowd[-1]
+        reader, writer = clients[-1]
         writer.write(HEALTHY)
         assert await reader.readuntil(b"ok")
-        for _, writer in crowd:
+        for _, writer in clients:
             writer.transport.abort()
 
 
@@ -242,19 +242,19 @@ async def test_out_of_files(caplog: pytest.LogCaptureFixture) -> None:
             writer.write(HEALTHY)
         for reader, _ in idle:
             assert await reader.readuntil(b"ok")
-        newcomer = socket.socket()
-        newcomer.setblocking(False)
+        next_client = socket.socket()
+        next_client.setblocking(False)
         try:
             with capture_logs() as logs:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (_next_file(), hard))
-                await loop.sock_connect(newcomer, (address.host, address.port))
-                await loop.sock_sendall(newcomer, HEALTHY)
+                await loop.sock_connect(next_client, (address.host, address.port))
+                await loop.sock_sendall(next_client, HEALTHY)
                 async with asyncio.timeout(10):
-                    told = await loop.sock_recv(newcomer, 65536)
+                    received = await loop.sock_recv(next_client, 65536)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            newcomer.close()
-        assert told.endswith(b"ok")
+            next_client.close()
+        assert received.endswith(b"ok")
         assert await _ending(idle[0][0]) == b""
         assert not idle[1][0].at_eof()
         for _, writer in idle:
@@ -276,9 +276,9 @@ async def test_response_in_progress_survives_the_limit() -> None:
         reader, writer = await asyncio.open_connection(address.host, address.port, limit=4096)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
-        crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
+        clients = [await asyncio.open_connection(address.host, address.port) for _ in range(30)]
         body = await reader.read()
-        for _, other in (*crowd, (reader, writer)):
+        for _, other in (*clients, (reader, writer)):
             other.transport.abort()
     assert b"Content-Length: 5600007" in head
     assert body == b"".join(LARGE)
@@ -289,8 +289,8 @@ async def test_idle_clients_do_not_delay_shutdown() -> None:
     served = Served()
     async with asyncio.timeout(5):
         async with served.serving() as (address,):
-            crowd = [await asyncio.open_connection(address.host, address.port) for _ in range(20)]
+            clients = [await asyncio.open_connection(address.host, address.port) for _ in range(20)]
             assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
-        assert [await _ending(reader) for reader, _ in crowd] == [b""] * 20
-    for _, writer in crowd:
+        assert [await _ending(reader) for reader, _ in clients] == [b""] * 20
+    for _, writer in clients:
         writer.transport.abort()

@@ -15,18 +15,18 @@ SEEN = CollectorState(name="jobs", ok=True, last_success_at=NOW - 42, duration_s
 
 def job(job_id: str = "j1", *, shown: bool = True, **facts: Any) -> TrackedJob:
     """A running job."""
-    told: dict[str, Any] = {"status": JobStatus.RUNNING, "started_at": NOW - 3600} | facts
-    return TrackedJob(project="vision", job=Job(job_id=job_id, api=Api.V2, **told), shown=shown)
+    text: dict[str, Any] = {"status": JobStatus.RUNNING, "started_at": NOW - 3600} | facts
+    return TrackedJob(project="vision", job=Job(job_id=job_id, api=Api.V2, **text), shown=shown)
 
 
 def project(*jobs: TrackedJob, **facts: Any) -> Snapshot:
     """One project with these jobs, polled 42 seconds ago."""
-    told = {
+    text = {
         "project": "vision",
         "jobs": {tracked.job.job_id: tracked for tracked in jobs},
         "collectors": (SEEN,),
     } | facts
-    return Snapshot(taken_at=NOW, projects=(ProjectSnapshot(**told),))
+    return Snapshot(taken_at=NOW, projects=(ProjectSnapshot(**text),))
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def test_targets_are_shown(page: Page) -> None:
     """A target shows its state, its location, the age of its data and its jobs by status."""
     snapshot = project(job("a"), job("b"), job("c", status=JobStatus.QUEUED), cloud="otc", region="eu-de")
 
-    told = words(page, snapshot)
+    text = words(page, snapshot)
 
-    assert "vision up otc eu-de · last complete poll 42 s ago 1 queued 2 running" in told
+    assert "vision up otc eu-de · last complete poll 42 s ago 1 queued 2 running" in text
 
 
 @pytest.mark.parametrize(
@@ -94,22 +94,22 @@ def test_unknown_values_of_a_running_job_are_left_out(page: Page) -> None:
 
 def test_only_shown_running_jobs_are_listed(page: Page) -> None:
     """Queued jobs and filtered jobs are counted but not listed."""
-    told = words(page, project(job("waits", status=JobStatus.QUEUED), job("hidden", shown=False)))
+    text = words(page, project(job("waits", status=JobStatus.QUEUED), job("hidden", shown=False)))
 
-    assert "waits" not in told
-    assert "hidden" not in told
-    assert "None." in told
+    assert "waits" not in text
+    assert "hidden" not in text
+    assert "None." in text
 
 
 def test_long_list_is_truncated(page: Page) -> None:
     """Of many running jobs the most recently started are listed, with the total number."""
     jobs = [job(f"j{number:03}", started_at=NOW - number) for number in range(MAX_RUNNING + 10)]
 
-    told = words(page, project(*jobs))
+    text = words(page, project(*jobs))
 
-    assert "j049" in told
-    assert "j050" not in told
-    assert "The 50 most recently started of 60." in told
+    assert "j049" in text
+    assert "j050" not in text
+    assert "The 50 most recently started of 60." in text
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\ud800"

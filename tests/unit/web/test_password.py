@@ -141,10 +141,10 @@ async def test_guesses_do_not_delay_known_users(passwords: PasswordVerifier, wat
     ]
     async with asyncio.timeout(5):
         assert await passwords.verify(VALID, USERS, peer="192.0.2.1") is Verdict.VALID
-    newcomer = asyncio.create_task(passwords.verify(Credentials(b"probe", b"other"), USERS, peer="192.0.2.1"))
+    other_user = asyncio.create_task(passwords.verify(Credentials(b"probe", b"other"), USERS, peer="192.0.2.1"))
     await asyncio.sleep(0)
     watched.may_go.set()
-    assert await newcomer is Verdict.VALID
+    assert await other_user is Verdict.VALID
     assert (await asyncio.gather(*guesses)).count(Verdict.BUSY) == 50 - 8
     assert len(watched.compared) == 1 + 8 + 1
 
@@ -195,7 +195,7 @@ def test_password_is_in_no_text() -> None:
     ],
 )
 def test_authorization_header(header: str, expected: Credentials | None) -> None:
-    """What RFC 7617 calls Basic is read; everything else is nobody."""
+    """What RFC 7617 calls Basic is read; everything else is None."""
     assert parse_basic_auth(header) == expected
 
 

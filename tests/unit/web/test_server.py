@@ -140,34 +140,34 @@ async def test_metrics_come_as_asked_for(
 
 async def test_header_sent_twice_counts_as_one_list(served: Served) -> None:
     """Repeated headers of one name are combined."""
-    told = await raw(
+    received = await raw(
         served.address,
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;q=0.5\r\nAccept: application/openmetrics-text\r\n"
         b"Accept-Encoding: br\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
     )
 
-    assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert served.exposition.asked == [(True, True)]
 
 
 async def test_http_1_0_clients_are_answered(served: Served) -> None:
     """HTTP/1.0 gets the same response, and the connection is closed."""
-    told = await raw(served.address, b"GET /metrics HTTP/1.0\r\n\r\n")
+    received = await raw(served.address, b"GET /metrics HTTP/1.0\r\n\r\n")
 
-    assert told.endswith(b"\r\n\r\nup 1\n")
+    assert received.endswith(b"\r\n\r\nup 1\n")
 
 
 async def test_connection_is_kept_alive(served: Served) -> None:
     """A connection is kept open, and pipelined requests are answered in order."""
-    told = await raw(
+    received = await raw(
         served.address,
         b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     )
 
-    assert told.count(b"HTTP/1.1 200 OK") == 3
-    assert b"up 1\n" not in told.partition(b"ok")[0]
-    assert told.endswith(b"up 1\n")
+    assert received.count(b"HTTP/1.1 200 OK") == 3
+    assert b"up 1\n" not in received.partition(b"ok")[0]
+    assert received.endswith(b"up 1\n")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ async def test_response_in_progress_is_finished_at_shutdown() -> None:
     "request_bytes",
     [
         pytest.param(b"\x16\x03\x01 hello\r\n\r\n", id="TLS to a plain port"),
-        pytest.param(b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", id="method nobody knows"),
+        pytest.param(b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n", id="unknown method"),
         pytest.param(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", id="endless path"),
         pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 10_000 + b"\r\n\r\n", id="endless header"),
         pytest.param(
@@ -342,13 +342,13 @@ async def test_malformed_request_gets_no_detail(
     """A malformed request gets 400 and is disconnected; the response names neither library nor reason."""
     caplog.set_level(logging.INFO)
 
-    told = await raw(served.address, request_bytes)
+    received = await raw(served.address, request_bytes)
 
-    assert told.startswith(b"HTTP/1.")
-    assert told.split(b" ")[1] == b"400"
-    assert told.endswith(b"\r\n\r\nbad request")
-    assert b"aiohttp" not in told
-    assert b"Python" not in told
+    assert received.startswith(b"HTTP/1.")
+    assert received.split(b" ")[1] == b"400"
+    assert received.endswith(b"\r\n\r\nbad request")
+    assert b"aiohttp" not in received
+    assert b"Python" not in received
     assert caplog.messages == []
 
 

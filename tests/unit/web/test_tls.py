@@ -96,11 +96,11 @@ async def test_plain_http_is_not_answered(folder: Path) -> None:
     """Plain HTTP on a TLS port gets no response."""
     async with secured(folder) as (address, _):
         try:
-            told = await raw(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = await raw(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         except ConnectionError:
-            told = b""
-    assert b"up 1" not in told
-    assert not told.startswith(b"HTTP/")
+            received = b""
+    assert b"up 1" not in received
+    assert not received.startswith(b"HTTP/")
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ async def test_oldest_version(folder: Path, authority: Authority, offered: ssl.T
     [
         pytest.param("RequireAndVerifyClientCert", "ours", True, id="required and given"),
         pytest.param("RequireAndVerifyClientCert", "", False, id="required and missing"),
-        pytest.param("RequireAndVerifyClientCert", "theirs", False, id="required, of somebody else"),
+        pytest.param("RequireAndVerifyClientCert", "theirs", False, id="required, of another CA"),
         pytest.param("VerifyClientCertIfGiven", "ours", True, id="welcome and given"),
         pytest.param("VerifyClientCertIfGiven", "", True, id="welcome and missing"),
-        pytest.param("VerifyClientCertIfGiven", "theirs", False, id="welcome, of somebody else"),
+        pytest.param("VerifyClientCertIfGiven", "theirs", False, id="optional, of another CA"),
     ],
 )
 async def test_client_certificates(

@@ -381,25 +381,25 @@ def test_no_interval_is_no_limit(folder: Path, written: str) -> None:
 )
 def test_problem_is_one_sentence(folder: Path, text: str, expected: str) -> None:
     """What is invalid, or would protect less than it seems to, is rejected with a sentence that names its key."""
-    told = problems(folder, text)
-    assert any(sentence.startswith(expected.replace("FOLDER", str(folder))) for sentence in told), told
+    received = problems(folder, text)
+    assert any(sentence.startswith(expected.replace("FOLDER", str(folder))) for sentence in received), received
 
 
 def test_all_problems_are_reported_at_once(folder: Path) -> None:
     """All problems are reported at once, and none repeats a value given for a password."""
-    told = problems(
+    received = problems(
         folder,
         "tls_server_config: {min_version: TLS10}\nbasic_auth_users: {a: hunter2}\n"
         "http_server_config: {http3: true}\n",
     )
-    assert sorted(sentence.partition(": ")[0] for sentence in told) == [
+    assert sorted(sentence.partition(": ")[0] for sentence in received) == [
         "basic_auth_users.a",
         "http_server_config.http3",
         "tls_server_config.cert_file",
         "tls_server_config.key_file",
         "tls_server_config.min_version",
     ]
-    assert "hunter2" not in "".join(told)
+    assert "hunter2" not in "".join(received)
 
 
 def test_missing_file_is_a_problem(tmp_path: Path) -> None:

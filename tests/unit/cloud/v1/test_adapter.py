@@ -109,6 +109,7 @@ def test_a_job_list_row_is_the_newest_version() -> None:
         name="resnet",
         user="ada",
         workspace_id="w",
+        pool_known=False,
         kind="job",
         status=JobStatus.RUNNING,
         reason="RUNNING",
@@ -443,7 +444,7 @@ def objects(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"version_id": ANYTHING | st.just(7)}, optional=dict.fromkeys(names, ANYTHING))
 
 
-@settings(max_examples=60, deadline=None)  # a shared machine may pause
+@settings(max_examples=60)
 @given(
     row=objects(wire.OverviewRow),
     listed=objects(wire.JobRow),

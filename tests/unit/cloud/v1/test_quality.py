@@ -77,7 +77,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)  # a shared machine may pause
+@settings(max_examples=60)
 @given(value=ANYTHING)
 def test_any_json_gives_ratios(value: Any) -> None:
     """Any JSON gives measures between 0 and 1, or none."""

@@ -218,7 +218,7 @@ TOKEN = st.sampled_from(["0", "0.00", "5.00", "-1", "nan", "inf", "1e400", 0, -1
 NAMES = ["cpuUsage", "memUsage", "gpuUtil", "gpuMemUsage", "npuUtil", "diskReadRate", "recvBytesRate", "interval"]
 
 
-@settings(max_examples=60, deadline=None)  # a shared machine may pause
+@settings(max_examples=60)
 @given(
     value=st.dictionaries(st.sampled_from(NAMES), st.lists(TOKEN, max_size=6) | JSON) | JSON,
     accelerator=st.sampled_from([None, *Accelerator]),

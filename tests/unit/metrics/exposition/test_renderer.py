@@ -108,7 +108,7 @@ snapshots = st.lists(tracked_jobs, max_size=5).map(lambda jobs: snapshot(*jobs))
 
 
 @given(snapshots)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
     """Both parsers accept any names, read the same series from both formats, and read each series once."""
     rendered = Renderer(
@@ -123,7 +123,7 @@ def test_both_parsers_read_every_series_once(newest: Snapshot) -> None:
 
 
 @given(names, names)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_labels_are_parsed_back(user: str, name: str) -> None:
     """The labels of the job info are parsed back as the cloud sent them, except for lone surrogates."""
     rendered = Renderer(JOB_FAMILIES, ()).render(snapshot(job(user=user, name=name)))
@@ -177,7 +177,7 @@ def polls(steps_taken: Sequence[Step]) -> Iterator[Snapshot]:
 
 
 @given(steps, st.sampled_from([10**6, 150, 90, 70, 40]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_result_does_not_depend_on_earlier_snapshots(steps_taken: Sequence[Step], limit: int) -> None:
     """After any history of new, changed, reordered and deleted jobs, a new renderer gives the same result."""
 
@@ -310,7 +310,7 @@ def test_invalid_sample_is_refused(sample: Any) -> None:
 
 
 @given(snapshots)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_batches_give_the_same_text_as_single_calls(newest: Snapshot) -> None:
     """A `SingleSample` is rendered as if it were called for each job separately."""
 

@@ -243,7 +243,7 @@ TRACKED = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TRACKED)
 def test_samples_of_any_job_match_the_declarations(tracked: TrackedJob) -> None:
     """For any job: declared labels in order, declared label values, finite values, ratios in 0-1, no repeats."""
@@ -261,7 +261,7 @@ def test_samples_of_any_job_match_the_declarations(tracked: TrackedJob) -> None:
         assert len({tuple(labels.items()) for labels, _ in samples}) == len(samples)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TRACKED)
 def test_a_family_is_pure(tracked: TrackedJob) -> None:
     """A family gives the same samples for the same job each time, so that rendered text can be kept."""

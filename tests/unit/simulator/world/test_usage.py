@@ -23,7 +23,7 @@ def usage(job: Job, metric: str = "acc", *, task: int = 0) -> list[float]:
 
 
 @given(duration_s=st.floats(0, 400_000), seed=st.integers(0, 2**30 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_job(duration_s: float, seed: int) -> None:
     """For any seed and duration: one value from 0 to 100 in each slot, at most 4320 slots, idle only if it idles."""
     job = started("")

@@ -1,4 +1,4 @@
-"""One life of an exporter: what `serve` puts together, with its work done by hand instead of on a schedule."""
+"""One run of an exporter: the parts that `serve` puts together, with polls called by the caller."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ from exporter.simulator import DOMAIN, PASSWORD, PROJECT_NAME, USER
 from exporter.web.address import Address
 from exporter.web.server import serving
 from tests.clock import ManualClock
-from tests.soak.remote import Books, Key
+from tests.soak.simulator_process import Key, Totals
 
 _TOTALS = {
     b"modelarts_training_jobs_submitted_total": "submitted",
@@ -38,11 +38,11 @@ _TOTAL = re.compile(
     re.MULTILINE,
 )
 _LABEL = re.compile(rb'(?:^|,)(?!user=)[a-z_]+="([^"]*)"')
-"""Values of the labels, without the user's: in v1 a name may be told too late."""
+"""Values of the labels without `user`, which v1 may return too late."""
 
 
 def settings(url: str, *, state: Path) -> Settings:
-    """Settings for the simulated cloud: a password, whose tokens last a day, and time-outs that cost little."""
+    """Settings for the simulator: a password, whose tokens last a day, and short timeouts."""
     return load(
         json.dumps(
             {
@@ -69,8 +69,8 @@ def settings(url: str, *, state: Path) -> Settings:
     )
 
 
-class Life:
-    """One process's worth of an exporter; nothing of it is left when its context ends, but the state file."""
+class ExporterRun:
+    """An exporter. Only its state file remains after its context."""
 
     def __init__(self, poller: ProjectPoller, publisher: Publisher, url: str) -> None:
         self._poller = poller
@@ -79,11 +79,11 @@ class Life:
 
     @property
     def up(self) -> bool:
-        """Whether the newest jobs poll succeeded wholly."""
+        """Whether the last jobs poll succeeded completely."""
         return self._publisher.newest.projects[0].up
 
     async def poll(self, *, usage: bool) -> None:
-        """Poll the jobs, the usage if that is due, sweep if that is due, write the state and publish."""
+        """Poll jobs, and usage if it is due, publish and sweep if it is due."""
         await self._poller.poll_jobs()
         await self._publisher.publish()
         if usage:
@@ -91,35 +91,35 @@ class Life:
             await self._publisher.publish()
         await self._poller.sweep()
 
-    async def scrape(self, session: aiohttp.ClientSession) -> Books:
-        """Scrape over HTTP, as Prometheus does: the totals."""
+    async def scrape(self, session: aiohttp.ClientSession) -> Totals:
+        """Scrape over HTTP as Prometheus does. Returns the totals."""
         async with session.get(self._url) as answer:
             text = await answer.read()
-        told: dict[str, Counter[Key]] = {name: Counter() for name in _TOTALS.values()}
+        totals: dict[str, Counter[Key]] = {name: Counter() for name in _TOTALS.values()}
         for match in _TOTAL.finditer(text):
             name, number = _TOTALS.get(match[1]), float(match[3])
             if name and number:
                 key = tuple(value.decode() for value in _LABEL.findall(match[2]))
-                told[name][key] += number  # type: ignore[assignment] # some count seconds
-        return Books(told)
+                totals[name][key] += number  # type: ignore[assignment] # some count seconds
+        return Totals(totals)
 
 
-def bury() -> None:
-    """Free what is left of the lives that are over: in earnest their process ends with them.
+def collect_garbage() -> None:
+    """Free the memory of earlier exporters, which in production ends with their process.
 
-    A web server refers to itself, and by that to all it served, until the garbage collector comes by. So the first
-    polls of the next life would find two exporters in memory, and what Python's allocator got from the system for
-    both is hardly ever given back: a step, on whichever day it came, that is no growth of the exporter.
+    A web server is part of a reference cycle, which keeps all that it serves until the next garbage collection.
+    Without this the next exporter would start beside the previous one, and Python's allocator rarely returns that
+    memory to the system: a step in the measurement that is no growth of the exporter.
     """
     gc.collect()
 
 
 @asynccontextmanager
-async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]:
-    """Give a new exporter that goes on from the state file, with threads of its own.
+async def exporter_run(settings: Settings, *, clock: ManualClock) -> AsyncIterator[ExporterRun]:
+    """Run a new exporter that continues from the state file, with a thread pool of its own.
 
-    They are waited for at the end: a poll that is killed leaves one at work, which would render the old jobs and
-    write the old state while the next life reads it.
+    Leaving the context waits for the threads: after a cancelled poll one may still render old jobs and write old
+    state while the next exporter reads the file.
     """
     registry = CollectorRegistry()
     self_metrics = SelfMetrics(registry)
@@ -137,7 +137,7 @@ async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]
     )
     async with AsyncExitStack() as up:
         asyncio.get_running_loop().set_default_executor(up.enter_context(ThreadPoolExecutor()))
-        host = Host(jitter=lambda: 0.0)  # pauses between attempts would be in earnest
+        host = Host(jitter=lambda: 0.0)  # without it retries would wait in real time
         poller = await up.enter_async_context(
             open_poller(
                 target,
@@ -161,4 +161,4 @@ async def life(settings: Settings, *, clock: ManualClock) -> AsyncIterator[Life]
                 version="soak",
             )
         )
-        yield Life(poller, publisher, f"http://{bound[0]}/metrics")
+        yield ExporterRun(poller, publisher, f"http://{bound[0]}/metrics")

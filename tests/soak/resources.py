@@ -1,4 +1,4 @@
-"""What a process holds: memory, files, tasks."""
+"""Resources of a process: memory, files, tasks."""
 
 import asyncio
 import ctypes
@@ -19,18 +19,18 @@ _GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Held:
-    """What is held at one moment, after a garbage collection, or on average."""
+class Resources:
+    """Resources at one time, after a garbage collection, or their mean."""
 
     resident_bytes: float
-    """What the system counts; 0 where there is no /proc."""
+    """Resident memory of the process. 0 without /proc."""
     heap_bytes: float
-    """Given out by the C library and not given back: what is larger than Python's own allocator takes, and what
-    libraries hold. Resident memory also has what the C library keeps for later. 0 where it is not glibc."""
+    """Memory that the C library has allocated: blocks too large for Python's allocator, and those of libraries.
+    Resident memory also includes what the C library keeps free. 0 without glibc."""
     blocks: float
-    """Pieces of memory that Python's own allocator has given out."""
+    """Blocks that Python's allocator has allocated."""
     traced_bytes: float
-    """Held by Python's objects, as tracemalloc counts; 0 when it does not run."""
+    """Resources by Python's objects, as tracemalloc counts; 0 when it does not run."""
     files: float
     tasks: float
 
@@ -41,8 +41,8 @@ class Held:
             f" {self.files:.1f} files, {self.tasks:.1f} tasks"
         )
 
-    def growth(self, then: "Held") -> dict[str, float]:
-        """How much larger each is than then, as a ratio; what was not measured is left out."""
+    def growth(self, then: "Resources") -> dict[str, float]:
+        """Growth of each resource as a ratio, without those that were not measured."""
         measured = {
             "resident memory": (then.resident_bytes, self.resident_bytes),
             "heap in use": (then.heap_bytes, self.heap_bytes),
@@ -54,10 +54,10 @@ class Held:
         return {what: now / before - 1 for what, (before, now) in measured.items() if before}
 
 
-def held() -> Held:
-    """Measure this process now; called on the event loop."""
+def measure() -> Resources:
+    """Measure this process now. Call it on the event loop."""
     gc.collect()
-    return Held(
+    return Resources(
         resident_bytes=_resident_bytes(),
         heap_bytes=_heap_bytes(),
         blocks=sys.getallocatedblocks(),
@@ -68,43 +68,43 @@ def held() -> Held:
 
 
 def machine() -> str:
-    """Tell where this was measured."""
+    """Describe the machine."""
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return f"{os.cpu_count()} cores, {memory_bytes / _GIB:.1f} GiB, {platform.machine()}, {platform.system()}"
 
 
 def files() -> int:
-    """How many files and sockets this process has open."""
+    """Number of open files and sockets of this process."""
     return sum(1 for _ in _FILES.iterdir())
 
 
-def mean(readings: Sequence[Held]) -> Held:
-    """Average them. Raises ValueError when there are none."""
+def mean(readings: Sequence[Resources]) -> Resources:
+    """Mean of measurements. Raises ValueError without any."""
     if not readings:
         raise ValueError("nothing was measured")
-    return Held(*map(fmean, zip(*map(astuple, readings), strict=True)))
+    return Resources(*map(fmean, zip(*map(astuple, readings), strict=True)))
 
 
 class _Mallinfo(ctypes.Structure):
-    """`struct mallinfo2` of glibc: ten sizes, of which these are in use."""
+    """`struct mallinfo2` of glibc: ten sizes, of which two are read here."""
 
     _fields_ = (
-        ("not_read", ctypes.c_size_t * 4),
+        ("unused_1", ctypes.c_size_t * 4),
         ("mapped", ctypes.c_size_t),
-        ("not_read_either", ctypes.c_size_t * 2),
+        ("unused_2", ctypes.c_size_t * 2),
         ("used", ctypes.c_size_t),
-        ("nor_these", ctypes.c_size_t * 2),
+        ("unused_3", ctypes.c_size_t * 2),
     )
 
 
 def mapped_bytes() -> int:
-    """What glibc got from the system in pieces of their own, which go back when they are freed."""
+    """Memory that glibc has mapped for single large blocks. It returns to the system when they are freed."""
     return int(_mallinfo().mapped)
 
 
 def _heap_bytes() -> int:
-    told = _mallinfo()
-    return int(told.used + told.mapped)
+    info = _mallinfo()
+    return int(info.used + info.mapped)
 
 
 def _mallinfo() -> _Mallinfo:
@@ -112,8 +112,8 @@ def _mallinfo() -> _Mallinfo:
     if not hasattr(library, "mallinfo2"):
         return _Mallinfo()
     library.mallinfo2.restype = _Mallinfo
-    told: _Mallinfo = library.mallinfo2()
-    return told
+    info: _Mallinfo = library.mallinfo2()
+    return info
 
 
 def _resident_bytes() -> int:
