@@ -14,6 +14,7 @@ from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, Tr
 from exporter.domain.source import Clock, JobSource, SourceError, Sources
 from exporter.domain.usage import JobUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
+from exporter.polling.introduction import Introduction
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolTracker
 from exporter.polling.usage_readings import UsageReadings, UsageRequest
@@ -163,6 +164,7 @@ class ProjectPoller:
         self._on_poll = on_poll
         self._origin = origin
         self._counts = Counts(max_users=settings.max_users)
+        self._introduction = Introduction()
         self._polled: dict[str, _PolledSource] = {}
         """By API generation."""
         self._unused: dict[str, LedgerState] = {}
@@ -255,6 +257,7 @@ class ProjectPoller:
         )
 
     async def _poll_sources(self, outcome: _Outcome) -> None:
+        self._introduction.begin_poll()
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         await self._update_sources()
         await _gather(self._poll_source(polled, outcome, answer_by=answer_by) for polled in self._polled.values())
@@ -274,6 +277,8 @@ class ProjectPoller:
     async def _poll_pools(self, outcome: _Outcome) -> None:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         outcome.failures.extend(await self._pools.poll(answer_by=answer_by))
+        for pool_id in self._pools.pools() or ():
+            self._counts.observe_pool(pool_id)  # before its first job
 
     async def _sweep_sources(self, outcome: _Outcome) -> None:
         await _gather(self._sweep_source(polled, outcome) for polled in self._polled.values())
@@ -418,7 +423,7 @@ class ProjectPoller:
             project_id=self._project_id,
             jobs=tracked if answering else None,
             complete=complete,
-            totals=self.totals,
+            totals=self._introduction.publish(self.totals),
             collectors=tuple(self._collectors.values()),
             pools=self._pools.pools(),
             quotas=self._pools.quotas(),
@@ -438,6 +443,8 @@ class ProjectPoller:
     def restore(self, state: ProjectState) -> None:
         """Continue from the state of another poller, before the first poll. Its totals count in any case."""
         self._counts.restore(state.counts)
+        self._introduction.publish(self.totals)  # by the process that wrote the state
+        self._introduction.begin_poll()
         if state.origin == self._origin:
             self._unused = dict(state.ledgers)
 

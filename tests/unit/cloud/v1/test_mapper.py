@@ -120,7 +120,7 @@ async def test_the_most_likely_jobs_are_requested_first(versions: VersionCache, 
 
 
 async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock: ManualClock) -> None:
-    """A version whose job is not found costs a few calls once an hour."""
+    """A search reads a few jobs, the next one goes on there; then a version not found costs no calls for an hour."""
     cloud = FakeV1(
         *(
             Job(id=each, name=f"j{each}", versions=[Version(id=300 + each), Version(id=400 + each)])
@@ -131,6 +131,8 @@ async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock
 
     await find(found(*range(150, 160)), sizes={"0": 18})
     first = cloud.counts["v1_list_versions"]
+    await find(found(*range(150, 160)), sizes={"0": 18})
+    both = cloud.counts["v1_list_versions"]
     cloud.calls.clear()
     await find(found(*range(150, 160)), sizes={"0": 18})
     quiet = dict(cloud.counts)
@@ -138,6 +140,7 @@ async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock
     await find(found(150), sizes={"0": 18})
 
     assert first <= 5
+    assert both == 9  # each job once
     assert quiet == {}
     assert cloud.counts["v1_list_jobs"] == 1
 
@@ -152,3 +155,22 @@ async def test_ids_that_are_not_numbers_are_not_ranked(versions: VersionCache, c
 
     assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
     assert versions.parent("x-1") is None
+
+
+async def test_older_versions_of_many_jobs_are_found_in_the_end(versions: VersionCache, clock: ManualClock) -> None:
+    """40 older versions, each of another job: every job is read once, a few with each search."""
+    cloud = FakeV1(
+        *(
+            Job(id=each, name=f"j{each}", user=f"u{each}", versions=[Version(id=300 + each), Version(id=1000 - each)])
+            for each in range(40)
+        )
+    )
+    find = mapper(cloud, versions, clock).find
+    wanted = found(*range(300, 340))
+
+    for _ in range(8):
+        await find(wanted, sizes={"0": 80})
+
+    parents = [versions.parent(version_id) for version_id in wanted]
+    assert [parent and parent.user for parent in parents] == [f"u{each}" for each in range(40)]
+    assert cloud.counts["v1_list_versions"] == 40
