@@ -15,7 +15,7 @@ from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.retry import RetryPolicy
 from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.probe import FixedSources, ProbedSources
-from exporter.cloud.v1.source import V1Source
+from exporter.cloud.v1.source import RETENTION_S, V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
@@ -75,7 +75,14 @@ async def open_poller(
     async with open_client(target, settings, clock=clock, self_metrics=self_metrics, host=host) as client:
         note = UnknownValues(target.project, self_metrics)
         workspaces = make_workspaces(target, client, clock=clock, note=note)
-        generations = make_generations(target, client, workspaces=workspaces, clock=clock, note=note)
+        generations = make_generations(
+            target,
+            client,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            retention_s=settings.collection.retention_s,
+        )
         yield ProjectPoller(
             initial_snapshot=initial_snapshot(target),
             sources=_IdentifiedSources(generations, client, project=target.project),
@@ -203,11 +210,19 @@ def make_generations(
     workspaces: Callable[[], Awaitable[tuple[str, ...]]],
     clock: Clock,
     note: NoteUnknown,
+    retention_s: float = RETENTION_S,
 ) -> Generations:
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
     def v1() -> V1Source:
-        return V1Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V1Source(
+            client,
+            project=target.project,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            retention_s=retention_s,
+        )
 
     def v2() -> V2Source:
         return V2Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)

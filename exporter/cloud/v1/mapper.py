@@ -16,8 +16,8 @@ NOT_FOUND_TTL_S = 3600.0
 """How long a version that was not found is not searched again."""
 
 _MAX_CANDIDATES = 5
-"""Jobs whose versions are requested in one search, to find versions that are not the newest of their jobs. Further jobs
-follow in the next searches."""
+"""Jobs whose versions are requested in one search, to find versions that are not the newest of their jobs. Further
+jobs follow in the next searches."""
 
 
 class Mapper:
