@@ -13,7 +13,7 @@ SERIAL := --quiet -m "serial and not endurance"
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check lint types contracts drift coverage generate bench fuzz soak image-test audit lock wheel clean
+.PHONY: help demo test endurance check lint types contracts drift coverage generate bench fuzz mutants soak image-test audit lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /' | awk -F': ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ lint: $(READY) ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY) ## mypy on code and tests
+types: $(READY) ## mypy on code, tests, dashboards and benchmarks
 	$(BIN)/mypy
 
 contracts: $(READY) ## import contracts
@@ -73,6 +73,14 @@ bench: $(READY) ## ratios against prometheus-client and nginx; the duration of a
 fuzz: $(READY) ## thousands of random responses, where endurance tries a hundred
 	$(BIN)/pytest tests/fuzz --quiet -m endurance --hypothesis-profile=long --timeout=7200
 
+# mutmut is no part of the other environment: `make mutants` adds it, from a lock file of its own.
+$(VENV)/.mutants: $(READY) requirements-mutants.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-mutants.txt
+	@touch $@
+
+mutants: $(VENV)/.mutants ## mutation tests of the core, which take hours; of one module: MODULE=exporter/polling/ledger.py
+	$(BIN)/python -m tests.mutants $(MODULE)
+
 soak: $(READY) ## a simulated week of churn, faults and restarts in a quarter of an hour
 	$(BIN)/python -m tests.soak
 
@@ -88,6 +96,7 @@ lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements-build.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --constraint requirements-dev.txt --group mutants -o requirements-mutants.txt
 
 wheel: $(READY) ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

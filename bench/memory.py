@@ -102,8 +102,8 @@ def main(jobs: int) -> None:
         f"{jobs} tracked jobs, two tasks each {resident / 1e6:8.1f} MB: {(resident - base) / jobs:8.0f} bytes per job"
     )
     print(f"peak {peak / 1e6:8.1f} MB: {(peak - base) / jobs:8.0f} bytes per job")
-    met = "ok" if resident <= budget else "MISSED"
-    print(f"budget 70 MB and 3 kB per job: {budget / 1e6:.1f} MB or less  {met}")
+    verdict = "ok" if resident <= budget else "MISSED"
+    print(f"budget 70 MB and 3 kB per job: {budget / 1e6:.1f} MB or less  {verdict}")
 
 
 if __name__ == "__main__":

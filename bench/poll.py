@@ -3,7 +3,7 @@
 Each time is the lowest processor time of several rounds, because other load on the machine can only increase it. HTTP
 and signing are excluded: they happen once for a page of 50 jobs.
 
-Usage: python bench/poll.py [jobs]
+Usage: PYTHONPATH=. python bench/poll.py [jobs]
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry
 from exporter.cloud.http.endpoint import Caller
 from exporter.cloud.v2.source import V2Source
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot
-from exporter.domain.source import JobSource
 from exporter.metrics.catalog import JOB_FAMILIES, LIVE_FAMILIES, PROJECT_FAMILIES
 from exporter.metrics.exposition.exposition import Exposition
 from exporter.metrics.exposition.renderer import Renderer
-from exporter.polling.poller import PollSettings, ProjectPoller
+from exporter.polling.poller import ProjectPoller
 from exporter.polling.visibility import Visibility
+from tests.polling import FakeSources, default_poll_settings
 
 UNCHANGED_BUDGET_S = 50e-6
 CHANGED_BUDGET_S = 1e-3
@@ -39,17 +39,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds from an arbitrary point."""
         return time.monotonic()
-
-
-class FixedSource:
-    """Always the same source."""
-
-    def __init__(self, source: JobSource) -> None:
-        self._source = source
-
-    async def current(self) -> tuple[JobSource, ...]:
-        """The source."""
-        return (self._source,)
 
 
 def _fail(field: str, value: object) -> None:
@@ -69,10 +58,10 @@ class Bench:
 
         source = V2Source(cloud, project="vision", workspaces=workspaces, clock=clock, note=_fail)
         self.poller = ProjectPoller(
-            identity=ProjectSnapshot(project="vision"),
-            sources=FixedSource(source),
-            plan=PollSettings(timeout_s=600.0),
-            screen=Visibility(),
+            initial_snapshot=ProjectSnapshot(project="vision"),
+            sources=FakeSources((source,)),
+            settings=default_poll_settings(timeout_s=600.0),
+            visibility=Visibility(),
             clock=clock,
             on_change=self._take,
             on_poll=lambda _: None,
@@ -134,8 +123,8 @@ async def main(jobs: int) -> None:
             CHANGED_BUDGET_S,
         ),
     ):
-        met = "ok" if value <= budget else "MISSED"
-        print(f"{name:58} {value * 1e6:8.1f} µs  budget {budget * 1e6:.0f} µs or less  {met}")
+        verdict = "ok" if value <= budget else "MISSED"
+        print(f"{name:58} {value * 1e6:8.1f} µs  budget {budget * 1e6:.0f} µs or less  {verdict}")
 
 
 if __name__ == "__main__":

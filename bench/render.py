@@ -11,7 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -65,8 +65,15 @@ def tracked(rng: random.Random, *, number: int) -> TrackedJob:
 
 def reading(rng: random.Random) -> JobUsage:
     """Create a usage reading."""
-    names = ("cpu_ratio", "memory_ratio", "accelerator_ratio", "accelerator_min_ratio", "accelerator_memory_ratio")
-    return JobUsage(accelerator_mean_ratio=rng.random(), idle_s=0.0, **{name: rng.random() for name in names})
+    return JobUsage(
+        accelerator_mean_ratio=rng.random(),
+        idle_s=0.0,
+        cpu_ratio=rng.random(),
+        memory_ratio=rng.random(),
+        accelerator_ratio=rng.random(),
+        accelerator_min_ratio=rng.random(),
+        accelerator_memory_ratio=rng.random(),
+    )
 
 
 def changed(jobs: list[TrackedJob], rng: random.Random, *, share: float) -> list[TrackedJob]:
@@ -97,11 +104,11 @@ class Reference:
             yield self._metric(
                 family, [job for project in self.newest.projects for job in (project.jobs or {}).values()]
             )
-        for family in PROJECT_FAMILIES:
-            yield self._metric(family, list(self.newest.projects))
+        for of_project in PROJECT_FAMILIES:
+            yield self._metric(of_project, list(self.newest.projects))
 
     def _metric(self, family: Family[Any], subjects: list[Any]) -> Metric:
-        kinds: dict[Type, Callable[..., Any]] = {
+        kinds: dict[Type, type[Any]] = {
             Type.GAUGE: GaugeMetricFamily,
             Type.COUNTER: CounterMetricFamily,
             Type.INFO: InfoMetricFamily,
@@ -118,7 +125,7 @@ class Reference:
                     metric.add_metric(identity_values, labels)
                 else:
                     metric.add_metric([*identity_values, *labels.values()], value)
-        return metric
+        return cast(Metric, metric)
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -101,10 +101,10 @@ async def serve(count: int, port: int) -> None:
 
 
 async def worst_stall(count: int) -> dict[str, float]:
-    """The longest the event loop was kept from a timer by us, in seconds: while serving, and while publishing.
+    """Measure the longest delay of a timer of the event loop, in seconds, while the exporter serves and publishes.
 
-    A timer can be late because others use the machine; so of each delay no more counts than this process computed in
-    it, over all its threads. What the timer saw while nothing was done tells how much that leaves of the noise.
+    Other programs on the machine can delay the timer too. So a delay counts only up to the processor time that this
+    process used in it, over all threads. The delay measured while the exporter does nothing is the remaining noise.
     """
     newest = jobs(count)
     made = exposition(newest)
@@ -132,28 +132,25 @@ async def worst_stall(count: int) -> dict[str, float]:
     ) as (bound,):
         ticking = asyncio.create_task(tick())
         await asyncio.sleep(2)
-        told = {"nothing at all": max(late)}
-        for name, work in (
-            ("serving plain", lambda: scrape(bound.port, "identity")),
-            ("serving gzip", lambda: scrape(bound.port, "gzip")),
-        ):
+        delays = {"idle": max(late)}
+        for name, encoding in (("serving plain", "identity"), ("serving gzip", "gzip")):
             late.clear()
             for _ in range(10):
-                await asyncio.gather(*(work() for _ in range(4)))
-            told[name] = max(late)
+                await asyncio.gather(*(scrape(bound.port, encoding) for _ in range(4)))
+            delays[name] = max(late)
         ours = [job for project in newest.projects for job in (project.jobs or {}).values()]
         for name, share in (("publishing, 1 % changed", 0.01), ("publishing, all changed", 1.0)):
             worst = 0.0
             for _ in range(5):
                 ours = changed(ours, rng, share=share)
                 newest = snapshot(ours)
-                await asyncio.sleep(0.01)  # making it has held up the loop: that is not what is measured
+                await asyncio.sleep(0.01)  # the delay of making the snapshot is not measured
                 late.clear()
                 await asyncio.to_thread(made.publish, newest)
                 worst = max(worst, *late)
-            told[name] = worst
+            delays[name] = worst
         ticking.cancel()
-    return told
+    return delays
 
 
 def free_port() -> int:
@@ -193,10 +190,10 @@ def requests_per_second(port: int, path: str, *, encoding: str, seconds: int) ->
         f"http://127.0.0.1:{port}/{path}",
     ]
     pinned = ["taskset", "-c", "1", *command] if (os.cpu_count() or 1) > 1 else command
-    told = subprocess.run(pinned, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", told)
-    if found is None or "Non-2xx" in told:
-        raise SystemExit(f"wrk did not get what it asked for:\n{told}")
+    output = subprocess.run(pinned, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
+    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if found is None or "Non-2xx" in output:
+        raise SystemExit(f"some requests of wrk failed:\n{output}")
     return float(found.group(1))
 
 
@@ -225,8 +222,10 @@ def compare(size: str, *, seconds: int, here: Path) -> None:
         print(f"{size} {encoding:8} {sizes[encoding] / 1e6:7.3f} MB: nginx {base:9.1f} requests/s")
         for name in ("uvloop", "asyncio"):
             rate = statistics.median(rates[name, encoding])
-            met = "ok" if rate / base >= BUDGETS[size] else "MISSED"
-            print(f"  ours on {name:8} {rate:9.1f}: ratio {rate / base:5.2f}  budget {BUDGETS[size]} or more  {met}")
+            verdict = "ok" if rate / base >= BUDGETS[size] else "MISSED"
+            print(
+                f"  ours on {name:8} {rate:9.1f}: ratio {rate / base:5.2f}  budget {BUDGETS[size]} or more  {verdict}"
+            )
 
 
 def main(seconds: int) -> None:
@@ -240,8 +239,8 @@ def main(seconds: int) -> None:
             for name, stall in runner(worst_stall(SIZES["large"])).items():
                 mode = "as it runs" if collecting else "no garbage collection"
                 print(f"worst stall on {loop}, {mode}, {name:24} {stall * 1e3:6.1f} ms", end="")
-                met = "ok" if stall <= STALL_BUDGET_S else "MISSED"
-                print(f"  budget {STALL_BUDGET_S * 1e3:.0f} ms  {met}" if collecting else "  (for comparison)")
+                verdict = "ok" if stall <= STALL_BUDGET_S else "MISSED"
+                print(f"  budget {STALL_BUDGET_S * 1e3:.0f} ms  {verdict}" if collecting else "  (for comparison)")
     gc.enable()
     missing = [name for name in ("nginx", "wrk", "taskset") if shutil.which(name) is None]
     if missing:

@@ -12,6 +12,15 @@ hypothesis.settings.load_profile("tests")
 hypothesis.settings.register_profile(
     "long", max_examples=5_000, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+# For `make mutants`: the same examples in each run, and no time spent on simplifying those that fail.
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    max_examples=50,
+    derandomize=True,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

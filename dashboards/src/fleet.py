@@ -16,7 +16,7 @@ QUEUED = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator"
 OLDEST_QUEUED = SCOPE.dedup("modelarts_training_oldest_queued_timestamp_seconds", "pool_id")
 ACTIVE_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status=ACTIVE)
 UTILISATION_RATIO = SCOPE.dedup("modelarts_training_job_accelerator_utilization_ratio", "accelerator")
-QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_waiting_since_timestamp_seconds')})"
 FAILED_1D = SCOPE.in_status(
     SCOPE.select_jobs(
         f"({SCOPE.dedup('modelarts_training_job_end_timestamp_seconds', over='1d')} > time() - 86400)", over="1d"

@@ -103,7 +103,7 @@ OVERVIEW = Row(
             Query(
                 f"{JOB_SCOPE.dedup('modelarts_training_job_queue_duration_seconds')}\nor\n"
                 + JOB_SCOPE.in_status(
-                    f"(time() - {JOB_SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})",
+                    f"(time() - {JOB_SCOPE.dedup('modelarts_training_job_waiting_since_timestamp_seconds')})",
                     "initializing",
                     "queued",
                 )

@@ -203,7 +203,7 @@ QUEUE = Row(
                     SCOPE.dedup(STATUS, "status", status=WAITING), "job_name", "user", "pool_id", "flavor"
                 ),
                 "B": _in_status(
-                    WAITING, f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+                    WAITING, f"(time() - {SCOPE.dedup('modelarts_training_job_waiting_since_timestamp_seconds')})"
                 ),
                 "C": _reason(WAITING),
                 "D": _in_status(WAITING, _of_job("modelarts_training_job_spec_accelerators")),

@@ -17,7 +17,7 @@ QUEUED_JOBS = SCOPE.dedup("modelarts_training_jobs", "pool_id", "status", status
 QUEUED = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="queued")
 HELD = SCOPE.dedup("modelarts_training_accelerators", "pool_id", "accelerator", "state", state="held")
 OLDEST_QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_oldest_queued_timestamp_seconds', 'pool_id')})"
-QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_submitted_timestamp_seconds')})"
+QUEUE_TIME = f"(time() - {SCOPE.dedup('modelarts_training_job_waiting_since_timestamp_seconds')})"
 QUEUED_TIME = SCOPE.in_status(QUEUE_TIME, "queued")
 LATE = f"({QUEUE_TIME} > $objective)"
 LATE_SHARE = Thresholds(palette.GREEN, ((0.05, palette.YELLOW), (0.2, palette.RED)))

@@ -38,6 +38,9 @@ from exporter.metrics.families.self_metrics import SelfMetrics
 from exporter.polling.call_count import count_calls
 from exporter.settings import Settings, Target
 
+_HEAD_S = 3 * 3600.0
+"""Prometheus writes the last two to three hours itself (its head block); no loaded block may overlap them."""
+
 _RESUMES = "the same command continues where it stopped"
 
 
@@ -80,6 +83,10 @@ class TimeArgument:
     def resolved(self, now: float) -> float:
         """Return it in seconds since the epoch."""
         return now - self.ago_s if self.at is None else self.at
+
+    def is_in_head(self, now: float) -> bool:
+        """Whether it is within the time that a running Prometheus writes itself."""
+        return self.resolved(now) > now - _HEAD_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +232,7 @@ class _Run:
             job_labels=settings.metrics.job_labels,
             extra_labels=request.labels,
             split_s=request.split_s,
+            live_from=self.period.until,
         )
         writer = Writer(form, journal=self.journal, spool=_folder(request) / "spool", on_progress=report_progress)
         subjects = [

@@ -38,8 +38,36 @@ class UnknownValues:
             _log.warning("cloud.value_unknown", project=self._project, field=field, value=shown)
 
 
+class UnifiedJobs:
+    """Exports whether fine-tuning jobs can be listed, and logs each change."""
+
+    def __init__(self, project: str, self_metrics: SelfMetrics) -> None:
+        self._project = project
+        self._self_metrics = self_metrics
+        self._supported = True
+
+    def __call__(self, supported: bool) -> None:
+        """Take the newest response."""
+        self._self_metrics.unified_jobs(project=self._project, supported=supported)
+        if supported == self._supported:
+            return
+        self._supported = supported
+        if supported:
+            _log.info("unified_jobs.accepted", project=self._project)
+        else:
+            _log.warning(
+                "unified_jobs.refused",
+                project=self._project,
+                detail="The API refuses searches with unified_jobs: fine-tuning jobs are not listed. "
+                "The exporter tries again in an hour.",
+            )
+
+
 def log_poll(report: PollReport) -> None:
     """Log one line for a poll that has ended; that of a failed one has each reason once."""
+    for part, is_on in report.switched:
+        event, level = ("collector.enabled", _log.info) if is_on else ("collector.disabled", _log.warning)
+        level(event, project=report.project, collector=report.collector, part=part)
     fields = {
         "project": report.project,
         "collector": report.collector,
@@ -47,6 +75,8 @@ def log_poll(report: PollReport) -> None:
         "calls": report.calls,
         "duration_s": report.duration_s,
     }
+    if report.duplicates:
+        fields["duplicates"] = report.duplicates
     if report.deferred:
         fields["deferred"] = report.deferred
     if report.ok:

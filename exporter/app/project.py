@@ -2,13 +2,14 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
-from exporter.app.events import UnknownValues, log_poll
+from exporter.app.events import UnifiedJobs, UnknownValues, log_poll
+from exporter.cloud.access import WorkspaceAccess
 from exporter.cloud.connect import connect
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.http.endpoint import NoteUnknown
@@ -19,7 +20,7 @@ from exporter.cloud.v1.source import RETENTION_S, V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.domain.source import Clock, JobSource
 from exporter.metrics.families.self_metrics import SelfMetrics
@@ -34,6 +35,7 @@ _CALLS_PER_TIMEOUT = 3  # a call may take a third of a poll's timeout, so that a
 _LAST_ATTEMPT = 0.6  # of the timeout: an attempt begun later could be cancelled by it, and its error be lost
 
 Generations = FixedSources | ProbedSources
+Workspaces = AllWorkspaces | FixedWorkspaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ async def open_poller(
             clock=clock,
             note=note,
             retention_s=settings.collection.retention_s,
+            on_unified_jobs=UnifiedJobs(target.project, self_metrics),
         )
         yield ProjectPoller(
             initial_snapshot=initial_snapshot(target),
@@ -91,6 +94,7 @@ async def open_poller(
             clock=clock,
             on_change=on_change,
             on_poll=log_poll,
+            workspaces=workspaces.access.states,
             origin=origin(target),
             pools=CloudPools(
                 client,
@@ -151,7 +155,7 @@ def visibility(target: Target, settings: Settings) -> Visibility:
 
 
 class _CallObserver:
-    """The self-metrics as the client's observer; counts each call for the poll that makes it, too."""
+    """The self-metrics as the observer of one project's client; counts each call for the poll that makes it, too."""
 
     def __init__(self, self_metrics: SelfMetrics) -> None:
         self._self_metrics = self_metrics
@@ -161,11 +165,19 @@ class _CallObserver:
         self.circuit_changed = self_metrics.circuit_changed
         self.credentials_changed = self_metrics.credentials_changed
         self.unknown_value = self_metrics.unknown_value
+        self._repaired: set[tuple[str, Repair]] = set()
 
     def call_finished(self, *, project: str, operation: str, outcome: Outcome, duration_s: float) -> None:
         """Count one HTTP exchange."""
         count_call()
         self._self_metrics.call_finished(project=project, operation=operation, outcome=outcome, duration_s=duration_s)
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:
+        """Count a repaired response, and log the first one of each operation and kind."""
+        self._self_metrics.response_repaired(project=project, operation=operation, kind=kind)
+        if (operation, kind) not in self._repaired:
+            self._repaired.add((operation, kind))
+            _log.warning("response.repaired", project=project, operation=operation, kind=kind.value)
 
 
 class _IdentifiedSources:
@@ -194,23 +206,23 @@ class _IdentifiedSources:
         return sources
 
 
-def make_workspaces(
-    target: Target, client: ApiClient, *, clock: Clock, note: NoteUnknown
-) -> Callable[[], Awaitable[tuple[str, ...]]]:
-    """Return the function that lists the workspaces of a target."""
+def make_workspaces(target: Target, client: ApiClient, *, clock: Clock, note: NoteUnknown) -> Workspaces:
+    """Return the workspaces of a target."""
+    access = WorkspaceAccess(clock, project=target.project, fixed=target.workspaces != "all")
     if target.workspaces == "all":
-        return AllWorkspaces(client, clock=clock, note=note)
-    return FixedWorkspaces(target.workspaces)
+        return AllWorkspaces(client, clock=clock, note=note, access=access)
+    return FixedWorkspaces(target.workspaces, access=access)
 
 
 def make_generations(
     target: Target,
     client: ApiClient,
     *,
-    workspaces: Callable[[], Awaitable[tuple[str, ...]]],
+    workspaces: Workspaces,
     clock: Clock,
     note: NoteUnknown,
     retention_s: float = RETENTION_S,
+    on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> Generations:
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
@@ -222,10 +234,19 @@ def make_generations(
             clock=clock,
             note=note,
             retention_s=retention_s,
+            access=workspaces.access,
         )
 
     def v2() -> V2Source:
-        return V2Source(client, project=target.project, workspaces=workspaces, clock=clock, note=note)
+        return V2Source(
+            client,
+            project=target.project,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            access=workspaces.access,
+            on_unified_jobs=on_unified_jobs,
+        )
 
     match target.api:
         case "v1":

@@ -14,20 +14,20 @@ TimedSample = tuple[float, JobUsage]
 def samples(job: Job, series: Iterable[TaskSeries], *, read_at: float) -> list[TimedSample]:
     """Assign a timestamp to each sampled minute of a run, oldest first, aligned from the end.
 
-    Samples are whole minutes after the start. The last one belongs to the end of the run, or to `read_at` while it
-    runs. v2 has a slot for the current, incomplete minute; v1's series end with the last sampled minute, which is the
-    last complete one. The timestamp is the end of the minute, when a scrape could first have seen it. Empty without a
-    start time, and for a finished run without an end time, because the samples then have no known time.
+    Samples are whole minutes after the start. The last slot belongs to the end of the run, or to `read_at` while it
+    runs. v2 has a slot for the current, incomplete minute. The last slot of v1 is that minute if it has no sample,
+    else the last complete one. The timestamp is the end of the minute, when a scrape could first have seen it. Empty
+    without a start time, and for a finished run without an end time, because the samples then have no known time.
     """
     end = job.ended_at if job.status.finished else read_at
     if job.started_at is None or end is None or end <= job.started_at:
         return []
     last_full_minute = job.started_at + math.floor((end - job.started_at) / MINUTE_S) * MINUTE_S
-    slot_offset = 1 if job.api is Api.V2 else 0
     tasks: defaultdict[int, list[TaskUsage]] = defaultdict(list)
     for task_series in series:
+        offset = -1 if job.api is Api.V2 else max(0, task_series.padding - 1)
         for age, usage in _slots_by_age(task_series):
-            tasks[age - slot_offset].append(usage)
+            tasks[age + offset].append(usage)
     timed: list[TimedSample] = []
     for age in sorted(tasks, reverse=True):
         at = round(min(last_full_minute - age * MINUTE_S, end), 3)

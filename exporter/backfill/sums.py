@@ -51,6 +51,9 @@ class Sums:
         pool = job.pool_id
         self._pools.add(pool)
         _get_or_create(self._submitted, pool, CumulativeCounter, self._grid).count(timeline[0].begin)
+        if job.started_at is not None:  # also a run of zero length, which has no interval
+            started_at = max(job.started_at, timeline[0].begin)
+            _get_or_create(self._started, pool, CumulativeCounter, self._grid).count(started_at)
         for interval in timeline:
             end = interval.end
             if interval.status.finished:
@@ -58,8 +61,6 @@ class Sums:
                 _get_or_create(self._finished, (pool, interval.status), CumulativeCounter, self._grid).count(
                     interval.begin
                 )
-            elif job.started_at is not None and interval.status is not JobStatus.QUEUED:
-                _get_or_create(self._started, pool, CumulativeCounter, self._grid).count(interval.begin)
             _get_or_create(self._jobs, (pool, interval.status), Gauge, self._grid).add(interval.begin, end)
         self._add_accelerators(job)
 

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from exporter.backfill.sums import SUMS, Sums
 from exporter.backfill.timeline import job_intervals
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, TrackedJob
-from exporter.metrics.exposition.family import Family
+from exporter.metrics.exposition.family import Family, Type
 from exporter.metrics.exposition.renderer import job_columns, project_identity_labels
 from exporter.metrics.exposition.table import Column
 from exporter.metrics.exposition.text import EOF, header_openmetrics, label_writer, labels, numbers
@@ -43,6 +44,9 @@ USAGE_FAMILIES: tuple[Family[TrackedJob], ...] = (
     of_usage.NETWORK_TRANSMITTED,
 )
 """Written for each job at the end of each sampled minute."""
+
+LOOK_BACK_S = 300.0
+"""Prometheus shows the last sample of a series that has ended for so long (its default look-back)."""
 
 _BUFFER_BYTES = 2 * 1024 * 1024
 _SAMPLES_PER_CHUNK = 4096  # samples of a series that are formatted at once
@@ -74,6 +78,9 @@ class OutputFormat:
     """Names and values added to every series, for example those that a scrape adds."""
     split_s: float | None = None
     """Time range of one file; None: one file for all."""
+    live_from: float | None = None
+    """When live series may begin. Gauges end by the look-back earlier, or sums over both would double; counters go on
+    to the end. None: there are none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -241,6 +248,8 @@ class Writer:
 
     def _add(self, family: Family[Any], text: str, times: Sequence[float], values: Sequence[float]) -> None:
         """Add the samples of one series, each to its window."""
+        if family.type is not Type.COUNTER and self._format.live_from is not None:
+            times = times[: bisect_left(times, self._format.live_from - LOOK_BACK_S)]
         head = f"{family.exposed_name}{{{self._extra}{text}}} "
         index = self._family_index[family.name]
         self._written.samples += len(times)

@@ -1,10 +1,9 @@
-"""Time-to-live caches for answers of the API: what a call returned, and which calls were refused."""
+"""Time-to-live caches for responses of the API: what a call returned, and which calls were refused."""
 
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from exporter.cloud.http.errors import Denied, Unsupported
-from exporter.cloud.http.response import refused_credential
+from exporter.cloud.http.errors import Denied
 from exporter.domain.source import Clock, SourceError
 
 Value = TypeVar("Value")
@@ -71,5 +70,5 @@ def is_refusal(error: SourceError, *, operation: str) -> bool:
     A rejected credential says nothing about calls, so it is no refusal.
     """
     if isinstance(error, Denied):
-        return error.operation == operation and error.status is not None and not refused_credential(error)
-    return isinstance(error, Unsupported)
+        return error.operation == operation and error.is_refusal
+    return error.is_refusal

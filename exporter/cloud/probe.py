@@ -33,7 +33,7 @@ class ProbedSources:
     """The generations that exist, detected by one small listing call each, every hour.
 
     A generation is absent only if the cloud answers that there is no such call. One that existed before must be
-    missing twice in a row: a gateway under maintenance returns the same answer, and its jobs would be hidden for an
+    missing twice in a row: a gateway under maintenance returns the same response, and its jobs would be hidden for an
     hour. Any other failure proves nothing and leaves the last result. A generation that never answered is included if
     the other one exists, so that polls fail visibly instead of showing no jobs.
 

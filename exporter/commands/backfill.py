@@ -169,10 +169,17 @@ def backfill(
         restart=restart,
         force=force,
     )
+    clock = app.RealClock()
+    if until.is_in_head(clock.time()):
+        click.echo(
+            f"modelarts-exporter: --until={until.text} is within the last three hours, which a running Prometheus "
+            "writes itself (head block): load the file three hours later, or write it again with --until=3h",
+            err=True,
+        )
     progress = ProgressLine(sys.stderr)
 
     async def work() -> app.BackfillReport:
-        environment = app.Environment(clock=app.RealClock(), progress=progress, stop=handle_signals().stop)
+        environment = app.Environment(clock=clock, progress=progress, stop=handle_signals().stop)
         return await app.backfill(settings, request, environment)
 
     try:

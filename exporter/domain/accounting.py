@@ -66,6 +66,8 @@ def accelerator_seconds(job: Job, *, since_s: float = 0.0, until_s: float | None
     run_s = job.run_duration_s
     if job.spec_accelerators is None or run_s is None:
         return None
+    if job.started_at is not None and job.waiting_since is not None:
+        run_s = min(run_s, max(0.0, job.waiting_since - job.started_at))  # queued again: it holds nothing
     until_s = run_s if until_s is None else min(until_s, run_s)
     if until_s <= since_s:
         return 0.0

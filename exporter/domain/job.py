@@ -55,6 +55,35 @@ class JobStatus(StrEnum):
         return self in _HOLDING
 
 
+REASONS = (
+    "creating",
+    "image_creating",
+    "submitting",
+    "queuing",
+    "running",
+    "scaling",
+    "checking",
+    "terminating",
+    "completed",
+    "failed",
+    "create_failed",
+    "image_failed",
+    "delete_failed",
+    "submit_model_failed",
+    "deploy_service_failed",
+    "check_failed",
+    "terminated_failed",
+    "terminated",
+    "canceled",
+    "lost",
+    "unknown",
+    "other",
+)
+"""The words of both generations for what refines a status; `other` for an undocumented one."""
+
+RUNTIME_TYPES = ("debug", "production", "other")
+"""What a v2 job is for; `other` for an undocumented value."""
+
 CRASH_LOOP_S = 600.0
 """A run that needs a recovery sooner has done no work: loading data and weights alone takes minutes."""
 
@@ -89,18 +118,28 @@ class Job:
     accelerator: Accelerator | None = None
     """None: unknown kind."""
     accelerator_model: str = ""
-    """Product name such as "nvidia-a100-nv80"; masked in some answers."""
+    """Product name such as "nvidia-a100-nv80"; masked in some responses."""
     engine: str = ""
+    parent_job_id: str = ""
+    """v1: the id of the job that this is a version of, which the v1 API and links need; empty for v2."""
     kind: str = ""
     """v2 `kind` when it is one of the documented ones, else "unknown"; v1 is always "job"."""
 
     status: JobStatus = JobStatus.UNKNOWN
     reason: str = ""
-    """Refines the status, from a bounded vocabulary: v1 status name, v2 secondary phase. Empty: none."""
+    """Refines the status: one of `REASONS`. Empty: none."""
+    runtime_type: str = ""
+    """v2: one of `RUNTIME_TYPES`; a debug job idles by design."""
+    preemptible: bool | None = None
+    """v2: whether a job of higher priority may take its nodes."""
+    priority: float | None = None
+    """v2: priority in its pool; higher goes first."""
 
     submitted_at: float | None = None
     started_at: float | None = None
     """First start; None before it (the cloud reports 0)."""
+    requeued_at: float | None = None
+    """Queued jobs that have run before: when they lost their nodes; None: never, or unknown."""
     ended_at: float | None = None
     """Finished jobs only: derived from the API's times; where those are missing, when a poll first saw the end."""
     run_duration_s: float | None = None
@@ -126,6 +165,12 @@ class Job:
     """Recoveries in which the first policy failed, by that policy; None as for `recoveries`."""
     faults: Mapping[str, int] | None = None
     """Faults so far by scenario, from the recovery records; None where the API has no such records."""
+    fault_results: Mapping[str, Mapping[str, int]] | None = None
+    """The same faults by scenario and by the result of their recovery, one of `recovery.RESULTS`."""
+    recovery_times: Mapping[str, tuple[float, ...]] | None = None
+    """Seconds of each successful recovery by policy, oldest first; None as for `recoveries`."""
+    task_faults: Mapping[str, int] = field(default_factory=dict)
+    """Faults so far by the task that caused them, as far as the records name it."""
     last_recovery_at: float | None = None
     """When it last resumed after a fault; None: never."""
     crash_loop_runs: int | None = None
@@ -140,6 +185,17 @@ class Job:
             return None
         waited_s = round(self.started_at - self.submitted_at, 3)  # the cloud's times are milliseconds
         return 0.0 if waited_s < 0 else waited_s  # in documented examples jobs start before submission
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Start of the current wait of a queued job, also after a preemption; None for other jobs, and if unknown."""
+        if self.status is not JobStatus.QUEUED:
+            return None
+        if self.requeued_at is not None:
+            return self.requeued_at
+        if self.started_at is None:
+            return self.submitted_at
+        return self.started_at + self.run_duration_s if self.run_duration_s else None
 
     @property
     def status_nodes(self) -> int | None:

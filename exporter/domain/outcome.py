@@ -1,4 +1,4 @@
-"""How a call to the cloud can end."""
+"""How a call to the cloud can end, and what can be wrong with the text of its response."""
 
 from enum import StrEnum
 
@@ -26,3 +26,18 @@ class Outcome(StrEnum):
     """HTTP 2xx with a body that does not decode or is too large."""
     CIRCUIT_OPEN = "circuit_open"
     """Not sent, because the circuit is open."""
+
+
+class Repair(StrEnum):
+    """Values of the label `kind` of repaired answers, in documentation order. See `cloud.http.json_text`."""
+
+    ENCODING = "encoding"
+    """A byte order mark, another encoding than UTF-8, or bytes that are no text."""
+    ESCAPE = "escape"
+    """An escape of a lone surrogate, one that is cut off, or one that JSON lacks."""
+    CONTROL_CHARACTER = "control_character"
+    """A raw control character in a string."""
+    NUMBER = "number"
+    """NaN, an infinity, or a number that no float holds."""
+    NESTING = "nesting"
+    """A value nested too deeply."""

@@ -96,7 +96,7 @@ class Pool:
     type: str = ""
     """The cloud's value, such as "Dedicate" or "Logical"."""
     status: PoolStatus | None = None
-    """None: not in the answer."""
+    """None: not in the response."""
     spec_nodes: Mapping[str, int] = field(default_factory=dict)
     """Requested nodes by flavor."""
     nodes: Mapping[tuple[str, NodeState], int] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Limit and use of one resource of a project; None where the answer has no value, or where there is no limit."""
+    """Limit and use of one resource of a project; None: the response has no value, or there is no limit."""
 
     limit: float | None = None
     used: float | None = None

@@ -41,6 +41,10 @@ class Totals:
     """Those of runs that ended failed or lost."""
     recoveries: Mapping[str, int] = field(default_factory=dict)
     """Recoveries from faults, by policy."""
+    faults: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """Faults by pool, scenario and result."""
+    recovery_times: Mapping[str, Distribution] = field(default_factory=dict)
+    """Lengths of successful recoveries, by policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,17 @@ class CollectorState:
     """Duration of the newest poll, successful or not."""
     enabled: bool = True
     """False: the API refuses its requests. It is off, which is no failure, and tries again every hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceState:
+    """Whether one workspace can be listed."""
+
+    workspace_id: str
+    name: str
+    """Empty where no list of workspaces names it."""
+    accessible: bool
+    """False: it may not be entered, or is being created or deleted. It is asked for again every hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +93,10 @@ class ProjectSnapshot:
     """Dedicated pools by id. None: withdrawn, because no poll has listed them yet, or for too long; empty: none."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """By resource."""
+    duplicate_jobs: int | None = None
+    """Tracked jobs that both API generations list; None while only one is polled."""
+    workspaces: tuple[WorkspaceState, ...] = ()
+    """Those whose access is known."""
 
     @property
     def settled(self) -> bool:

@@ -23,6 +23,11 @@ class SourceError(Exception):
         """
         return False
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the cloud accepts the credential and refuses this kind of call: no such call, or no permission."""
+        return False
+
 
 class Clock(Protocol):
     """The time, passed in so that tests can set it."""
@@ -64,9 +69,9 @@ class PollResult:
     """Result of one poll of a source. A failed part is in `failures` and does not affect the others."""
 
     jobs: tuple[Job, ...] = ()
-    """Every job in any answer of this poll, once each."""
+    """Every job in any response of this poll, once each."""
     gone: frozenset[str] = frozenset()
-    """Tracked jobs that no longer exist, according to the answer to a request for each of them."""
+    """Tracked jobs that no longer exist, according to the response to a request for each of them."""
     failures: tuple[SourceError, ...] = ()
     """Requests that failed. Empty: the poll is complete, and "no jobs" means that there are none."""
     incomplete: frozenset[str] = frozenset()

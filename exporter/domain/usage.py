@@ -6,6 +6,12 @@ from dataclasses import dataclass
 MINUTE_S = 60.0
 """Both generations sample once a minute (API reference §6.1, §6.2)."""
 
+OLD_SLOTS = 10
+"""A newest sample with more slots than this after it is old; a dead collector leaves a tail of any length."""
+
+_FULL_WINDOW = 4_320 - 10
+"""Series of so many samples may have lost their oldest ones: the cloud keeps three days (API reference §6.3)."""
+
 _FLAT_TOLERANCE = 0.005
 """How far a flat series may move, as a ratio: half a percentage point is caused by rounding and drivers."""
 
@@ -30,6 +36,26 @@ class TaskSeries:
     disk_written: Sequence[float | None] = ()
     network_received: Sequence[float | None] = ()
     network_transmitted: Sequence[float | None] = ()
+    padding: int = 0
+    """Slots without a sample in any series that follow the lists."""
+
+    @property
+    def slots(self) -> int:
+        """Minutes that the cloud has, sampled or not."""
+        return self.padding + max(len(values) for values in self._lists)
+
+    @property
+    def unsampled_slots(self) -> int:
+        """Slots after the newest sample."""
+        ages = [age for values in self._lists if (age := _age(values)) is not None]
+        return self.padding + min(ages, default=0)
+
+    @property
+    def _lists(self) -> tuple[Sequence[float | None], ...]:
+        return (
+            self.cpu, self.memory, self.accelerator, self.accelerator_memory,
+            self.disk_read, self.disk_written, self.network_received, self.network_transmitted,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +79,8 @@ class TaskUsage:
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
     network_transmitted_bytes_per_second: float | None = None
+    sampled_at: float | None = None
+    """Time of the newest sample, seconds since the epoch; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +103,8 @@ class JobUsage:
     disk_written_bytes_per_second: float | None = None
     network_received_bytes_per_second: float | None = None
     network_transmitted_bytes_per_second: float | None = None
+    sampled_at: float | None = None
+    """Time of the newest sample of any task, seconds since the epoch; None: unknown."""
     tasks: tuple[TaskUsage, ...] = ()
 
     def ended(self) -> "JobUsage | None":
@@ -84,21 +114,34 @@ class JobUsage:
         return JobUsage(accelerator_mean_ratio=self.accelerator_mean_ratio)
 
 
-def summarise(series: TaskSeries, *, idle_threshold: float) -> TaskUsage:
+def is_full_window(slots: int, *, run_s: float) -> bool:
+    """Whether a series of so many slots may have lost its oldest ones, so that its first is not the start."""
+    return slots >= _FULL_WINDOW and run_s // MINUTE_S + 2 > slots
+
+
+def summarise(
+    series: TaskSeries, *, idle_threshold: float, missing_slots: int = 0, sampled_at: float | None = None
+) -> TaskUsage:
     """Summarise one task's samples: its newest complete minute, its mean and its idle time.
 
     The newest minute is the last one with a CPU or memory sample, because a running container always uses memory
-    (API reference §6.2). A series without a sample there may lag by up to three minutes.
+    (API reference §6.2). A series without a sample there may lag by up to three minutes. When more than `OLD_SLOTS`
+    slots follow the newest sample, usage has stopped arriving: only the mean is left. `missing_slots` have not even
+    been added to the series. `sampled_at` is the time of the newest sample.
     """
     newest = _newest(series)
     valid = [value for value in series.accelerator if value is not None]
+    mean_ratio = sum(valid) / len(valid) if valid else None
+    if series.unsampled_slots + missing_slots > OLD_SLOTS:
+        return TaskUsage(task=series.task, accelerator_mean_ratio=mean_ratio, sampled_at=sampled_at)
     return TaskUsage(
         task=series.task,
+        sampled_at=sampled_at,
         cpu_ratio=_at(series.cpu, newest),
         memory_ratio=_at(series.memory, newest),
         accelerator_ratio=_at(series.accelerator, newest),
         accelerator_memory_ratio=_at(series.accelerator_memory, newest),
-        accelerator_mean_ratio=sum(valid) / len(valid) if valid else None,
+        accelerator_mean_ratio=mean_ratio,
         idle_s=_idle(series.accelerator, threshold=idle_threshold) if valid else None,
         flat_s=_flat(series) if valid else None,
         was_busy=any(value >= idle_threshold for value in valid),
@@ -134,6 +177,7 @@ def combine(tasks: Iterable[TaskUsage], *, hang_after_s: float | None = None) ->
         disk_written_bytes_per_second=_sum(task.disk_written_bytes_per_second for task in tasks),
         network_received_bytes_per_second=_sum(task.network_received_bytes_per_second for task in tasks),
         network_transmitted_bytes_per_second=_sum(task.network_transmitted_bytes_per_second for task in tasks),
+        sampled_at=max((task.sampled_at for task in tasks if task.sampled_at is not None), default=None),
         tasks=tasks,
     )
 

@@ -71,14 +71,18 @@ Running jobs whose accelerators have been idle for half an hour, with name and p
 
 _SERIES_OF_A_JOB = (
     ("every job", "2: info, status"),
-    ("each known fact", "1 each: reason, submission, start, end, queue time, run time, requested nodes"),
+    ("each known fact", "1 each: reason, submission, start, end, queue time, run time, requested nodes, priority"),
+    ("queued", "1: start of the wait"),
     ("held nodes", "1, unless the status or the number is unknown"),
     ("accelerators", "1 for those requested, 1 for those held"),
     ("holding nodes, with a usage reading", "1 for each ratio or rate in it: at most 5 ratios, and 4 rates in v1"),
     ("the same, running, with accelerators", "3: idle, flat, suspected hang"),
     ("accelerators with any usage reading so far", "1: the mean over the run, which stays"),
     ("v2, active, with running records", "1: crash loop"),
-    ("after a fault", "1 for each policy, each downgraded policy, each fault scenario; 1 for the last recovery"),
+    (
+        "after a fault",
+        "1 for each policy, downgraded policy and scenario, and each of at most 8 tasks; 1 for the last recovery",
+    ),
     ("v1, evaluated", "1 for each of 4 measures"),
     ("failed tasks", "1 each, at most 8"),
     ("metrics.per_task, holding nodes", "1 for each ratio of each task: at most 4"),
@@ -99,10 +103,10 @@ _SERIES = """\
 A job has exactly:
 
 {table}
-When the API gives all of these facts, a job that runs on accelerators has 21 series (v2) or 24 (v1), a waiting job 8
-and a finished job 13. A project also has, for each pool, 17 series of job counts, 16 of queue times, 68 of run times
-and a few sums, and three series for each user, pool and kind of accelerator. `modelarts-exporter scrape` prints the
-number of series now, and the number to expect once the retention is full.
+When the API gives all of these facts, a job that runs on accelerators has 21 series (v2) or 24 (v1), a waiting job 9
+and a finished job 13. A project also has, for each pool, 17 series of job counts, 16 of queue times, 68 of run times,
+49 of faults and a few sums, three series for each user, pool and kind of accelerator, and 112 of recovery times.
+`modelarts-exporter scrape` prints the number of series now, and the number to expect once the retention is full.
 
 `metrics.max_series_per_project` limits them. Beyond it, the exporter drops series in this order: finished jobs, the
 earliest end first; task series, the job with the most tasks first; usage series, the newest job first; whole jobs,

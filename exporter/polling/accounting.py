@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
+from exporter.domain import recovery
 from exporter.domain.accounting import (
     QUEUE_BUCKETS_S,
     RUN_BUCKETS_S,
@@ -17,13 +18,14 @@ from exporter.domain.accounting import (
 )
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import Totals
-from exporter.domain.usage import MINUTE_S
+from exporter.domain.usage import MINUTE_S, TaskSeries
 from exporter.polling.detach import detach
 from exporter.polling.idle import IdleMeter, IdleState
 
 OTHER = "_other"
 """The user that stands for all users beyond the limit."""
 
+_NO_RECOVERY = Distribution.empty(recovery.BUCKETS_S)
 _SHARED_USERS = frozenset({"", OTHER})
 """Users that do not count towards the limit."""
 
@@ -54,6 +56,10 @@ class AccountsState(msgspec.Struct, kw_only=True):
     """One for each holder."""
     recoveries: dict[str, int] = msgspec.field(default_factory=dict)
     """By policy."""
+    faults: dict[str, dict[str, dict[str, int]]] = msgspec.field(default_factory=dict)
+    """By pool, scenario and result."""
+    recovery_times: dict[str, Distribution] = msgspec.field(default_factory=dict)
+    """By policy."""
 
 
 class Accounts:
@@ -75,7 +81,7 @@ class Accounts:
         """Users that have series of their own."""
 
     def observe_pool(self, pool_id: str) -> None:
-        """Give a pool empty distributions, so that increase() sees the first length observed in it."""
+        """Give a pool empty distributions, and zeros for faults, so that increase() sees the first event in it."""
         if pool_id not in self._state.waits:
             self._state.waits[pool_id] = Distribution.empty(QUEUE_BUCKETS_S)
             self._state.runs[pool_id] = dict.fromkeys(RUN_STATUSES, Distribution.empty(RUN_BUCKETS_S))
@@ -104,10 +110,22 @@ class Accounts:
         """Count recoveries; 0 gives a policy its zero."""
         self._state.recoveries[policy] = self._state.recoveries.get(policy, 0) + times
 
+    def failed(self, pool_id: str, scenario: str, result: str, times: int) -> None:
+        """Count faults of a pool."""
+        self.observe_pool(pool_id)
+        results = self._state.faults.setdefault(pool_id, {}).setdefault(scenario, {})
+        results[result] = results.get(result, 0) + times
+
+    def observe_recovery(self, policy: str, lasted_s: float) -> None:
+        """Count the length of a recovery."""
+        times = self._state.recovery_times
+        times[policy] = times.get(policy, _NO_RECOVERY).with_one(lasted_s)
+
     def freeze(self, totals: Totals, *, mask_user: Callable[[str], str]) -> Totals:
         """Add what was counted here to the totals. `mask_user` gives the name under which a user is exported."""
         self._assign_series()
         shown: dict[Holder, Used] = {}
+        times = self._state.recovery_times
         for used in self._used.values():
             user = used.holder.user if used.holder.user == OTHER else mask_user(used.holder.user)
             holder = used.holder._replace(user=user)
@@ -120,6 +138,13 @@ class Accounts:
             idle_s={holder: used.idle_s for holder, used in shown.items()},
             lost_s={holder: used.lost_s for holder, used in shown.items()},
             recoveries=dict(self._state.recoveries),
+            faults={
+                (pool, scenario, result): self._state.faults.get(pool, {}).get(scenario, {}).get(result, 0)
+                for pool in self._state.waits
+                for scenario in recovery.SCENARIOS
+                for result in recovery.RESULTS
+            },
+            recovery_times={policy: times.get(policy, _NO_RECOVERY) for policy in recovery.POLICIES},
         )
 
     def dump(self) -> AccountsState:
@@ -134,6 +159,8 @@ class Accounts:
             self._state.waits[pool_id] = _usable(state.waits.get(pool_id), QUEUE_BUCKETS_S)
             runs = state.runs.get(pool_id, {})
             self._state.runs[pool_id] = {status: _usable(runs.get(status), RUN_BUCKETS_S) for status in RUN_STATUSES}
+        for policy, times in state.recovery_times.items():
+            self._state.recovery_times[policy] = _usable(times, recovery.BUCKETS_S)
         self._used = {used.holder: used for used in self._state.used}
         self._users.update(holder.user for holder in self._used)
 
@@ -202,6 +229,10 @@ class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     lost_s: float = 0.0
     recoveries: dict[str, int] | None = None
     """Recoveries counted, by policy; None: the cloud has not reported any list yet."""
+    faults: dict[str, dict[str, int]] | None = None
+    """Faults counted, by scenario and result; None likewise."""
+    recovery_times: dict[str, int] | None = None
+    """Number of recoveries whose length was counted, by policy; None likewise."""
     idle: IdleState | None = None
     """None: no samples yet, or the last ones have been judged."""
     idle_over: bool = False
@@ -228,7 +259,7 @@ class Account:
         `is_new`: it was submitted since the first poll, so all of it counts; otherwise only what follows.
         """
         if is_new:
-            return cls(AccountState(since_s=0.0, recoveries={}))
+            return cls(AccountState(since_s=0.0, recoveries={}, faults={}, recovery_times={}))
         return cls(
             AccountState(
                 since_s=job.run_duration_s if started else 0.0,
@@ -237,6 +268,8 @@ class Account:
                 ran=job.status.finished,
                 # Before its start it had no fault, whether or not the listing has an empty list of records.
                 recoveries=dict(job.recoveries or {}) if job.recoveries is not None or not started else None,
+                faults=_counted_faults(job) if started else {},
+                recovery_times=_counted_times(job) if started else {},
                 idle_over=job.status.finished,
             )
         )
@@ -267,6 +300,7 @@ class Account:
         if not state.ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
             state.ran = True
             accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
+        self._count_faults(job, accounts)
         if last or not self._expects_user(job):
             self._count_held(job, accounts)
 
@@ -279,25 +313,36 @@ class Account:
         state = self.state
         return not state.idle_over and not state.past and job.status.finished and _holder(job) is not None
 
-    def read(
-        self, job: Job, task: str, samples: Sequence[float | None] | None, *, run_s: float, threshold: float
-    ) -> None:
+    def read(self, job: Job, task: str, series: TaskSeries | None, *, run_s: float, threshold: float) -> None:
         """Take one task's samples of accelerator utilisation; None when it has none. See `IdleMeter.read`."""
         if self.state.idle_over or self.state.past or _holder(job) is None:
             return
         if self._idle is None:
             self.state.idle = IdleState()
             self._idle = IdleMeter(self.state.idle)
-        self._idle.read(task, samples, run_s=run_s, threshold=threshold)
+        samples, padding = (None, 0) if series is None else (series.accelerator, series.padding)
+        self._idle.read(task, samples, run_s=run_s, threshold=threshold, padding=padding)
+
+    def has_last_samples(self, job: Job, tasks: Iterable[str]) -> bool:
+        """Whether each of these tasks has a sample of the last whole minute of an ended run; True if none counts."""
+        if self.state.idle_over or self._idle is None:
+            return True
+        return self._idle.has_all(tasks, run_s=job.run_duration_s or 0.0)
 
     def judge(self, job: Job, tasks: Iterable[str], accounts: Accounts, *, grace_s: float, over: bool) -> None:
-        """Count the idle time of the minutes that all tasks have reported; `over`: no more will come, judge all."""
+        """Count the idle time of the minutes that are over and that all tasks have reported.
+
+        `over`: no more samples will come, judge every minute.
+        """
         holder = _holder(job)
         if (self._expects_user(job) or self.expects_pool(job)) and not over:
             return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
-                None if over else tasks, held_s=lambda minute: self._held_in(job, minute), grace_s=grace_s
+                None if over else tasks,
+                run_s=job.run_duration_s or 0.0,
+                held_s=lambda minute: self._held_in(job, minute),
+                grace_s=grace_s,
             )
             if idle_s:
                 accounts.use(holder, idle_s=idle_s)
@@ -370,6 +415,46 @@ class Account:
             accounts.recovered(policy, max(0, more))
             if more > 0:  # a new dict: `dump` shares it with its copies
                 self.state.recoveries = {**self.state.recoveries, policy: times}
+
+    def _count_faults(self, job: Job, accounts: Accounts) -> None:
+        """Count each fault once its recovery has a result, and the length of each successful recovery."""
+        state = self.state
+        faults, times = _counted_faults(job), job.recovery_times
+        if faults is None or times is None:
+            return
+        if state.faults is None or state.recovery_times is None:
+            state.faults, state.recovery_times = faults, _counted_times(job)
+            return
+        for scenario, results in faults.items():
+            counted = state.faults.get(scenario, {})
+            for result, number in results.items():
+                if number > counted.get(result, 0):  # new dicts: `dump` shares them with its copies
+                    accounts.failed(job.pool_id, scenario, result, number - counted.get(result, 0))
+                    counted = {**counted, result: number}
+                    state.faults = {**state.faults, scenario: counted}
+        for policy, lengths in times.items():
+            known = state.recovery_times.get(policy, 0)
+            for lasted_s in lengths[known:]:
+                accounts.observe_recovery(policy, lasted_s)
+            if len(lengths) > known:
+                state.recovery_times = {**state.recovery_times, policy: len(lengths)}
+
+
+def _counted_faults(job: Job) -> dict[str, dict[str, int]] | None:
+    """Faults by scenario and result. One that is being recovered has no result yet, unless the job has ended."""
+    if job.fault_results is None:
+        return None
+    over = job.status.finished and job.status is not JobStatus.LOST  # a lost job may come back
+    return {
+        scenario: {result: number for result, number in results.items() if over or result != recovery.RECOVERING}
+        for scenario, results in job.fault_results.items()
+    }
+
+
+def _counted_times(job: Job) -> dict[str, int] | None:
+    if job.recovery_times is None:
+        return None
+    return {policy: len(lengths) for policy, lengths in job.recovery_times.items()}
 
 
 def _resized(job: Job, before: StretchState) -> bool:

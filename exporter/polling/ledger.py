@@ -274,6 +274,13 @@ class Ledger:
             self._state.swept = True
         self._expire(now=now)
 
+    def disregard(self, job: Job) -> None:
+        """Neither track nor count a job, which another source lists too, and counts."""
+        at = _submitted_by(job)
+        if at is not None and at > self._state.watermark:
+            self._state.seen[job.job_id] = at
+        self._entries.pop(job.job_id, None)
+
     def dump(self, *, means: Mapping[str, float]) -> LedgerState:
         """Copy the state. `means`: newest mean utilisation of jobs by id."""
         state = detach(self._state)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.domain.usage import JobUsage, TaskUsage, combine
+from exporter.domain.usage import MINUTE_S, JobUsage, TaskUsage, combine, is_full_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,8 @@ class _Reading:
     requested_at: float = float("-inf")
     read_at: float | None = None
     usage: TaskUsage | None = None
+    short: int | None = None
+    """Slots by which its series was shorter than the run time suggests; the fewest of all readings."""
 
 
 class UsageReadings:
@@ -55,6 +57,19 @@ class UsageReadings:
         reading.requested_at = at
         if usage is not None:
             reading.read_at, reading.usage = at, usage
+
+    def missing_slots(self, request: UsageRequest, slots: int, *, run_s: float) -> int:
+        """Return how many slots have not been added to a task's series of so many slots.
+
+        A series of a run has a slot for each minute and one before the start, unless its window is full (API
+        reference §6.3). The series of a task that joined late is shorter from the beginning.
+        """
+        readings = self._readings[request.job_id]
+        reading = readings[request.task]
+        short = 0 if is_full_window(slots, run_s=run_s) else max(0, int(run_s // MINUTE_S) + 2 - slots)
+        reading.short = short if reading.short is None else min(reading.short, short)
+        common = min(other.short for other in readings.values() if other.short is not None)
+        return short - reading.short + common
 
     def overdue_count(self, *, at: float) -> int:
         """Return how many tasks have not been requested for `keep_s`."""

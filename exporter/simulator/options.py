@@ -21,7 +21,7 @@ PROJECT_NAME = "eu-de_simulated"
 SECOND_WORKSPACE = "5ec0d000000000000000000000000001"
 """Id of the second workspace; the default one is "0"."""
 SECRET_MARKER = "DO-NOT-LEAK-5ec7e7"  # noqa: S105 -- the opposite of a secret
-"""Part of every secret in the answers (parameters, environments, commands, endpoint tokens)."""
+"""Part of every secret in the responses (parameters, environments, commands, endpoint tokens)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

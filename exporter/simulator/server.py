@@ -198,13 +198,14 @@ class Simulator:
             headers=request.headers,
             body=body,
         )
+        quirks = self._state.quirks if route and route.service in {"v1", "v2"} else ()
         number = f"{len(self._state.requests):032x}"
         if isinstance(response.body, dict) and response.body.get("request_id") == "":
             response.body["request_id"] = number
         content_type = "text/plain" if isinstance(response.body, str) else "application/json"
         return web.Response(
             status=response.status,
-            body=encoded(response),
+            body=encoded(response, quirks=frozenset(quirks)),
             content_type=None if response.body is None else content_type,
             headers={"X-Request-Id": number, **response.headers},
         )

@@ -1,4 +1,4 @@
-"""The chart, through Helm itself as a library: no helm program and no cluster is needed."""
+"""Renders the chart with Helm as a library; needs neither the helm program nor a cluster."""
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
@@ -15,23 +15,23 @@ ROOT = Path(__file__).parents[2]
 PATH = ROOT / "helm/modelarts-exporter"
 CI = sorted((PATH / "ci").glob("*-values.yaml"))
 OLDEST, NEWEST = "1.25", "1.37"
-"""The releases of Kubernetes between which the chart is held; the schemas of kubernetes-validate end there."""
+"""The Kubernetes releases to test against; the schemas of kubernetes-validate end at the newest."""
 
 Json = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, as Kubernetes' own strict decoding does."""
+    """Refuses duplicate keys, as the strict decoding of Kubernetes does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key stands twice: {keys}, {node.start_mark}"
+        assert len(keys) == len(set(keys)), f"duplicate key: {keys}, {node.start_mark}"
         return super().construct_mapping(node, deep=deep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """What one set of values makes."""
+    """What Helm renders from one set of values."""
 
     texts: Mapping[str, str]
     """By template, NOTES.txt included."""
@@ -48,7 +48,7 @@ class Rendered:
         return found[0]
 
     def pod(self) -> Json:
-        """The pod that the Deployment makes."""
+        """The pod template of the Deployment."""
         template = self.one("Deployment")["spec"]["template"]
         assert isinstance(template, dict)
         return template
@@ -79,9 +79,9 @@ def render(
     operator: bool = True,
     path: Path = PATH,
 ) -> Rendered:
-    """Render as `helm template` does. `operator` says whether the cluster knows the Prometheus Operator's kinds.
+    """Render as `helm template` does. `operator`: whether the cluster has the CRDs of the Prometheus Operator.
 
-    Raises helm.HelmError: values against the schema, and what the chart refuses.
+    Raises helm.HelmError if the values do not match the schema, or the chart refuses them.
     """
     options = {
         "name": name,
@@ -89,7 +89,7 @@ def render(
         "kube_version": f"v{kubernetes}.0",
         "api_versions": ["monitoring.coreos.com/v1"] if operator else [],
     }
-    # The library's own wrapper passes neither the version nor the kinds on; what it wraps takes both.
+    # The wrapper in the library does not pass on the version and the kinds; the wrapped function takes both.
     answer = _native.call_string("helm_render", _loaded(path)._raw(), json.dumps(dict(values)), json.dumps(options))
     texts = json.loads(answer)
     manifests = tuple(
@@ -110,28 +110,28 @@ def load(path: Path) -> Json:
 
 
 def values_of(name: str) -> Json:
-    """The values of one supported way to install."""
+    """The values of one file in ci/, each of which is a supported way to install."""
     return load(PATH / "ci" / f"{name}-values.yaml")
 
 
 @cache
 def rendered(path: Path, *, kubernetes: str = NEWEST) -> Rendered:
-    """Render one supported way to install; once for all tests, which only read."""
+    """Render the values of one file in ci/; cached, because tests only read it."""
     return render(load(path), kubernetes=kubernetes)
 
 
 def merged(*several: Mapping[str, Any]) -> Json:
-    """Values laid over one another, as Helm does with several files."""
-    whole: Json = {}
+    """Merge values as Helm merges several files: the last one wins."""
+    result: Json = {}
     for values in several:
         for key, value in values.items():
-            both = isinstance(value, dict) and isinstance(whole.get(key), dict)
-            whole[key] = merged(whole[key], value) if both else value
-    return whole
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def target(**changes: Any) -> Json:
-    """A target without secrets in the cluster: the agency of the node."""
+    """A target that needs no Secret: its credential is the agency of the node."""
     return {
         "project": "vision",
         "cloud": "huaweicloud",
@@ -142,6 +142,6 @@ def target(**changes: Any) -> Json:
     }
 
 
-def watching(*targets: Json) -> Json:
-    """Values that watch these targets, or one."""
+def with_targets(*targets: Json) -> Json:
+    """Values with these targets; by default with one."""
     return {"config": {"targets": list(targets) or [target()]}}

@@ -9,12 +9,12 @@ from tests.chart import chart
 from tests.chart.pod import Secrets
 
 PASSWORD = "an-invented-password"
-"""The one that ci/tls-basic-auth-values.yaml holds the hash of."""
+"""The password whose hash is in ci/tls-basic-auth-values.yaml."""
 
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
-    """The Secrets that ci/ takes for granted: certificates, a login, and a web configuration."""
+    """The Secrets that the values in ci/ refer to: certificates, a login, and a web configuration."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: TLS OF THE CHART IS NOT TESTED")
     authority = Authority(tmp_path_factory.mktemp("authority"))

@@ -15,18 +15,18 @@ from tests.chart import chart, schemas
 from tests.chart.chart import NEWEST, PATH, Json, Rendered
 from tests.chart.guide import Call
 
-OTHERS = "kube-prometheus-stack"
-THEIRS = {
-    f"service/{OTHERS}-prometheus": {9090},
-    f"service/{OTHERS}-alertmanager": {9093},
-    f"service/{OTHERS}-grafana": {80},
-    f"secret/{OTHERS}-grafana": set(),
+STACK = "kube-prometheus-stack"
+STACK_OBJECTS = {
+    f"service/{STACK}-prometheus": {9090},
+    f"service/{STACK}-alertmanager": {9093},
+    f"service/{STACK}-grafana": {80},
+    f"secret/{STACK}-grafana": set(),
 }
-"""What the page names of the other chart, with the ports; it cannot be rendered here."""
+"""Objects of kube-prometheus-stack that the page names, with their ports; tests cannot render that chart."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses by an assertion, and abbreviates nothing."""
+    """Fails the test for an argument that is not declared. Abbreviations are not accepted."""
 
     def __init__(self, *flags: str, many: Sequence[str] = (), valued: Sequence[str] = (), rest: str = "*") -> None:
         super().__init__(add_help=False, allow_abbrev=False)
@@ -57,12 +57,12 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.releases: dict[str, Rendered | None] = {}
-        """None for another's chart."""
+        """By name; None for kube-prometheus-stack."""
         self.secrets: dict[str, set[str]] = {}
-        """Names of Secrets that a person made, with their keys."""
+        """Keys of Secrets that `kubectl create` made, by name."""
 
     def helm(self, call: Call) -> None:
-        """Do what a `helm` command does."""
+        """Apply a `helm` command."""
         options = HELM.read(call.arguments)
         match options.rest:
             case ["repo", "add", _, url]:
@@ -80,7 +80,7 @@ class FakeCluster:
             case ["uninstall", name]:
                 del self.releases[name]
             case _:
-                pytest.fail(f"not understood: {call}")
+                pytest.fail(f"not supported by the fake cluster: {call}")
 
     def _install(self, name: str, options: argparse.Namespace, *, folder: Path) -> None:
         files = [chart.load(folder / path) for path in options.values]
@@ -89,23 +89,25 @@ class FakeCluster:
         for manifest in release.manifests:
             schemas.check(manifest, kubernetes=NEWEST)
         for kind in ("ServiceMonitor", "PrometheusRule"):
-            assert release.one(kind)["metadata"]["labels"]["release"] in self.releases, "nobody selects it"
+            assert release.one(kind)["metadata"]["labels"]["release"] in self.releases, "no Prometheus selects it"
         for volume in release.pod()["spec"].get("volumes", []):
             if "secret" in volume:
-                asked = re.findall(r"/var/run/secrets/modelarts-exporter/([\w-]+)\}", json.dumps(release.manifests))
-                assert set(asked) == self.secrets[volume["secret"]["secretName"]]
+                references = re.findall(
+                    r"/var/run/secrets/modelarts-exporter/([\w-]+)\}", json.dumps(release.manifests)
+                )
+                assert set(references) == self.secrets[volume["secret"]["secretName"]]
         self.releases[name] = release
 
     def kubectl(self, call: Call) -> None:
-        """Do what a `kubectl` command does."""
+        """Apply a `kubectl` command."""
         options = KUBECTL.read(call.arguments)
         if options.rest[0] != "apply":
             assert options.namespace == "monitoring"
         match options.rest:
             case ["create", "secret", "generic", name]:
-                assert name not in self.secrets or options.dry_run == "client", "it exists"
+                assert name not in self.secrets or options.dry_run == "client", "it already exists"
                 pairs = [literal.partition("=") for literal in options.from_literal]
-                assert all(text for _, _, text in pairs), "the shell found no value"
+                assert all(text for _, _, text in pairs), "a value is empty"
                 self.secrets[name] = {key for key, _, _ in pairs}
             case ["apply"]:
                 assert options.filename == "-"
@@ -118,18 +120,18 @@ class FakeCluster:
                 if options.rest[0] == "delete":
                     del self.secrets[name]
             case _:
-                pytest.fail(f"not understood: {call}")
+                pytest.fail(f"not supported by the fake cluster: {call}")
 
     def objects(self) -> set[str]:
-        """What there is, as `kind/name`."""
+        """All objects, as `kind/name`."""
         ours = {f"{m['kind'].lower()}/{m['metadata']['name']}" for m in self._manifests()}
-        return ours | (set(THEIRS) if OTHERS in self.releases else set())
+        return ours | (set(STACK_OBJECTS) if STACK in self.releases else set())
 
     def ports(self, where: str) -> set[int]:
-        """Ports that can be reached there; of a pod, those on its loopback too."""
+        """Ports of an object; for a pod, including those on its loopback address."""
         assert where in self.objects()
-        if where in THEIRS:
-            return THEIRS[where]
+        if where in STACK_OBJECTS:
+            return STACK_OBJECTS[where]
         release = self.releases[where.partition("/")[2]]
         assert release is not None
         return {release.container()["ports"][0]["containerPort"], 10311}

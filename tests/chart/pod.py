@@ -1,4 +1,4 @@
-"""A pod's files and variables on this machine, so that the real command can be run as the pod would run it."""
+"""Files and variables of a pod on this machine, so that tests can run the command of its container."""
 
 import base64
 import re
@@ -8,16 +8,16 @@ from pathlib import Path
 from tests.chart.chart import Json, Rendered
 
 INVENTED = "invented"
-"""What stands in for a Secret or ConfigMap that somebody else makes."""
+"""Content of a Secret or ConfigMap that does not belong to the release."""
 _FILE = re.compile(r"\$\{file:([^}]+)\}")
 
 
 Secrets = Mapping[str, Mapping[str, str]]
-"""Secrets that somebody else makes, by name, with their keys."""
+"""Secrets that do not belong to the release: their keys and texts, by name."""
 
 
 def files(rendered: Rendered, *, folder: Path, secrets: Secrets | None = None) -> Path:
-    """Lay the pod's volumes out below a folder, and give the settings file, its paths changed to match."""
+    """Write the volumes of the pod below a folder; return the settings file, with its paths changed to match."""
     places = lay_out(rendered, rendered.pod()["spec"], folder=folder, secrets=secrets or {})
     config = folder / "etc/modelarts-exporter/config.yaml"
     for reference in _FILE.findall(config.read_text(encoding="utf-8")):
@@ -34,17 +34,17 @@ def files(rendered: Rendered, *, folder: Path, secrets: Secrets | None = None) -
 
 
 def web_config(folder: Path) -> Path:
-    """Where the web configuration lies after the layout, if there is one."""
+    """Path of the web configuration below the folder, if there is one."""
     return folder / "etc/modelarts-exporter-web/config/web-config.yaml"
 
 
 def moved(place: str, *, folder: Path) -> str:
-    """A path of the pod, below the folder."""
+    """Return where a path of the pod is below the folder."""
     return str(folder / place.lstrip("/"))
 
 
 def lay_out(rendered: Rendered, spec: Json, *, folder: Path, secrets: Secrets) -> list[str]:
-    """Lay the volumes of the first container of a pod out below a folder; gives the directories of the pod."""
+    """Write the volumes of the first container of a pod below a folder; return their mount paths."""
     volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0].get("volumeMounts", [])}
     for place, volume in mounts.items():
@@ -82,11 +82,11 @@ def _content(rendered: Rendered, volume: Json, secrets: Secrets) -> Mapping[str,
 
 
 def _data(rendered: Rendered, kind: str, name: str) -> dict[str, str]:
-    """What a ConfigMap or Secret of the release holds; nothing where it is not one of the release's."""
-    return dict(pair for made in rendered.of(kind) if made["metadata"]["name"] == name for pair in _pairs(made))
+    """Content of a ConfigMap or Secret; empty if it does not belong to the release."""
+    return dict(pair for one in rendered.of(kind) if one["metadata"]["name"] == name for pair in _pairs(one))
 
 
-def _pairs(made: Json) -> Iterator[tuple[str, str]]:
-    for key, text in made.get("data", {}).items():
-        yield key, base64.b64decode(text).decode() if made["kind"] == "Secret" else text
-    yield from made.get("stringData", {}).items()
+def _pairs(manifest: Json) -> Iterator[tuple[str, str]]:
+    for key, text in manifest.get("data", {}).items():
+        yield key, base64.b64decode(text).decode() if manifest["kind"] == "Secret" else text
+    yield from manifest.get("stringData", {}).items()

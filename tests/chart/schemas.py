@@ -1,4 +1,4 @@
-"""What a cluster would say to a manifest."""
+"""Checks manifests against the schemas of Kubernetes and of the Prometheus Operator."""
 
 import json
 from functools import cache
@@ -14,9 +14,9 @@ _OPERATOR = yaml.safe_load((Path(__file__).parent / "operator.yaml").read_text(e
 
 
 def check(manifest: Json, *, kubernetes: str) -> None:
-    """Hold a manifest against the schema of its kind; unknown fields are refused.
+    """Check a manifest against the schema of its kind; unknown fields are refused.
 
-    Raises jsonschema.ValidationError, and KeyError for a kind that nobody knows.
+    Raises jsonschema.ValidationError, and KeyError for an unknown kind.
     """
     _check(json.dumps(manifest, sort_keys=True), kubernetes)
 

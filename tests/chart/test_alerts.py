@@ -1,4 +1,4 @@
-"""The rules: the shipped ones, and exactly those changes that the values ask for, for an operator or without one."""
+"""The rendered rules: those of alerts/ with the changes in the values, as a PrometheusRule or a rule file."""
 
 import re
 import shutil
@@ -16,12 +16,12 @@ from tests.chart.summary import shipped
 from tests.programs import found
 
 ALERTS = {name: rule for name, (_, rule) in shipped().items() if "alert" in rule}
-OTHERS = {"duration": "77m", "whole": 77, "ratio": 0.077}
+STACK = {"duration": "77m", "whole": 77, "ratio": 0.077}
 
 
 def rendered(**values: Any) -> list[Json]:
-    """Groups of the PrometheusRule that these values make; none when there is no PrometheusRule."""
-    whole = chart.merged(chart.watching(), {"prometheusRule": {"enabled": True, **values}})
+    """Rule groups of the PrometheusRule; empty if none is rendered."""
+    whole = chart.merged(chart.with_targets(), {"prometheusRule": {"enabled": True, **values}})
     return [group for rule in chart.render(whole).of("PrometheusRule") for group in rule["spec"]["groups"]]
 
 
@@ -31,14 +31,14 @@ def alerts(**values: Any) -> dict[str, Json]:
 
 
 def other(token: str) -> Any:
-    """Another threshold of the same kind."""
+    """A different threshold of the same type."""
     if re.fullmatch(r"[0-9]+[smhd]", token):
-        return OTHERS["duration"]
-    return OTHERS["ratio"] if "." in token else OTHERS["whole"]
+        return STACK["duration"]
+    return STACK["ratio"] if "." in token else STACK["whole"]
 
 
-def by_hand(rule: Json, new: str) -> Json:
-    """The rule with its threshold set in the way that docs/alerts.md describes: by replacing the token throughout."""
+def with_threshold(rule: Json, new: str) -> Json:
+    """Set a threshold as docs/alerts.md describes: by replacing its token everywhere in the rule."""
     token = re.compile(rf"(?<![\w.]){re.escape(rule['annotations']['threshold'])}(?=s?(?:\W|$))(?!\.\w)")
     texts: Json = {key: token.sub(new, rule[key]) for key in ("expr", "for") if key in rule}
     return {**rule, **texts, "annotations": {key: token.sub(new, text) for key, text in rule["annotations"].items()}}
@@ -46,7 +46,7 @@ def by_hand(rule: Json, new: str) -> Json:
 
 @pytest.fixture(scope="module")
 def promtool() -> Callable[..., str]:
-    """Runs promtool, which may be missing on a laptop and never in CI; gives what it says."""
+    """Runs promtool and returns its output. Skips without promtool, except in CI."""
     program = found("promtool")
 
     def run(*arguments: str | Path) -> str:
@@ -58,14 +58,14 @@ def promtool() -> Callable[..., str]:
 
 
 def written(groups: list[Json], folder: Path) -> Path:
-    """A rule file as the operator writes it from a PrometheusRule."""
+    """Write a rule file as the Prometheus Operator does from a PrometheusRule."""
     path = folder / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
     return path
 
 
 def test_untouched_values_change_nothing() -> None:
-    """By default the PrometheusRule holds the shipped groups and rules, whole, in their order."""
+    """By default the PrometheusRule contains the groups and rules of alerts/, complete and in their order."""
     sources = [
         group
         for path in sorted((ROOT / "alerts").glob("*.yaml"))
@@ -75,7 +75,7 @@ def test_untouched_values_change_nothing() -> None:
 
 
 def test_config_map_holds_the_same_groups() -> None:
-    """Without the operator the same groups, values and all, come as a rule file in a ConfigMap, and nothing else."""
+    """Without the operator, a ConfigMap has the same groups, changed by the same values, as a rule file."""
     values = {
         "interval": "20s",
         "ruleLabels": {"team": "ml"},
@@ -84,7 +84,7 @@ def test_config_map_holds_the_same_groups() -> None:
         "namespace": "prometheus",
     }
     rule = {**values, "configMap": {"enabled": True, "labels": {"rules": "yes"}}}
-    made = chart.render(chart.merged(chart.watching(), {"prometheusRule": rule}))
+    made = chart.render(chart.merged(chart.with_targets(), {"prometheusRule": rule}))
     assert list(made.of("PrometheusRule")) == []
     (found,) = [each for each in made.of("ConfigMap") if "config.yaml" not in each["data"]]
     assert (found["metadata"]["name"], found["metadata"]["namespace"]) == ("modelarts-exporter-rules", "prometheus")
@@ -96,7 +96,7 @@ def test_config_map_holds_the_same_groups() -> None:
 
 @pytest.fixture(scope="module")
 def retuned() -> dict[str, Json]:
-    """Every alert with another threshold."""
+    """Values that give every alert another threshold."""
     return alerts(alerts={name: {"threshold": other(r["annotations"]["threshold"])} for name, r in ALERTS.items()})
 
 
@@ -105,7 +105,7 @@ def test_threshold_is_set_throughout(alert: str, retuned: dict[str, Json]) -> No
     """A threshold replaces its token in the expression, the windows, the `for` and the texts, and nothing else."""
     source = ALERTS[alert]
     new = str(other(source["annotations"]["threshold"]))
-    assert retuned[alert] == by_hand(source, new)
+    assert retuned[alert] == with_threshold(source, new)
     assert retuned[alert]["annotations"]["threshold"] == new
     changed = retuned[alert]["expr"] + retuned[alert].get("for", "")
     assert changed != source["expr"] + source.get("for", "")
@@ -114,13 +114,13 @@ def test_threshold_is_set_throughout(alert: str, retuned: dict[str, Json]) -> No
 def test_prometheus_takes_other_thresholds(
     retuned: dict[str, Json], promtool: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Prometheus finds no fault with the alerts when each has another threshold."""
+    """Prometheus accepts the alerts when each has another threshold."""
     path = written([{"name": "retuned", "rules": list(retuned.values())}], tmp_path)
     assert f"{len(ALERTS)} rules found" in promtool("check", "rules", path)
 
 
 def test_prometheus_takes_the_file_of_the_config_map(promtool: Callable[..., str], tmp_path: Path) -> None:
-    """Prometheus finds no fault with the rule file of a ConfigMap, as it is mounted."""
+    """Prometheus accepts the rule file of the ConfigMap as it is mounted."""
     made = chart.rendered(PATH / "ci/plain-prometheus-values.yaml")
     ((name, text),) = [file for each in made.of("ConfigMap") for file in each["data"].items() if "rules" in file[0]]
     path = tmp_path / name
@@ -130,17 +130,17 @@ def test_prometheus_takes_the_file_of_the_config_map(promtool: Callable[..., str
 
 @pytest.mark.parametrize("install", ["kube-prometheus-stack", "tuned-alerts", "demo", "costs"])
 def test_prometheus_takes_what_is_rendered(install: str, promtool: Callable[..., str], tmp_path: Path) -> None:
-    """Prometheus finds no fault with the rules that a supported way to install makes."""
+    """Prometheus accepts the rules of every supported way to install."""
     rule = chart.rendered(PATH / f"ci/{install}-values.yaml").one("PrometheusRule")
     assert "SUCCESS" in promtool("check", "rules", written(rule["spec"]["groups"], tmp_path))
 
 
 def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tmp_path: Path) -> None:
-    """A job that waits is paged after the time the values say, with their severity and labels."""
+    """An alert about a queued job fires after the time in the values, with their severity and labels."""
     own = {"threshold": 600, "for": "2m", "severity": "page", "labels": {"route": "night"}}
     groups = rendered(ruleLabels={"team": "ml"}, alerts={"ModelArtsTrainingJobQueuedTooLong": own})
     labels = {"project": "vision", "job_id": "j1"}
-    said = "{" + ",".join(f'{key}="{text}"' for key, text in labels.items())
+    labelled = "{" + ",".join(f'{key}="{text}"' for key, text in labels.items())
     # Submitted at 0 s: more than 600 s ago from the evaluation at 11m on, and for 2m at that of 13m.
     story = {
         "rule_files": [str(written(groups, tmp_path))],
@@ -149,10 +149,10 @@ def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tm
             {
                 "interval": "1m",
                 "input_series": [
-                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{said}}}", "values": "0x20"},
-                    {"series": f'modelarts_training_job_status{said},status="queued"}}', "values": "1x20"},
+                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{labelled}}}", "values": "0x20"},
+                    {"series": f'modelarts_training_job_status{labelled},status="queued"}}', "values": "1x20"},
                     {
-                        "series": f'modelarts_training_job_info{said},job_name="bert",user="ada",pool_id="p"}}',
+                        "series": f'modelarts_training_job_info{labelled},job_name="bert",user="ada",pool_id="p"}}',
                         "values": "1x20",
                     },
                 ],
@@ -186,12 +186,12 @@ def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tm
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_single_alert_is_switched_off(alert: str) -> None:
-    """Any alert can be left out; all others stay."""
+    """Each alert can be disabled; the others are rendered."""
     assert alerts(alerts={alert: {"enabled": False}}).keys() == ALERTS.keys() - {alert}
 
 
 def test_group_is_switched_off() -> None:
-    """A whole group can be left out; without any there is no PrometheusRule, unless there are rules of one's own."""
+    """A group can be disabled. If all are, there is no PrometheusRule, unless the values add rules."""
     names = [group["name"] for group in rendered()]
     for name in names:
         left = [group["name"] for group in rendered(groups={name: {"enabled": False}})]
@@ -203,14 +203,14 @@ def test_group_is_switched_off() -> None:
 
 
 def test_group_of_switched_off_alerts_disappears() -> None:
-    """A group of which every alert is off is not left behind empty."""
+    """A group without an enabled alert is not rendered."""
     first = next(group for group in rendered() if all("alert" in rule for rule in group["rules"]))
     left = rendered(alerts={rule["alert"]: {"enabled": False} for rule in first["rules"]})
     assert first["name"] not in [group["name"] for group in left]
 
 
 def test_labels_win_in_order() -> None:
-    """The rule's own labels yield to those for every alert, these to the alert's severity, that to its labels."""
+    """Precedence, lowest first: labels of the rule, of all alerts, severity of the alert, labels of the alert."""
     name = "ModelArtsTrainingJobFailed"
 
     def labels(**own: Any) -> Json:
@@ -229,7 +229,7 @@ def test_labels_win_in_order() -> None:
 
 
 def test_annotations_and_times_are_set() -> None:
-    """An alert takes annotations, another `for` and `keep_firing_for`; groups without an interval take ours."""
+    """Values can set annotations, `for` and `keep_firing_for` of an alert, and the interval of groups without one."""
     name = "ModelArtsTrainingJobFailed"
     own = {"for": "1m", "keepFiringFor": "1h", "annotations": {"summary": "short", "board": "url"}}
     groups = rendered(interval="20s", alerts={name: own})
@@ -258,7 +258,7 @@ def test_annotations_and_times_are_set() -> None:
     ],
 )
 def test_token_stands_alone(text: str, expected: str | None, tmp_path: Path) -> None:
-    """Only the token itself is replaced, wherever it stands, and never a part of another number or word."""
+    """The token is replaced everywhere, but never as a part of another number or word."""
     copy = tmp_path / "modelarts-exporter"
     shutil.copytree(PATH, copy)
     for path in (copy / "files/alerts").glob("*.yaml"):
@@ -267,15 +267,15 @@ def test_token_stands_alone(text: str, expected: str | None, tmp_path: Path) -> 
     groups = {"groups": [{"name": "g", "rules": [rule]}]}
     (copy / "files/alerts/only.yaml").write_text(yaml.safe_dump(groups), encoding="utf-8")
     values = {"prometheusRule": {"enabled": True, "alerts": {"ModelArtsTrainingJobFailed": {"threshold": 900}}}}
-    made = chart.render(chart.merged(chart.watching(), values), path=copy).one("PrometheusRule")
+    made = chart.render(chart.merged(chart.with_targets(), values), path=copy).one("PrometheusRule")
     assert made["spec"]["groups"][0]["rules"][0]["expr"] == (text if expected is None else expected)
 
 
 def test_recording_rules_pass_unchanged(tmp_path: Path) -> None:
-    """A shipped rule that records instead of alerting is installed as it is."""
+    """Recording rules are rendered unchanged."""
     copy = tmp_path / "modelarts-exporter"
     shutil.copytree(PATH, copy)
     group = {"name": "recorded", "rules": [{"record": "a:b:c", "expr": "vector(1)"}]}
     (copy / "files/alerts/z.yaml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
-    values = chart.merged(chart.watching(), {"prometheusRule": {"enabled": True, "ruleLabels": {"team": "ml"}}})
+    values = chart.merged(chart.with_targets(), {"prometheusRule": {"enabled": True, "ruleLabels": {"team": "ml"}}})
     assert chart.render(values, path=copy).one("PrometheusRule")["spec"]["groups"][-1] == group

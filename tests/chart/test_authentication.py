@@ -1,4 +1,4 @@
-"""The exporter behind TLS and passwords, as the chart sets it up: run for real, with its probes and `helm test`."""
+"""The exporter with TLS and passwords as the chart configures it, its probes and `helm test`: real processes."""
 
 import asyncio
 import sys
@@ -16,13 +16,13 @@ from tests.chart.chart import Json, Rendered
 from tests.programs import Service, free_port
 
 AUTHENTICATED = ["tls-basic-auth", "mutual-tls", "web-config-secret"]
-"""Ways to install in which whoever asks must say who it is."""
+"""Installs with client authentication."""
 NO_SERVICE: Json = {"serviceMonitor": {"enabled": False}}
 each_authenticated = pytest.mark.parametrize("install", AUTHENTICATED)
 
 
 async def run(command: Sequence[str], *, port: int, folder: Path) -> tuple[int | None, str]:
-    """Run a pod's command with its files below a folder, against a port of this machine: status, and what it says."""
+    """Run a command of a pod with its files below a folder, against a local port; return status and output."""
     python, *flags, script, url, path, name, web = command
     assert python == "python3"
     assert flags[-1] == "-c"
@@ -35,15 +35,15 @@ async def run(command: Sequence[str], *, port: int, folder: Path) -> tuple[int |
     return done.returncode, (out + err).decode()
 
 
-def asking(container: Json, probe: str) -> list[str]:
-    """The command of a probe."""
+def probe_command(container: Json, probe: str) -> list[str]:
+    """Return the command of a probe."""
     command = container[probe]["exec"]["command"]
     assert isinstance(command, list)
     return command
 
 
 class AuthenticatedExporter(Service):
-    """The exporter, whose readiness is what the pod's own probe says."""
+    """The exporter; it is ready when the readiness probe of the pod succeeds."""
 
     def __init__(self, release: Rendered, config: Path, *, folder: Path) -> None:
         self.port = free_port()
@@ -60,7 +60,7 @@ class AuthenticatedExporter(Service):
 
     async def probed(self, probe: str) -> tuple[int | None, str]:
         """Run a probe."""
-        return await run(asking(self.release.container(), probe), port=self.port, folder=self.folder)
+        return await run(probe_command(self.release.container(), probe), port=self.port, folder=self.folder)
 
     async def _ready(self) -> bool:
         assert self._process is not None
@@ -71,7 +71,7 @@ class AuthenticatedExporter(Service):
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A running exporter, and the test pod's files."""
+    """A running exporter, and the files of the test pod."""
 
     exporter: AuthenticatedExporter
     test: Path
@@ -87,7 +87,7 @@ Install = Callable[[str], AbstractAsyncContextManager[Installed]]
 
 @pytest.fixture
 def installed(tmp_path: Path, secrets: pod.Secrets) -> Install:
-    """Starts an install's exporter, watching a simulated cloud."""
+    """Starts an install's exporter, with a simulated cloud as its target."""
 
     @asynccontextmanager
     async def start(install: str) -> AsyncIterator[Installed]:
@@ -103,7 +103,9 @@ def installed(tmp_path: Path, secrets: pod.Secrets) -> Install:
                 chart.values_of(install),
                 {
                     "config": {"targets": [watched]},
-                    "web": {"tls": {"caKey": "ca.crt"}},  # no public authority signs what is made here
+                    "web": {
+                        "tls": {"caKey": "ca.crt"}
+                    },  # the certificates are self-made, so public authorities cannot verify them
                     "credentials": {"data": {"ak": ACCESS_KEY, "sk": SECRET_KEY}},
                 },
             )
@@ -119,8 +121,8 @@ def installed(tmp_path: Path, secrets: pod.Secrets) -> Install:
 
 
 @each_authenticated
-async def test_probes_and_test_get_in(install: str, installed: Install) -> None:
-    """All three probes are answered, and `helm test`, which checks the certificate, sees the project."""
+async def test_probes_and_helm_test_succeed(install: str, installed: Install) -> None:
+    """All three probes succeed, and `helm test`, which verifies the certificate, sees the project."""
     async with installed(install) as here:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert await here.exporter.probed(probe) == (0, ""), probe
@@ -134,51 +136,51 @@ def mistake(folder: Path) -> None:
 
 
 def without_certificate(folder: Path) -> None:
-    """Take the client's certificate away from a pod's files."""
+    """Remove the client certificate from the files of a pod."""
     client = Path(pod.moved("/etc/modelarts-exporter-web/client", folder=folder))
     client.rename(client.with_name("elsewhere"))
 
 
-async def test_others_stay_out(installed: Install) -> None:
-    """A wrong password fails a probe and ends `helm test` at once, each with the reason and without the password."""
+async def test_a_wrong_password_is_refused(installed: Install) -> None:
+    """With a wrong password, probe and `helm test` fail at once. Both print the reason, not the password."""
     async with installed("tls-basic-auth") as here:
         mistake(here.exporter.folder)
         mistake(here.test)
-        status, said = await here.exporter.probed("livenessProbe")
-        assert (status, said.strip()) == (1, f"https://127.0.0.1:{here.exporter.port}/-/healthy: 401")
-        status, said = await here.tested()
+        status, output = await here.exporter.probed("livenessProbe")
+        assert (status, output.strip()) == (1, f"https://127.0.0.1:{here.exporter.port}/-/healthy: 401")
+        status, output = await here.tested()
         assert status == 1
-        assert said.endswith("/-/ready: Unauthorized\n")
+        assert output.endswith("/-/ready: Unauthorized\n")
 
 
-async def test_no_certificate_stays_out(installed: Install) -> None:
-    """Where clients need certificates, a probe without one fails."""
+async def test_a_missing_client_certificate_is_refused(installed: Install) -> None:
+    """If client certificates are required, a probe without one fails."""
     async with installed("mutual-tls") as here:
         without_certificate(here.exporter.folder)
         status, _ = await here.exporter.probed("livenessProbe")
         assert status == 1
 
 
-async def test_test_knows_its_exporter(installed: Install) -> None:
-    """`helm test` ends at once, and sends no password, where the certificate bears another name."""
+async def test_helm_test_verifies_the_certificate(installed: Install) -> None:
+    """If the certificate has another name, `helm test` fails at once and sends no password."""
     async with installed("tls-basic-auth") as here:
         (test,) = here.exporter.release.of("Pod")
         *command, name, folder = test["spec"]["containers"][0]["command"]
         assert name == "modelarts-exporter.monitoring.svc"
         other = [*command, "elsewhere.example", folder]
-        status, said = await run(other, port=here.exporter.port, folder=here.test)
+        status, output = await run(other, port=here.exporter.port, folder=here.test)
         assert status == 1
-        assert "elsewhere.example" in said
+        assert "elsewhere.example" in output
 
 
 def secret_names(spec: Json) -> set[str]:
-    """Secrets that a pod mounts."""
+    """Names of the Secrets that a pod mounts."""
     return {volume["secret"]["secretName"] for volume in spec.get("volumes", []) if "secret" in volume}
 
 
 @each_authenticated
-def test_monitor_comes_as_the_probes_do(install: str) -> None:
-    """A monitor asks over TLS, checks the name, and brings the login and certificate that probes and test bring."""
+def test_monitor_authenticates_like_the_probes(install: str) -> None:
+    """A monitor uses TLS, verifies the name, and sends the same login and client certificate as probes and test."""
     release = chart.render(chart.merged(chart.values_of(install), {"podMonitor": {"enabled": True}, **NO_SERVICE}))
     (endpoint,) = release.one("PodMonitor")["spec"]["podMetricsEndpoints"]
     web = chart.values_of(install)["web"]
@@ -193,7 +195,7 @@ def test_monitor_comes_as_the_probes_do(install: str) -> None:
 
 
 def test_monitors_agree() -> None:
-    """ServiceMonitor and PodMonitor ask alike; a `tlsConfig` of one's own replaces what follows from the rest."""
+    """ServiceMonitor and PodMonitor have the same endpoint; a `tlsConfig` in the values replaces the derived one."""
     values = chart.values_of("tls-basic-auth")
     by_service = chart.render(values).one("ServiceMonitor")["spec"]["endpoints"]
     own = {"podMonitor": {"enabled": True}, **NO_SERVICE}
@@ -204,19 +206,19 @@ def test_monitors_agree() -> None:
 
 
 def test_tls_alone_leaves_probes_to_the_kubelet() -> None:
-    """With TLS and no question who asks, probes are plain HTTPS requests; the exporter holds no client's secrets."""
+    """With TLS but without client authentication, the kubelet probes by HTTPS; no client secret is mounted."""
     tls = {"existingSecret": "t", "clientAuthType": "VerifyClientCertIfGiven", "clientSecret": "c"}
-    release = chart.render(chart.merged(chart.watching(), {"web": {"tls": tls}}))
+    release = chart.render(chart.merged(chart.with_targets(), {"web": {"tls": tls}}))
     for probe, path in (("startupProbe", "healthy"), ("livenessProbe", "healthy"), ("readinessProbe", "ready")):
-        asked = {"path": f"/-/{path}", "port": "http", "scheme": "HTTPS"}
-        assert release.container()[probe]["httpGet"] == asked
+        probe_request = {"path": f"/-/{path}", "port": "http", "scheme": "HTTPS"}
+        assert release.container()[probe]["httpGet"] == probe_request
     assert secret_names(release.pod()["spec"]) == {"t", "modelarts-exporter-web"}
     assert release.one("Service")["spec"]["ports"][0]["appProtocol"] == "https"
 
 
 @each_authenticated
-def test_keys_and_passwords_go_to_who_needs_them(install: str) -> None:
-    """The server's key reaches no pod but the exporter's; hashes stand in the Secret only, passwords nowhere."""
+def test_keys_and_passwords_are_mounted_only_where_needed(install: str) -> None:
+    """Only the exporter's pod mounts the server key. Hashes are only in the Secret; passwords are in no object."""
     release = chart.render(chart.values_of(install))
     for volume in release.one("Pod")["spec"]["volumes"]:
         if volume["secret"]["secretName"] == "modelarts-exporter-tls":
@@ -227,7 +229,7 @@ def test_keys_and_passwords_go_to_who_needs_them(install: str) -> None:
 
 
 def test_change_of_users_restarts_nothing() -> None:
-    """Hashes are read again when they change, so the pod stays."""
+    """Changed hashes are reloaded, so the pod is not replaced."""
     values = chart.values_of("tls-basic-auth")
     more = {"web": {"basicAuth": {"users": {"ada": values["web"]["basicAuth"]["users"]["prometheus"]}}}}
     both = [chart.render(values), chart.render(chart.merged(values, more))]

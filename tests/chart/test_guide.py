@@ -1,4 +1,4 @@
-"""Every command of docs/kubernetes.md, checked without a cluster, up to the firing test alert."""
+"""Every command of docs/kubernetes.md, tested without a cluster; includes the test alert."""
 
 import argparse
 import re
@@ -12,19 +12,19 @@ import yaml
 
 from tests.chart import chart
 from tests.chart.chart import CI, PATH, Rendered
-from tests.chart.fake_cluster import CURL, HELM, OTHERS, FakeCluster
+from tests.chart.fake_cluster import CURL, HELM, STACK, FakeCluster
 from tests.chart.guide import PAGE, Call, blocks, run_shell_blocks
 from tests.programs import Prometheus, Service, free_port, until
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    """All calls of the page, in its order."""
+    """All commands of the page, in order."""
     return run_shell_blocks(tmp_path_factory.mktemp("walk"))
 
 
 def test_every_command_is_valid(calls: list[Call]) -> None:
-    """Each command can be run where it stands: flags, values, names, ports and keys fit what was installed before."""
+    """Each command is valid after those before it: flags, values, names, ports and keys exist."""
     cluster = FakeCluster()
     installed = []
     for call in calls:
@@ -39,7 +39,7 @@ def test_every_command_is_valid(calls: list[Call]) -> None:
                 assert call.arguments[0] in {"build", "push"}
                 assert call.arguments[-1] in {".", f"registry.example/modelarts-exporter:{version()}"}
         installed.append(set(cluster.releases))
-    assert {"modelarts-exporter", OTHERS} in installed
+    assert {"modelarts-exporter", STACK} in installed
     assert cluster.releases == {}, "something is left after the uninstall"
     assert cluster.secrets == {}
 
@@ -51,14 +51,14 @@ def version() -> str:
     return found
 
 
-def asked(calls: list[Call], port: int) -> list[argparse.Namespace]:
+def requests(calls: list[Call], port: int) -> list[argparse.Namespace]:
     """Calls of curl to one port of this machine."""
     found = [CURL.read(call.arguments) for call in calls if call.program == "curl"]
     return [options for options in found if urlsplit(options.rest[0]).port == port]
 
 
 async def send(options: argparse.Namespace, *, to: str) -> None:
-    """Do what a call of curl with --data does, at another address. Raises for an answer that is an error."""
+    """Send the request of a curl command with --data to another address. Raises for an error status."""
     path = urlsplit(options.rest[0]).path
     assert options.data is not None
     async with (
@@ -69,7 +69,7 @@ async def send(options: argparse.Namespace, *, to: str) -> None:
 
 
 def demo(release: Rendered, *, folder: Path, simulator: int) -> Service:
-    """The pod's own command, on free ports."""
+    """The command of the pod, on free ports."""
     port = free_port()
     arguments = [a for a in release.container()["args"] if not a.startswith("--web.listen-address=")]
     moved = [f"--web.listen-address=127.0.0.1:{port}", f"--listen-address=127.0.0.1:{simulator}"]
@@ -77,19 +77,19 @@ def demo(release: Rendered, *, folder: Path, simulator: int) -> Service:
 
 
 def demo_release(calls: list[Call]) -> Rendered:
-    """What the first install of our chart makes."""
+    """The release of the first install of our chart."""
     call = next(call for call in calls if "./helm/modelarts-exporter" in call.arguments)
     (path,) = HELM.read(call.arguments).values
     return chart.render(chart.load(call.folder / path))
 
 
 async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
-    """The page's calls to the simulator make the installed rules fire, and the page's query finds the alert."""
+    """The simulator commands of the page make an installed alert fire, and its query finds the alert."""
     release = demo_release(calls)
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(release.one("PrometheusRule")["spec"]), encoding="utf-8")
     simulator = free_port()
-    (question,) = asked(calls, 9090)
+    (question,) = requests(calls, 9090)
     kind, _, query = question.data_urlencode.partition("=")
     assert (question.get, kind, urlsplit(question.rest[0]).path) == (True, "query", "/api/v1/query")
     async with demo(release, folder=tmp_path, simulator=simulator) as exporter:
@@ -104,7 +104,7 @@ async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
         async with Prometheus(settings, folder=tmp_path) as prometheus:
             await until_up(prometheus)
             assert await prometheus.query(query) == []
-            for order in asked(calls, 10311):
+            for order in requests(calls, 10311):
                 await send(order, to=f"http://127.0.0.1:{simulator}")
 
             async def fires() -> bool:
@@ -116,7 +116,7 @@ async def test_alert_fires(calls: list[Call], tmp_path: Path) -> None:
 
 
 def fast(rules: Path) -> Path:
-    """The rule file, its groups evaluated as often as Prometheus scrapes here."""
+    """The rule file, with the scrape interval of this test as the evaluation interval."""
     document = yaml.safe_load(rules.read_text(encoding="utf-8"))
     for group in document["groups"]:
         group["interval"] = "1s"
@@ -135,19 +135,19 @@ async def until_up(prometheus: Prometheus) -> None:
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_example_values_are_valid(block: str) -> None:
-    """Each example of values can be laid over an install."""
+    """Each example of values is valid on top of an install."""
     assert chart.render(chart.merged(chart.values_of("kube-prometheus-stack"), yaml.safe_load(block))).manifests
 
 
 def test_every_way_to_install_is_listed() -> None:
-    """The page lists exactly the supported ways to install, by their files."""
+    """The page lists every file in ci/, and no other."""
     listed = re.findall(r"^\| \[`([\w-]+)`\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert {(PAGE.parent / link).resolve() for _, link in listed} == set(CI)
     assert all(link.endswith(f"/{name}-values.yaml") for name, link in listed)
 
 
 def test_named_values_exist() -> None:
-    """Values that the page names in its text exist in the chart."""
+    """Values named in the text of the page exist in the chart."""
     values = chart.load(PATH / "values.yaml")
     for name in re.findall(r"`((?:networkPolicy|credentials|serviceMonitor|config)\.\w+)`", PAGE.read_text("utf-8")):
         section, key = name.split(".")

@@ -1,6 +1,6 @@
-"""Every supported way to install, held against the schemas of the cluster, the exporter itself and a golden file.
+"""Every supported way to install, checked with Kubernetes schemas, the exporter itself, and a golden file.
 
-`pytest tests/chart --write-golden` writes the golden files anew; review the difference as prose.
+`pytest tests/chart --write-golden` rewrites the golden files; review the difference.
 """
 
 import gzip
@@ -24,12 +24,12 @@ from tests.chart.summary import summarize
 
 GOLDEN = Path(__file__).parent / "golden"
 INJECTED = {"HC_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.1/credentials"}
-"""What CCE itself puts into a pod with an identity."""
+"""Variables that CCE adds to a pod with an identity."""
 AWKWARD = [
     *("no", "off", "~", "null", "yes", "0x10", "1_000", "12e34567", "1:30", "2024-01-01", ".inf", "=", "<<", "0o17"),
     *("00112233445566778899001122334455", "1e3", " padded ", "a: b", "#", "'", '"', "\\", "{{ .Values }}", "é"),
 ]
-"""Texts that a writer or reader of YAML could take for something else."""
+"""Texts that YAML could read as another type."""
 
 
 def _name(path: Path) -> str:
@@ -40,14 +40,14 @@ each_install = pytest.mark.parametrize("path", CI, ids=_name)
 
 
 def labelled(rendered: Rendered) -> Iterator[tuple[str, dict[str, str]]]:
-    """Labels of every object and of the pod that the Deployment makes."""
+    """Labels of every object and of the pod template."""
     for manifest in rendered.manifests:
         yield manifest["kind"], manifest["metadata"].get("labels", {})
     yield "pod", rendered.pod()["metadata"]["labels"]
 
 
 def installed(values: Json, *, kubernetes: str, path: Path = PATH, namespace: str = "monitoring") -> Json:
-    """What Helm would store of a release (`helm install --dry-run=client`). Raises helm.HelmError."""
+    """Return the release that Helm would store (`helm install --dry-run=client`). Raises helm.HelmError."""
     config = helm.Config(storage_driver="memory", namespace=namespace)
     options = {"dry_run": "client", "kube_version": f"v{kubernetes}.0"}
     with helm.Chart.load(path) as loaded:
@@ -68,22 +68,22 @@ def installed(values: Json, *, kubernetes: str, path: Path = PATH, namespace: st
 @pytest.mark.parametrize(
     "values", [pytest.param({}, id="defaults"), *(pytest.param(chart.load(path), id=_name(path)) for path in CI)]
 )
-def test_lint_is_silent(values: Json) -> None:
-    """`helm lint --strict` complains neither about the chart's defaults nor about any supported set of values."""
+def test_lint_reports_nothing(values: Json) -> None:
+    """`helm lint --strict` reports nothing for the defaults and for every file in ci/."""
     report = helm.lint(PATH, values, strict=True, kube_version=f"v{NEWEST}.0")
     assert [message for message in report["messages"] if message["severity"] > 1] == []
 
 
 @each_install
-def test_file_says_who_wants_it(path: Path) -> None:
-    """Each set of values begins with a comment that says for whom it is."""
+def test_file_begins_with_its_purpose(path: Path) -> None:
+    """Each file in ci/ begins with a comment about its purpose."""
     assert path.read_text(encoding="utf-8").startswith("# For ")
 
 
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
 @each_install
-def test_cluster_takes_every_manifest(path: Path, kubernetes: str) -> None:
-    """Every manifest fits the schema of its kind, strictly, in the oldest and the newest supported Kubernetes."""
+def test_every_manifest_fits_its_schema(path: Path, kubernetes: str) -> None:
+    """Every manifest fits the strict schema of its kind in the oldest and the newest supported Kubernetes."""
     rendered = chart.rendered(path, kubernetes=kubernetes)
     for manifest in rendered.manifests:
         schemas.check(manifest, kubernetes=kubernetes)
@@ -91,7 +91,7 @@ def test_cluster_takes_every_manifest(path: Path, kubernetes: str) -> None:
 
 @each_install
 def test_rendering_is_golden(path: Path, request: pytest.FixtureRequest) -> None:
-    """What is rendered is what was reviewed."""
+    """The rendered manifests equal the reviewed golden file."""
     golden = GOLDEN / f"{_name(path)}.yaml"
     hint = f"run `pytest tests/chart --write-golden` and review the changes of {golden.name}"
     text = summarize(chart.rendered(path))
@@ -102,7 +102,7 @@ def test_rendering_is_golden(path: Path, request: pytest.FixtureRequest) -> None
 
 
 def test_no_golden_file_is_left_over() -> None:
-    """Each golden file belongs to a supported way to install."""
+    """Each golden file belongs to a file in ci/."""
     assert {path.stem for path in GOLDEN.glob("*")} == {_name(path) for path in CI}
 
 
@@ -121,13 +121,13 @@ def test_settings_are_accepted(path: Path, tmp_path: Path, secrets: pod.Secrets)
     web = [pod.moved(value, folder=tmp_path) for flag, _, value in flags if flag == "--web.config.file"]
     arguments = ["check-config", f"--config.file={config}", *(f"--web.config.file={path}" for path in web)]
     result = CliRunner().invoke(main, arguments, env=environment)
-    said = f"{config}: valid, 1 target\n" + "".join(f"{path}: valid\n" for path in web)
-    assert (result.exit_code, result.output) == (0, said)
+    expected = f"{config}: valid, 1 target\n" + "".join(f"{path}: valid\n" for path in web)
+    assert (result.exit_code, result.output) == (0, expected)
 
 
 @each_install
-def test_flags_are_understood(path: Path) -> None:
-    """The container's arguments are ones that the command line knows, and it listens where the probes ask."""
+def test_arguments_are_valid(path: Path) -> None:
+    """The command line accepts the arguments of the container, and its port is the one of the probes."""
     container = chart.rendered(path).container()
     name, *arguments = container["args"]
     command = main.get_command(click.Context(main), name)
@@ -141,7 +141,7 @@ def test_flags_are_understood(path: Path) -> None:
 
 @each_install
 def test_selectors_find_the_exporter_and_nothing_else(path: Path) -> None:
-    """Service, monitor, policy and budget select the exporter's pod; the test pod is selected by none of them."""
+    """Service, monitor, policy and budget select the exporter's pod and not the test pod."""
     rendered = chart.rendered(path)
     labels = rendered.pod()["metadata"]["labels"]
     selectors = [rendered.one("Deployment")["spec"]["selector"]["matchLabels"]]
@@ -159,16 +159,16 @@ def test_selectors_find_the_exporter_and_nothing_else(path: Path) -> None:
 
 
 @each_install
-def test_every_object_is_placed(path: Path) -> None:
-    """Every object names its namespace, and no two objects are the same one."""
+def test_every_object_has_a_namespace(path: Path) -> None:
+    """Every object has its namespace, and no two have the same kind and name."""
     rendered = chart.rendered(path)
     places = [(m["kind"], m["metadata"]["namespace"], m["metadata"]["name"]) for m in rendered.manifests]
     assert len(places) == len(set(places))
 
 
 @each_install
-def test_notes_tell_the_next_command(path: Path) -> None:
-    """After an install Helm prints how to see whether it works, and what is still missing."""
+def test_notes_have_the_next_command(path: Path) -> None:
+    """After an install, Helm prints how to check the exporter, and which settings are missing."""
     rendered = chart.rendered(path)
     notes = rendered.notes
     service = rendered.one("Service")
@@ -186,20 +186,20 @@ def test_notes_tell_the_next_command(path: Path) -> None:
         pytest.param(False, "modelarts-exporter.monitoring:10310/metrics", id="without-operator"),
     ],
 )
-def test_notes_know_the_operator(*, operator: bool, hint: str) -> None:
-    """How to get scraped depends on whether the cluster has the Prometheus Operator."""
-    assert hint in chart.render(chart.watching(), operator=operator).notes
+def test_notes_depend_on_the_operator(*, operator: bool, hint: str) -> None:
+    """The notes about scraping depend on whether the cluster has the Prometheus Operator."""
+    assert hint in chart.render(chart.with_targets(), operator=operator).notes
 
 
-def test_what_is_asked_for_is_rendered_without_the_operator() -> None:
-    """A monitor that was asked for is never left out silently, whatever Helm believes the cluster to know."""
+def test_an_enabled_monitor_is_rendered_without_the_operator() -> None:
+    """An enabled monitor is always rendered, even if Helm does not find the CRDs of the operator."""
     values = chart.values_of("kube-prometheus-stack")
     blind = chart.render(values, operator=False)
     assert blind.manifests == chart.render(values).manifests
 
 
-def test_budget_uses_what_the_cluster_has() -> None:
-    """A pod that is not ready does not hold up a drain, where Kubernetes can be told so (1.27 and newer)."""
+def test_budget_lets_unready_pods_be_evicted() -> None:
+    """From Kubernetes 1.27 on, a pod that is not ready does not block a drain."""
     path = PATH / "ci/two-replicas-values.yaml"
     budgets = {
         version: chart.rendered(path, kubernetes=version).one("PodDisruptionBudget") for version in (OLDEST, NEWEST)
@@ -217,17 +217,17 @@ def test_budget_uses_what_the_cluster_has() -> None:
     ],
 )
 def test_kubernetes_must_be_supported(kubernetes: str, *, refused: bool) -> None:
-    """An install into a Kubernetes that is too old ends before anything is done."""
+    """An install into a Kubernetes release that is too old fails before it changes anything."""
     if refused:
         with pytest.raises(helm.HelmError, match="chart requires kubeVersion"):
-            installed(chart.watching(), kubernetes=kubernetes)
+            installed(chart.with_targets(), kubernetes=kubernetes)
     else:
-        assert installed(chart.watching(), kubernetes=kubernetes)["manifest"]
+        assert installed(chart.with_targets(), kubernetes=kubernetes)["manifest"]
 
 
 def test_long_names_stay_valid() -> None:
-    """The longest release name that Helm allows makes names that fit the 63 characters of a DNS label."""
-    rendered = chart.render(chart.watching(), name="r" * 53)
+    """With the longest release name that Helm allows, all names fit the 63 characters of a DNS label."""
+    rendered = chart.render(chart.with_targets(), name="r" * 53)
     for manifest in rendered.manifests:
         assert len(manifest["metadata"]["name"]) <= 63
     for _, labels in labelled(rendered):
@@ -235,7 +235,7 @@ def test_long_names_stay_valid() -> None:
 
 
 def test_chart_packages(tmp_path: Path) -> None:
-    """The chart packs into an archive that renders the same, without the values that are only for tests."""
+    """The packaged chart renders the same, and does not contain ci/."""
     archive = Path(helm.package(PATH, destination=str(tmp_path)))
     with tarfile.open(archive) as packed:
         names = packed.getnames()
@@ -248,7 +248,7 @@ def test_chart_packages(tmp_path: Path) -> None:
 
 
 def test_release_fits_into_its_secret() -> None:
-    """A release with everything on stays far below the 1 MiB of the Secret that Helm keeps it in."""
+    """A release with all features stays far below 1 MiB, the size limit of the Secret in which Helm stores it."""
     everything = chart.merged(chart.values_of("kube-prometheus-stack"), {"networkPolicy": {"enabled": True}})
     release = json.dumps(installed(everything, kubernetes=NEWEST)).encode()
     sources = b"".join(path.read_bytes() for path in sorted(PATH.rglob("*")) if path.is_file())
@@ -257,7 +257,7 @@ def test_release_fits_into_its_secret() -> None:
 
 
 def test_dashboards_can_be_applied() -> None:
-    """Each dashboard is the shipped file, in a ConfigMap below the 256 KiB that `kubectl apply` can annotate."""
+    """Each ConfigMap has one dashboard file, and is below 256 KiB, the limit of the annotation of `kubectl apply`."""
     rendered = chart.rendered(PATH / "ci/kube-prometheus-stack-values.yaml")
     boards = [made for made in rendered.of("ConfigMap") if "grafana_dashboard" in made["metadata"]["labels"]]
     shipped = {path.name: path for path in (chart.ROOT / "dashboards").glob("*.json")}
@@ -270,25 +270,25 @@ def test_dashboards_can_be_applied() -> None:
 
 
 def test_versions_agree() -> None:
-    """The chart names the exporter's version, and runs the image of that tag."""
+    """Both appVersion and the image tag are the version of the exporter."""
     assert chart.load(PATH / "Chart.yaml")["appVersion"] == __version__
-    image = chart.render(chart.watching()).container()["image"]
+    image = chart.render(chart.with_targets()).container()["image"]
     assert image == f"ghcr.io/modelarts-exporter/modelarts-exporter:{__version__}"
 
 
 def test_change_of_settings_restarts() -> None:
-    """A change of the settings changes the pod, so that it is replaced; a change of anything else there does not."""
+    """A change of the settings replaces the pod; a change of other values does not."""
 
     def pods(values: Json) -> str:
         return json.dumps(chart.render(values).pod())
 
-    before = pods(chart.watching())
-    assert pods(chart.watching(chart.target(api="v2"))) != before
-    assert pods(chart.merged(chart.watching(), {"serviceMonitor": {"enabled": True}})) == before
+    before = pods(chart.with_targets())
+    assert pods(chart.with_targets(chart.target(api="v2"))) != before
+    assert pods(chart.merged(chart.with_targets(), {"serviceMonitor": {"enabled": True}})) == before
 
 
-def test_change_of_a_secret_restarts_only_what_cannot_read_it_again() -> None:
-    """Files are read again when they change, so the pod stays; variables never are, so it is replaced."""
+def test_change_of_a_secret_restarts_only_for_variables() -> None:
+    """Changed files are reloaded, so the pod is not replaced; changed variables need a new pod."""
 
     def pods(install: str, **data: str) -> str:
         return json.dumps(chart.render(chart.merged(chart.values_of(install), {"credentials": {"data": data}})).pod())
@@ -298,7 +298,7 @@ def test_change_of_a_secret_restarts_only_what_cannot_read_it_again() -> None:
 
 
 def test_settings_arrive_as_written() -> None:
-    """Texts and numbers pass through the values into the settings file without becoming something else."""
+    """Texts and numbers in the values keep their type and content in the settings file."""
     settings = {
         "targets": [chart.target(filters={"users": AWKWARD})],
         "metrics": {"max_series_per_project": 12_345_678, "idle_threshold": 0.000001},

@@ -1,4 +1,4 @@
-"""Where counters and credentials live: the volumes of the pod, and what a kubelet does to them."""
+"""Volumes of the pod for the state file and the credentials, and how a kubelet updates them."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ MOUNT = "/var/lib/modelarts-exporter"
 
 
 def settings(release: Rendered) -> Settings:
-    """The settings file in the pod, read."""
+    """The content of the settings file in the pod."""
     return load(release.one("ConfigMap")["data"]["config.yaml"], environ={})
 
 
 def volume(release: Rendered) -> Json | None:
-    """The volume that the state file lies in, if the pod has one."""
+    """The volume of the state file; None if the pod has none."""
     container = release.container()
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     found = [v for v in release.pod()["spec"]["volumes"] if v["name"] == "state"]
@@ -47,9 +47,9 @@ def volume(release: Rendered) -> Json | None:
         ),
     ],
 )
-def test_state_file_lies_in_a_volume(values: Json, source: Json) -> None:
-    """The settings name a file in the volume that the values ask for, whose group is the exporter's."""
-    release = chart.render(chart.merged(chart.watching(), values))
+def test_state_file_is_in_a_volume(values: Json, source: Json) -> None:
+    """The state file of the settings is in the volume of the values, which belongs to the exporter's group."""
+    release = chart.render(chart.merged(chart.with_targets(), values))
     assert settings(release).state.file == f"{MOUNT}/state.json"
     assert volume(release) == {"name": "state", **source}
     claims = [claim["metadata"]["name"] for claim in release.of("PersistentVolumeClaim")]
@@ -66,22 +66,22 @@ def test_state_file_lies_in_a_volume(values: Json, source: Json) -> None:
         pytest.param("${env:STATE_FILE}", False, id="reference"),
     ],
 )
-def test_state_file_of_ones_own_wins(file: str, *, kept: bool) -> None:
-    """`config.state.file` stays as written; the chart brings a volume only where the file lies in it."""
+def test_configured_state_file_is_kept(file: str, *, kept: bool) -> None:
+    """`config.state.file` is not changed; the chart adds a volume only if the file is in it."""
     values = {
         "config": {"state": {"file": file}},
         "extraVolumes": [{"name": "other", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "other", "mountPath": "/other"}],
     }
-    release = chart.render(chart.merged(chart.watching(), values))
+    release = chart.render(chart.merged(chart.with_targets(), values))
     assert json.loads(release.one("ConfigMap")["data"]["config.yaml"])["state"]["file"] == file
     assert (volume(release) is not None) is kept
 
 
-def test_claim_is_as_asked_for() -> None:
-    """Size, class, modes and annotations reach the claim; without a class the cluster's default is left to choose."""
+def test_claim_has_the_configured_fields() -> None:
+    """The claim has size, class, modes and annotations of the values; without a class it gets the default."""
     values = {"persistence": {"enabled": True, "accessModes": ["ReadWriteOncePod"], "size": "500Mi"}}
-    spec = chart.render(chart.merged(chart.watching(), values)).one("PersistentVolumeClaim")["spec"]
+    spec = chart.render(chart.merged(chart.with_targets(), values)).one("PersistentVolumeClaim")["spec"]
     assert spec == {"accessModes": ["ReadWriteOncePod"], "resources": {"requests": {"storage": "500Mi"}}}
     claim = chart.render(chart.values_of("persistence")).one("PersistentVolumeClaim")
     assert claim["spec"]["storageClassName"] == "csi-disk"
@@ -90,19 +90,19 @@ def test_claim_is_as_asked_for() -> None:
 
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteMany"])
 def test_two_pods_never_share_a_claim(mode: str) -> None:
-    """With a claim the old pod ends before the new one starts: both would write one file, or one not start."""
+    """With a claim, the old pod ends before the new one starts: both would write one file, or one cannot start."""
     values = {"persistence": {"enabled": True, "accessModes": [mode]}}
-    release = chart.render(chart.merged(chart.watching(), values))
+    release = chart.render(chart.merged(chart.with_targets(), values))
     assert release.one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_demo_keeps_nothing() -> None:
-    """The demo has no settings and no state, so no volume either."""
+def test_demo_has_no_state() -> None:
+    """The demo has no settings and no state, so it has no volumes for them."""
     assert "volumes" not in chart.render({"demo": {"enabled": True}}).pod()["spec"]
 
 
-def test_state_is_written_where_the_pod_may_write(tmp_path: Path) -> None:
-    """The file of the settings can be written and read in the layout of the pod, and in no read-only mount."""
+def test_state_is_written_to_a_writable_mount(tmp_path: Path) -> None:
+    """The state file can be written and read in the layout of the pod, and is in no read-only mount."""
     release = chart.render(chart.values_of("persistence"))
     loaded = load(pod.files(release, folder=tmp_path).read_text(encoding="utf-8"), environ={})
     StateFile(Path(loaded.state.file)).save({})
@@ -112,7 +112,7 @@ def test_state_is_written_where_the_pod_may_write(tmp_path: Path) -> None:
 
 
 def bring(folder: Path, version: str, secret: dict[str, str]) -> None:
-    """Write a Secret's files as a kubelet does: a new folder, and one link that is swapped for all at once."""
+    """Write the files of a Secret as a kubelet does: into a new folder, then it replaces one symbolic link."""
     (folder / version).mkdir()
     for key, text in secret.items():
         (folder / version / key).write_text(text, encoding="utf-8")
@@ -124,8 +124,8 @@ def bring(folder: Path, version: str, secret: dict[str, str]) -> None:
         (folder / key).symlink_to(f"..data/{key}")
 
 
-def test_rotated_secret_is_read_where_it_is_mounted(tmp_path: Path) -> None:
-    """After the kubelet has swapped the files of an existing Secret, the next look finds the new key."""
+def test_rotated_secret_is_read_again(tmp_path: Path) -> None:
+    """After the kubelet has replaced the files of a Secret, the next read returns the new key."""
     release = chart.render(chart.values_of("secret-files"))
     config = pod.files(release, folder=tmp_path)
     place = Path(pod.moved("/var/run/secrets/modelarts-exporter", folder=tmp_path))

@@ -1,4 +1,4 @@
-"""What `helm test` runs in the cluster, run here against the real exporter and against what only looks like it."""
+"""The command of `helm test`, run against the real exporter and against fake servers."""
 
 import asyncio
 import sys
@@ -19,12 +19,12 @@ OWN = 'modelarts_exporter_build_info{version="0.1.0"} 1'
 
 @pytest.fixture(scope="module")
 def release() -> Rendered:
-    """The demo, as the chart installs it."""
+    """The rendered demo."""
     return chart.render({"demo": {"enabled": True}})
 
 
 async def checked(release: Rendered, *, at: str) -> tuple[int | None, str]:
-    """Run the test pod's command against an address: its status, and all that it says."""
+    """Run the command of the test pod against an address; return status and output."""
     python, flag, script, base, path, *secrets = release.one("Pod")["spec"]["containers"][0]["command"]
     assert (python, flag) == ("python3", "-c")
     assert base == "http://modelarts-exporter.monitoring:10310"
@@ -34,8 +34,8 @@ async def checked(release: Rendered, *, at: str) -> tuple[int | None, str]:
     return run.returncode, (out + err).decode()
 
 
-async def looks_like(lines: Sequence[str], *, refusals: int = 0) -> TestServer:
-    """Start a server that is ready after some refusals and exposes these lines."""
+async def start_fake(lines: Sequence[str], *, refusals: int = 0) -> TestServer:
+    """Start a server that exposes these lines. Its first `refusals` readiness requests fail."""
     left = iter(range(refusals))
 
     async def ready(_: web.Request) -> web.Response:
@@ -51,8 +51,8 @@ async def looks_like(lines: Sequence[str], *, refusals: int = 0) -> TestServer:
     return server
 
 
-async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
-    """The container's own arguments start an exporter whose probes answer, and which `helm test` accepts."""
+async def test_demo_passes_helm_test(release: Rendered, tmp_path: Path) -> None:
+    """With the arguments of the container, the exporter starts, its probes succeed, and `helm test` succeeds."""
     container = release.container()
     port = free_port()
     arguments = [argument.replace(":10310", f"127.0.0.1:{port}") for argument in container["args"]]
@@ -63,8 +63,8 @@ async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             answer, _ = await exporter.get(container[probe]["httpGet"]["path"])
             assert answer == 200, probe
-        status, said = await checked(release, at=exporter.url)
-    assert (status, said.split()) == (
+        status, output = await checked(release, at=exporter.url)
+    assert (status, output.split()) == (
         0,
         ['modelarts_up{project="vision"}', "1", 'modelarts_up{project="speech"}', "1"],
     )
@@ -79,22 +79,22 @@ async def test_pod_passes_its_test(release: Rendered, tmp_path: Path) -> None:
         pytest.param(["up 1"], "does not serve the metrics of modelarts-exporter", id="something-else"),
     ],
 )
-async def test_test_fails(lines: Sequence[str], complaint: str, release: Rendered) -> None:
-    """`helm test` fails, with a sentence, where a project cannot be read or something else answers."""
-    server = await looks_like(lines)
+async def test_helm_test_fails(lines: Sequence[str], complaint: str, release: Rendered) -> None:
+    """`helm test` fails with a message if a project cannot be read or another program answers."""
+    server = await start_fake(lines)
     try:
-        status, said = await checked(release, at=str(server.make_url("")))
+        status, output = await checked(release, at=str(server.make_url("")))
     finally:
         await server.close()
     assert status == 1
-    assert complaint in said
+    assert complaint in output
 
 
-async def test_test_waits_until_ready(release: Rendered) -> None:
-    """An exporter whose first polls are still under way is waited for."""
-    server = await looks_like([OWN, 'modelarts_up{project="a"} 1'], refusals=1)
+async def test_helm_test_waits_until_ready(release: Rendered) -> None:
+    """`helm test` waits for an exporter that is not ready yet."""
+    server = await start_fake([OWN, 'modelarts_up{project="a"} 1'], refusals=1)
     try:
-        status, said = await checked(release, at=str(server.make_url("")))
+        status, output = await checked(release, at=str(server.make_url("")))
     finally:
         await server.close()
-    assert (status, said) == (0, 'modelarts_up{project="a"} 1\n')
+    assert (status, output) == (0, 'modelarts_up{project="a"} 1\n')

@@ -1,4 +1,4 @@
-"""What the pods may do, and what stands where everybody can read it."""
+"""Permissions of the pods, and the objects that contain secrets."""
 
 import json
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ each_install = pytest.mark.parametrize("path", CI, ids=lambda path: path.stem.re
 
 
 def pods(rendered: Rendered) -> Iterator[Json]:
-    """Specs of every pod of the release: the Deployment's and the test's."""
+    """Specs of all pods of the release: of the Deployment and of the test."""
     yield rendered.pod()["spec"]
     for pod in rendered.of("Pod"):
         yield pod["spec"]
 
 
-def breaches(spec: Json) -> list[str]:
-    """What the restricted Pod Security Standard (as of Kubernetes 1.25 and newer) says against a pod."""
+def violations(spec: Json) -> list[str]:
+    """Violations of the restricted Pod Security Standard (as of Kubernetes 1.25 and newer) by a pod."""
     found = [name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
     found += [
         f"volume {v['name']}" for v in spec.get("volumes", []) if not (v.keys() - {"name"}) <= RESTRICTED_VOLUMES
@@ -61,14 +61,14 @@ def breaches(spec: Json) -> list[str]:
 
 @each_install
 def test_pods_meet_the_restricted_standard(path: Path) -> None:
-    """No supported way to install needs more than the restricted Pod Security Standard allows."""
+    """No file in ci/ needs more than the restricted Pod Security Standard allows."""
     for spec in pods(chart.rendered(path)):
-        assert breaches(spec) == []
+        assert violations(spec) == []
 
 
 @each_install
 def test_pods_are_stricter_still(path: Path) -> None:
-    """Beyond the standard: a read-only root, a number as the user, no variables of other services, a memory limit."""
+    """Beyond the standard: a read-only root, a numeric user, no service variables, a memory limit."""
     for spec in pods(chart.rendered(path)):
         assert spec["securityContext"]["runAsUser"] == 65532
         assert spec["enableServiceLinks"] is False
@@ -91,15 +91,15 @@ def test_pods_are_stricter_still(path: Path) -> None:
         pytest.param({"extraVolumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "volume host", id="volume"),
     ],
 )
-def test_standard_is_really_checked(change: Json, breach: str) -> None:
-    """Values that loosen the pod are noticed by the check that the tests above rest on."""
-    spec = chart.render(chart.merged(chart.watching(), change)).pod()["spec"]
-    assert breaches(spec) == [breach]
+def test_the_check_finds_violations(change: Json, breach: str) -> None:
+    """`violations` reports values that weaken the pod."""
+    spec = chart.render(chart.merged(chart.with_targets(), change)).pod()["spec"]
+    assert violations(spec) == [breach]
 
 
 @each_install
 def test_token_is_mounted_for_pod_identity_only(path: Path) -> None:
-    """Only a pod that asks the cloud by its own identity gets a token of the cluster; nobody gets rights there."""
+    """Only a pod with a pod identity gets a service account token, and no role grants it permissions."""
     rendered = chart.rendered(path)
     assert rendered.pod()["spec"]["automountServiceAccountToken"] is (path.stem == "pod-identity-values")
     assert all(account["automountServiceAccountToken"] is False for account in rendered.of("ServiceAccount"))
@@ -108,8 +108,8 @@ def test_token_is_mounted_for_pod_identity_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("install", ["secret-created", "secret-env"])
-def test_secrets_stand_in_the_secret_only(install: str) -> None:
-    """What credentials.data holds is found in the Secret, and in no other object or note."""
+def test_secrets_are_only_in_the_secret(install: str) -> None:
+    """The content of credentials.data is in the Secret, and in no other object or in the notes."""
     rendered = chart.render(chart.values_of(install))
     others = json.dumps([made for made in rendered.manifests if made["kind"] != "Secret"]) + rendered.notes
     for text in chart.values_of(install)["credentials"]["data"].values():
@@ -117,7 +117,7 @@ def test_secrets_stand_in_the_secret_only(install: str) -> None:
 
 
 def test_credentials_are_a_whole_directory() -> None:
-    """The Secret is mounted as a directory that only the exporter's group reads; single files would never change."""
+    """The Secret is mounted as a directory readable by the exporter's group only: a subPath is never updated."""
     rendered = chart.render(chart.values_of("secret-files"))
     (mount,) = [m for m in rendered.container()["volumeMounts"] if m["name"] == "credentials"]
     assert mount == {"name": "credentials", "mountPath": "/var/run/secrets/modelarts-exporter", "readOnly": True}
@@ -127,15 +127,15 @@ def test_credentials_are_a_whole_directory() -> None:
 
 
 def policy(*changes: Json, install: str = "node-agency") -> Json:
-    """The spec of the NetworkPolicy of an install, with these values over its own."""
+    """Spec of the NetworkPolicy of an install, with changed values."""
     values = chart.merged(chart.values_of(install), *changes)
     spec = chart.render(values).one("NetworkPolicy")["spec"]
     assert isinstance(spec, dict)
     return spec
 
 
-def test_only_prometheus_and_the_test_get_in() -> None:
-    """The policy lets in the monitoring namespace and the test pod, to the one port; and governs both directions."""
+def test_only_prometheus_and_the_test_may_connect() -> None:
+    """The policy allows ingress from the monitoring namespace and the test pod to one port. It covers egress too."""
     spec = policy()
     (rule,) = spec["ingress"]
     test = chart.render(chart.values_of("node-agency")).one("Pod")["metadata"]["labels"]
@@ -147,8 +147,8 @@ def test_only_prometheus_and_the_test_get_in() -> None:
     assert len(policy({"helmTest": {"enabled": False}})["ingress"][0]["from"]) == 1
 
 
-def test_only_the_cloud_and_names_are_reached() -> None:
-    """The policy lets out port 443 and DNS; the metadata service where a target asks it; in the demo nothing."""
+def test_only_the_cloud_and_dns_are_reachable() -> None:
+    """The policy allows egress to port 443, DNS, and the metadata service if a target uses it; in the demo none."""
     ports = [sorted({port["port"] for port in rule["ports"]}) for rule in policy()["egress"]]
     assert ports == [[443], [53], [80]]
     assert policy()["egress"][2]["to"] == [{"ipBlock": {"cidr": "169.254.169.254/32"}}]

@@ -47,13 +47,13 @@ MORE: list[tuple[str, Json, str]] = [
         "RequireAndVerifyClientCert would lock out",
     ),
 ]
-"""Values over those that watch one target, and what is said to them, by a name."""
+"""A name, values to merge with one target, and the error message."""
 
 
 def with_target(**changes: Any) -> Json:
     """Values with one target and an existing Secret."""
     return chart.merged(
-        chart.watching(chart.target(**changes)), {"credentials": {"existingSecret": "modelarts-credentials"}}
+        chart.with_targets(chart.target(**changes)), {"credentials": {"existingSecret": "modelarts-credentials"}}
     )
 
 
@@ -72,27 +72,29 @@ def with_target(**changes: Any) -> Json:
             id="tls-for-demo",
         ),
         pytest.param(
-            chart.merged(chart.watching(), {"demo": {"enabled": True}}),
+            chart.merged(chart.with_targets(), {"demo": {"enabled": True}}),
             "demo.enabled and config.targets contradict each other",
             id="demo-and-targets",
         ),
         pytest.param(
-            chart.merged(chart.watching(), {"credentials": {"existingSecret": "a", "data": {"b": "c"}}}),
+            chart.merged(chart.with_targets(), {"credentials": {"existingSecret": "a", "data": {"b": "c"}}}),
             "credentials.existingSecret and credentials.data contradict each other",
             id="two-secrets",
         ),
         pytest.param(
-            chart.merged(chart.watching(), {"credentials": {"env": {"OS_PASSWORD": "password"}}}),
+            chart.merged(chart.with_targets(), {"credentials": {"env": {"OS_PASSWORD": "password"}}}),
             "credentials.env takes variables from a Secret, but there is none",
             id="variables-of-no-secret",
         ),
         pytest.param(
-            chart.merged(chart.watching(), {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}),
+            chart.merged(
+                chart.with_targets(), {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}
+            ),
             "would scrape everything twice",
             id="two-monitors",
         ),
         pytest.param(
-            chart.merged(chart.watching(), {"podDisruptionBudget": {"enabled": True}}),
+            chart.merged(chart.with_targets(), {"podDisruptionBudget": {"enabled": True}}),
             "podDisruptionBudget.enabled needs replicas of 2 or more",
             id="budget-for-one",
         ),
@@ -119,18 +121,21 @@ def with_target(**changes: Any) -> Json:
             id="password-in-proxy",
         ),
         pytest.param(
-            chart.watching(chart.target(credentials=AKSK)), "but no Secret has a key", id="file-of-no-secret"
+            chart.with_targets(chart.target(credentials=AKSK)), "but no Secret has a key", id="file-of-no-secret"
         ),
         pytest.param(
-            chart.merged(chart.watching(chart.target(credentials=AKSK)), {"credentials": {"data": {"ak": "a"}}}),
+            chart.merged(chart.with_targets(chart.target(credentials=AKSK)), {"credentials": {"data": {"ak": "a"}}}),
             rf"config refers to \${{file:{MOUNT}/sk}}, but no Secret has a key \"sk\"",
             id="file-of-another-key",
         ),
-        *(pytest.param(chart.merged(chart.watching(), values), sentence, id=id_) for id_, values, sentence in MORE),
+        *(
+            pytest.param(chart.merged(chart.with_targets(), values), sentence, id=id_)
+            for id_, values, sentence in MORE
+        ),
     ],
 )
-def test_contradiction_is_refused(values: Json, sentence: str) -> None:
-    """What the schema cannot see is refused when rendering, before anything reaches the cluster."""
+def test_contradictory_values_are_refused(values: Json, sentence: str) -> None:
+    """Rendering refuses values that the schema cannot check, before anything reaches the cluster."""
     with pytest.raises(helm.HelmError, match=sentence):
         chart.render(values)
 
@@ -144,8 +149,8 @@ def test_contradiction_is_refused(values: Json, sentence: str) -> None:
         pytest.param(f"${{file:{MOUNT}/proxy}}", id="whole-reference"),
     ],
 )
-def test_proxy_without_a_password_is_taken(proxy: str) -> None:
-    """A proxy's URL is no secret as long as it holds no password."""
+def test_proxy_without_a_password_is_accepted(proxy: str) -> None:
+    """The URL of a proxy is not a secret unless it has a password."""
     assert chart.render(with_target(proxy=proxy)).manifests
 
 
@@ -155,8 +160,8 @@ def test_proxy_without_a_password_is_taken(proxy: str) -> None:
         pytest.param({"relicas": 2}, "relicas", id="top"),
         pytest.param({"image": {"repo": "x"}}, "/image", id="nested"),
         pytest.param({"config": {"target": []}}, "/config", id="settings"),
-        pytest.param(chart.watching(chart.target(regoin="eu-de")), "/config/targets/0", id="target"),
-        pytest.param(chart.watching(chart.target(project_id="short")), "project_id", id="project-id"),
+        pytest.param(chart.with_targets(chart.target(regoin="eu-de")), "/config/targets/0", id="target"),
+        pytest.param(chart.with_targets(chart.target(project_id="short")), "project_id", id="project-id"),
         pytest.param({"config": {"collection": {"jobs_interval": "30"}}}, "jobs_interval", id="duration"),
         pytest.param({"prometheusRule": {"alerts": {"ModelArtsJobFailed": {}}}}, "ModelArtsJobFailed", id="alert"),
         pytest.param({"prometheusRule": {"groups": {"training": {}}}}, "training", id="group"),
@@ -183,13 +188,13 @@ def test_proxy_without_a_password_is_taken(proxy: str) -> None:
     ],
 )
 def test_schema_refuses(values: Json, path: str) -> None:
-    """An unknown key or an impossible value is refused by its path, in the exporter's own settings too."""
+    """The error names the path of an unknown key or invalid value, in `config` too."""
     with pytest.raises(helm.HelmValuesError, match=path):
         chart.render(chart.merged({"demo": {"enabled": True}}, values))
     report = helm.lint(PATH, values, strict=True)
     assert any(message["severity"] == 3 for message in report["messages"])
 
 
-def test_parent_chart_may_share() -> None:
-    """`global`, which Helm hands to every subchart, is not taken for a mistake."""
-    assert chart.render(chart.merged(chart.watching(), {"global": {"cluster": "blue"}})).manifests
+def test_global_values_are_accepted() -> None:
+    """`global`, which Helm passes to every subchart, is accepted."""
+    assert chart.render(chart.merged(chart.with_targets(), {"global": {"cluster": "blue"}})).manifests

@@ -1,4 +1,4 @@
-"""The chart's generated files, and that no value goes without a word."""
+"""The generated files of the chart are current, and every value is documented."""
 
 import re
 from typing import Any
@@ -25,8 +25,8 @@ section:
 """
 
 
-def test_generated_files_are_what_their_sources_say() -> None:
-    """The schema, the README's table, Chart.yaml and the copies of alerts and dashboards are up to date."""
+def test_generated_files_are_current() -> None:
+    """Schema, README table, Chart.yaml and the copies of alerts and dashboards are up to date."""
     stale = [
         path.name
         for path, text in generate.generated()
@@ -36,7 +36,7 @@ def test_generated_files_are_what_their_sources_say() -> None:
 
 
 def test_comments_are_descriptions() -> None:
-    """The comment right above a key describes it; a value that is one unit is not taken apart."""
+    """The comment directly above a key describes it; the keys of an object that is one value need none."""
     (section,) = generate.values(DOCUMENTED, units={"section.unit": {}})
     assert (section.path, section.description) == ("section", "What it is about. On two lines.")
     assert [(value.path, value.default, value.description) for value in section.inner] == [
@@ -46,13 +46,13 @@ def test_comments_are_descriptions() -> None:
 
 
 def test_undocumented_value_is_refused() -> None:
-    """A value without a comment fails the generator, by its path."""
+    """The generator fails for a value without a comment, and names its path."""
     with pytest.raises(ValueError, match=r"values\.yaml: write a comment above section\.unit\.inner;"):
         generate.values(DOCUMENTED, units={})
 
 
 def keys(schema: Json, path: str = "") -> set[str]:
-    """Paths of all values a closed schema knows, `config` aside."""
+    """Paths of all values in the schema, except those in `config`."""
     found = set()
     for name, inside in schema["properties"].items():
         here = f"{path}{name}"
@@ -64,7 +64,7 @@ def keys(schema: Json, path: str = "") -> set[str]:
 
 
 def test_every_value_is_in_schema_and_readme() -> None:
-    """values.yaml, the schema and the README's table know the same values."""
+    """values.yaml, the schema and the README table have the same values."""
     documented = set(re.findall(r"^\| `([^`]+)` \|", (PATH / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert keys(generate.values_schema()) | {"config.targets"} == documented
     for path in documented:
@@ -74,7 +74,7 @@ def test_every_value_is_in_schema_and_readme() -> None:
 
 
 def closed(schema: Any) -> list[str]:
-    """Objects of a schema that say neither what keys they have nor that any will do."""
+    """Objects of a schema that neither list their keys nor allow any key."""
     if isinstance(schema, list):
         return [path for each in schema for path in closed(each)]
     if not isinstance(schema, dict):
@@ -84,8 +84,8 @@ def closed(schema: Any) -> list[str]:
     return here + [path for each in schema.values() for path in closed(each)]
 
 
-def test_unknown_keys_are_refused_everywhere_that_is_ours() -> None:
-    """Every object of the schema that lists its keys allows no others, but for Kubernetes' own structures."""
+def test_unknown_keys_are_refused() -> None:
+    """Every object of the schema that lists its keys allows no others, except structures of Kubernetes."""
     schema = generate.values_schema()
     ours = {name: inside for name, inside in schema["properties"].items() if not name.startswith("extra")}
     del (
@@ -96,8 +96,8 @@ def test_unknown_keys_are_refused_everywhere_that_is_ours() -> None:
     assert closed(ours) == []
 
 
-def test_settings_are_the_exporters_own() -> None:
-    """`config` has the schema that the exporter generates from its settings; only targets may be missing."""
+def test_config_has_the_schema_of_the_settings() -> None:
+    """`config` has the generated schema of the settings, except that targets may be missing."""
     settings = generate.values_schema()["properties"]["config"]
     own = json_schema()
     assert settings["properties"].keys() == own["properties"].keys()
@@ -107,15 +107,15 @@ def test_settings_are_the_exporters_own() -> None:
     assert own["required"] == ["targets"]
 
 
-def test_vocabularies_are_the_exporters_own() -> None:
-    """The log's levels and formats are those that the command line knows."""
+def test_log_options_match_the_command_line() -> None:
+    """Log levels and formats are those of the command line."""
     known = generate.values_schema()["properties"]["log"]["properties"]
     assert known["level"]["enum"] == list(log.LEVELS)
     assert known["format"]["enum"] == list(log.FORMATS)
 
 
-def test_version_is_the_exporters() -> None:
-    """Chart.yaml gets the exporter's version as its appVersion and as the image's tag, and keeps the rest."""
+def test_version_is_that_of_the_exporter() -> None:
+    """The generator sets appVersion and image tag in Chart.yaml to the exporter's version, and keeps the rest."""
     before = (
         'version: 9.9.9\nappVersion: "9.9.8"\nannotations:\n  images: |\n    - image: registry.example/name:9.9.8\n'
     )
@@ -124,6 +124,6 @@ def test_version_is_the_exporters() -> None:
 
 
 def test_readme_needs_its_markers() -> None:
-    """A README that lost the place for the table is not overwritten."""
+    """A README without the markers of the table is not overwritten."""
     with pytest.raises(ValueError, match="lacks the lines"):
         generate.readme("# Nothing")

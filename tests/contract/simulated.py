@@ -1,4 +1,4 @@
-"""Both sources against the simulator, over real sockets."""
+"""A simulator, a client connected to it, and a source of each API generation."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,6 +30,7 @@ class NullObserver:
     def circuit_changed(self, **_: Any) -> None: ...
     def credentials_changed(self, **_: Any) -> None: ...
     def unknown_value(self, **_: Any) -> None: ...
+    def response_repaired(self, **_: Any) -> None: ...
 
 
 class FakePoller:
@@ -44,7 +45,7 @@ class FakePoller:
 
     @property
     def known(self) -> TrackedState:
-        """The state that polling would pass."""
+        """The state that polling passes to the source."""
         return TrackedState(
             unfinished={job_id: job for job_id, job in self.tracked.items() if not job.status.finished},
             tracked=dict(self.tracked),
@@ -78,33 +79,29 @@ class FakePoller:
 
 @dataclass
 class Scene:
-    """A simulator with a client, and a poller of each generation."""
+    """A simulator with a client, and a poller of each API generation."""
 
     cloud: Simulator
     clock: ManualClock
-    transport: ApiClient
+    client: ApiClient
     notes: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
-        self.workspaces = AllWorkspaces(self.transport, self.clock, self.notes)
+        self.workspaces = AllWorkspaces(self.client, self.clock, self.notes)
         self.v1 = FakePoller(self.make_v1(), self.clock)
         self.v2 = FakePoller(self.make_v2(), self.clock)
 
     def make_v1(self) -> V1Source:
         """A v1 source without state."""
-        return V1Source(
-            self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
-        )
+        return V1Source(self.client, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes)
 
     def make_v2(self) -> V2Source:
         """A v2 source without state."""
-        return V2Source(
-            self.transport, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes
-        )
+        return V2Source(self.client, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes)
 
     def probed(self) -> ProbedSources:
         """Sources by probing."""
-        return ProbedSources(self.transport, make_v1=self.make_v1, make_v2=self.make_v2, clock=self.clock)
+        return ProbedSources(self.client, make_v1=self.make_v1, make_v2=self.make_v2, clock=self.clock)
 
 
 @asynccontextmanager
@@ -115,5 +112,5 @@ async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]
         given = connect_options(
             cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(given, clock=clock, observer=NullObserver()) as transport:
-            yield Scene(cloud=cloud, clock=clock, transport=transport)
+        async with connect(given, clock=clock, observer=NullObserver()) as client:
+            yield Scene(cloud=cloud, clock=clock, client=client)

@@ -58,11 +58,14 @@ NOTHING = {"search_empty.json", "metrics_silent.json", "pools_none.json"}
 def test_an_endpoint_is_complete(endpoint: Endpoint[Any]) -> None:
     """Each entry reads only, gives reasons, and has recordings or says why not; only v1 fails in-band (trap 8)."""
     generation = endpoint.name.partition("_")[0]
-    assert re.fullmatch(r"v[12]_[a-z_]+", endpoint.name)
+    where = f"{endpoint.name} in exporter/cloud/*/endpoints.py"
+    assert re.fullmatch(r"v[12]_[a-z_]+", endpoint.name), f"{where}: name it v1_… or v2_…, in snake_case"
     assert endpoint.method == ("POST" if endpoint is v2.SEARCH else "GET")  # a search sends its filter as a body
     assert endpoint.path.startswith(f"/{generation}/{{project_id}}/")
-    assert len(endpoint.notes) > 80
-    assert bool(endpoint.fixtures) != bool(endpoint.no_fixture_reason)
+    assert len(endpoint.notes) > 80, f"{where}: give the reason for each parameter and its source in `notes`"
+    assert bool(endpoint.fixtures) != bool(endpoint.no_fixture_reason), (
+        f"{where}: add a recorded response as a Fixture, or say in `no_fixture_reason` why there is none"
+    )
     assert endpoint.in_band_failure == (generation == "v1")
 
 

@@ -17,16 +17,22 @@ GENERATION_FIELDS = {
     "api",
     "job_id",  # a uuid, and a version id
     "version",  # only v1 has versions
-    "reason",  # each has its own words: "RUNNING" and "Running"
     "tasks",  # v1 does not list them
     "task_exit_codes",  # nor their exit codes
     "reported_nodes",  # nor the number of nodes held now
     "recoveries",  # nor its restarts
     "degraded_recoveries",
     "faults",
+    "fault_results",
+    "recovery_times",
+    "task_faults",
     "last_recovery_at",
     "crash_loop_runs",
     "node_steps",
+    "parent_job_id",  # only v1 has parent jobs
+    "runtime_type",  # only v2 has these
+    "preemptible",
+    "priority",
     "quality",  # v2 has no such totals
 }
 STAGES = ("initializing", "queued", "running", "completed", "failed", "terminated", "lost")
@@ -112,13 +118,13 @@ async def usage(poller: FakePoller, job: Job) -> JobUsage:
 @pytest.mark.parametrize("accelerator", ["gpu", "npu", "cpu"])
 async def test_usage_agrees(scene: Scene, accelerator: str) -> None:
     """The same samples, in the format of each generation, give the same ratios; a CPU job has no cards."""
-    minutes = {"cpu": [10.0, 50.0], "mem": [40.0, 45.0], "acc": [80.0, 95.5], "acc_mem": [60.0, 61.0]}
+    samples = {"cpu": [10.0, 50.0], "mem": [40.0, 45.0], "acc": [80.0, 95.5], "acc_mem": [60.0, 61.0]}
     old = act(scene, api="v1", accelerator=accelerator, stage="running")
     new = act(scene, api="v2", accelerator=accelerator, stage="running")
     names = {"cpu": "cpuUsage", "mem": "memUsage"}
     if accelerator != "cpu":
         names |= {"acc": f"{accelerator}Util", "acc_mem": f"{accelerator}MemUsage"}
-    series = {name: [-1.0, *minutes[short], -1.0] for short, name in names.items()}
+    series = {name: [-1.0, *samples[short], -1.0] for short, name in names.items()}
     old.series = {"": series}
     new.series = {"worker-0": series, "worker-1": series}
 

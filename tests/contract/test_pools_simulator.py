@@ -50,7 +50,7 @@ def without_zeros(result: PoolPollResult) -> dict[str, Pool]:
 
 def pools_of(scene: Scene) -> CloudPools:
     return CloudPools(
-        scene.transport,
+        scene.client,
         project="vision",
         workspaces=scene.workspaces,
         clock=scene.clock,

@@ -317,11 +317,11 @@ async def test_missing_usage(scene: Scene) -> None:
 async def test_usage_finds_the_job_of_a_version(scene: Scene) -> None:
     """Trap 27: a new source that has only the version finds its job first."""
     (job,) = submit_jobs(scene, 1)
-    stranger = Job(job_id=job.id, api=Api.V1, workspace_id="0")
+    unlisted = Job(job_id=job.id, api=Api.V1, workspace_id="0")
 
-    assert await scene.make_v1().usage(stranger, "") is None  # it waits: there is no sample yet
+    assert await scene.make_v1().usage(unlisted, "") is None  # it waits: there is no sample yet
     assert scene.cloud.requests.counts() == {"v1.jobs": 1, "v1.version": 1}
-    assert await scene.make_v1().usage(replace(stranger, job_id="1"), "") is None
+    assert await scene.make_v1().usage(replace(unlisted, job_id="1"), "") is None
 
 
 @pytest.mark.parametrize(

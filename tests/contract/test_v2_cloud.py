@@ -19,22 +19,11 @@ from exporter.settings import AkSk, Secret
 from exporter.simulator import ACCESS_KEY, PROJECT_ID, SECOND_WORKSPACE, SECRET_KEY, SECRET_MARKER, Options, Simulator
 from exporter.simulator.world.job import Job as SimulatedJob
 from tests.clock import ManualClock
+from tests.contract.simulated import FakePoller, NullObserver
 from tests.unit.cloud.account import connect
 from tests.unit.cloud.account import options as connect_options
 
 WORKSPACES = ("0", SECOND_WORKSPACE)
-
-
-class Observer:
-    """An observer that does nothing."""
-
-    def call_finished(self, **_: Any) -> None: ...
-    def call_retried(self, **_: Any) -> None: ...
-    def throttled(self, **_: Any) -> None: ...
-    def call_withheld(self, **_: Any) -> None: ...
-    def circuit_changed(self, **_: Any) -> None: ...
-    def credentials_changed(self, **_: Any) -> None: ...
-    def unknown_value(self, **_: Any) -> None: ...
 
 
 @dataclass
@@ -46,22 +35,13 @@ class Harness:
     caller: Caller
     source: V2Source
     noted: list[tuple[str, object]] = field(default_factory=list)
-    tracked: dict[str, Job] = field(default_factory=dict)
-    has_polled: bool = False
+
+    def __post_init__(self) -> None:
+        self.poller = FakePoller(self.source, self.clock)
 
     async def poll(self) -> PollResult:
         """Poll as polling does: jobs of earlier polls are tracked and not new."""
-        result = await self.source.poll(
-            TrackedState(
-                unfinished={job_id: job for job_id, job in self.tracked.items() if job.status.active},
-                tracked=dict(self.tracked),
-                is_new=lambda job: job.job_id not in self.tracked,
-                bootstrapping=not self.has_polled,
-            )
-        )
-        self.has_polled = True
-        self.tracked |= {job.job_id: job for job in result.jobs}
-        return result
+        return await self.poller.poll()
 
     async def one(self) -> Job:
         """Poll a simulator with one job."""
@@ -80,7 +60,7 @@ async def harness_for(options: Options, clock: ManualClock) -> AsyncIterator[Har
         given = connect_options(
             cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
-        async with connect(given, clock=clock, observer=Observer()) as caller:
+        async with connect(given, clock=clock, observer=NullObserver()) as caller:
             source = V2Source(
                 caller,
                 project="vision",
@@ -126,20 +106,21 @@ async def test_a_search_carries_its_parameters_in_the_body(harness: Harness) -> 
     assert len(searches) == 4  # active and newest, of two workspaces
     for request in searches:
         assert request.query == ""
-        assert set(json.loads(request.body)) <= {"offset", "limit", "sort_by", "order", "workspace_id", "filters"}
+        documented = {"offset", "limit", "sort_by", "order", "workspace_id", "filters", "unified_jobs"}
+        assert set(json.loads(request.body)) <= documented
 
 
 @pytest.mark.parametrize(
     "act,status,reason",
     [
-        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "Creating", id="created"),
-        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "Queuing", id="queued"),
-        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "Running", id="running"),
-        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "Completed", id="completed"),
-        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "Failed", id="failed"),
-        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "Terminated", id="terminated"),
-        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "Lost", id="lost"),
-        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "CreateFailed", id="create-failed"),
+        pytest.param(lambda _world, _job: None, JobStatus.INITIALIZING, "creating", id="created"),
+        pytest.param(lambda world, job: world.enqueue(job), JobStatus.QUEUED, "queuing", id="queued"),
+        pytest.param(lambda world, job: world.start(job), JobStatus.RUNNING, "running", id="running"),
+        pytest.param(lambda world, job: world.complete(job), JobStatus.COMPLETED, "completed", id="completed"),
+        pytest.param(lambda world, job: world.fail(job), JobStatus.FAILED, "failed", id="failed"),
+        pytest.param(lambda world, job: world.terminate(job), JobStatus.TERMINATED, "terminated", id="terminated"),
+        pytest.param(lambda world, job: world.lose(job), JobStatus.LOST, "lost", id="lost"),
+        pytest.param(lambda world, job: world.create_fail(job), JobStatus.FAILED, "create_failed", id="not-created"),
     ],
 )
 async def test_each_state_of_a_job(
@@ -147,7 +128,7 @@ async def test_each_state_of_a_job(
 ) -> None:
     """The source has the status and the reason of each state of the simulator."""
     job = harness.cloud.world.submit("bert")
-    if reason not in ("Creating", "Queuing", "Running", "CreateFailed"):
+    if reason not in ("creating", "queuing", "running", "create_failed"):
         harness.cloud.world.start(job)
         harness.clock.turn(60)
     act(harness.cloud.world, job)
@@ -201,6 +182,23 @@ async def test_many_jobs_are_listed_completely(clock: ManualClock, quirk: str | 
         assert harness.noted == []
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_fine_tuning_jobs(clock: ManualClock, refused: bool) -> None:
+    """Fact 42: they are listed with custom jobs, as their own kind; a gateway that refuses this lists the rest."""
+    quirks = frozenset({"v2-unified-jobs-refused"} if refused else ())
+    async with harness_for(Options(empty=True, quirks=quirks), clock) as harness:
+        custom = harness.cloud.world.submit("custom")
+        tuned = harness.cloud.world.submit("tuned", kind="fine_tuning_job")
+        for job in (custom, tuned):
+            harness.cloud.world.start(job)
+
+        result = await harness.poll()
+
+        expected = {custom.id: "job"} if refused else {custom.id: "job", tuned.id: "fine_tuning_job"}
+        assert {job.job_id: job.kind for job in result.jobs} == expected
+        assert (result.failures, harness.noted) == ((), [])
+
+
 async def test_an_ignored_offset_is_reported_as_incomplete(clock: ManualClock) -> None:
     """Trap 1: of 130 running jobs 100 can be listed, and the poll is not complete."""
     async with harness_for(Options(empty=True, quirks=frozenset({"v2-offset-ignored"})), clock) as harness:
@@ -243,10 +241,10 @@ async def test_usage_of_a_task(harness: Harness) -> None:
     job.usage("worker-0", cpu=[-1, 40.0, 50.0, -1], mem=[-1, 20.0, 30.0, -1], gpu=[-1, 80, 90, -1], npu=[-1] * 4)
     seen = await harness.one()
 
-    minutes = await harness.source.usage(seen, "worker-0")
+    series = await harness.source.usage(seen, "worker-0")
 
-    assert minutes is not None
-    usage = summarise(minutes, idle_threshold=0.05)
+    assert series is not None
+    usage = summarise(series, idle_threshold=0.05)
     assert (usage.cpu_ratio, usage.memory_ratio, usage.accelerator_ratio) == (0.5, 0.3, 0.9)
 
 
@@ -279,7 +277,7 @@ async def test_a_job_deleted_during_a_poll_is_gone(clock: ManualClock) -> None:
 
 
 async def test_secrets_are_not_kept(clock: ManualClock) -> None:
-    """Trap 28: with secrets in every answer, none is in a job, in a note, or in usage."""
+    """Trap 28: with secrets in every response, none is in a job, in a note, or in usage."""
     options = Options(jobs=40, history=40, v1_share=0.0, arrivals=0, quirks=frozenset({"secrets-in-answers"}))
     async with harness_for(options, clock) as harness:
         result = await harness.poll()

@@ -46,7 +46,7 @@ MAY_BE_EMPTY: Mapping[str, str] = {
     "modelarts-pools / Nodes by flavor / C": NOT_SIMULATED,
     "modelarts-pools / Nodes by flavor / E": NOT_SIMULATED,
 }
-"""Questions without an answer in this world, and why each."""
+"""Queries without a result in this simulated world, and the reason."""
 
 GPU_MODEL, GPU_FLAVOR = "GP-Vnt1", "modelarts.vm.gpu.8v100NV32"
 """Model and flavor with a price; NPUs have none."""
@@ -74,10 +74,10 @@ def running(*command: str, log: Path) -> Iterator[None]:
             process.wait(20)
 
 
-def until(met: Callable[[], bool], *, what: str) -> None:
+def until(condition: Callable[[], bool], *, what: str) -> None:
     """Wait for a condition. Fails with its name after the timeout."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not met():
+    while not condition():
         assert time.monotonic() < deadline, f"still waiting for {what}"
         time.sleep(0.2)
 
@@ -141,7 +141,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     program = shutil.which("prometheus")
     if program is None:
         assert os.environ.get("CI") != "true", "CI needs prometheus"
-        pytest.skip("prometheus is not installed: the boards were not asked against a real one")
+        pytest.skip("prometheus is not installed: the queries of the boards were NOT tested")
     folder = tmp_path_factory.mktemp("live")
     cloud, exporter, own = free_port(), free_port(), free_port()
     (folder / "exporter.yaml").write_text(yaml.safe_dump(_settings(cloud, folder)), encoding="utf-8")
@@ -189,7 +189,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         until(lambda: is_ready(own, "/-/ready"), what="Prometheus")
         prometheus = Prometheus(own)
         until(lambda: prometheus.query("modelarts_exporter_unknown_values_total") != [], what="unknown values")
-        _post(cloud, "/simulator/quirks", {"off": ["unknown-values"]})  # it may strike the two jobs put there by hand
+        _post(
+            cloud, "/simulator/quirks", {"off": ["unknown-values"]}
+        )  # it may hit the two jobs submitted by the test
         _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
         _submit_idle_job(cloud, prometheus)
         until(lambda: _usage_scraped(prometheus), what="usage of jobs under all three names")

@@ -118,7 +118,7 @@ FAULT_CASES: Mapping[str, FaultCase] = {
 
 
 class Scrape:
-    """One scrape, parse_samples once."""
+    """One scrape, parsed once."""
 
     def __init__(self, harness: Harness) -> None:
         self._samples: dict[str, dict[Labels, float]] = {}

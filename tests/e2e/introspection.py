@@ -21,7 +21,7 @@ class InProcessDaemon:
     """A running daemon."""
 
     url: str
-    wishes: Signals
+    signals: Signals
     task: asyncio.Task[None]
 
     async def text(self) -> str:
@@ -56,7 +56,7 @@ async def in_process_daemon(config: Path, *, lifecycle: bool = True) -> AsyncIte
     """Run the daemon with a settings file. Leaving the context stops it."""
     environ: Mapping[str, str] = {}
     listening: asyncio.Future[tuple[Address, ...]] = asyncio.get_running_loop().create_future()
-    wishes = Signals()
+    signals = Signals()
     task = asyncio.create_task(
         serve(
             load(config, environ=environ),
@@ -66,15 +66,15 @@ async def in_process_daemon(config: Path, *, lifecycle: bool = True) -> AsyncIte
                 enable_lifecycle=lifecycle,
                 on_listening=listening.set_result,
             ),
-            signals=wishes,
+            signals=signals,
             clock=RealClock(),
         )
     )
     try:
         task.add_done_callback(lambda _: listening.done() or listening.cancel())
-        yield InProcessDaemon(f"http://{(await listening)[0]}", wishes, task)
+        yield InProcessDaemon(f"http://{(await listening)[0]}", signals, task)
     finally:
-        wishes.stop.set()
+        signals.stop.set()
         async with asyncio.timeout(15):
             await task
 

@@ -112,8 +112,8 @@ async def scrape(exporter: ServeProcess) -> None:
 
 
 @pytest.mark.serial
-async def test_scrapes_go_on_under_a_crowd(exporter: ServeProcess) -> None:
-    """With any number of useless connections each scrape is answered, and memory and open files stay bounded."""
+async def test_scrapes_succeed_with_many_connections(exporter: ServeProcess) -> None:
+    """With any number of useless connections each scrape succeeds, and memory and open files stay bounded."""
     await scrape(exporter)
     before = memory_bytes(exporter)
     sizes = []
@@ -206,7 +206,7 @@ class Elements(HTMLParser):
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json", "console"])
-async def test_words_of_the_cloud_forge_nothing(tmp_path: Path, hostile: HostileProxy, form: str) -> None:
+async def test_texts_of_the_api_inject_nothing(tmp_path: Path, hostile: HostileProxy, form: str) -> None:
     """Texts of a hostile API start no log line, emit no terminal sequence and add no sample."""
     settings = document(
         hostile._cloud,

@@ -19,7 +19,7 @@ from tests.e2e.harness import Harness, harness_for, settings_for
 
 DAY_S = 86_400.0
 POLL_S = 600.0
-"""Long, so that many a job starts and ends between two polls."""
+"""Long, so that many jobs start and end between two polls."""
 USAGE_S = 3_600.0
 JOBS_A_DAY = 300
 PACE = 3.0
@@ -117,6 +117,9 @@ QUEUE_S = (30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 8
 RUN_S = (60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 57_600, 86_400, 172_800, 345_600, 604_800, 1_209_600)
 
 
+RECOVERY_S = (10, 30, 60, 120, 180, 300, 600, 900, 1_800, 3_600, 7_200)
+
+
 def histograms(
     harness: Harness, name: str, *labels: str
 ) -> Mapping[tuple[str, ...], tuple[float, float, list[float]]]:
@@ -162,8 +165,8 @@ def sums_of_job_series(harness: Harness) -> Mapping[str, float]:
     """Accelerators held and queued according to the per-job series."""
     queued = {job_id for job_id, status in harness.statuses().items() if status == "queued"}
     held = by_labels(harness, "modelarts_training_job_status_accelerators", "job_id")
-    asked = by_labels(harness, "modelarts_training_job_spec_accelerators", "job_id")
-    return {"held": sum(held.values()), "queued": sum(asked.get((job_id,), 0.0) for job_id in queued)}
+    requested = by_labels(harness, "modelarts_training_job_spec_accelerators", "job_id")
+    return {"held": sum(held.values()), "queued": sum(requested.get((job_id,), 0.0) for job_id in queued)}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -185,6 +188,12 @@ async def test_a_day_with_restarts_and_outages(seed: int, tmp_path: Path) -> Non
             assert by_labels(harness, "modelarts_training_recoveries_total", "policy") == {
                 (policy,): float(times) for policy, times in truth.recoveries.items()
             }
+            counted = by_labels(harness, "modelarts_training_faults_total", "pool_id", "scenario", "result")
+            assert counted == truth.faults
+            name = "modelarts_training_recovery_duration_seconds"
+            assert histograms(harness, name, "policy") == expected_histograms(
+                {(policy,): times for policy, times in truth.recovery_s.items()}, RECOVERY_S
+            )
             assert histograms(harness, "modelarts_training_queue_duration_seconds", "pool_id") == expected_histograms(
                 {(pool,): waits for pool, waits in truth.queue_s.items()}, QUEUE_S
             )
@@ -218,7 +227,7 @@ def idle_seconds(harness: Harness) -> float:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_the_last_minutes_cost_one_call_a_task(clock: ManualClock, api: Api) -> None:
+async def test_final_samples_take_one_call_per_task(clock: ManualClock, api: Api) -> None:
     """A job first read after its end takes one call per task: minutes 1 to 29 of two nodes of 8 idled."""
     async with exporter_of_empty_cloud(clock) as (cloud, harness):
         job = cloud.world.submit("idler", api=api, nodes=2, profile="idle")
@@ -244,7 +253,7 @@ async def test_the_last_minutes_cost_one_call_a_task(clock: ManualClock, api: Ap
         pytest.param("html-502:status=200,", 0, 1, 0, id="invalid_response: reported once"),
     ],
 )
-async def test_last_minutes_that_cannot_be_had(
+async def test_final_samples_unavailable(
     clock: ManualClock, fault: str, up_then: int, up_later: int, total: float
 ) -> None:
     """After a final refusal no usage is requested again, and no ended job keeps the usage collector failing."""
@@ -302,7 +311,7 @@ async def test_history_counts_nothing(clock: ManualClock) -> None:
         assert by_labels(harness, "modelarts_training_accelerators", "pool_id", "accelerator", "state") == running
 
 
-async def test_a_job_that_stands_still_is_suspected(clock: ManualClock) -> None:
+async def test_a_job_without_change_is_a_suspected_hang(clock: ManualClock) -> None:
     """Usage for ten minutes, then flat for 30: suspected after `hang_after` and not before; a busy job is not."""
     async with exporter_of_empty_cloud(clock) as (cloud, harness):
         hung, busy = cloud.world.submit("hung", profile="hang"), cloud.world.submit("busy", profile="steady")
@@ -320,7 +329,7 @@ async def test_a_job_that_stands_still_is_suspected(clock: ManualClock) -> None:
         assert harness.value("modelarts_training_job_suspected_hang", job_id=busy.id) == 0
 
 
-async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
+async def test_a_crash_loop_and_its_faults(clock: ManualClock) -> None:
     """Three faults shortly after each start are three runs without progress; each is counted once."""
     async with exporter_of_empty_cloud(clock) as (cloud, harness):
         job = cloud.world.submit("looping", nodes=2)
@@ -341,6 +350,30 @@ async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
         assert harness.value("modelarts_training_recoveries_total", policy="pod_reschedule") == 3
 
 
+async def test_a_fault_healed_in_place(clock: ManualClock) -> None:
+    """Its run goes on, so only the nested record shows it: the recovery, its result, its length and the task."""
+    async with exporter_of_empty_cloud(clock) as (cloud, harness):
+        job = cloud.world.submit("retrying", nodes=4, accelerator="npu", pool="pool-x")
+        cloud.world.start(job)
+        healed_at = 0.0
+        for _ in range(3):
+            clock.turn(3_600)
+            cloud.world.heal(job, policy="npu_step_retry", scenario="chip_fault", lasts_s=8, task="worker-3")
+            await harness.poll()  # during the recovery: nothing counts yet
+            clock.turn(8)
+            healed_at = clock.time()
+            await harness.poll()
+
+        assert harness.value("modelarts_training_job_recoveries", policy="npu_step_retry") == 3
+        assert harness.value("modelarts_training_job_faults", scenario="chip_fault") == 3
+        assert harness.value("modelarts_training_job_task_faults", task="worker-3") == 3
+        assert harness.value("modelarts_training_job_last_recovery_timestamp_seconds") == int(healed_at)
+        assert harness.value("modelarts_training_recoveries_total", policy="npu_step_retry") == 3
+        counted = by_labels(harness, "modelarts_training_faults_total", "pool_id", "scenario", "result")
+        assert counted == {("pool-x", "chip_fault", "success"): 3}
+        assert harness.value("modelarts_training_recovery_duration_seconds_sum", policy="npu_step_retry") == 24
+
+
 @pytest.mark.parametrize(
     "metrics, users",
     [
@@ -349,7 +382,7 @@ async def test_a_crash_loop_and_what_broke(clock: ManualClock) -> None:
         pytest.param({"max_users_per_project": 1}, {"bob": 160.0, "_other": 80.0}, id="top user and others"),
     ],
 )
-async def test_users_as_the_settings_want_them(
+async def test_user_label_settings(
     clock: ManualClock, metrics: Mapping[str, Any], users: Mapping[str, float]
 ) -> None:
     """User names are kept, dropped or merged; a filter that hides every job removes no second."""

@@ -161,8 +161,8 @@ def test_no_other_job_is_alerted(observations: Observations, name: str) -> None:
     assert observations.notifications[name] == []
 
 
-def test_the_alert_says_what_is_known(observations: Observations) -> None:
-    """Whose job failed where, how and why: in the labels for alertmanager_config, in the texts for reading."""
+def test_the_alert_has_the_facts_of_the_job(observations: Observations) -> None:
+    """Whose job failed where, how and why: in labels, for routing, and in texts, for people."""
     alert = observations.notifications["watched"][0]
     assert {key: alert.labels[key] for key in alert.labels if key != "job_id"} == {
         "alertname": ALERT,
@@ -181,7 +181,7 @@ def test_the_alert_says_what_is_known(observations: Observations) -> None:
     ), alert.annotations["description"]
 
 
-def test_a_lost_job_is_called_lost(observations: Observations) -> None:
+def test_the_text_says_lost_for_a_lost_job(observations: Observations) -> None:
     """The text for a lost job says lost, not failed."""
     assert "ended as lost" in observations.notifications["lost"][0].annotations["description"]
 

@@ -80,7 +80,7 @@ def status_at(job: Job, at: float) -> str | None:
         return None
     ended_at = job.ended_at if job.ended_at is not None else float("inf")
     if job.started_at is None:
-        ended_at = job.submitted_at  # the API gives no end of what never started: it is taken to have ended at once
+        ended_at = job.submitted_at  # the API has no end of a job that never started; it counts as ended at once
     if at < ended_at:
         return "running" if job.started_at is not None and at >= job.started_at else "queued"
     end = {JobState.COMPLETED: "completed", JobState.TERMINATED: "terminated", JobState.LOST: "lost"}.get(
@@ -89,7 +89,7 @@ def status_at(job: Job, at: float) -> str | None:
     return end if at < ended_at + DAY_S else None
 
 
-async def test_a_real_prometheus_tells_the_past_as_it_was(cloud: Simulator, tmp_path: Path) -> None:
+async def test_prometheus_returns_the_true_history(cloud: Simulator, tmp_path: Path) -> None:
     """Through promtool and Prometheus, jobs, accelerators, counters and usage equal the simulator's ground truth."""
     promtool = found("promtool")
     world = cloud.world
@@ -185,7 +185,7 @@ def true_samples(job: Job) -> dict[float, float]:
 
 
 @pytest.mark.endurance
-async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulator, tmp_path: Path) -> None:
+async def test_repeated_kills_give_the_same_file(cloud: Simulator, tmp_path: Path) -> None:
     """SIGKILL at five points: the sixth run continues, repeats few calls, and writes the same bytes."""
     flags = (*period(), "--step=30m")
     config = config_of(tmp_path, cloud)
@@ -198,11 +198,11 @@ async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulat
     output = tmp_path / "history.om"
     for stop_at in range(1, 6):
 
-        async def asked(number: int = stop_at * once // 6) -> bool:
+        async def enough_requests(number: int = stop_at * once // 6) -> bool:
             return len(cloud.requests) >= number
 
         process = await start(f"--config.file={slow}", f"--output={output}", *flags)
-        await until(asked, "the run is under way")
+        await until(enough_requests, "the run is under way")
         process.kill()
         await process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -217,7 +217,7 @@ async def test_killed_again_and_again_it_ends_with_the_same_bytes(cloud: Simulat
     assert file_names(tmp_path) == ["config.yaml", "history.om", "whole.om"]
 
 
-async def test_it_asks_no_faster_than_the_daemon_may(cloud: Simulator, tmp_path: Path) -> None:
+async def test_the_rate_limit_is_kept(cloud: Simulator, tmp_path: Path) -> None:
     """At 50 calls a second and a burst of 5, n calls take at least (n - 5) / 50 s. Usage takes one call per task."""
     config = config_of(tmp_path, cloud, rate_limit={"requests_per_second": 50, "burst": 5, "concurrency": 4})
     flags = period(30)
@@ -239,7 +239,7 @@ async def test_it_asks_no_faster_than_the_daemon_may(cloud: Simulator, tmp_path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-async def test_an_interrupted_run_says_how_to_go_on(cloud: Simulator, tmp_path: Path, number: int) -> None:
+async def test_an_interrupted_run_can_be_continued(cloud: Simulator, tmp_path: Path, number: int) -> None:
     """A signal ends it with exit code 1 and one sentence. The same command continues without a new listing."""
     slow = config_of(tmp_path, cloud, rate_limit={"requests_per_second": 20, "burst": 1, "concurrency": 4})
     flags = (f"--output={tmp_path / 'history.om'}", *period(), "--log.level=error")
@@ -261,7 +261,7 @@ async def test_an_interrupted_run_says_how_to_go_on(cloud: Simulator, tmp_path: 
     assert cloud.requests.count("v2.search") == 0
 
 
-async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: Path) -> None:
+async def test_a_wrong_key_is_one_sentence(cloud: Simulator, tmp_path: Path) -> None:
     """A wrong key: exit code 1, one sentence, no traceback and no output file."""
     credentials = {"type": "aksk", "access_key": ACCESS_KEY, "secret_key": "wrong"}
     config = config_of(tmp_path, cloud, credentials=credentials)
@@ -276,7 +276,7 @@ async def test_a_cloud_that_says_no_is_one_sentence(cloud: Simulator, tmp_path: 
     assert not (tmp_path / "history.om").exists()
 
 
-async def test_a_throttled_cloud_is_read_all_the_same(cloud: Simulator, tmp_path: Path) -> None:
+async def test_a_throttled_api_gives_the_same_file(cloud: Simulator, tmp_path: Path) -> None:
     """With 429 for one call in ten, the calls are repeated and the file equals the one without faults."""
     flags = (*period(), "--step=30m")
     config = config_of(tmp_path, cloud)
@@ -313,6 +313,23 @@ async def test_wrong_usage_is_one_sentence(
     assert "Traceback" not in err
     assert len(cloud.requests) == 0
     assert file_names(tmp_path) == ["config.yaml"]
+
+
+@pytest.mark.parametrize("until, warned", [("1h", True), ("0s", True), ("179m", True), ("3h", False), ("2d", False)])
+async def test_an_end_within_the_head_of_prometheus_is_a_warning(
+    cloud: Simulator, tmp_path: Path, until: str, warned: bool
+) -> None:
+    """One sentence names the flag, the reason and what to do. The file is written all the same."""
+    config, output = config_of(tmp_path, cloud), tmp_path / "history.om"
+    code, err = await run_command(
+        f"--config.file={config}", f"--output={output}", "--since=3d", f"--until={until}", "--no-per-job"
+    )
+
+    assert code == 0, err
+    assert output.exists()
+    assert (
+        f"--until={until} is within the last three hours, which a running Prometheus writes itself" in err
+    ) == warned
 
 
 async def test_an_output_is_overwritten_only_by_force(cloud: Simulator, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ async def test_serve_serves_what_the_cloud_has(
         assert "vision" in page
 
 
-async def test_sigterm_ends_it_well(cloud: Simulator, tmp_path: Path) -> None:
+async def test_sigterm_stops_it_in_order(cloud: Simulator, tmp_path: Path) -> None:
     """SIGTERM stops polling and serving in order, with exit code 0."""
     async with daemon(*serve(write_config(tmp_path, cloud))) as running:
         await running.wait_for_log(r"poll\.finished.*collector=jobs")
@@ -172,7 +172,7 @@ async def test_sigterm_ends_it_well(cloud: Simulator, tmp_path: Path) -> None:
 
 
 async def test_it_serves_while_the_last_poll_ends(cloud: Simulator, tmp_path: Path) -> None:
-    """After SIGTERM a hanging poll gets its grace period, and scrapes are answered until it ends."""
+    """After SIGTERM a hanging poll gets its grace period, and scrapes succeed until it ends."""
     cloud.faults.add(parse_fault("hang:operation=v?.*"))
     async with daemon(*serve(write_config(tmp_path, cloud, api="v2", project_id=PROJECT_ID))) as running:
         running.process.send_signal(signal.SIGTERM)
@@ -249,14 +249,14 @@ async def test_a_path_that_cannot_be_served_stops_the_start(cloud: Simulator, tm
     assert "Traceback" not in err
 
 
-async def test_check_config_is_quiet_about_good_settings(cloud: Simulator, tmp_path: Path) -> None:
+async def test_check_config_accepts_valid_settings(cloud: Simulator, tmp_path: Path) -> None:
     """A valid file: exit code 0, one line, no API call."""
     config = write_config(tmp_path, cloud)
     assert await run_command("check-config", f"--config.file={config}") == (0, f"{config}: valid, 1 target\n", "")
     assert len(cloud.requests) == 0
 
 
-async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> None:
+async def test_scrape_prints_the_number_of_calls(cloud: Simulator, tmp_path: Path) -> None:
     """`scrape` prints the exposition on stdout and the number of API calls on stderr."""
     code, out, err = await run_command("scrape", f"--config.file={write_config(tmp_path, cloud)}")
     assert code == 0
@@ -265,11 +265,11 @@ async def test_scrape_says_what_it_cost(cloud: Simulator, tmp_path: Path) -> Non
     assert cost is not None
     assert int(cost[1]) == len(cloud.requests)
     of_projects = ("modelarts_training", "modelarts_pool", "modelarts_quota")
-    told = [line for line in out.splitlines() if line.startswith(of_projects)]
-    assert int(cost[2]) == len(told) <= int(cost[3])
+    printed = [line for line in out.splitlines() if line.startswith(of_projects)]
+    assert int(cost[2]) == len(printed) <= int(cost[3])
 
 
-async def test_scrape_of_a_blind_project_fails(cloud: Simulator, tmp_path: Path) -> None:
+async def test_scrape_of_a_failing_project_fails(cloud: Simulator, tmp_path: Path) -> None:
     """When a project does not answer, the known data is printed and the exit code is 1."""
     await cloud.go_down()
     code, out, err = await run_command("scrape", f"--config.file={write_config(tmp_path, cloud)}")

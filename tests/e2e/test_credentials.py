@@ -72,7 +72,7 @@ async def test_a_rotated_key_is_used_from_the_next_call(
         assert calls(harness, outcome="denied") == 0
 
 
-async def test_a_rotation_that_is_late_heals_after_the_pause(
+async def test_a_late_rotation_recovers_after_the_pause(
     cloud: Simulator, clock: ManualClock, secret_file: Path
 ) -> None:
     """Until the file has the new key, two calls are refused; the next trial reads the new file and succeeds."""
@@ -96,9 +96,7 @@ async def test_a_rotation_that_is_late_heals_after_the_pause(
         pytest.param(lambda path: path.write_bytes(b"\xff\x00"), id="binary"),
     ],
 )
-async def test_a_secret_that_cannot_be_read_any_more(
-    cloud: Simulator, clock: ManualClock, secret_file: Path, spoil: object
-) -> None:
+async def test_an_unreadable_secret(cloud: Simulator, clock: ManualClock, secret_file: Path, spoil: object) -> None:
     """Up is 0 with the outcome denied and one sentence; no call is made; it ends with a readable file."""
     assert callable(spoil)
     credentials = {**AKSK, "secret_key": f"${{file:{secret_file}}}"}
@@ -124,7 +122,7 @@ async def test_a_permanent_key_has_no_expiry(cloud: Simulator, clock: ManualCloc
         assert harness.samples(EXPIRY) == {}
 
 
-async def test_a_token_is_renewed_before_it_runs_out(cloud: Simulator, clock: ManualClock) -> None:
+async def test_a_token_is_renewed_before_it_expires(cloud: Simulator, clock: ManualClock) -> None:
     """A token is valid for a day and renewed after four fifths of it; no call is refused."""
     async with harness_for(settings_for(cloud, api="v2", credentials=BY_PASSWORD), clock) as harness:
         bought_at = clock.time() + 30
@@ -167,7 +165,7 @@ async def test_a_failed_renewal_keeps_the_token_while_it_is_valid(
         assert (harness.value(EXPIRY, project="vision") or 0) > expires_at
 
 
-async def test_a_rotated_password_is_used_from_the_next_purchase(
+async def test_a_rotated_password_is_used_for_the_next_token(
     cloud: Simulator, clock: ManualClock, tmp_path: Path
 ) -> None:
     """A new password invalidates the tokens; after the 401 the same poll gets a token with the new password."""
@@ -182,7 +180,7 @@ async def test_a_rotated_password_is_used_from_the_next_purchase(
         assert cloud.requests.count("iam.token") == 2
 
 
-async def test_a_wrong_password_is_not_tried_again_and_again(cloud: Simulator, clock: ManualClock) -> None:
+async def test_a_wrong_password_is_rarely_tried_again(cloud: Simulator, clock: ManualClock) -> None:
     """A refused password is tried twice, then once in 330 s, so that the account is not locked."""
     credentials = {**BY_PASSWORD, "password": "wrong"}
     async with harness_for(settings_for(cloud, api="auto", credentials=credentials), clock) as harness:
@@ -280,7 +278,7 @@ async def test_the_pods_identity(cloud: Simulator, clock: ManualClock, pod_token
         assert calls(harness, outcome="denied") == 0
 
 
-async def test_keys_that_are_void_early_are_fetched_again(
+async def test_revoked_temporary_keys_are_fetched_again(
     cloud: Simulator, clock: ManualClock, pod_token: Path
 ) -> None:
     """When temporary keys are revoked before their expiry, the 401 fetches new ones and the poll succeeds."""
@@ -292,7 +290,7 @@ async def test_keys_that_are_void_early_are_fetched_again(
         assert calls(harness, outcome="denied") == 1
 
 
-async def test_a_pods_token_that_is_gone(cloud: Simulator, clock: ManualClock, pod_token: Path) -> None:
+async def test_a_missing_pod_token(cloud: Simulator, clock: ManualClock, pod_token: Path) -> None:
     """Without the token the key is used until it expires; then up is 0, denied, and the sentence names the file."""
     host = replace(BARE_HOST, environ=pod_environment(cloud, pod_token))
     async with harness_for(in_a_pod(cloud, pod_token), clock, host=host) as harness:
@@ -363,7 +361,7 @@ async def test_a_secret_that_is_missing_at_the_start(
     assert cloud.requests.count() == 0
 
 
-async def test_redirects_take_no_credentials_along(cloud: Simulator, clock: ManualClock) -> None:
+async def test_redirects_are_not_followed(cloud: Simulator, clock: ManualClock) -> None:
     """A redirect is a failure for every credential type; no request goes to its target."""
     async with Simulator(Options(empty=True), clock=clock) as elsewhere:
         cloud.faults.add(f"redirect:operation=*,location={elsewhere.url}/v3/auth/tokens")

@@ -1,4 +1,4 @@
-"""Two hours of the soak with the code of the week."""
+"""The soak of a simulated week, shortened to two hours."""
 
 import asyncio
 import gc

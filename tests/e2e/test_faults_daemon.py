@@ -94,7 +94,7 @@ async def faulty_cloud() -> AsyncIterator[Simulator]:
 
 
 async def everything_readable(exporter: ServeProcess) -> Mapping[str, str]:
-    """Everything a client or the log shows, by its place. Every page answers with 200 within the timeout."""
+    """All pages and the log, by source. Every page returns 200 within the timeout."""
     shown = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         for path, accept in (

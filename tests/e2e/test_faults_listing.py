@@ -1,6 +1,7 @@
-"""Listings that fail in part, change between pages or ignore the query: no job disappears because of it."""
+"""Listings that fail in part, change between pages or ignore the query: no job disappears."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.simulator import SECOND_WORKSPACE, Options, Simulator
 from exporter.simulator.world.job import Api, Job
@@ -144,7 +145,7 @@ async def test_pages_that_repeat(clock: ManualClock, api: Api, quirks: list[str]
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_a_job_that_vanishes_between_list_and_detail(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_a_job_deleted_between_list_and_detail(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """A job that is deleted when its detail is requested is removed, and the poll succeeds."""
     first, *others = running(cloud, clock, api=api, number=55)  # so that the first is not on the newest page
     async with harness_for(settings_for(cloud, api=api), clock) as harness:
@@ -190,7 +191,7 @@ async def test_filters_that_are_ignored(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_one_bad_item_spoils_nothing(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_one_bad_item_is_skipped(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """An undecodable item of a list is counted; its job and all others stay unchanged."""
     jobs = {job.id for job in running(cloud, clock, api=api, number=5)}
     async with harness_for(settings_for(cloud, api=api), clock) as harness:
@@ -203,6 +204,41 @@ async def test_one_bad_item_spoils_nothing(cloud: Simulator, clock: ManualClock,
         assert Scrape(harness).value("modelarts_exporter_unknown_values_total") > 0
 
 
+@pytest.mark.parametrize("quirk, kind", [("lone-surrogates", "escape"), ("byte-order-mark", "encoding")])
+@pytest.mark.parametrize("api", ["v1", "v2"])
+async def test_text_that_other_decoders_read_costs_nothing(
+    cloud: Simulator, clock: ManualClock, api: Api, quirk: str, kind: str
+) -> None:
+    """[51] Answers whose text has a flaw are read wholly: jobs, records, usage and pools; a counter tells of it."""
+    cloud.quirks.on(quirk)
+    jobs = running(cloud, clock, api=api, number=3)
+    async with harness_for(settings_for(cloud, api=api), clock) as harness:
+        clock.turn(300)
+        with capture_logs() as logs:
+            await harness.poll(usage=True, sweep=True, pools=True)
+            await harness.poll(usage=True, pools=True)
+
+        shown = Scrape(harness)
+        assert shown.up() == {"vision": 1}
+        assert set(shown.statuses("vision")) == {job.id for job in jobs}
+        assert len(shown.read("modelarts_training_job_cpu_utilization_ratio")) == 3
+        assert {
+            dict(labels)["collector"]: up for labels, up in harness.samples("modelarts_collector_up").items()
+        } == {
+            "jobs": 1,
+            "usage": 1,
+            "sweep": 1,
+            "pools": 1,
+        }
+        assert harness.value("modelarts_exporter_api_responses_repaired_total", project="vision", kind=kind)
+        assert harness.value("modelarts_exporter_api_responses_repaired_total", project="vision", kind="nesting") == 0
+        told = [(line["operation"], line["kind"]) for line in logs if line["event"] == "response.repaired"]
+        assert {each for _, each in told} == {kind}
+        assert len(told) == len(set(told))
+        names = {dict(labels)["job_name"] for labels in harness.samples("modelarts_training_job_info")}
+        assert all(name.endswith("\ufffd") for name in names) == (quirk == "lone-surrogates")
+
+
 @pytest.mark.parametrize(
     "fault, jobs_up, usage_up",
     [
@@ -211,7 +247,7 @@ async def test_one_bad_item_spoils_nothing(cloud: Simulator, clock: ManualClock,
         pytest.param("hang:operation=v2.metrics,delay=1", 1, 0, id="usage-hangs"),
     ],
 )
-async def test_one_collector_leaves_the_other_alone(
+async def test_collectors_fail_independently(
     cloud: Simulator, clock: ManualClock, fault: str, jobs_up: int, usage_up: int
 ) -> None:
     """A fault of one operation fails the collector that calls it, and no other."""

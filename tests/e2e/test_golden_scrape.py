@@ -7,6 +7,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from os import environ
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics.catalog import FAMILIES
 from exporter.simulator import Options, Simulator
 from tests.clock import ManualClock
-from tests.e2e.harness import Harness, harness_for, settings_for
+from tests.e2e.harness import harness_for, settings_for
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "scrape.txt"
 
@@ -25,19 +26,33 @@ PROCESS_METRICS = re.compile(r"^(# (HELP|TYPE) )?(process|python)_.*\n", re.MULT
 VERSIONS = re.compile(r"(?<=^modelarts_exporter_build_info){.*}", re.MULTILINE)
 
 
-async def scrape(clock: ManualClock, harnesses: list[Harness]) -> str:
+@dataclass(frozen=True)
+class Expositions:
+    """The same scrape in both formats."""
+
+    plain: str
+    openmetrics: str
+
+
+@pytest.fixture(scope="module")
+def scrape() -> Expositions:
+    return asyncio.run(_scrape(ManualClock()))
+
+
+async def _scrape(clock: ManualClock) -> Expositions:
     """Simulate an hour of a seeded cloud with both API generations, then scrape."""
     options = Options(jobs=14, history=60, seed=7)
     async with (
         Simulator(options, clock=clock) as cloud,
         harness_for(settings_for(cloud, api="both"), clock) as harness,
     ):
-        harnesses.append(harness)
         await harness.poll(usage=True, sweep=True, pools=True)
         for _ in range(20):
             clock.turn(180)
             await harness.poll(usage=True, pools=True)
-        return harness.text()
+        plain = harness.text()
+        openmetrics = b"".join(harness.publisher.body(openmetrics=True, gzip=False).chunks).decode()
+        return Expositions(plain=plain, openmetrics=openmetrics)
 
 
 def normalise(text: str) -> str:
@@ -45,19 +60,16 @@ def normalise(text: str) -> str:
     return VERSIONS.sub('{python="…",version="…"}', PROCESS_METRICS.sub("", text))
 
 
-async def test_the_scrape_equals_the_golden_file(clock: ManualClock, request: pytest.FixtureRequest) -> None:
+def test_the_scrape_equals_the_golden_file(scrape: Expositions, request: pytest.FixtureRequest) -> None:
     """The same simulated cloud at the same time gives the same exposition, byte for byte."""
-    text = normalise(await scrape(clock, []))
+    text = normalise(scrape.plain)
     if request.config.getoption("--write-golden"):
         GOLDEN.write_text(text, encoding="utf-8")
     assert text == GOLDEN.read_text(encoding="utf-8"), f"if intended: pytest {Path(__file__).name} --write-golden"
 
 
-async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
+def test_both_formats_have_the_same_samples(scrape: Expositions) -> None:
     """OpenMetrics and text 0.0.4 have the same samples, and the parser of each format accepts it."""
-    harnesses: list[Harness] = []
-    await scrape(clock, harnesses)
-    harness = harnesses[0]
 
     def samples(text: str, parse: object) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
         return {
@@ -67,19 +79,17 @@ async def test_both_formats_have_the_same_samples(clock: ManualClock) -> None:
             if sample.name.startswith("modelarts_")
         }
 
-    plain = harness.text()
-    openmetrics = b"".join(harness.publisher.body(openmetrics=True, gzip=False).chunks).decode()
-    assert samples(plain, parse_text) == samples(openmetrics, parse_openmetrics)
-    assert openmetrics.endswith("# EOF\n")
+    assert samples(scrape.plain, parse_text) == samples(scrape.openmetrics, parse_openmetrics)
+    assert scrape.openmetrics.endswith("# EOF\n")
 
 
-async def test_no_series_is_repeated(clock: ManualClock) -> None:
+def test_no_series_is_repeated(scrape: Expositions) -> None:
     """Name and labels of every line are unique; Prometheus would refuse the scrape or choose a sample."""
-    lines = [line.rpartition(" ")[0] for line in (await scrape(clock, [])).splitlines() if not line.startswith("#")]
+    lines = [line.rpartition(" ")[0] for line in scrape.plain.splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines))
 
 
-async def test_every_family_is_in_the_golden_scrape() -> None:
+def test_every_family_is_in_the_golden_scrape() -> None:
     """The golden scrape has every family of the catalogue, except those that the scenario cannot have."""
     absent = {
         "modelarts_training_job_task_cpu_utilization_ratio": "only with metrics.per_task",
@@ -102,17 +112,15 @@ async def test_every_family_is_in_the_golden_scrape() -> None:
     assert missing == set(absent), "add the family to the scenario, or a reason to `absent`, in this file"
 
 
-async def test_promtool_accepts_the_scrape(clock: ManualClock) -> None:
+def test_promtool_accepts_the_scrape(scrape: Expositions) -> None:
     """`promtool check metrics` reports nothing."""
     promtool = shutil.which("promtool")
     if promtool is None and environ.get("CI") != "true":
         pytest.skip("promtool is not installed: the scrape was NOT checked")
     assert promtool is not None
-    text = await scrape(clock, [])
-    checked = await asyncio.to_thread(
-        subprocess.run,
+    checked = subprocess.run(
         [promtool, "check", "metrics"],
-        input=text,
+        input=scrape.plain,
         capture_output=True,
         text=True,
         timeout=60,

@@ -22,11 +22,11 @@ def cloud(clock: ManualClock) -> Simulator:
 
 @pytest.mark.parametrize("restart", [False, True], ids=["same-process", "restarted"])
 @pytest.mark.parametrize("running", [0, 60], ids=["all-ended", "newest-run"])
-@pytest.mark.parametrize("answered", [1, 2, 3, 4])
-async def test_nothing_below_the_break_is_lost(
-    cloud: Simulator, clock: ManualClock, answered: int, running: int, restart: bool
+@pytest.mark.parametrize("pages", [1, 2, 3, 4])
+async def test_jobs_behind_the_failure_are_found(
+    cloud: Simulator, clock: ManualClock, pages: int, running: int, restart: bool
 ) -> None:
-    """Of 300 jobs that ran between two polls only some pages are answered: all 300 count in the end."""
+    """Of 300 jobs that ran between two polls only some pages can be listed: all 300 are counted in the end."""
     async with cloud:
         settings = settings_for(cloud, api="v2", workspaces=["0"])
         async with harness_for(settings, clock) as harness:
@@ -37,7 +37,7 @@ async def test_nothing_below_the_break_is_lost(
                 cloud.world.start(job)
                 if number < JOBS - running:
                     cloud.world.complete(job)
-            fault = cloud.faults.add(f"500:operation=v2.search,after={answered}")
+            fault = cloud.faults.add(f"500:operation=v2.search,after={pages}")
             await harness.poll()
             assert submitted(harness) < JOBS
             cloud.faults.remove(fault)

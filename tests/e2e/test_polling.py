@@ -11,8 +11,8 @@ APIS: tuple[Api, ...] = ("v1", "v2")
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_a_life_from_submission_to_retention(cloud: Simulator, clock: ManualClock, api: Api) -> None:
-    """A job of either generation is seen waiting, running and failed, with exact times, and leaves after a day."""
+async def test_a_job_from_submission_to_retention(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+    """A job of either generation is exported as queued, running and failed, with exact times, for a day."""
     async with harness_for(settings_for(cloud, api=api), clock) as harness:
         await harness.poll()
         clock.turn(10)
@@ -79,7 +79,7 @@ async def test_a_job_between_two_polls_is_counted(cloud: Simulator, clock: Manua
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_a_deleted_job_vanishes(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_a_deleted_job_disappears(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """A deleted running job is gone at the next poll, and the poll succeeds."""
     job = cloud.world.submit("gone", api=api)
     cloud.world.start(job)
@@ -169,7 +169,7 @@ async def test_auto_finds_the_generations(clock: ManualClock, quirks: list[str],
             assert harness.value("modelarts_up") == 1
 
 
-async def test_auto_asks_again_after_an_hour(clock: ManualClock) -> None:
+async def test_auto_probes_again_after_an_hour(clock: ManualClock) -> None:
     """A generation that is switched on later is found within an hour."""
     async with Simulator(Options(empty=True, quirks=frozenset({"no-v2"})), clock=clock) as cloud:
         for api in APIS:
@@ -196,7 +196,7 @@ async def test_a_project_by_name_and_password(cloud: Simulator, clock: ManualClo
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_usage_is_what_the_cloud_measured(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_usage_equals_the_samples(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """The usage of a running job is exported as ratios of its newest whole minute."""
     job = cloud.world.submit("busy", api=api)
     cloud.world.start(job)
@@ -260,7 +260,7 @@ async def test_the_sweep_finds_what_was_deleted(cloud: Simulator, clock: ManualC
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_an_outage_shows_and_stale_data_is_withdrawn(cloud: Simulator, clock: ManualClock, api: Api) -> None:
+async def test_stale_data_is_withdrawn_in_an_outage(cloud: Simulator, clock: ManualClock, api: Api) -> None:
     """When the API is down, up is 0 at once; jobs are withdrawn after stale_after and return with the API."""
     job = cloud.world.submit("steady", api=api)
     cloud.world.start(job)
@@ -321,7 +321,7 @@ def all_text(harness: Harness) -> str:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_nothing_of_a_jobs_secrets_is_ever_shown(clock: ManualClock, api: Api) -> None:
+async def test_secrets_of_jobs_are_not_exposed(clock: ManualClock, api: Api) -> None:
     """Parameters, environments, commands and endpoints hold secrets; none is in the exposition (trap 28)."""
     options = Options(jobs=60, history=100, quirks=frozenset({"secrets-in-answers"}))
     async with Simulator(options, clock=clock) as cloud, harness_for(settings_for(cloud, api=api), clock) as harness:
@@ -330,3 +330,20 @@ async def test_nothing_of_a_jobs_secrets_is_ever_shown(clock: ManualClock, api: 
         await harness.poll(usage=True)
         assert len(harness.statuses()) > 10
         assert SECRET_MARKER not in all_text(harness)
+
+
+async def test_fine_tuning_jobs_that_cannot_be_listed(cloud: Simulator, clock: ManualClock) -> None:
+    """A gateway that refuses `unified_jobs`: the custom jobs are complete, and a metric shows what is missing."""
+    tuned, custom = cloud.world.submit("tuned", kind="fine_tuning_job"), cloud.world.submit("custom")
+    async with harness_for(settings_for(cloud, api="v2"), clock) as harness:
+        cloud.quirks.on("v2-unified-jobs-refused")
+        await harness.poll()
+        assert set(harness.statuses()) == {custom.id}
+        assert harness.value("modelarts_up", project="vision") == 1
+        assert harness.value("modelarts_exporter_unified_jobs_supported", project="vision") == 0
+
+        cloud.quirks.clear()
+        clock.turn(3_600)
+        await harness.poll()
+        assert set(harness.statuses()) == {custom.id, tuned.id}
+        assert harness.value("modelarts_exporter_unified_jobs_supported", project="vision") == 1

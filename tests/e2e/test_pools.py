@@ -42,7 +42,7 @@ def pool_ids(harness: Harness) -> set[str]:
     return {dict(labels)["pool_id"] for labels in harness.samples("modelarts_pool_info")}
 
 
-async def test_pools_are_shown_as_they_are(world: Simulator, clock: ManualClock) -> None:
+async def test_pools_equal_the_simulated_world(world: Simulator, clock: ManualClock) -> None:
     """Nodes, accelerators, cores, memory and workloads of every pool equal the simulated world."""
     struck = group(world, GPU_POOL)
     assert world.world.break_nodes(GPU_POOL, 1) == 1
@@ -85,7 +85,7 @@ async def test_pools_are_shown_as_they_are(world: Simulator, clock: ManualClock)
         assert harness.value("modelarts_quota", resource="job-num") == 1000
 
 
-async def test_a_pool_is_named_as_its_jobs_name_it(world: Simulator, clock: ManualClock) -> None:
+async def test_pool_ids_match_those_of_jobs(world: Simulator, clock: ManualClock) -> None:
     """The pool id equals the label pool_id of its jobs, so that both can be joined."""
     async with harness_for(settings_for(world), clock) as harness:
         await harness.poll(pools=True)
@@ -109,7 +109,7 @@ async def test_a_cpu_pool_has_no_accelerators(world: Simulator, clock: ManualClo
 
 
 @pytest.mark.parametrize("quirk", ["", "pools-capacity-available"])
-async def test_broken_nodes_show_and_heal(world: Simulator, clock: ManualClock, quirk: str) -> None:
+async def test_broken_nodes_are_exported_until_repaired(world: Simulator, clock: ManualClock, quirk: str) -> None:
     """Whether the API's capacity includes abnormal nodes or not, the states sum up to all accelerators."""
     if quirk:
         world.quirks.on(quirk)
@@ -145,7 +145,7 @@ async def test_without_flavors_free_is_not_guessed(world: Simulator, clock: Manu
 
 
 @pytest.mark.parametrize("quirk", REFUSED)
-async def test_refused_pools_are_off_and_come_back(world: Simulator, clock: ManualClock, quirk: str) -> None:
+async def test_refused_pools_are_disabled_until_allowed(world: Simulator, clock: ManualClock, quirk: str) -> None:
     """Refused pools are disabled, which is a metric and no failure; hourly calls find out when they are allowed."""
     world.quirks.on(quirk)
     async with harness_for(settings_for(world), clock) as harness:
@@ -199,7 +199,7 @@ async def test_a_lost_permission_takes_two_polls(world: Simulator, clock: Manual
         pytest.param("v1.quotas", 'modelarts_quota{project="vision",resource="pool"}', id="quotas"),
     ],
 )
-async def test_one_failing_call_blanks_no_other(
+async def test_one_failing_call_hides_only_its_data(
     world: Simulator, clock: ManualClock, operation: str, lost: str
 ) -> None:
     """The collector is down, the data of the failed call is absent, all other data is there."""
@@ -244,7 +244,7 @@ async def test_stale_pools_are_withdrawn_and_return(world: Simulator, clock: Man
         assert len(pool_ids(harness)) == 4
 
 
-async def test_pools_cost_what_was_promised(world: Simulator, clock: ManualClock) -> None:
+async def test_the_calls_of_a_pools_poll(world: Simulator, clock: ManualClock) -> None:
     """A poll takes workspaces + 1 + pools calls, and sometimes flavors (2 pages) and quotas (2 calls)."""
     workspaces = len(world.options.projects[0].workspaces)
     async with harness_for(settings_for(world), clock) as harness:

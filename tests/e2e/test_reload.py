@@ -38,7 +38,7 @@ def calls_for(cloud: Simulator, project_id: str) -> int:
     return sum(project_id in request.path for request in cloud.requests)
 
 
-async def test_a_new_target_appears_and_the_others_are_not_asked(cloud: Simulator, tmp_path: Path) -> None:
+async def test_a_new_target_is_added_without_calls_for_the_others(cloud: Simulator, tmp_path: Path) -> None:
     """An added target is polled at once. An unchanged one keeps its jobs and makes no call."""
     settings = document(cloud, collection=RARELY)
     config = write(tmp_path / "config.yaml", settings)
@@ -72,7 +72,7 @@ async def test_the_same_file_again_does_nothing(cloud: Simulator, tmp_path: Path
         assert await exporter.value("modelarts_up") == 1
 
 
-async def test_a_removed_target_vanishes(cloud: Simulator, tmp_path: Path) -> None:
+async def test_a_removed_target_disappears(cloud: Simulator, tmp_path: Path) -> None:
     """After the response no series has the removed target, self-metrics included, and none returns."""
     settings = document(cloud)
     settings["targets"].append(speech(cloud))
@@ -195,7 +195,7 @@ async def test_a_bad_file_changes_nothing(cloud: Simulator, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"targets: [", None], ids=["empty", "bytes", "yaml", "gone"])
-async def test_a_file_that_is_none_is_refused(cloud: Simulator, tmp_path: Path, content: bytes | None) -> None:
+async def test_an_unusable_file_is_refused(cloud: Simulator, tmp_path: Path, content: bytes | None) -> None:
     """An empty, unreadable, invalid or missing file: 400 and a sentence, no defect."""
     config = write(tmp_path / "config.yaml", document(cloud))
     async with in_process_daemon(config) as exporter:

@@ -99,7 +99,7 @@ async def test_kill_9_at_any_moment(tmp_path: Path) -> None:
 WRITTEN = "modelarts_exporter_state_last_write_successful"
 
 
-async def test_what_ended_while_it_was_down_is_told(tmp_path: Path) -> None:
+async def test_jobs_that_ended_while_it_was_down_are_counted(tmp_path: Path) -> None:
     """Jobs that ended while the exporter was down are counted and shown, seen running before or not."""
     state = tmp_path / "state.json"
     async with Simulator(Options(empty=True)) as cloud:
@@ -127,7 +127,7 @@ async def test_what_ended_while_it_was_down_is_told(tmp_path: Path) -> None:
         }
 
 
-async def test_a_restart_while_the_cloud_is_down_forgets_nothing(tmp_path: Path) -> None:
+async def test_a_restart_while_the_api_is_down_keeps_totals(tmp_path: Path) -> None:
     """The restored totals are exported at once and up is 0. After another kill, with the API back, they continue."""
     state = tmp_path / "state.json"
     async with Simulator(Options(empty=True)) as cloud:
@@ -157,7 +157,7 @@ async def test_a_restart_while_the_cloud_is_down_forgets_nothing(tmp_path: Path)
         pytest.param(json.dumps({"version": VERSION + 1, "projects": []}).encode(), id="newer"),
     ],
 )
-async def test_a_state_nobody_understands_is_set_aside(tmp_path: Path, content: bytes) -> None:
+async def test_an_invalid_state_is_renamed(tmp_path: Path, content: bytes) -> None:
     """The start continues with one warning. The file is kept under another name and a valid one is written."""
     state = tmp_path / "state.json"
     state.write_bytes(content)

@@ -111,7 +111,7 @@ async def server_serial(exporter: ServeProcess, context: ssl.SSLContext) -> obje
     return shown["serialNumber"]
 
 
-async def test_only_the_one_with_certificate_and_password_is_served(
+async def test_certificate_and_password_are_required(
     cloud: Simulator, tmp_path: Path, web_config: Path, authority: Authority, scraper: Pair
 ) -> None:
     """Every path requires the client certificate and the password. The log contains neither."""
@@ -229,7 +229,7 @@ async def test_mistakes_stop_the_start(cloud: Simulator, tmp_path: Path) -> None
     assert len(cloud.requests) == 0
 
 
-async def test_check_config_is_quiet_about_a_good_one(cloud: Simulator, tmp_path: Path, web_config: Path) -> None:
+async def test_check_config_accepts_a_valid_one(cloud: Simulator, tmp_path: Path, web_config: Path) -> None:
     """Two valid files: exit code 0 and one line for each."""
     config = write(tmp_path / "config.yaml", document(cloud))
     assert await run_command("check-config", f"--config.file={config}", f"--web.config.file={web_config}") == (

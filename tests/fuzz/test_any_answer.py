@@ -1,4 +1,4 @@
-"""Whatever the API answers with 200, a poll succeeds or fails with a reason, and the exposition stays valid."""
+"""For any response with status 200, a poll succeeds or fails with a reason, and the exposition stays valid."""
 
 import asyncio
 import math
@@ -57,9 +57,9 @@ class FakeCaller:
         self,
         endpoint: Endpoint[Answer],
         *,
-        path: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
-        query: Mapping[str, str] | None = None,  # noqa: ARG002 - the protocol's
-        body: object = None,  # noqa: ARG002 - the protocol's
+        path: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
+        query: Mapping[str, str] | None = None,  # noqa: ARG002 - part of the protocol
+        body: object = None,  # noqa: ARG002 - part of the protocol
     ) -> Answer | None:
         """Return the decoded response as the API client does."""
         return read_response(
@@ -78,7 +78,7 @@ class FakeCaller:
     )
 )
 @settings(max_examples=MAX_EXAMPLES)
-def test_any_answer_is_survived(bodies: Bodies) -> None:
+def test_any_response_is_handled(bodies: Bodies) -> None:
     """Polls of jobs, usage and pools, and a sweep, over mutated responses: no defect, and both formats parse."""
     clock = ManualClock(now=1_763_700_000.0)
     caller = FakeCaller(bodies, clock)

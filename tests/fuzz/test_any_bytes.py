@@ -1,4 +1,4 @@
-"""Whatever bytes the API, IAM or the node's services return, a call ends with a response or one of our errors."""
+"""For any bytes that the API, IAM or the node's services return, a call ends with a response or one of our errors."""
 
 import asyncio
 import json
@@ -135,7 +135,7 @@ def test_any_bytes_end_in_an_outcome(token_file: Path, body: bytes, kind: str, t
 
 
 @given(status=st.integers(100, 599), content=refusals, in_band=st.booleans())
-def test_any_refusal_has_a_meaning(status: int, content: dict[str, object], in_band: bool) -> None:
+def test_any_error_response_has_an_outcome(status: int, content: dict[str, object], in_band: bool) -> None:
     """Any status with any error body is a success or one CloudError with one line of bounded length."""
     response = Response(status=status, headers={}, body=msgspec.json.encode(content))
     error = error_for(response, operation="op", now=NOW, in_band_failure=in_band)
@@ -157,7 +157,7 @@ def test_any_retry_after_is_absent_or_within_bounds(value: str, date: str) -> No
 @given(text=st.text(max_size=40) | st.datetimes().map(str) | st.datetimes().map(lambda at: f"{at.isoformat()}+23:59"))
 @example(text="0001-01-01T00:00:00+23:59")
 @example(text="9999-12-31T23:59:59.999999-23:59")
-def test_any_expiry_is_a_moment_or_none(text: str) -> None:
+def test_any_expiry_is_a_time_or_none(text: str) -> None:
     """Whatever the expiry of a credential contains, it is a finite time or None."""
     at = parse_time(text)
     assert at is None or math.isfinite(at)

@@ -1,8 +1,8 @@
-"""A substitute for the slim Python image, made of the files of this machine, if no registry can be reached.
+"""A substitute for the slim Python image, made from files of this machine, if no registry can be reached.
 
-It holds what the real one holds and the Dockerfile counts on: a Python with pip but without bytecode under
-/usr/local, the C libraries that wheels link to, a shell, certificates, and /tmp. The real one is Debian; this is
-whatever we run on.
+It has everything that the Dockerfile needs from the real image: under /usr/local a Python with pip and without
+bytecode; the C libraries that wheels link to; a shell, certificates, and /tmp. The real image is Debian; this one is
+the system of this machine.
 """
 
 import importlib.util
@@ -18,14 +18,14 @@ from pathlib import Path
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PROGRAMS = ("/bin/sh", "/usr/bin/env", "/bin/mkdir", "/bin/rm", "/bin/cp", "/bin/ls", "/bin/cat")
-SHARED = (  # no program here needs them, some wheels do; the real image has them all
+SHARED = (  # needed by some wheels, though by no program here
     *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1"),
     *("libgcc_s.so.1", "libstdc++.so.6"),
 )
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 LEFT_OUT = re.compile(r"/(__pycache__|test|tests|idlelib|turtledemo|ensurepip|config-[^/]*|EXTERNALLY-MANAGED)(/|$)")
-SETTINGS = ("ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV LANG=C.UTF-8", 'CMD ["python3"]')  # those of the real one
-PIP_HOME = "/usr/local/share/pip"  # its own place, since not every Python looks into site-packages
+SETTINGS = ("ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV LANG=C.UTF-8", 'CMD ["python3"]')  # as in the real image
+PIP_HOME = "/usr/local/share/pip"  # a folder of its own, because not every Python searches site-packages
 PIP = f"""\
 #!/usr/local/bin/python
 import sys
@@ -41,9 +41,9 @@ def write(path: Path) -> None:
     with tarfile.open(path, "w") as archive:
         image = _Image(archive)
         for folder in ("bin", "sbin", "lib", "lib64"):
-            if Path("/", folder).is_symlink():  # merged into /usr, as the programs' own paths then expect
+            if Path("/", folder).is_symlink():  # merged into /usr, where the programs expect them
                 image.link(f"/{folder}", str(Path("/", folder).readlink()))
-        image.folder("/tmp", mode=0o1777)  # noqa: S108 - a folder inside the image
+        image.folder("/tmp", mode=0o1777)  # noqa: S108 - a folder in the image
         image.text("/etc/passwd", PASSWD)
         if Path(CERTIFICATES).exists():
             image.file(CERTIFICATES, Path(CERTIFICATES))
@@ -55,14 +55,14 @@ def write(path: Path) -> None:
 
 
 class _Image:
-    """A root file system in the making. Every file belongs to root and can be read by all."""
+    """A root file system being written. Every file belongs to root and is readable by all."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
         self._archive = archive
         self._known: set[str] = set()
 
     def file(self, where: str, source: Path) -> None:
-        """Put a file there, its folders made, links followed."""
+        """Add a file and its folders; links are followed."""
         entry = tarfile.TarInfo(_name(where))
         entry.size = source.stat().st_size
         entry.mtime = int(source.stat().st_mtime)
@@ -71,7 +71,7 @@ class _Image:
             self._add(entry, content)
 
     def text(self, where: str, content: str, *, mode: int = 0o644) -> None:
-        """Put a small file there."""
+        """Add a file with this text."""
         data = content.encode()
         entry = tarfile.TarInfo(_name(where))
         entry.size = len(data)
@@ -79,14 +79,14 @@ class _Image:
         self._add(entry, io.BytesIO(data))
 
     def folder(self, where: str, *, mode: int) -> None:
-        """Put an empty folder there."""
+        """Add an empty folder."""
         entry = tarfile.TarInfo(_name(where))
         entry.type = tarfile.DIRTYPE
         entry.mode = mode
         self._add(entry, None)
 
     def link(self, where: str, target: str) -> None:
-        """Put a symbolic link there."""
+        """Add a symbolic link."""
         entry = tarfile.TarInfo(_name(where))
         entry.type = tarfile.SYMTYPE
         entry.linkname = target
@@ -99,7 +99,7 @@ class _Image:
 
 
 def _name(where: str) -> str:
-    """Name inside the archive; what a merged folder holds goes to where it leads."""
+    """Return the name in the archive; files of a merged folder are stored in its target."""
     top, _, rest = where.lstrip("/").partition("/")
     folder = Path("/", top)
     return f"{folder.readlink()}/{rest}".lstrip("/") if rest and folder.is_symlink() else f"{top}/{rest}".rstrip("/")
@@ -116,7 +116,7 @@ def _python(image: _Image) -> None:
         image.file(f"/usr/local/lib/python{VERSION}/{source.relative_to(library)}", source)
     pip = importlib.util.find_spec("pip")
     assert pip is not None
-    assert pip.origin is not None, "every environment that make builds has pip"
+    assert pip.origin is not None, "pip is missing; every environment that make creates has it"
     packages = Path(pip.origin).parent.parent
     for source in _files(packages / "pip"):
         image.file(f"{PIP_HOME}/{source.relative_to(packages)}", source)
@@ -127,7 +127,7 @@ def _python(image: _Image) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files below, without tests, bytecode and what is installed for this machine."""
+    """Files below a folder, without tests, bytecode and packages installed on this machine."""
     for path in sorted(folder.rglob("*")):
         below = f"/{path.relative_to(folder)}"
         if path.is_file() and not LEFT_OUT.search(below) and not below.startswith("/site-packages/"):
@@ -135,8 +135,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _needed(programs: Iterable[str]) -> set[str]:
-    """Paths of the shared libraries, the loader among them, as the loader of this machine finds them."""
-    told = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
+    """Paths of the shared libraries and of the loader, as the loader of this machine finds them."""
+    output = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
     cached = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
     shared = {line.split(" => ")[1] for line in cached.splitlines() if line.strip().startswith(SHARED)}
-    return {match[1] for match in re.finditer(r"(/\S+) \(0x", told)} | shared
+    return {match[1] for match in re.finditer(r"(/\S+) \(0x", output)} | shared

@@ -1,6 +1,7 @@
-"""What of the Compose Specification and of Grafana's provisioning files we use, typed by hand from their documents.
+"""The parts of the Compose Specification and of Grafana's provisioning files that we use, as structs.
 
-Whatever is not declared here is refused, so that a mistyped key is found without the program that would ignore it.
+Written by hand from their documentation. Undeclared keys are refused, so that tests find a misspelt key that the
+programs would ignore.
 """
 
 import re
@@ -14,7 +15,7 @@ _DEFAULTED = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """Refuses keys it does not know."""
+    """Refuses undeclared keys."""
 
 
 class Build(_Strict, kw_only=True):
@@ -69,7 +70,7 @@ class Service(_Strict, kw_only=True):
 
 
 class Composition(msgspec.Struct, kw_only=True):
-    """compose-spec, top level; `x-` keys hold what services share."""
+    """compose-spec, top level; `x-` keys are shared by services."""
 
     name: str
     services: dict[str, Service]
@@ -97,7 +98,7 @@ class Datasources(_Strict, kw_only=True):
 
 
 class ProviderOptions(_Strict, kw_only=True):
-    """Where a provider finds its dashboards."""
+    """The folder of the dashboards of a provider."""
 
     path: str
 
@@ -130,5 +131,5 @@ def composition(path: Path) -> Composition:
 
 
 def replaceable(path: Path) -> dict[str, str]:
-    """Variables that a compose file reads, and what stands where they are not set."""
+    """Variables that a compose file reads, with their defaults."""
     return {match[1]: match[2] for match in _DEFAULTED.finditer(path.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""What the tests of wheel and image share, and the figures they print at the end."""
+"""Fixtures for the tests of wheel and image, and the measurements printed at the end."""
 
 import os
 import subprocess
@@ -24,26 +24,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> dict[str, str]:
-    """What was measured, by what it is; printed when all tests are done."""
+    """Measurements by name, printed after all tests."""
     return pytestconfig.stash[FIGURES]
 
 
 @pytest.fixture(scope="session")
 def index(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A package index that answers; without one the test is skipped, and fails in CI."""
+    """Skips the test if no package index can be reached; in CI it fails."""
     small = ("download", "--quiet", "--no-deps", "--no-cache-dir", "--retries=1", "aiolimiter")
-    asked = subprocess.run(
+    probed = subprocess.run(
         [sys.executable, "-m", "pip", *small],
         check=False,
         capture_output=True,
         cwd=tmp_path_factory.mktemp("index"),
     )
-    if asked.returncode:
+    if probed.returncode:
         missing("no package index can be reached")
 
 
 def missing(what: str) -> None:
-    """Skip, saying what is missing; in CI that is a failure."""
+    """Skip the test with this reason; in CI, fail."""
     if "CI" in os.environ:
         pytest.fail(what)
     pytest.skip(what)

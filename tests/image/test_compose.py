@@ -1,4 +1,4 @@
-"""The compose file and what it mounts, as far as this can be proven without pulling an image."""
+"""The compose file and the files it mounts, tested without pulling an image."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def composed() -> Composition:
 
 
 def outside(mounts: list[Mount], inside: str) -> Path:
-    """Where a path inside a container comes from."""
+    """Return the file in the repository that a path in a container is mounted from."""
     for mount in mounts:
         if mount.type == "bind" and (inside == mount.target or inside.startswith(mount.target + "/")):
             return ROOT / (mount.source + inside.removeprefix(mount.target))
@@ -40,14 +40,14 @@ def outside(mounts: list[Mount], inside: str) -> Path:
 
 
 def port_of(composed: Composition, address: str) -> str:
-    """Port of `service:port`, if the service listens there; each publishes what it listens on."""
+    """Port of `service:port`; fails if the service does not publish it."""
     name, _, port = address.partition(":")
     assert port in {published.rpartition(":")[2] for published in composed.services[name].ports}, address
     return port
 
 
-def test_compose_itself_accepts_the_file() -> None:
-    """`docker compose config` finds nothing wrong; where it is not installed, the typed reading has to do."""
+def test_docker_compose_accepts_the_file() -> None:
+    """`docker compose config` accepts the file. Skipped if it is not installed: the structs check it anyway."""
     candidates = [["docker", "compose"], ["docker-compose"]]
     for command in candidates:
         known = shutil.which(command[0]) and subprocess.run([*command, "version"], check=False, capture_output=True)
@@ -57,11 +57,11 @@ def test_compose_itself_accepts_the_file() -> None:
             )
             assert (checked.returncode, checked.stderr) == (0, "")
             return
-    pytest.skip("docker compose is not installed: ONLY OUR OWN READING OF ITS SPECIFICATION IS TESTED")
+    pytest.skip("docker compose is not installed: ONLY OUR OWN STRUCTS CHECK THE FILE")
 
 
-def test_images_are_pinned_and_can_be_pinned_harder(composed: Composition) -> None:
-    """Each image has a full version as its tag, and a variable of its own that may carry a digest instead."""
+def test_images_are_pinned(composed: Composition) -> None:
+    """Each image has a full version as its tag, and a variable that can set a digest instead."""
     defaults = replaceable(FILE)
 
     for name, service in composed.services.items():
@@ -70,8 +70,8 @@ def test_images_are_pinned_and_can_be_pinned_harder(composed: Composition) -> No
             assert re.fullmatch(r"docker\.io/[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service.image)
 
 
-def test_it_builds_on_the_base_of_the_dockerfile(composed: Composition) -> None:
-    """The base image named here and the one named there are one."""
+def test_the_base_image_is_that_of_the_dockerfile(composed: Composition) -> None:
+    """The compose file and the Dockerfile name the same base image."""
     build = composed.services["exporter"].build
     assert build is not None
     assert build.args["PYTHON_IMAGE"] in re.findall(
@@ -80,15 +80,15 @@ def test_it_builds_on_the_base_of_the_dockerfile(composed: Composition) -> None:
 
 
 def test_nothing_is_published_beyond_loopback(composed: Composition) -> None:
-    """Every port is bound to 127.0.0.1, each to one of its own."""
+    """Every port is published on 127.0.0.1, and no two are equal."""
     ports = [port for service in composed.services.values() for port in service.ports]
 
     assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in ports)
     assert len(set(ports)) == len(ports)
 
 
-def test_whatever_is_mounted_is_there_and_cannot_be_written(composed: Composition) -> None:
-    """Each bind mount is read-only and names what is in the repository; each volume is declared."""
+def test_mounts_exist_and_are_read_only(composed: Composition) -> None:
+    """Each bind mount is read-only and its source is in the repository; each volume is declared."""
     for service in composed.services.values():
         for mount in service.volumes:
             if mount.type == "bind":
@@ -98,8 +98,8 @@ def test_whatever_is_mounted_is_there_and_cannot_be_written(composed: Compositio
                 assert mount.source in composed.volumes
 
 
-def test_each_waits_for_what_it_asks(composed: Composition) -> None:
-    """Services wait for services that there are, and nobody for himself in the end."""
+def test_dependencies_exist_and_have_no_cycle(composed: Composition) -> None:
+    """Services depend on existing services, without a cycle."""
     started: list[str] = []
     while len(started) < len(composed.services):
         ready = [
@@ -107,23 +107,23 @@ def test_each_waits_for_what_it_asks(composed: Composition) -> None:
             for name, service in composed.services.items()
             if name not in started and set(service.depends_on) <= set(started)
         ]
-        assert ready, f"these wait for each other: {set(composed.services) - set(started)}"
+        assert ready, f"these depend on each other: {set(composed.services) - set(started)}"
         started += ready
 
     assert started[-1] == "grafana"
 
 
 def test_the_exporter_accepts_its_command(composed: Composition) -> None:
-    """The command line of the exporter is one it has, on the ports that are published."""
+    """The exporter accepts its arguments, and its ports are those that are published."""
     name, *flags = composed.services["exporter"].command
     parsed = main.commands[name].make_context(name, flags).params
 
     assert str(parsed["web_listen_address"].port) == port_of(composed, "exporter:10310")
-    assert parsed["web_listen_address"].host == "", "loopback of a container is reached by nobody"
+    assert parsed["web_listen_address"].host == "", "the loopback address of a container cannot be reached"
 
 
 def test_promtool_accepts_the_configuration_and_all_rules(composed: Composition, tmp_path: Path) -> None:
-    """With everything mounted where the compose file says, Prometheus finds its configuration and all our rules."""
+    """With the mounts of the compose file, promtool accepts the configuration and all rules."""
     service = composed.services["prometheus"]
     (flag,) = (word for word in service.command if word.startswith("--config.file="))
     inside = Path(flag.removeprefix("--config.file="))
@@ -149,22 +149,22 @@ def test_promtool_accepts_the_configuration_and_all_rules(composed: Composition,
     assert sum(int(count) for count in re.findall(r"SUCCESS: (\d+) rules found", checked.stdout)) == len(rules) > 0
 
 
-def test_prometheus_asks_services_that_listen(composed: Composition) -> None:
-    """Every scrape target and Alertmanager is a service at a port of its own."""
+def test_scrape_targets_exist(composed: Composition) -> None:
+    """Every scrape target and the Alertmanager address is a service and a port that it publishes."""
     config = yaml.safe_load(
         outside(composed.services["prometheus"].volumes, "/etc/prometheus/prometheus.yml").read_text()
     )
-    asked = [
+    target = [
         each for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]] for each in targets(job)
     ]
 
-    assert {port_of(composed, address.replace("localhost", "prometheus")) for address in asked} == {
+    assert {port_of(composed, address.replace("localhost", "prometheus")) for address in target} == {
         *("10310", "9090", "9093")
     }
 
 
 def test_amtool_accepts_the_configuration(composed: Composition) -> None:
-    """Alertmanager's own checker accepts the mounted file, and the page of a failed job goes to the pager."""
+    """Checks with amtool that the mounted file is valid and routes the alert about a failed job to `pager`."""
     path = str(outside(composed.services["alertmanager"].volumes, "/etc/alertmanager/alertmanager.yml"))
     amtool = found("amtool")
     checked = subprocess.run([amtool, "check-config", path], check=False, capture_output=True, text=True)
@@ -183,7 +183,7 @@ def test_amtool_accepts_the_configuration(composed: Composition) -> None:
 
 
 def test_grafana_finds_its_data_sources(composed: Composition) -> None:
-    """The provisioned data sources have the documented shape, and are services at a port of their own."""
+    """The provisioned data sources match the structs, and their addresses are services and published ports."""
     path = outside(composed.services["grafana"].volumes, "/etc/grafana/provisioning/datasources/datasources.yaml")
     sources = msgspec.yaml.decode(path.read_bytes(), type=Datasources).datasources
 
@@ -194,7 +194,7 @@ def test_grafana_finds_its_data_sources(composed: Composition) -> None:
 
 
 def test_grafana_finds_every_dashboard(composed: Composition) -> None:
-    """The provider has the documented shape and leads to all rendered dashboards; the first page is one of them."""
+    """The provider matches the struct, its folder has all dashboards, and the home dashboard is one of them."""
     grafana = composed.services["grafana"]
     path = outside(grafana.volumes, "/etc/grafana/provisioning/dashboards/providers.yaml")
     (provider,) = msgspec.yaml.decode(path.read_bytes(), type=Providers).providers
@@ -207,7 +207,7 @@ def test_grafana_finds_every_dashboard(composed: Composition) -> None:
 
 
 class Running(NamedTuple):
-    """The composed programs as real ones beside the test, but for Grafana."""
+    """The services of the compose file as processes, except Grafana."""
 
     exporter: Service
     simulated: str
@@ -217,12 +217,12 @@ class Running(NamedTuple):
 
 @pytest.fixture
 async def running(composed: Composition, tmp_path: Path) -> AsyncIterator[Running]:
-    """Prometheus, Alertmanager and the demo with the compose file's own settings, at addresses of this machine."""
+    """Prometheus, Alertmanager and the demo with the settings of the compose file, on local ports."""
     (tmp_path / "alerts").mkdir()
     for path in (ROOT / "alerts").glob("*.yaml"):
         rules = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in rules["groups"]:
-            group.pop("interval", None)  # nobody waits for a minute either
+            group.pop("interval", None)  # a test cannot wait a minute
         (tmp_path / "alerts" / path.name).write_text(yaml.safe_dump(rules), encoding="utf-8")
     cloud = free_port()
     port = free_port()
@@ -237,13 +237,13 @@ async def running(composed: Composition, tmp_path: Path) -> AsyncIterator[Runnin
         text = PROMETHEUS.read_text(encoding="utf-8").replace("exporter:10310", exporter.address)
         config = yaml.safe_load(text.replace("alertmanager:9093", alertmanager.address))
         config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] != "prometheus"]
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}  # nobody waits for 15 s here
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}  # a test cannot wait 15 s
         prometheus = await up.enter_async_context(Prometheus(config, folder=tmp_path))
         yield Running(exporter, f"127.0.0.1:{cloud}", prometheus, alertmanager)
 
 
-async def test_a_job_made_to_fail_is_paged(running: Running) -> None:
-    """All targets are up, all rules healthy, and what docs/docker.md shows to be typed ends in a page."""
+async def test_the_documented_failure_raises_an_alert(running: Running) -> None:
+    """All targets are up, all rules are healthy, and the command in docs/docker.md raises a critical alert."""
 
     async def all_up() -> bool:
         answer = await running.prometheus.json("/api/v1/targets", state="active")
@@ -269,37 +269,37 @@ async def test_a_job_made_to_fail_is_paged(running: Running) -> None:
         re.MULTILINE | re.DOTALL,
     )
     assert shown is not None
-    orders = shown[1].replace("127.0.0.1:10311", running.simulated)
-    given = await asyncio.create_subprocess_exec(sys.executable, "-c", orders)
+    program = shown[1].replace("127.0.0.1:10311", running.simulated)
+    given = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     assert await given.wait() == 0
     await until(paged, "Alertmanager has the page for the canary")
 
 
-async def test_health_checks_tell_the_living_from_the_dead(composed: Composition, running: Running) -> None:
-    """Each health check succeeds against the program that it is for, and fails where nothing listens."""
+async def test_health_checks(composed: Composition, running: Running) -> None:
+    """Each health check succeeds against its program, and fails if nothing listens."""
     addresses = {
         "exporter": ("127.0.0.1:10310", running.exporter.address),
         "prometheus": ("127.0.0.1:9090", running.prometheus.address),
         "alertmanager": ("127.0.0.1:9093", running.alertmanager.address),
     }
-    nobody = f"127.0.0.1:{free_port()}"
+    unused = f"127.0.0.1:{free_port()}"
     for name, (written, address) in addresses.items():
         kind, *command = composed.services[name].healthcheck.test
-        assert kind == "CMD", "a shell may not be there"
-        assert any(written in word for word in command), f"{name}: asks something else"
+        assert kind == "CMD", "the image may have no shell"
+        assert any(written in word for word in command), f"{name}: its health check uses another address"
         succeeded = {
-            asked: subprocess.run(  # noqa: ASYNC221 - what it asks are other processes
-                [found(command[0]), *(word.replace(written, asked) for word in command[1:])],
+            target: subprocess.run(  # noqa: ASYNC221 - the servers are other processes
+                [found(command[0]), *(word.replace(written, target) for word in command[1:])],
                 check=False,
                 capture_output=True,
                 timeout=30,
             ).returncode
             == 0
-            for asked in (address, nobody)
+            for target in (address, unused)
         }
-        assert succeeded == {address: True, nobody: False}, name
+        assert succeeded == {address: True, unused: False}, name
 
 
 def targets(job: dict[str, Any]) -> list[str]:
-    """Addresses that a part of Prometheus' configuration names."""
+    """Addresses in a scrape or alerting configuration."""
     return [address for each in job["static_configs"] for address in each["targets"]]

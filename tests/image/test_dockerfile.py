@@ -1,4 +1,4 @@
-"""The Dockerfile and what its build may see, before anything is built."""
+"""The Dockerfile and its build context, checked without a build."""
 
 import re
 import subprocess
@@ -18,8 +18,8 @@ LABELS = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the linter's wheel is for Linux only: DOCKERFILE IS NOT LINTED")
-def test_hadolint_finds_nothing_to_say() -> None:
-    """The linter of Dockerfiles has no remark of any weight, no rule is switched off, and the labels are these."""
+def test_hadolint_reports_nothing() -> None:
+    """The linter hadolint reports nothing at any level, no rule is disabled, and the labels are as specified."""
     hadolint = Path(sys.executable).with_name("hadolint")
     schema = [f"--require-label=org.opencontainers.image.{name}:{form}" for name, form in LABELS.items()]
     linted = subprocess.run(
@@ -34,8 +34,8 @@ def test_hadolint_finds_nothing_to_say() -> None:
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
-def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
-    """Credentials, histories and test data that lie about cannot get into a layer, for they are not sent at all."""
+def test_the_context_has_only_what_is_copied() -> None:
+    """Credentials, histories and test data cannot get into a layer, because the context does not include them."""
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in ignored if line and not line.startswith("#")]
     copied = {
@@ -50,7 +50,7 @@ def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
 
 
 def test_lock_files_name_no_index() -> None:
-    """What is installed is said by name and hash; where it comes from is the builder's own affair."""
+    """Lock files have names and hashes of packages; the index is configured where the image is built."""
     for lock in ("requirements.txt", "requirements-build.txt"):
         text = (ROOT / lock).read_text(encoding="utf-8")
         assert "://" not in text

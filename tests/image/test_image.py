@@ -1,4 +1,4 @@
-"""The image, built and run for real: `make image-test`. Its base is a stand-in where no registry can be reached."""
+"""Builds and runs the image: `make image-test`. If no registry can be reached, its base is a substitute."""
 
 import json
 import re
@@ -20,7 +20,7 @@ IMAGE = f"localhost/modelarts-exporter:image-test-{RUN}"
 LIMIT_BYTES = 128 * 1024 * 1024
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CREATED = "2026-01-02T03:04:05Z"
-READY_S = 30.0  # on two busy cores; an idle machine takes two
+READY_S = 30.0  # on two busy cores; an idle machine takes 2 s
 
 METRICS = "urllib.request.urlopen('http://127.0.0.1:10310/metrics', timeout=10).read().decode()"
 UNTIL_BOTH_ARE_UP = f"""
@@ -43,7 +43,7 @@ targets:
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """What builds and runs; without it the test is skipped, and fails in CI."""
+    """The container engine; without one the test is skipped, and fails in CI."""
     engine = find()
     if engine is None:
         missing(MISSING)
@@ -55,7 +55,7 @@ def engine() -> Engine:
 def image(
     engine: Engine, index: None, tmp_path_factory: pytest.TempPathFactory, figures: dict[str, str]
 ) -> Iterator[str]:
-    """The image as the Dockerfile makes it, its name; removed afterwards."""
+    """Build the image and return its name; it is removed at the end."""
     del index
     folder = tmp_path_factory.mktemp("image")
     settings = folder / "pip.conf"
@@ -83,18 +83,18 @@ def image(
 
 @pytest.fixture(scope="session")
 def demo(engine: Engine, image: str, figures: dict[str, str]) -> Iterator[Container]:
-    """The demo in a container that may do nothing it need not, once it has something to show."""
+    """The demo in a hardened container, after both projects are up."""
     begun = time.monotonic()
     with Container(engine, image, "demo") as demo:
-        demo.said("^exporter +http://", timeout_s=READY_S)
+        demo.wait_for_line("^exporter +http://", timeout_s=READY_S)
         figures["demo listens after"] = f"{time.monotonic() - begun:.1f} s"
         demo.python(UNTIL_BOTH_ARE_UP)
         figures["demo shows both projects after"] = f"{time.monotonic() - begun:.1f} s"
         yield demo
 
 
-def test_it_says_what_it_is(engine: Engine, image: str) -> None:
-    """User, command, port, signal and labels are in the image's own description."""
+def test_metadata(engine: Engine, image: str) -> None:
+    """The image has user, command, port, signal and labels."""
     config: dict[str, Any] = json.loads(engine.call("inspect", image))[0]["Config"]
 
     assert config["User"] == "65532:65532"
@@ -107,28 +107,28 @@ def test_it_says_what_it_is(engine: Engine, image: str) -> None:
     assert (labels["version"], labels["revision"], labels["created"]) == (__version__, REVISION, CREATED)
 
 
-def test_its_label_and_its_program_tell_one_version(engine: Engine, image: str) -> None:
-    """What the label says is what the command inside says."""
+def test_label_and_program_have_one_version(engine: Engine, image: str) -> None:
+    """The version label equals the output of `--version`."""
     assert engine.run(image, "--version") == (0, f"modelarts-exporter {__version__}\n", "")
 
 
-def test_no_secret_of_the_build_stays_in_it(engine: Engine, image: str) -> None:
-    """The pip settings that the build was given are not in the image."""
-    look = "import os; print(os.path.exists('/etc/pip.conf'), os.path.exists('/run/secrets/pip'))"
+def test_no_build_secret_is_in_the_image(engine: Engine, image: str) -> None:
+    """The pip settings of the build are not in the image."""
+    program = "import os; print(os.path.exists('/etc/pip.conf'), os.path.exists('/run/secrets/pip'))"
 
-    assert python(engine, image, look) == "False False"
+    assert python(engine, image, program) == "False False"
 
 
 def test_demo_serves_in_a_locked_down_container(demo: Container) -> None:
-    """With nothing granted but 128 MiB the demo serves jobs of both its projects, and both are up."""
+    """With 128 MiB and no privileges the demo serves jobs of both its projects, and both are up."""
     text = demo.python(f"import urllib.request; print({METRICS})")
 
     assert set(re.findall(r'^modelarts_up\{project="(\w+)"\} 1$', text, re.MULTILINE)) == {"speech", "vision"}
     assert text.count("\nmodelarts_training_job_status{") > 100
 
 
-def test_it_holds_no_right(demo: Container) -> None:
-    """The process is the numeric user, with no capability, and no way to one."""
+def test_the_process_has_no_capabilities(demo: Container) -> None:
+    """The process runs as the numeric user, has no capability, and cannot gain one."""
     status = dict(line.split(":\t", 1) for line in demo.python("print(open('/proc/1/status').read())").splitlines())
 
     assert status["Uid"].split() == ["65532"] * 4
@@ -137,8 +137,8 @@ def test_it_holds_no_right(demo: Container) -> None:
     assert status["NoNewPrivs"] == "1"
 
 
-def test_it_runs_where_it_can_write_nothing(demo: Container) -> None:
-    """The root was read-only while it started and served, /tmp too."""
+def test_the_root_is_read_only(demo: Container) -> None:
+    """It starts and serves with a read-only root file system, /tmp included."""
     program = """
 import errno
 for path in ("/x", "/tmp/x", "/opt/modelarts-exporter/x"):
@@ -154,8 +154,8 @@ for path in ("/x", "/tmp/x", "/opt/modelarts-exporter/x"):
     assert demo.python(program).split()[:2] == ["EROFS", "EROFS"]
 
 
-def test_it_stays_far_from_its_memory_limit(demo: Container, figures: dict[str, str]) -> None:
-    """128 MiB are the limit in force, and the demo's peak leaves a third of them."""
+def test_memory_stays_below_the_limit(demo: Container, figures: dict[str, str]) -> None:
+    """The limit of 128 MiB is in effect, and the peak of the demo is at most two thirds of it."""
     program = """
 def first(*paths):
     for path in paths:
@@ -175,7 +175,7 @@ print(next(line.split()[1] for line in open("/proc/1/status") if line.startswith
 
 
 def test_demo_can_be_reached_from_outside(demo: Container) -> None:
-    """Without any flag the exporter listens on every address, while the simulated cloud stays inside."""
+    """Without flags the exporter listens on every address, and the simulated cloud on loopback only."""
     program = "import json; print(json.dumps([open('/proc/net/tcp' + v).read() for v in ('', '6')]))"
     listening = {
         (int(port, 16), int(address, 16) == 0)
@@ -187,17 +187,17 @@ def test_demo_can_be_reached_from_outside(demo: Container) -> None:
 
 
 def test_sigterm_ends_it_with_0(engine: Engine, image: str) -> None:
-    """With the compose file's command it gets up, and a container stopped while it polls and serves ends well."""
+    """With the command of the compose file it starts, and SIGTERM while it polls and serves ends it with 0."""
     command = composition(ROOT / "compose.yaml").services["exporter"].command
     with Container(engine, image, *command) as demo:
-        demo.said("^exporter +http://", timeout_s=READY_S)
+        demo.wait_for_line("^exporter +http://", timeout_s=READY_S)
         demo.python(UNTIL_BOTH_ARE_UP)
 
         assert demo.terminated() == 0
 
 
-def test_without_a_settings_file_it_says_so(engine: Engine, image: str) -> None:
-    """`docker run IMAGE` alone is told where the settings belong, and ends as wrong usage."""
+def test_without_a_settings_file_it_fails_clearly(engine: Engine, image: str) -> None:
+    """`docker run IMAGE` without settings names where they belong, and ends as a usage error."""
     code, out, err = engine.run(image)
 
     assert (code, out) == (2, "")
@@ -206,7 +206,7 @@ def test_without_a_settings_file_it_says_so(engine: Engine, image: str) -> None:
 
 
 def test_settings_and_secrets_are_mounted(engine: Engine, image: str, tmp_path: Path) -> None:
-    """Files that every user may read, mounted read-only, are all it needs."""
+    """It needs only files that every user can read, mounted read-only."""
     (tmp_path / "config.yaml").write_text(SETTINGS, encoding="utf-8")
     (tmp_path / "sk").write_text("invented", encoding="utf-8")
     code, _, err = engine.run(
@@ -224,14 +224,14 @@ def test_settings_and_secrets_are_mounted(engine: Engine, image: str, tmp_path: 
 
 
 def test_it_needs_no_shell(engine: Engine, image: str) -> None:
-    """With nothing in the place of /bin/sh the command runs as before."""
+    """The command runs without /bin/sh."""
     hidden = ("--network", "none", "--read-only", "--volume=/dev/null:/bin/sh:ro")
 
     assert engine.run(image, "--version", flags=hidden)[:2] == (0, f"modelarts-exporter {__version__}\n")
 
 
 def test_nothing_is_compiled_at_run_time(engine: Engine, image: str) -> None:
-    """Each module that the commands import has its bytecode in the image, the standard library's too."""
+    """The image has the bytecode of every module that the commands import, of the standard library too."""
     program = """
 import sys, exporter.commands, uvloop
 from pathlib import Path
@@ -244,8 +244,8 @@ print(len(cached), *(name for name, path in cached.items() if not Path(path).exi
     assert int(count) > 300
 
 
-def test_only_locked_packages_are_in_it(engine: Engine, image: str) -> None:
-    """The exporter's environment holds the lock file's packages and itself; no pip, no build tool."""
+def test_only_locked_packages_are_installed(engine: Engine, image: str) -> None:
+    """The environment has the exporter and the packages of the lock file; no pip, no build tool."""
     program = """
 import importlib.metadata, re
 print(*sorted(re.sub("[-_.]+", "-", each.metadata["Name"]).lower() for each in importlib.metadata.distributions()))
@@ -260,7 +260,7 @@ print(*sorted(re.sub("[-_.]+", "-", each.metadata["Name"]).lower() for each in i
 
 
 def python(engine: Engine, image: str, program: str) -> str:
-    """Run a program in the image's own Python: what it printed."""
+    """Run a program with the Python of the image and return its output."""
     flags = ("--network", "none", "--read-only", "--entrypoint", "python")
     code, out, err = engine.run(image, "-c", program, flags=flags)
     assert code == 0, err

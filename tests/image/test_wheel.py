@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works where nothing is installed but the lock file's packages."""
+"""Content of the wheel, and its commands in an environment with only the packages of the lock file."""
 
 import re
 import signal
@@ -24,7 +24,7 @@ SHIPPED = {".py", ".html", ".css", ".typed"}
 
 
 def commands() -> list[str]:
-    """Names of all commands, the group itself as the empty name."""
+    """Names of all commands; the empty name is the command group."""
     assert isinstance(main, click.Group)
     return ["", *sorted(main.commands)]
 
@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in a fresh environment that holds the lock file's packages and the wheel."""
+    """The command in a new environment with the packages of the lock file and the wheel."""
     del index
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=True)
@@ -62,7 +62,7 @@ def installed(wheel: Path, index: None, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def demo(installed: Path) -> Iterator[subprocess.Popen[str]]:
-    """The installed demo on ports of its own, killed if a test leaves it running."""
+    """The installed demo on free ports; killed if a test leaves it running."""
     flags = ("--web.listen-address=127.0.0.1:0", "--listen-address=127.0.0.1:0")
     command = [str(installed), "demo", *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=installed.parent) as process:
@@ -72,8 +72,8 @@ def demo(installed: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every file is one that git knows below exporter/, of a kind that is shipped, or describes the wheel."""
+def test_it_contains_only_the_package(wheel: Path) -> None:
+    """Every file is tracked by git below exporter/ and has a shipped type, or is metadata of the wheel."""
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if name.startswith("exporter/")}
     listed = subprocess.run(
@@ -92,22 +92,22 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
 
 
-def test_it_says_who_it_is(wheel: Path) -> None:
-    """Its description carries the version of the code and the README, and demands no development package."""
+def test_metadata(wheel: Path) -> None:
+    """The metadata has the version of the code and the README, and requires no development package."""
     about = zipfile.ZipFile(wheel).read(f"modelarts_exporter-{__version__}.dist-info/METADATA").decode()
     head, _, readme = about.partition("\n\n")
-    demanded = re.findall(r"^Requires-Dist: ([a-z0-9-]+)", head, re.MULTILINE)
+    required = re.findall(r"^Requires-Dist: ([a-z0-9-]+)", head, re.MULTILINE)
 
     assert f"\nVersion: {__version__}\n" in head
     assert "\nRequires-Python: >=3.11\n" in head
-    assert "aiohttp" in demanded
-    assert not {"pytest", "mypy", "ruff", "huaweicloudsdkcore", "hypothesis"} & set(demanded)
+    assert "aiohttp" in required
+    assert not {"pytest", "mypy", "ruff", "huaweicloudsdkcore", "hypothesis"} & set(required)
     assert readme.strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
 
 
 @pytest.mark.endurance
 def test_the_lock_file_satisfies_it(installed: Path) -> None:
-    """What the lock file brings is all the wheel demands, in the versions it demands."""
+    """The lock file has all packages that the wheel requires, in matching versions."""
     checked = subprocess.run(
         [str(installed.parent / "pip"), "check", "--disable-pip-version-check"],
         check=False,
@@ -121,7 +121,7 @@ def test_the_lock_file_satisfies_it(installed: Path) -> None:
 
 @pytest.mark.parametrize("command", [pytest.param(name, id=name or "group") for name in commands()])
 @pytest.mark.endurance
-def test_each_command_helps_without_development_packages(installed: Path, command: str) -> None:
+def test_each_command_has_help_without_development_packages(installed: Path, command: str) -> None:
     """`--help` of each command works from the wheel and the lock file alone."""
     helped = subprocess.run(
         [str(installed), *filter(None, [command]), "--help"],
@@ -153,7 +153,7 @@ def test_the_demo_runs_without_development_packages(demo: subprocess.Popen[str])
 
 
 def get(url: str) -> str:
-    """Text of a page of the demo."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the address our own process printed
+    """GET a page of the demo."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the address that our process printed
         text: str = answer.read().decode()
     return text

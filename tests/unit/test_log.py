@@ -270,8 +270,8 @@ def test_a_wrongly_formatted_record_is_logged() -> None:
     record = logging.LogRecord("library", logging.CRITICAL, __file__, 1, "%d of %d", ("one",), None)
     logging.getLogger().handlers[-1].handle(record)  # not by a logger: the test runner's own handler raises here
 
-    said = json.loads(stream.getvalue())
-    assert (said["event"], said["level"]) == ("%d of %d", "error")
+    logged = json.loads(stream.getvalue())
+    assert (logged["event"], logged["level"]) == ("%d of %d", "error")
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_levels_have_prometheus_names(level: log.Level, ours: list[str], theirs:
     log.configure(level, format="json", stream=stream)
 
     for logger in (structlog.get_logger(), logging.getLogger("library")):
-        logger.debug("said")
-        logger.info("said")
-        logger.warning("said")
-        logger.error("said")
+        logger.debug("message")
+        logger.info("message")
+        logger.warning("message")
+        logger.error("message")
 
-    said = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["level"] for line in said if "logger" not in line] == ours
-    assert [line["level"] for line in said if "logger" in line] == theirs
+    logged = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in logged if "logger" not in line] == ours
+    assert [line["level"] for line in logged if "logger" in line] == theirs
 
 
 def test_the_flags_choices_are_the_types() -> None:
@@ -308,10 +308,10 @@ def test_the_flags_choices_are_the_types() -> None:
 def test_context_reaches_the_line() -> None:
     """Context bound for a poll is on each of its lines."""
     with structlog.contextvars.bound_contextvars(project="vision", poll="7"):
-        said = as_json(jobs=1)
+        logged = as_json(jobs=1)
 
-    assert (said["project"], said["poll"], said["jobs"]) == ("vision", "7", 1)
-    assert list(said)[:3] == ["ts", "level", "event"]
+    assert (logged["project"], logged["poll"], logged["jobs"]) == ("vision", "7", 1)
+    assert list(logged)[:3] == ["ts", "level", "event"]
 
 
 def test_tests_can_capture_events_of_loggers_made_before() -> None:
@@ -350,11 +350,11 @@ def test_a_closed_stream_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     log.configure(stream=closed)
     closed.close()
     structlog.get_logger().info("poll.finished")
-    logging.getLogger("library").error("said")
+    logging.getLogger("library").error("message")
 
     log.configure(stream=Gone())
     structlog.get_logger().info("poll.finished")
-    logging.getLogger("library").error("said")
+    logging.getLogger("library").error("message")
 
     monkeypatch.setattr(sys, "stderr", None)
     log.configure()

@@ -4,7 +4,13 @@ import re
 
 from exporter.domain.job import Accelerator
 
-_NPU = re.compile(r"ascend|snt\d|\bd9\d0|(?<![a-z])npu", re.IGNORECASE)
+_NPU = re.compile(
+    r"ascend|atlas|snt\d|(?<![a-z])npu|vnpu"
+    r"|(?<![a-z])kat\d"  # modelarts.kat1.*: Ascend 910
+    r"|(?<![a-z])k?ai\d"  # vm.ai1.*, kai1s: Ascend 310
+    r"|\b[ad](?:310|9\d0)[a-z]?(?![a-z\d])",  # a310, D910B
+    re.IGNORECASE,
+)
 _GPU = re.compile(
     r"nvidia|^gp-|tesla|gpu"
     r"|(?<![a-z])[apv]nt\d"  # masked product names: Pnt1, GP-Vnt1, 8ant8

@@ -3,14 +3,15 @@
 A valid object is decoded in one step at full speed; only an invalid one is decoded part by part.
 """
 
-from functools import lru_cache
+from contextlib import suppress
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
+from exporter.cloud.decode.text_in_text import decoder, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
@@ -24,17 +25,15 @@ def decode(raw: bytes | msgspec.Raw, shape: type[Shape], *, field: str, note: No
     return read if isinstance(read, shape) else None
 
 
-@lru_cache(maxsize=64)  # a decoder holds no data, only the compiled shape
-def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(shape)
-
-
 def _decode_part(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown) -> object:
     """Decode one value of the given shape; None (noted) when it is invalid."""
     try:
-        return cast("object", _decoder(shape).decode(raw))
+        return cast("object", decoder(shape).decode(raw))
+    except msgspec.ValidationError:
+        pass  # one part is wrong, which is found below
     except UNDECODABLE:
-        pass
+        with suppress(*UNDECODABLE):
+            return cast("object", decode_json(decoder(shape), raw, on_repair=lambda kind: note(field, kind)))
     plain = _plain(shape)
     if get_origin(plain) is list:
         return _list(raw, get_args(plain)[0], field=field, note=note)
@@ -80,6 +79,6 @@ def _list(raw: bytes | msgspec.Raw, shape: Any, *, field: str, note: NoteUnknown
 def _container(raw: bytes | msgspec.Raw, shape: Any) -> object:
     """Split a container, which may be wrapped as JSON text, into its raw parts; None when it is something else."""
     try:
-        return cast("object", _decoder(shape).decode(unwrap(raw)))
+        return cast("object", decode_json(decoder(shape), unwrap(raw)))
     except UNDECODABLE:
         return None

@@ -1,15 +1,22 @@
 """Reading JSON that is wrapped as JSON text, which both generations do (API reference §2, trap 17)."""
 
-from typing import TypeVar
+from codecs import BOM_UTF8
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
-UNDECODABLE = (ValueError, RecursionError)
-"""What decoding raises: msgspec's errors and undecodable UTF-8 are ValueErrors, endless nesting a RecursionError."""
+
+@lru_cache(maxsize=64)  # a decoder holds no data, only the compiled shape
+def decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a shape."""
+    return msgspec.json.Decoder(shape)
+
 
 _LAYERS = 2  # text in text: the documents disagree about how often
 
@@ -19,12 +26,12 @@ def unwrap(data: bytes | str | msgspec.Raw, *, layers: int = _LAYERS) -> bytes:
 
     Raises one of `UNDECODABLE` when a layer is cut off or no valid text.
     """
-    data = data.encode() if isinstance(data, str) else bytes(data)
+    text = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
     for _ in range(layers):
-        if not data.lstrip().startswith(b'"'):
+        if not text.lstrip().startswith(b'"'):
             break
-        data = msgspec.json.decode(data, type=str).encode()
-    return data.strip()
+        text = decode_json(decoder(str), text).encode("utf-8", "replace")
+    return text.strip().removeprefix(BOM_UTF8)
 
 
 def wrapped_object(raw: msgspec.Raw, shape: type[Shape], *, field: str, note: NoteUnknown) -> Shape | None:
@@ -35,11 +42,12 @@ def wrapped_object(raw: msgspec.Raw, shape: type[Shape], *, field: str, note: No
     try:
         data = unwrap(raw)
         if data.startswith(b"["):
-            items = msgspec.json.decode(data, type=list[msgspec.Raw])
+            items = decode_json(decoder(list[msgspec.Raw]), data)
             data = unwrap(items[0]) if items else b""
         if data.startswith(b"{"):
-            return msgspec.json.decode(data, type=shape)
-        if data and msgspec.json.decode(data) is not None:
+            read: Shape = decode_json(decoder(shape), data, on_repair=lambda kind: note(field, kind))
+            return read
+        if data and decode_json(decoder(Any), data) is not None:
             note(field, "not an object")
     except UNDECODABLE:
         note(field, "undecodable")

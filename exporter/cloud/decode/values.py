@@ -6,11 +6,11 @@ decoding rules").
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-
-from exporter.cloud.decode.text_in_text import UNDECODABLE, unwrap
+from exporter.cloud.decode.text_in_text import decoder, unwrap
 from exporter.cloud.http.endpoint import NoteUnknown
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json
 
 _MIN_TIME_S = 1_420_070_400  # the year 2015: ModelArts is younger; seconds read as milliseconds are in 1970
 _MAX_TIME_S = 4_102_444_800  # the year 2100; milliseconds read as seconds are later
@@ -109,7 +109,7 @@ def json_object(value: object, *, field: str, note: NoteUnknown) -> Mapping[str,
     if isinstance(value, str):
         try:
             inner = unwrap(value, layers=1)  # the text around it is decoded already
-            read = msgspec.json.decode(inner) if inner else None
+            read = decode_json(decoder(Any), inner) if inner else None
         except UNDECODABLE:
             note(field, "undecodable text")
             return None

@@ -33,7 +33,7 @@ class CircuitCall:
     failures: int | None = None
     """How many failures it counts as: 0 is a success; None says nothing (cancelled, or never sent)."""
     is_single: bool = False
-    """The failure may concern only the object asked for: a short burst of these does not open the circuit."""
+    """The failure may concern only the requested object: a short burst of these does not open the circuit."""
 
 
 class Circuit:
@@ -86,7 +86,7 @@ class Circuit:
                 self._trial_is_running = False
             if call.failures:
                 self._count(call, call.failures)
-            elif call.failures == 0 and (call.is_trial or not was_open):  # a late success of an old call is no news
+            elif call.failures == 0 and (call.is_trial or not was_open):  # a late success of an old call says nothing
                 self._failures = 0
                 self._openings = 0
                 self._open_until = None

@@ -10,14 +10,17 @@ from exporter.cloud.auth.auth import Auth, SignedHeaders
 from exporter.cloud.auth.credentials import CREDENTIALS
 from exporter.cloud.http.circuit import LOCKOUT, Circuit, CircuitCall, CircuitPolicy
 from exporter.cloud.http.endpoint import Answer, Endpoint
-from exporter.cloud.http.errors import CircuitOpen, CloudError, ServerError, Throttled, Unreachable
-from exporter.cloud.http.limit import CredentialProbe, Limits
+from exporter.cloud.http.errors import CircuitOpen, CloudError, Denied, ServerError, Throttled, Unreachable
+from exporter.cloud.http.limit import CredentialProbe, Limits, OptionalShare
 from exporter.cloud.http.observer import Observer
 from exporter.cloud.http.request import Request, encode_query, fill_path
 from exporter.cloud.http.response import read_response, refused_credential
 from exporter.cloud.http.retry import RetryPolicy, retry
 from exporter.cloud.http.transport import HttpTransport
 from exporter.domain.source import Clock
+
+_PROOF_S = 120.0
+"""How long a listing that was accepted proves that a refused optional call is not the credential's fault."""
 
 _TIMER_SLACK_S = 0.05  # timers may fire a little early
 
@@ -29,7 +32,7 @@ class ApiClient:
     was refused) and `_exchange` (HTTP and decoding), in this order.
 
     Each operation has its own circuit, so that one that fails leaves the others alone. Refused credentials concern
-    all operations and open the one lockout circuit.
+    all operations and open the one lockout circuit; a refused optional call does not, while listings are accepted.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class ApiClient:
         self._circuit_policy = circuit_policy
         self._jitter = jitter
         self._probe = CredentialProbe(now=clock.monotonic)
+        self._optional_share = OptionalShare(now=clock.monotonic)
+        self._listed_at: float | None = None
         self._lockout = Circuit(LOCKOUT, now=clock.monotonic, on_change=self._report_circuits)
         self._circuits: dict[str, Circuit] = {}
         self._retry_at: dict[str, float] = {}
@@ -102,6 +107,9 @@ class ApiClient:
         operation = endpoint.name
         self._check_circuits(operation)  # before the call queues, and again when it may be sent
         self._check_retry_after(operation)
+        if endpoint.optional and not self._optional_share.take():
+            detail = "not sent: the rest of the rate limit is left to the listings"
+            raise self._withheld(Throttled(operation, detail, withheld=True), operation)
         async with self._limits.slot(operation), self._probe.acquire() as is_probe:
             self._check_circuits(operation)
             with self._lockout.call() as lockout, self._circuit(operation).call() as circuit:
@@ -110,8 +118,14 @@ class ApiClient:
                         endpoint, path=path, query=query, body=body, lockout=lockout, is_probe=is_probe
                     )
                 except CloudError as error:
+                    if endpoint.optional and isinstance(error, Denied) and error.operation == operation:
+                        error.cleared = error.rejects_credential and self._credential_is_proven()
+                        if error.cleared:
+                            lockout.failures = None
                     self._record_failure(error, operation, lockout=lockout, circuit=circuit)
                     raise
+                if not endpoint.optional:
+                    self._listed_at = self._clock.monotonic()
                 self._probe.accepted()
                 lockout.failures = circuit.failures = 0
                 return result
@@ -166,6 +180,9 @@ class ApiClient:
                 in_band_failure=endpoint.in_band_failure,
                 may_be_empty=endpoint.may_be_empty,
                 redact=signed.redact,
+                on_repair=lambda kind: self._observer.response_repaired(
+                    project=self._project, operation=endpoint.name, kind=kind
+                ),
             ),
         )
 
@@ -176,7 +193,10 @@ class ApiClient:
             lockout.failures = (lockout.failures or 0) + 1
         if lockout.failures:
             self._probe.refused()
+            self._listed_at = None
         is_own = error.operation == operation  # not of a call that fetches credentials
+        if isinstance(error, Throttled) and error.budget is not None:
+            self._optional_share.learn(*error.budget)
         if isinstance(error, Throttled) and is_own and error.retry_after_s is not None:
             self._retry_at[operation] = self._clock.monotonic() + error.retry_after_s
         if isinstance(error, Unreachable | Throttled | ServerError):
@@ -186,6 +206,10 @@ class ApiClient:
             circuit.failures = 0
         if error.operation == CREDENTIALS:
             self._withheld(error, operation)
+
+    def _credential_is_proven(self) -> bool:
+        """Whether a listing was accepted shortly before, and none has been refused since."""
+        return self._listed_at is not None and self._clock.monotonic() - self._listed_at < _PROOF_S
 
     def _circuit(self, operation: str) -> Circuit:
         if operation not in self._circuits:

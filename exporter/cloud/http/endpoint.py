@@ -33,6 +33,8 @@ class Endpoint(Generic[Answer]):
     """Required where there is no fixture."""
     in_band_failure: bool = False
     """v1: `is_success: false` may come with any HTTP status, including 200."""
+    optional: bool = False
+    """The listings of jobs do without it: a refusal switches a collector off, and never holds back the listings."""
     may_be_empty: bool = False
     """204 or an empty body means "not ready yet"; for other endpoints an empty body is an InvalidResponse."""
 

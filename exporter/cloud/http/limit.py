@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from aiolimiter import AsyncLimiter
 
+_MIN_WINDOW_S = 60.0
+
 
 class Limits:
     """Rate and concurrency of one target. The rate runs on the time of the event loop."""
@@ -26,6 +28,46 @@ class Limits:
         """Wait for one of the slots for concurrent calls, and hold it."""
         async with self._operations[operation], self._all:
             yield
+
+
+class OptionalShare:
+    """The part of a stated budget that optional calls may use, so that they do not use up what listings need.
+
+    Until the cloud has stated a budget ("limit:200, time:5 minute") there is no limit. From then on optional calls
+    get half of it for an hour. Budgets of less than a minute are left to the rate limit of the settings.
+    """
+
+    def __init__(self, *, now: Callable[[], float], share: float = 0.5, valid_s: float = 3600.0) -> None:
+        self._now = now
+        self._share = share
+        self._valid_s = valid_s
+        self._rate = 0.0
+        self._capacity = 0.0
+        self._left = 0.0
+        self._updated_at = 0.0
+        self._valid_until: float | None = None
+
+    def learn(self, calls: int, window_s: float) -> None:
+        """Take over a budget that has just been used up."""
+        if window_s < _MIN_WINDOW_S:
+            return
+        now = self._now()
+        self._capacity = max(1.0, calls * self._share)
+        self._rate = self._capacity / window_s
+        self._left, self._updated_at = 0.0, now
+        self._valid_until = now + self._valid_s
+
+    def take(self) -> bool:
+        """Whether one more optional call may be sent; counts it."""
+        now = self._now()
+        if self._valid_until is None or now >= self._valid_until:
+            return True
+        self._left = min(self._capacity, self._left + (now - self._updated_at) * self._rate)
+        self._updated_at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
 class CredentialProbe:

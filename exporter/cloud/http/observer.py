@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 
 
 class Observer(Protocol):
@@ -34,4 +34,8 @@ class Observer(Protocol):
 
     def unknown_value(self, *, project: str, field: str) -> None:
         """A field that is read held a value that is unknown or impossible."""
+        ...
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:
+        """The text of a response had a flaw of this kind, and was decoded without it."""
         ...

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,8 @@ import msgspec
 
 from exporter.cloud.http.endpoint import Answer
 from exporter.cloud.http.errors import (
+    CREDENTIAL_CODES,
+    PERMISSION_CODES,
     CloudError,
     Denied,
     Gone,
@@ -23,7 +25,10 @@ from exporter.cloud.http.errors import (
     ServerError,
     Throttled,
     Unsupported,
+    normalized,
 )
+from exporter.cloud.http.json_text import UNDECODABLE, decode_json, ignore_repair
+from exporter.domain.outcome import Repair
 
 _MAX_MESSAGE = 200
 _MAX_RETRY_AFTER_S = 60.0
@@ -39,14 +44,8 @@ _SERVER_ERROR = frozenset(
     {f"ModelArts.{code}" for code in ("4302", "4503", "4700", "5039", "6100", "50005000")}
     | {f"APIG.{code}" for code in ("0202", "0203", "0601", "0605")}
 )
-_UNAUTHENTICATED = frozenset(
-    {f"ModelArts.{code}" for code in ("0201", "0202", "0204", "0207", "0212", "4127", "4201", "4504")}
-    | {f"APIG.{code}" for code in ("0301", "0303", "0305", "0307")}
-)
-_FORBIDDEN = frozenset(
-    {f"ModelArts.{code}" for code in ("0108", "0112", "0203", "0206", "0210", "2784", "2785")}
-    | {f"APIG.{code}" for code in ("0302", "0306", "0310", "0401", "0402")}
-)
+_BUDGET = re.compile(r"limit:\s*(\d{1,9})\s*,\s*time:\s*(\d{1,6})\s*(second|minute|hour|day)", re.IGNORECASE)
+_UNITS_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +79,12 @@ def read_response(
     in_band_failure: bool = False,
     may_be_empty: bool = False,
     redact: Sequence[str] = (),
+    on_repair: Callable[[Repair], None] = ignore_repair,
 ) -> Answer | None:
     """Decode a success. None means "not ready yet", only where `may_be_empty`. Raises CloudError.
 
     `now` is in seconds since the epoch. `redact` holds secrets of the request, masked if the cloud repeats them.
+    `on_repair` is called for each kind of flaw in the text of a success that was decoded all the same.
     """
     error = error_for(response, operation=operation, now=now, in_band_failure=in_band_failure, redact=redact)
     if may_be_empty and error is not None and error.code in _NO_DATA and not isinstance(error, ServerError | Denied):
@@ -99,10 +100,10 @@ def read_response(
         raise InvalidResponse(operation, "an empty body", status=response.status)
     kind: Any = answer  # mypy does not see that the type is hashable
     try:
-        decoded: Answer = _decoder(kind).decode(response.body)
+        decoded: Answer = decode_json(_decoder(kind), response.body, on_repair=on_repair)
     except msgspec.ValidationError as invalid:
         raise InvalidResponse(operation, sanitize(str(invalid), redact=redact), status=response.status) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as invalid:
+    except UNDECODABLE as invalid:
         detail = f"{_content_type(response)}not JSON: {sanitize(str(invalid), redact=redact)}"
         raise InvalidResponse(operation, detail, status=response.status) from None
     return decoded
@@ -121,7 +122,9 @@ def error_for(
     detail = sanitize(message, redact=redact) or f"{_content_type(response)}no message"
     if error is Throttled:
         wait_s = retry_after_s(response.headers, now=now)
-        return Throttled(operation, detail, status=response.status, code=code, retry_after_s=wait_s)
+        return Throttled(
+            operation, detail, status=response.status, code=code, retry_after_s=wait_s, budget=_budget(message)
+        )
     if error is Denied:
         detail += _clock_skew(response.headers, now=now)
     if response.status // 100 == 3:  # noqa: PLR2004 - the class of redirections
@@ -131,12 +134,7 @@ def error_for(
 
 def refused_credential(error: CloudError) -> bool:
     """Whether the cloud refused the credential, and not the request: another credential may help."""
-    if not isinstance(error, Denied) or error.status is None:
-        return False
-    code = _normalized(error.code)
-    if error.status == HTTPStatus.FORBIDDEN:
-        return code == "APIG.0307"
-    return error.status == HTTPStatus.UNAUTHORIZED or code in _UNAUTHENTICATED
+    return isinstance(error, Denied) and error.rejects_credential
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -172,11 +170,11 @@ def _error_class(  # noqa: PLR0911 - a table
     status: int, code: str, *, in_band: bool, served: bool
 ) -> type[CloudError]:
     """`in_band`: codes count at any status. `served`: the service itself refused, so the endpoint exists."""
-    code = _normalized(code)
+    code = normalized(code)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:  # at 401 and 403 too (fact 53)
+        return Throttled
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Denied
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED:
-        return Throttled
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return ServerError
     if code in _GONE:
@@ -186,15 +184,15 @@ def _error_class(  # noqa: PLR0911 - a table
         return Unsupported
     if in_band and code in _SERVER_ERROR:
         return ServerError
-    if code == "APIG.0307" or (in_band and code in _UNAUTHENTICATED | _FORBIDDEN):
+    if code == "APIG.0307" or (in_band and code in CREDENTIAL_CODES | PERMISSION_CODES):
         return Denied
     return Refused
 
 
 def _failed_in_band(body: bytes) -> bool:
     try:
-        result: _InBand = _decoder(_InBand).decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        result: _InBand = decode_json(_decoder(_InBand), body)
+    except UNDECODABLE:
         return False  # decoding the response reports what is wrong with it
     return result.failed
 
@@ -202,8 +200,8 @@ def _failed_in_band(body: bytes) -> bool:
 def _code_and_message(body: bytes) -> tuple[str, str]:
     """Find code and message, in the order of the vendor's SDK (API reference §8.1)."""
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = decode_json(_decoder(Any), body)
+    except UNDECODABLE:
         return "", ""
     if not isinstance(document, dict):
         return "", ""
@@ -217,9 +215,10 @@ def _code_and_message(body: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def _normalized(code: str) -> str:
-    """Newer gateways of Huawei Cloud write APIGW where OTC writes APIG."""
-    return "APIG." + code.removeprefix("APIGW.") if code.startswith("APIGW.") else code
+def _budget(message: str) -> tuple[int, float] | None:
+    """The limit in a message of the gateway: "throttling threshold, limit:200, time:5 minute"."""
+    found = _BUDGET.search(message)
+    return (int(found[1]), int(found[2]) * _UNITS_S[found[3].lower()]) if found else None
 
 
 def _content_type(response: Response) -> str:

@@ -54,6 +54,10 @@ _NOT_ACCELERATOR_PREFIXES = ("hugepages-", "attachable-volumes-")
 _CARD_SHARE = re.compile(r"mem|core", re.IGNORECASE)
 """Shares of cards that some schedulers count beside the cards themselves."""
 
+_SLICE = re.compile(r"-\d+c(?![a-z\d])|\d+cpu|(?<![a-z])vir\d|vnpu|vgpu|(?<![a-z])mig-|shared", re.IGNORECASE)
+"""Virtual slices of cards, counted beside the cards they are cut from (API reference §13, fact 50):
+`npu.accelerator/snt9-5c.1cpu.8g`, `huawei.com/Ascend310P-2c`, `nvidia.com/mig-1g.5gb`."""
+
 Workloads = Mapping[tuple[WorkloadKind, WorkloadStatus], int]
 
 
@@ -120,10 +124,10 @@ def used(raw: msgspec.Raw, *, note: NoteUnknown) -> tuple[str, PoolUsage] | None
 
 
 def statistics(answer: wire.Statistics, *, note: NoteUnknown) -> Workloads:
-    """Read the counts of one pool. Raises InvalidResponse when the answer has neither of the two names."""
+    """Read the counts of one pool. Raises InvalidResponse when the response has neither of the two names."""
     table = answer.statistics if answer.statistics is not None else answer.statics
     if not isinstance(table, dict):
-        raise InvalidResponse(STATISTICS.name, "the answer has neither statistics nor statics")
+        raise InvalidResponse(STATISTICS.name, "the response has neither statistics nor statics")
     counts: dict[tuple[WorkloadKind, WorkloadStatus], int] = {}
     for item in _objects(table.get("items"), field="v2.pool_statistics.items", note=note):
         kind = _kind(item.get("type"), note=note)
@@ -176,7 +180,7 @@ def quotas(answer: wire.Quotas, *, operation: str, note: NoteUnknown) -> dict[st
     if isinstance(listed, dict):
         listed = listed.get("resources", msgspec.UNSET)
     if listed is not None and not isinstance(listed, list | dict):
-        raise InvalidResponse(operation, "the answer has no list of quotas")
+        raise InvalidResponse(operation, "the response has no list of quotas")
     found: dict[str, Quota] = {}
     for item in _objects(listed, field="quotas", note=note):
         name = text(item.get("type")) or text(item.get("resource"))
@@ -202,7 +206,7 @@ def compose(
     flavors: Mapping[str, NodeFlavor],
     workloads: Workloads | None,
 ) -> Pool:
-    """Combine the answers about one pool; fields of a failed part are None."""
+    """Combine the responses about one pool; fields of a failed part are None."""
     if used is None:
         return replace(listed, workloads=workloads)
     return replace(
@@ -288,8 +292,9 @@ def _is_accelerator(name: str) -> bool:
     """
     if name in _NOT_ACCELERATORS or name.startswith(_NOT_ACCELERATOR_PREFIXES) or len(name) > _MAX_NAME_LENGTH:
         return False
-    if _CARD_SHARE.search(name.rpartition("/")[2]):
-        return False
+    last = name.rpartition("/")[2]
+    if _CARD_SHARE.search(last) or _SLICE.search(last):
+        return False  # a sum over both would count a card twice
     return "/" not in name or by_name(name) is not None
 
 

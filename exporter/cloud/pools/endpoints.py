@@ -1,4 +1,4 @@
-"""The calls about pools and quotas, each with the recorded answers that its decoding is tested with."""
+"""The calls about pools and quotas, each with the recorded responses that its decoding is tested with."""
 
 from exporter.cloud.http.endpoint import Endpoint, Fixture
 from exporter.cloud.pools import wire
@@ -11,6 +11,7 @@ POOLS = Endpoint(
     method="GET",
     path="/v2/{project_id}/pools",
     answer=wire.PoolList,
+    optional=True,
     notes=(
         "Pools with their nodes by state. Not paged. `workspaceId` is always sent, because without it only the "
         "default workspace is listed, as with jobs (trap 4). If it is refused (404, 403), pools are off, which is no "
@@ -34,6 +35,7 @@ USAGE = Endpoint(
     method="GET",
     path="/v2/{project_id}/metrics/runtime/pools",
     answer=wire.UsageList,
+    optional=True,
     notes=(
         "Allocated resources and capacity of every pool in one call, as Kubernetes quantities by resource name. Any "
         "name is accepted: `nvidia.com/gpu`, `huawei.com/ascend-…`, or masked ones such as `tnt004` (trap 36)."
@@ -51,9 +53,10 @@ STATISTICS = Endpoint(
     method="GET",
     path="/v2/{project_id}/statistics/pools/{pool}/workloads",
     answer=wire.Statistics,
+    optional=True,
     notes=(
-        "Workloads of one pool by kind and status, in one small answer: one call per pool, for at most twenty pools "
-        "a poll, in turns. A pool that was deleted meanwhile is 404 with ModelArts.50015001."
+        "Workloads of one pool by kind and status, in one small response: one call per pool, for at most twenty "
+        "pools a poll, in turns. A pool that was deleted meanwhile is 404 with ModelArts.50015001."
     ),
     fixtures=(
         Fixture(file="statistics.json", why="the sample's shape: statistics, numbers, an undocumented kind"),
@@ -66,6 +69,7 @@ WORKLOADS = Endpoint(
     method="GET",
     path="/v2/{project_id}/pools/{pool}/workloads",
     answer=wire.WorkloadList,
+    optional=True,
     notes=(
         "Used only where the statistics are refused: lists the workloads, at most ten pages of 500. `offset` is "
         "documented as text and counts workloads; a page without new workloads is the last one."
@@ -80,6 +84,7 @@ FLAVORS = Endpoint(
     method="GET",
     path="/v1/{project_id}/resourceflavors",
     answer=wire.FlavorList,
+    optional=True,
     notes=(
         "Number and kind of the cards of a node of each flavor: needed for the cards of abnormal nodes, and for the "
         "kind of a masked resource name. Requested once an hour; paged by an opaque `continue`."
@@ -95,6 +100,7 @@ QUOTAS = Endpoint(
     method="GET",
     path="/v1/{project_id}/quotas",
     answer=wire.Quotas,
+    optional=True,
     notes="Quotas of pools and networks, every five minutes; documented as text and sampled as numbers (trap 37).",
     fixtures=(
         Fixture(file="quotas.json", why="pool and network, one of them as text, and one without a limit (-1)"),
@@ -107,6 +113,7 @@ TRAINING_QUOTAS = Endpoint(
     method="GET",
     path="/v2/{project_id}/training-quotas",
     answer=wire.Quotas,
+    optional=True,
     notes="Quotas of training, such as the number of jobs. Found only in the vendor's SDK, so it may not exist.",
     fixtures=(
         Fixture(file="training_quotas.json", why="the quotas are a bare list, with another name for the resource"),

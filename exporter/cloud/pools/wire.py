@@ -1,4 +1,4 @@
-"""The fields of answers about pools in use (API reference §7).
+"""The fields of responses about pools in use (API reference §7).
 
 Scalars are `Any`: each may be missing, null, or of another type than documented. So are lists that are documented as
 arrays in one place and as objects in another (trap 37). Items stay bytes, so that a bad one does not affect the

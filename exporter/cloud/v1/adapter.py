@@ -1,6 +1,6 @@
-"""Converts v1 answers about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
+"""Converts v1 responses about a version to a `Job` (API reference §2.1-2.3, §4.2, §5.1). Pure functions.
 
-Three calls describe a version, each of them partly. Each answer becomes a `Job` with the fields it has, and `merge`
+Three calls describe a version, each of them partly. Each response becomes a `Job` with the fields it has, and `merge`
 combines them: overview plus detail and job list plus versions call give the same `Job`.
 """
 
@@ -29,8 +29,8 @@ def parse_id(value: object) -> str:
     """Read an id, which may be a number or text; empty when it is neither."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    is_complete = text(value)
-    return is_complete if _ID.fullmatch(is_complete) else ""
+    found = text(value)
+    return found if _ID.fullmatch(found) else ""
 
 
 def user_name(row: JobRow, *, note: NoteUnknown) -> str:
@@ -101,6 +101,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
         user=user_name(row, note=note),
         workspace_id=workspace_id,
         pool_known=False,
+        parent_job_id=parse_id(row.job_id),
         kind=KIND,
         status=read,
         reason=reason,
@@ -112,7 +113,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
 def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: NoteUnknown) -> Job | None:
     """Read a version from its full record; None when it has no id.
 
-    `name` is the job's name from the answer around the record. Records count accelerators per node, so the count is
+    `name` is the job's name from the response around the record. Records count accelerators per node, so the count is
     multiplied by the nodes (trap 24).
     """
     version_id = parse_id(record.version_id)
@@ -140,6 +141,7 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
         accelerator=accelerator,
         accelerator_model="" if accelerator is Accelerator.CPU else model,
         engine=text(record.engine_version) or text(record.engine_name),
+        parent_job_id=parse_id(record.job_id),
         kind=KIND,
         status=read,
         reason=reason,
@@ -153,17 +155,30 @@ def from_record(record: VersionRecord, *, name: str, workspace_id: str, note: No
     )
 
 
-def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", per_node: bool = False) -> Job:
+def merge(
+    listed: Job,
+    record: Job | None,
+    *,
+    name: str = "",
+    user: str = "",
+    parent_job_id: str = "",
+    per_node: bool = False,
+) -> Job:
     """Combine the parts of one version: changing fields from the listing, which is newer, the rest from the record.
 
-    `name` and `user` are the job's, from the job list; empty when unknown. `per_node`: the overview counts the cards
-    of one node, not of the job. Its count is then used only where the number of nodes is known.
+    `name`, `user` and `parent_job_id` are the job's, from the job list; empty when unknown. `per_node`: the overview
+    counts the cards of one node, not of the job. Its count is then used only where the number of nodes is known.
     """
     if per_node and listed.spec_nodes is None and listed.spec_accelerators:
         nodes = record.spec_nodes if record is not None else None
         listed = replace(listed, spec_accelerators=None if nodes is None else listed.spec_accelerators * nodes)
     if record is None:
-        return replace(listed, name=name or listed.name, user=user or listed.user)
+        return replace(
+            listed,
+            name=name or listed.name,
+            user=user or listed.user,
+            parent_job_id=parent_job_id or listed.parent_job_id,
+        )
     started_at = record.started_at if listed.started_at is None else listed.started_at
     run_duration_s = record.run_duration_s if listed.run_duration_s is None else listed.run_duration_s
     ended_at = listed.ended_at
@@ -177,6 +192,7 @@ def merge(listed: Job, record: Job | None, *, name: str = "", user: str = "", pe
         name=name or record.name or listed.name,
         version=record.version or listed.version,
         user=user or listed.user,
+        parent_job_id=parent_job_id or record.parent_job_id or listed.parent_job_id,
         flavor=listed.flavor or record.flavor,
         accelerator=counted.accelerator,
         status=listed.status,
@@ -200,16 +216,20 @@ class _Cards:
             npu = json_object(record.npu_info, field="v1.npu_info", note=note)
         self.gpus = count(record.gpu_num, field="v1.gpu_num", note=note)
         if self.gpus is None:
-            self.gpus = _units(gpu, note=note, is_complete=info is not None)
-        self.npus = _units(npu, note=note, is_complete=info is not None)
+            self.gpus = _units(gpu, note=note, is_complete=info is not None, name="gpu")
+        self.npus = _units(npu, note=note, is_complete=info is not None, name="npu")
         self.model = next((name for part in (gpu, npu) if part and (name := text(part.get("product_name")))), "")
 
 
-def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool) -> int | None:
-    """Number of cards of one kind; 0 when a complete flavor does not have this kind."""
+def _units(part: Mapping[str, object] | None, *, note: NoteUnknown, is_complete: bool, name: str) -> int | None:
+    """Number of cards of one kind; 0 when a complete flavor does not have this kind.
+
+    Some responses have the name of the kind in place of `unit_num` (API reference §13, fact 50).
+    """
     if part is None:
         return 0 if is_complete else None
-    return count(part.get("unit_num"), field="v1.unit_num", note=note)
+    units = part.get("unit_num")
+    return count(part.get(name) if units is None or units == "" else units, field="v1.unit_num", note=note)
 
 
 def _accelerator(
@@ -220,7 +240,11 @@ def _accelerator(
         return Accelerator.NPU, float(npus)
     if gpus:
         return Accelerator.GPU, float(gpus)
-    kind = by_flavor_type(flavor_type) or next((found for name in names if (found := by_name(name))), None)
+    kind = by_flavor_type(flavor_type)
+    if kind is None:
+        kind = next((found for name in names if (found := by_name(name))), None)
+        if gpus == 0 and (npus == 0 or kind is Accelerator.GPU):
+            return Accelerator.CPU, 0.0  # whatever its flavor is called
     if kind is None and ((gpus == 0 and npus == 0) or any(_CPU_FLAVOR.search(name) for name in names)):
         kind = Accelerator.CPU
     return kind, 0.0 if kind is Accelerator.CPU else None

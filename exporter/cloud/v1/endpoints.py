@@ -21,7 +21,9 @@ OVERVIEW = Endpoint(
         "what it counts is not documented (§1.1.1, trap 5). The call was removed from the documentation in 2022 and "
         "may be missing; the job list and the versions call replace it. `status` takes a single value, so the "
         "exporter filters the rows itself. The rows have no job id, user or node count. `gpu_num` and `npu_num` are "
-        "taken as the whole job's, unless records of jobs on several nodes show otherwise (§5.1). " + _IN_BAND
+        "taken as the whole job's, unless records of jobs on several nodes show otherwise (§5.1). It may be one "
+        "user's view: a version that runs in the job list and is missing here ends its use in that workspace for six "
+        "hours (§13, fact 46). " + _IN_BAND
     ),
     fixtures=(
         Fixture(file="overview.json", why="the published row, made valid, and a waiting one with zeros for times"),
@@ -60,8 +62,8 @@ VERSIONS = Endpoint(
     path="/v1/{project_id}/training-jobs/{job_id}/versions",
     answer=wire.VersionPage,
     notes=(
-        "Full records of every version of a job. Without `page` its paging is off (§1.1, trap 5); if the answer has "
-        "fewer versions than `version_count`, they are requested page by page. Cards are counted per node (§5.1, "
+        "Full records of every version of a job. Without `page` its paging is off (§1.1, trap 5); if the response "
+        "has fewer versions than `version_count`, they are requested page by page. Cards are counted per node (§5.1, "
         "trap 24). `cpu` is the memory and `core` the number of cores, so neither is read (trap 22). " + _IN_BAND
     ),
     fixtures=(
@@ -85,7 +87,7 @@ VERSION = Endpoint(
         "bare `0` in every series of a minute is padding (trap 18). " + _IN_BAND
     ),
     fixtures=(
-        Fixture(file="version.json", why="the flat answer; usage as an object, padded at head and tail"),
+        Fixture(file="version.json", why="the flat response; usage as an object, padded at head and tail"),
         Fixture(file="version_cpu.json", why="no cards: their series hold only bare zeros (trap 20)"),
         Fixture(file="version_numbers.json", why="usage as numbers in text of text; quality totals as an array"),
     ),
@@ -97,9 +99,13 @@ WORKSPACES = Endpoint(
     method="GET",
     path="/v1/{project_id}/workspaces",
     answer=wire.WorkspacePage,
+    optional=True,
     notes=(
         "Both generations list one workspace per call, and `0` is only the default one (trap 4), so "
-        "`workspaces: all` needs this list. Requested in pages of 1000, the default (§1.1). " + _IN_BAND
+        "`workspaces: all` needs this list. Requested in pages of 1000, the default (§1.1). `filter_accessible` "
+        "leaves out those that the credential may not enter; where it is refused, it is not sent for an hour. A "
+        "workspace with another status than NORMAL, or whose listing is refused while others are answered, is set "
+        "aside and asked for again every hour (§13, fact 43). " + _IN_BAND
     ),
     fixtures=(Fixture(file="workspaces.json", why="the default workspace and a named one"),),
     in_band_failure=True,

@@ -104,14 +104,14 @@ class V1History:
             if isinstance(error, Unsupported) and not self._call_works:
                 raise  # the call itself does not exist
             self._note("v1.versions", "refused")
-            return []  # the job was deleted after it was listed: v1's answer for that is not documented
+            return []  # the job was deleted after it was listed: v1's response for that is not documented
         self._call_works = True
         found_jobs = []
         for record in found.records:
             version = from_record(record, name=found.job_name, workspace_id=workspace_id, note=self._note)
             if version is None:
                 continue
-            version = merge(version, None, name=parent.name, user=parent.user)
+            version = merge(version, None, name=parent.name, user=parent.user, parent_job_id=parent.job_id)
             samples = None
             if self._with_samples:  # in a thread: parsing three days of samples takes some time
                 samples = await asyncio.to_thread(

@@ -3,11 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
+from exporter.cloud.access import WorkspaceAccess, is_entry_refusal
 from exporter.cloud.cached import Cached
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.decode.values import count
@@ -18,7 +21,7 @@ from exporter.cloud.v1.adapter import from_listed, from_overview, parse_id
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
 from exporter.cloud.v1.overview import OverviewPager
 from exporter.cloud.v1.version_cache import ParentJob, VersionCache, parent_of
-from exporter.domain.job import Job
+from exporter.domain.job import Job, JobStatus
 from exporter.domain.source import Clock, SourceError, TrackedState
 
 OUTAGE_RETRY_S = 600.0
@@ -26,6 +29,12 @@ OUTAGE_RETRY_S = 600.0
 
 OVERVIEW_RETRY_S = 6 * 3600.0
 """How long the job list replaces a missing overview before the overview is requested again."""
+
+COMPARE_S = 3600.0
+"""How often the job list is read for a workspace whose overview, which may be one user's view, has no active version.
+"""
+
+_log = structlog.get_logger()
 
 _ROWS_PER_YIELD = 250  # yields to the event loop after so many rows
 
@@ -44,8 +53,8 @@ class ListingResult:
     """The versions of one listing, and its failures."""
 
     workspaces: tuple[str, ...]
-    by_list: bool = False
-    """The job list was read, not the overview. It holds only the newest version of each job."""
+    by_list: set[str] = field(default_factory=set)
+    """Workspaces whose job list was read, and not the overview. It holds only the newest version of each job."""
     listed: dict[str, Job] = field(default_factory=dict)
     """Every relevant version by id, as listed."""
     present: set[str] = field(default_factory=set)
@@ -55,6 +64,10 @@ class ListingResult:
     with_versions: dict[str, JobWithVersions] = field(default_factory=dict)
     """Jobs of the job list that have several versions, by their ids."""
     failures: list[SourceError] = field(default_factory=list)
+    refused: dict[str, CloudError] = field(default_factory=dict)
+    """Workspaces whose listing was refused, and the refusal."""
+    set_aside: frozenset[str] = frozenset()
+    """Workspaces that may not be entered: their jobs are neither listed nor missing."""
     stopped: bool = False
     """No further single requests are sent in this poll, because they would fail too."""
 
@@ -62,11 +75,27 @@ class ListingResult:
         """Jobs that were not listed although their workspace was."""
         return [job for job in jobs if job.job_id not in self.present and self._covers(job.workspace_id)]
 
+    def is_by_list(self, job: Job) -> bool:
+        """Whether the listing of a job's workspace was the job list."""
+        is_listed = job.workspace_id in self.workspaces
+        return job.workspace_id in self.by_list if is_listed else bool(self.by_list)
+
+    def settle(self, access: WorkspaceAccess | None) -> None:
+        """Decide what the refused workspaces are: set aside while others were listed, else failures."""
+        if access is None or not self.sizes:
+            self.failures.extend(self.refused.values())
+            return
+        access.entered(self.sizes)
+        access.judge(self.refused, report=self.failures.append)
+        self.set_aside = access.set_aside
+
     def _covers(self, workspace_id: str) -> bool:
+        if workspace_id in self.set_aside:
+            return False
         if workspace_id in self.workspaces:
             return workspace_id in self.sizes
         # A workspace that is not listed any more: its jobs may be in any other.
-        return len(self.sizes) == len(self.workspaces)
+        return len(self.sizes) == len(self.workspaces) and not self.set_aside
 
 
 Listed = tuple[Job, ParentJob | None]
@@ -138,7 +167,9 @@ class Lister:
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
+        access: WorkspaceAccess | None = None,
     ) -> None:
+        self._access = access
         self._caller = caller
         self._versions = versions
         self._workspaces = workspaces
@@ -146,6 +177,9 @@ class Lister:
         self._note = note
         self._overview = OverviewPager(caller, clock=clock, note=note)
         self._uses_job_list: Cached[bool] = Cached(clock, ttl_s=OVERVIEW_RETRY_S)
+        self._running: dict[str, set[str]] = {}
+        self._compared: dict[str, Cached[bool]] = {}
+        self._distrusted: dict[str, Cached[bool]] = {}
         self._rows = _Rows()
 
     async def list_all(self, known: TrackedState) -> ListingResult:
@@ -154,15 +188,14 @@ class Lister:
         listing = ListingResult(workspaces=workspaces)
         by_list = bool(self._uses_job_list.get())
         if not by_list:
-            refusals = await self._list_overview(listing, known)
-            by_list = bool(refusals) and not listing.sizes
+            await self._list_overview(listing, known)
+            await self._list_jobs(listing, known, [key for key in workspaces if self._is_distrusted(key)])
+            by_list = not listing.sizes and any(isinstance(error, Refused) for error in listing.refused.values())
             if by_list:  # every workspace refused: the call does not exist
                 listing = ListingResult(workspaces=workspaces)
-            else:
-                listing.failures += refusals
         if by_list:
-            listing.by_list = True
-            await self._list_jobs(listing, known)
+            await self._list_jobs(listing, known, workspaces)
+        listing.settle(self._access)
         failed = listing.failures and not listing.sizes
         if by_list and not self._uses_job_list.get():
             # If the list fails too, the cause may be an outage and not a missing call: retry soon.
@@ -172,17 +205,65 @@ class Lister:
         self._rows.end_listing()
         return listing
 
-    async def _list_overview(self, listing: ListingResult, known: TrackedState) -> list[CloudError]:
-        refusals: list[CloudError] = []
-        for workspace_id in self._workspaces_in_time(OVERVIEW.name, listing, known):
+    def observe(self, workspace_id: str, rows: Iterable[job_list.ListedJob]) -> None:
+        """Note the running versions in rows of the job list; `compare` looks them up in the overview."""
+        for _, row in rows:
+            job = from_listed(row, workspace_id=workspace_id, note=self._note)
+            if job is not None and job.status is JobStatus.RUNNING:
+                self._running.setdefault(workspace_id, set()).add(job.job_id)
+
+    async def compare(self, listing: ListingResult, known: TrackedState, *, thorough: bool = False) -> None:
+        """End the trust in the overview of each workspace that lacks running versions of the job list (fact 46).
+
+        The overview is read again first: a version may have started after it was read. The job list replaces it.
+        `thorough`: read the job list of every workspace for the comparison.
+        """
+        await self._read_job_lists(listing, known, thorough=thorough)
+        running, self._running = self._running, {}
+        for workspace_id, ids in running.items():
+            lacking = ids - listing.present
+            if not lacking or workspace_id not in listing.sizes or workspace_id in listing.by_list:
+                continue
+            again = ListingResult(workspaces=(workspace_id,))
+            await self._list_overview(again, known)
+            lacking -= again.present
+            if not lacking or not again.sizes:
+                continue
+            self._note("v1.overview.versions", "lacks running versions of the job list")
+            _log.warning("overview.distrusted", workspace_id=workspace_id, versions=len(lacking))
+            self._distrusted[workspace_id] = Cached(self._clock, ttl_s=OVERVIEW_RETRY_S)
+            self._distrusted[workspace_id].set(value=True)
+            await self._list_jobs(listing, known, (workspace_id,))
+
+    async def _read_job_lists(self, listing: ListingResult, known: TrackedState, *, thorough: bool) -> None:
+        """Read the job list of workspaces whose overview has no active version, once an hour; `thorough`: of all.
+
+        Where it has some, polling reads the job list for their records anyway. A failure proves nothing.
+        """
+        active = {job.workspace_id for job in listing.listed.values() if job.status.active}
+        for workspace_id in [key for key in listing.sizes if key not in listing.by_list]:
+            if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
+                return
+            compared = self._compared.setdefault(workspace_id, Cached(self._clock, ttl_s=COMPARE_S))
+            if not thorough and (workspace_id in active or compared.get()):
+                continue
+            compared.set(value=True)
+            with suppress(CloudError):
+                self.observe(
+                    workspace_id, await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
+                )
+
+    def _is_distrusted(self, workspace_id: str) -> bool:
+        distrusted = self._distrusted.get(workspace_id)
+        return distrusted is not None and bool(distrusted.get())
+
+    async def _list_overview(self, listing: ListingResult, known: TrackedState) -> None:
+        trusted = [key for key in listing.workspaces if not self._is_distrusted(key)]
+        for workspace_id in self._in_time(trusted, OVERVIEW.name, listing, known):
             try:
                 raws = await self._overview.rows(workspace_id)
-            except Refused as error:
-                refusals.append(error)
-                continue
             except CloudError as error:
-                listing.failures.append(error)
-                if error.is_final:
+                if self._add_failure(error, workspace_id, listing).is_final:
                     break
                 continue
             listing.sizes[workspace_id] = len(raws)
@@ -193,15 +274,14 @@ class Lister:
                 return (job, None) if job is not None else None
 
             await self._rows.add(raws, adapt=adapt, listing=listing, known=known)
-        return refusals
 
-    async def _list_jobs(self, listing: ListingResult, known: TrackedState) -> None:
-        for workspace_id in self._workspaces_in_time(JOB_LIST.name, listing, known):
+    async def _list_jobs(self, listing: ListingResult, known: TrackedState, workspaces: Iterable[str]) -> None:
+        for workspace_id in self._in_time(workspaces, JOB_LIST.name, listing, known):
+            listing.by_list.add(workspace_id)
             try:
                 found = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
             except CloudError as error:
-                listing.failures.append(error)
-                if error.is_final:
+                if self._add_failure(error, workspace_id, listing).is_final:
                     break
                 continue
             listing.sizes[workspace_id] = len(found)
@@ -221,9 +301,18 @@ class Lister:
             for version_id, parent in await self._rows.add(raws, adapt=adapt, listing=listing, known=known):
                 self._versions.set_parent(version_id, parent)
 
-    def _workspaces_in_time(self, operation: str, listing: ListingResult, known: TrackedState) -> Iterator[str]:
+    def _add_failure(self, error: CloudError, workspace_id: str, listing: ListingResult) -> CloudError:
+        if is_entry_refusal(error):
+            listing.refused[workspace_id] = error
+        else:
+            listing.failures.append(error)
+        return error
+
+    def _in_time(
+        self, workspaces: Iterable[str], operation: str, listing: ListingResult, known: TrackedState
+    ) -> Iterator[str]:
         """Yield the workspaces until the deadline of the poll."""
-        for workspace_id in listing.workspaces:
+        for workspace_id in workspaces:
             if known.answer_by is not None and self._clock.monotonic() >= known.answer_by:
                 listing.failures.append(OutOfTime(operation))
                 return

@@ -1,7 +1,7 @@
 """Finds the job of a version, which every v1 address requires (API reference §3, trap 27)."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from exporter.cloud.cached import NegativeCache
 from exporter.cloud.decode.values import count
@@ -20,6 +20,10 @@ _MAX_CANDIDATES = 5
 jobs follow in the next searches."""
 
 
+def _ignore(workspace_id: str, rows: Sequence[job_list.ListedJob]) -> None:
+    """Read nothing else in the rows."""
+
+
 class Mapper:
     """Fills a version cache with parent jobs.
 
@@ -27,7 +31,17 @@ class Mapper:
     of jobs that have several.
     """
 
-    def __init__(self, caller: Caller, versions: VersionCache, *, clock: Clock, note: NoteUnknown) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        versions: VersionCache,
+        *,
+        clock: Clock,
+        note: NoteUnknown,
+        on_rows: Callable[[str, Sequence[job_list.ListedJob]], None] = _ignore,
+    ) -> None:
+        """`on_rows` is called with the workspace and the rows of each job list that is read."""
+        self._on_rows = on_rows
         self._caller = caller
         self._versions = versions
         self._note = note
@@ -70,7 +84,8 @@ class Mapper:
         if not search.unresolved:
             return
         unresolved_by_name = len(search.unresolved)
-        await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.add_rows)
+        rows = await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note, enough=search.add_rows)
+        self._on_rows(workspace_id, rows)
         if searched and len(search.unresolved) < unresolved_by_name:
             self._search_helps = False  # the list holds a job that the search by name did not return
         await self._search_versions(search.candidates(), search, workspace_id=workspace_id)
@@ -135,8 +150,9 @@ class _Search:
     def candidates(self, *, same_name: bool = False) -> list[ParentJob]:
         """Jobs with several versions, the most likely parents first: same name, then the nearest newest version.
 
-        Version ids grow, so a job whose newest version is older than the wanted one is no candidate. `same_name`:
-        only jobs with the name of the version.
+        Equally likely ones are in the order of their ids, so that the order of the list does not matter. Version ids
+        grow, so a job whose newest version is older than the wanted one is no candidate. `same_name`: only jobs with
+        the name of the version.
         """
         ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
         for version_id in self.unresolved:
@@ -150,7 +166,8 @@ class _Search:
                 rank = (parent.name != name, distance)
                 if parent.job_id not in ranked or rank < ranked[parent.job_id][0]:
                     ranked[parent.job_id] = (rank, parent)
-        return [parent for _, parent in sorted(ranked.values(), key=lambda pair: pair[0])][:_MAX_CANDIDATES]
+        ordered = sorted(ranked.values(), key=lambda pair: (pair[0], pair[1].job_id))
+        return [parent for _, parent in ordered[:_MAX_CANDIDATES]]
 
 
 def _distance(version_id: str, newest: str) -> int:

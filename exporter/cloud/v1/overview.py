@@ -54,7 +54,7 @@ class OverviewPager:
                 page, total = await self._fetch_page(workspace_id, limit="0")
             except Unsupported:
                 raise
-            except (Refused, InvalidResponse):  # limit=0 is refused, or the answer exceeds the size limit
+            except (Refused, InvalidResponse):  # limit=0 is refused, or the response exceeds the size limit
                 pass
             else:
                 if total is not None and len(page) >= total:

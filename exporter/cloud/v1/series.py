@@ -64,10 +64,9 @@ def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnkno
     disk_written = _Samples.rates(metrics.disk_write_rate, unit=KILOBYTE, note=note)
     received = _Samples.rates(metrics.recv_bytes_rate, unit=1, note=note)
     transmitted = _Samples.rates(metrics.send_bytes_rate, unit=1, note=note)
+    every = (cpu, memory, gpu, gpu_memory, npu, npu_memory, disk_read, disk_written, received, transmitted)
     sampled: set[int] = set()
-    for samples in (
-        cpu, memory, gpu, gpu_memory, npu, npu_memory, disk_read, disk_written, received, transmitted,
-    ):  # fmt: skip
+    for samples in every:
         sampled.update(samples.sampled_slots)
     if not sampled:
         return None
@@ -87,6 +86,7 @@ def series(raw: msgspec.Raw, *, accelerator: Accelerator | None, note: NoteUnkno
         disk_written=disk_written.aligned(slots),
         network_received=received.aligned(slots),
         network_transmitted=transmitted.aligned(slots),
+        padding=max(len(samples.values) for samples in every) - len(slots),
     )
 
 

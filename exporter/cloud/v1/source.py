@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+from exporter.cloud.access import WorkspaceAccess
 from exporter.cloud.cached import NegativeCache
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.decode.times import possible
@@ -54,6 +55,7 @@ class V1Source:
         note: NoteUnknown,
         overview_counts: Literal["total", "per_node"] = "total",
         retention_s: float = RETENTION_S,
+        access: WorkspaceAccess | None = None,
     ) -> None:
         self._caller = caller
         self._project = project
@@ -61,8 +63,8 @@ class V1Source:
         self._note = note
         self._per_node = overview_counts == "per_node"
         self._versions = VersionCache()
-        self._mapper = Mapper(caller, self._versions, clock=clock, note=note)
-        self._lister = Lister(caller, self._versions, workspaces=workspaces, clock=clock, note=note)
+        self._lister = Lister(caller, self._versions, workspaces=workspaces, clock=clock, note=note, access=access)
+        self._mapper = Mapper(caller, self._versions, clock=clock, note=note, on_rows=self._lister.observe)
         self._retry_after = NegativeCache(clock)
         self._suspected_deleted: set[str] = set()
         self._version_call_works = False
@@ -85,6 +87,7 @@ class V1Source:
         listing = await self._lister.list_all(known)
         await self._fetch_records(listing, known)
         await self._fetch_older_versions(listing, known)
+        await self._lister.compare(listing, known)
         gone = await self._check_missing(listing.missing(known.unfinished.values()), listing, known, width=_WIDTH)
         self._detect_per_node(listing)
         kept = listing.listed.keys() | known.tracked.keys()
@@ -99,6 +102,7 @@ class V1Source:
         deleted.
         """
         listing = await self._lister.list_all(known)
+        await self._lister.compare(listing, known, thorough=True)
         gone = await self._check_missing(listing.missing(known.tracked.values()), listing, known, width=1)
         return self._result(listing, gone)
 
@@ -109,7 +113,7 @@ class V1Source:
     async def usage(self, job: Job, task: str) -> TaskSeries | None:  # noqa: ARG002 - as above
         """Samples of a version; None also when its job is not found, because every address contains it (trap 27).
 
-        The other fields of the answer are kept for the next poll. A refused version is reported as Gone until the
+        The other fields of the response are kept for the next poll. A refused version is reported as Gone until the
         next poll has listed it again; only after that the refusal is raised. Raises CloudError.
         """
         if self._versions.parent(job.job_id) is None:
@@ -170,7 +174,7 @@ class V1Source:
             if not self._needs_record(job, listing, known):
                 return  # finding its job, or the request for another version, has returned its record
             try:
-                if listing.by_list:
+                if listing.is_by_list(job):
                     await self._fetch_versions(parent, job.workspace_id, listing, known)
                 else:
                     await self._fetch_version(parent, job)
@@ -211,7 +215,7 @@ class V1Source:
         """
         record = self._versions.record(job.job_id)
         if not job.status.finished:
-            if record is None or not listing.by_list:
+            if record is None or not listing.is_by_list(job):
                 return record is None
             started = record.started_at is None and bool(job.run_duration_s)
             return started or record.status is not job.status
@@ -283,10 +287,10 @@ class V1Source:
         parent = self._versions.parent(job.job_id)
         if parent is None:
             # The complete overview does not list it, and no job has it. The job list alone would not prove that.
-            return not listing.by_list
+            return not listing.is_by_list(job)
         try:
             listing.listed[job.job_id] = await self._fetch_missing(parent, job)
-        except Refused:  # not listed and refused: v1's answer for deleted versions is not documented
+        except Refused:  # not listed and refused: v1's response for deleted versions is not documented
             return True
         except CloudError as error:
             self._record_failure(error, job, listing)
@@ -334,7 +338,7 @@ class V1Source:
             else None
         )
         if answer is None or record is None or record.job_id != job.job_id:
-            raise InvalidResponse(VERSION.name, "the answer is about another version")
+            raise InvalidResponse(VERSION.name, "the response is about another version")
         self._versions.set_record(record)
         return answer, record
 
@@ -356,9 +360,9 @@ class V1Source:
 
     def _detect_per_node(self, listing: ListingResult) -> None:
         """Detect from versions on several nodes whether the overview counts cards per node."""
-        if listing.by_list:
-            return
         for version_id, listed in listing.listed.items():
+            if listing.is_by_list(listed):
+                continue
             record = self._versions.record(version_id)
             nodes = record.spec_nodes if record is not None else None
             if record is None or nodes is None or nodes == 1 or not record.spec_accelerators:

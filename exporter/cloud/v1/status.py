@@ -35,10 +35,27 @@ STATUSES: dict[int, tuple[str, JobStatus]] = {
 """Number to the cloud's name without its JOBSTAT_ prefix, and our status."""
 
 
+_REASONS = {
+    "INIT": "creating",
+    "SUBMIT_TRYING": "submitting",
+    "SUBMIT_FAILED": "create_failed",
+    "WAITING": "queuing",
+    "KILLING": "terminating",
+    "KILLED": "terminated",
+    "CHECK_INIT": "checking",
+    "CHECK_RUNNING": "checking",
+    "CHECK_RUNNING_COMPLETED": "completed",
+}
+"""Reasons that are not the name in lower case, so that both generations have the same words."""
+
+REASONS = {name: _REASONS.get(name, name.lower()) for name, _ in STATUSES.values()}
+"""The cloud's name to one of `domain.job.REASONS`."""
+
+
 def status(value: object, *, note: NoteUnknown) -> tuple[str, JobStatus]:
     """Read a status number, which may be text; null is unknown, and a number that is not in the table is also noted.
 
-    The name is the bounded `reason` of a job; empty when the number is not in the table.
+    The first value is the reason, one of `REASONS`; empty when the number is not in the table.
     """
     if value is None:
         return "", JobStatus.UNKNOWN
@@ -49,4 +66,5 @@ def status(value: object, *, note: NoteUnknown) -> tuple[str, JobStatus]:
     if known is None:
         note("v1.status", value)
         return "", JobStatus.UNKNOWN
-    return known
+    name, read_status = known
+    return REASONS[name], read_status

@@ -57,8 +57,8 @@ class VersionCache:
         last_inputs, last = self._merged.get(version_id, ((), None))
         if last is not None and all(map(is_, last_inputs, inputs)):
             return last
-        name, user = (parent.name, parent.user) if parent is not None else ("", "")
-        job = merge(listed, record, name=name, user=user, per_node=per_node)
+        known = parent or ParentJob(job_id="", name="", user="")
+        job = merge(listed, record, name=known.name, user=known.user, parent_job_id=known.job_id, per_node=per_node)
         job = last if last is not None and last == job else job
         self._merged[version_id] = (inputs, job)
         return job

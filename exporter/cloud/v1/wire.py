@@ -1,4 +1,4 @@
-"""The fields of v1 answers in use. Decoding drops parameters, commands, data addresses and all other fields.
+"""The fields of v1 responses in use. Decoding drops parameters, commands, data addresses and all other fields.
 
 Scalars are not typed, because any of them may be a number, text, null or missing (API reference §2);
 `exporter.cloud.decode.values` reads them. Lists hold raw items, so that a bad item is skipped and the rest is kept.
@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.cloud.decode.text_in_text import UNDECODABLE
+from exporter.cloud.decode.lenient import decode
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.errors import InvalidResponse
 
 NOTHING = msgspec.Raw(b"null")
 
 Rows = list[msgspec.Raw] | msgspec.UnsetType | None
-"""The items of a listing. null is an empty listing; unset: the answer does not have the field."""
+"""The items of a listing. null is an empty listing; unset: the response does not have the field."""
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 
@@ -75,7 +75,7 @@ class VersionPage(msgspec.Struct, kw_only=True):
 
 
 class VersionRecord(msgspec.Struct, kw_only=True):
-    """One version: an item of `VersionPage`, or the flat answer of the detail call, which has two more fields."""
+    """One version: an item of `VersionPage`, or the flat response of the detail call, which has two more fields."""
 
     job_id: Any = None
     job_name: Any = None
@@ -111,27 +111,26 @@ class WorkspacePage(msgspec.Struct, kw_only=True):
 
 
 class WorkspaceRow(msgspec.Struct, kw_only=True):
-    """One workspace; the default one has the id "0"."""
+    """One workspace; the default one has the id "0", or 0 as a number."""
 
     id: Any = None
+    name: Any = None
+    status: Any = None
+    """NORMAL, or that of a workspace that is being created or deleted (fact 43)."""
 
 
 def read(raw: msgspec.Raw, kind: type[Item], *, field: str, note: NoteUnknown) -> Item | None:
-    """Decode one item of a list; None when it is not an object that decodes (noted)."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UNDECODABLE:
-        note(field, "undecodable item")
-        return None
+    """Decode one item of a list, without its invalid parts; None when it is not an object (noted)."""
+    return decode(raw, kind, field=field, note=note)
 
 
 def listed(rows: Rows, *, total: int | None, operation: str) -> Sequence[msgspec.Raw]:
     """The raw items of a listing.
 
-    Raises InvalidResponse when the answer has neither items nor a total: such an answer is not an empty listing.
+    Raises InvalidResponse when the response has neither items nor a total: such a response is not an empty listing.
     """
     if rows is msgspec.UNSET and total is None:
-        raise InvalidResponse(operation, "the answer has neither rows nor a total")
+        raise InvalidResponse(operation, "the response has neither rows nor a total")
     return rows or []
 
 

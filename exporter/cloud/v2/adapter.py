@@ -12,7 +12,8 @@ from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.v2 import phases, records, wire
 from exporter.cloud.v2.nodes import steps
 from exporter.cloud.v2.requested_resources import requested_resources
-from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.job import RUNTIME_TYPES, Api, Job, JobStatus
+from exporter.domain.recovery import OTHER
 
 KINDS = (
     "job",
@@ -25,6 +26,11 @@ KINDS = (
     "visualization_job",
 )
 """The documented kinds; any other becomes `UNKNOWN_KIND`."""
+
+FINE_TUNING_KIND = "fine_tuning_job"
+"""A fine-tuning job: its own `kind` is that of a custom job, and `ftjob_config` is filled (SDK `JobResponse`)."""
+
+_FINE_TUNING_WORDS = frozenset({"ftjob", "ft_job", "finetune_job", FINE_TUNING_KIND})
 
 UNKNOWN_KIND = "unknown"
 
@@ -50,7 +56,8 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
     job_status = phases.status(status.phase, status.secondary_phase, note=note)
     tasks = _tasks(status.tasks, note=note)
     requested = requested_resources(read, tasks, note=note)
-    resource = (read.spec and read.spec.resource) or wire.Resource()
+    spec = read.spec or wire.Spec()
+    resource, policy = spec.resource or wire.Resource(), spec.schedule_policy or wire.SchedulePolicy()
     engine = (read.algorithm and read.algorithm.engine) or wire.Engine()
     submitted_at = values.moment(metadata.create_time, field="v2.metadata.create_time", note=note)
     started_at = values.moment(status.start_time, field="v2.status.start_time", note=note)
@@ -69,16 +76,22 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         name=values.text(metadata.name),
         user=values.text(metadata.user_name),
         workspace_id=values.text(metadata.workspace_id) or workspace_id,
-        pool_id=values.text(resource.pool_id),
+        pool_id=values.text(resource.pool_id) or values.text(resource.pool_group_id),
         flavor=values.text(resource.flavor_id),
         accelerator=requested.kind,
         accelerator_model=requested.model,
         engine=values.text(engine.engine_version) or values.text(engine.engine_name),
-        kind=_kind(read.kind, note=note),
+        kind=_kind(read.kind, read.ftjob_config, note=note),
         status=job_status,
         reason=phases.reason(status.secondary_phase, note=note),
+        runtime_type=_runtime_type(spec.runtime_type, note=note),
+        preemptible=_flag(policy.preemptible, field="v2.spec.schedule_policy.preemptible", note=note),
+        priority=values.quantity(policy.priority, field="v2.spec.schedule_policy.priority", note=note),
         submitted_at=submitted_at,
         started_at=started_at,
+        requeued_at=_requeued_at(
+            job_status, nodes=nodes, records=status.running_records, submitted_at=submitted_at, note=note
+        ),
         ended_at=_end_time(
             job_status,
             started_at=started_at,
@@ -96,20 +109,70 @@ def job(raw: bytes | msgspec.Raw, *, workspace_id: str = "", note: NoteUnknown) 
         task_exit_codes=_exit_codes(status.task_statuses, note=note),
         recoveries=runs.recoveries,
         degraded_recoveries=runs.degraded,
-        faults=records.faults(status.recover_records, note=note),
+        faults=None if runs.faults is None else {each: sum(by.values()) for each, by in runs.faults.items()},
+        fault_results=runs.faults,
+        recovery_times=runs.recovery_times,
+        task_faults=_task_faults(runs.task_faults, note=note),
         last_recovery_at=runs.last_recovery_at,
         crash_loop_runs=runs.crash_loop_runs,
     )
 
 
-def _kind(value: object, *, note: NoteUnknown) -> str:
+def _kind(value: object, ftjob_config: object, *, note: NoteUnknown) -> str:
+    if isinstance(ftjob_config, dict) and any(ftjob_config.values()):
+        return FINE_TUNING_KIND
     if value is None or value == "":
         return UNKNOWN_KIND
     kind = values.text(value).strip().lower()
+    if kind in _FINE_TUNING_WORDS:
+        return FINE_TUNING_KIND
     if kind in KINDS:
         return kind
     note("v2.kind", value)
     return UNKNOWN_KIND
+
+
+def _runtime_type(value: object, *, note: NoteUnknown) -> str:
+    if value is None or value == "":
+        return ""
+    word = values.text(value).strip().lower()
+    if word in RUNTIME_TYPES:
+        return word
+    note("v2.spec.runtime_type", value)
+    return OTHER
+
+
+def _flag(value: object, *, field: str, note: NoteUnknown) -> bool | None:
+    """Read a boolean or its text; None for null, "" and other values (noted)."""
+    if value is None or value == "" or isinstance(value, bool):
+        return value if isinstance(value, bool) else None
+    word = values.text(value).strip().lower()
+    if word in {"true", "false"}:
+        return word == "true"
+    note(field, value)
+    return None
+
+
+def _requeued_at(
+    status: JobStatus,
+    *,
+    nodes: tuple[tuple[float, int], ...],
+    records: list[wire.RunningRecord] | None,
+    submitted_at: float | None,
+    note: NoteUnknown,
+) -> float | None:
+    """When a queued job that has run before lost its nodes (fact 49); None if no field shows it.
+
+    Its number of nodes became 0, or its last run ended; where both are known, the later one.
+    """
+    if status is not JobStatus.QUEUED:
+        return None
+    field = "v2.status.running_records.end_at"
+    times = [
+        *(values.moment_s(record.end_at, field=field, note=note) for record in records or ()),
+        nodes[-1][0] if len(nodes) > 1 and nodes[-1][1] == 0 else None,
+    ]
+    return max((at for at in times if at is not None and at >= (submitted_at or 0.0)), default=None)
 
 
 def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
@@ -121,6 +184,10 @@ def _tasks(names: list[Any] | None, *, note: NoteUnknown) -> tuple[str, ...]:
         else:
             note("v2.status.tasks", name)
     return tuple(dict.fromkeys(read))
+
+
+def _task_faults(counts: Mapping[str, int] | None, *, note: NoteUnknown) -> Mapping[str, int]:
+    return {task: count for name, count in (counts or {}).items() for task in _tasks([name], note=note)}
 
 
 def _node_steps(

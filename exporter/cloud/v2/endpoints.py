@@ -1,4 +1,4 @@
-"""The v2 calls in use, each with the recorded answers that its decoding is tested with."""
+"""The v2 calls in use, each with the recorded responses that its decoding is tested with."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,9 @@ SEARCH = Endpoint(
     notes=(
         "Lists full job objects; a POST that only reads. `limit` is at most 50; a probe detects whether `offset` "
         "counts pages or jobs (reference §1.3). `workspace_id` is always sent, because without it only the default "
-        "workspace is listed. The complete sort is sent, so that jobs come newest first whatever the default is."
+        "workspace is listed. The complete sort is sent, so that jobs come newest first whatever the default is. "
+        "`unified_jobs` lists fine-tuning jobs together with custom ones; where it is refused, it is left out for an "
+        "hour."
     ),
     fixtures=(
         Fixture(file="search_mixed.json", why="a public GPU job, a CPU job and a dedicated Ascend job on one page"),
@@ -65,6 +67,7 @@ METRICS = Endpoint(
     method="GET",
     path="/v2/{project_id}/training-jobs/{job_id}/metrics/{task}",
     answer=msgspec.Raw,
+    optional=True,
     notes=(
         "Percent, one value a minute, without times: the last value is the newest. -1 is no sample. HTTP 204, with "
         "or without a body, means that there is none yet (reference §6.2)."
@@ -91,8 +94,12 @@ def search_body(
     limit: int = PAGE_SIZE,
     phases: Sequence[str] = (),
     order: str = "desc",
+    unified_jobs: bool = True,
 ) -> dict[str, object]:
-    """Build the body of a search: jobs of one workspace by submission time; `phases` empty means all phases."""
+    """Build the body of a search: jobs of one workspace by submission time; `phases` empty means all phases.
+
+    `unified_jobs`: fine-tuning jobs too. Without it a search has custom jobs only (API reference §13, fact 42).
+    """
     body: dict[str, object] = {
         "offset": offset,
         "limit": min(limit, PAGE_SIZE),
@@ -100,6 +107,8 @@ def search_body(
         "order": order,
         "workspace_id": workspace_id,
     }
+    if unified_jobs:
+        body["unified_jobs"] = True
     if phases:
         body["filters"] = [{"key": "phase", "operator": "in", "value": list(phases)}]
     return body

@@ -1,18 +1,20 @@
 """The listings of one workspace: active jobs, newest jobs, and the whole history."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
+from exporter.cloud.cached import REFUSED_TTL_S, Cached, is_refusal
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import InvalidResponse
+from exporter.cloud.http.errors import Denied, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import ACTIVE_PHASES, PAGE_SIZE, PHASES, SEARCH, search_body
 from exporter.cloud.v2.paging import Mode, ModeCache, Pager
+from exporter.cloud.v2.wire import JobPage
 from exporter.domain.job import Job
 from exporter.domain.source import Clock, SourceError, TrackedState
 
@@ -67,19 +69,31 @@ class ListingResult:
         if self.failure is not None:
             return (self.failure,)
         if self.truncated:
-            # Not Refused: the request succeeded, but the answer ignores a parameter.
+            # Not Refused: the request succeeded, but the response ignores a parameter.
             return (InvalidResponse(SEARCH.name, "the server ignores offset, so not every job can be listed"),)
         return ()
 
 
 class Lister:
-    """Searches for the jobs of a project. The detected meaning of `offset` is used by all listings for an hour."""
+    """Searches for the jobs of a project. The detected meaning of `offset` is used by all listings for an hour.
 
-    def __init__(self, caller: Caller, *, clock: Clock, note: NoteUnknown) -> None:
+    `on_unified_jobs` is called with whether fine-tuning jobs can be listed, after each search that shows it.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        clock: Clock,
+        note: NoteUnknown,
+        on_unified_jobs: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._caller = caller
         self._clock = clock
         self._note = note
         self._mode = ModeCache(clock)
+        self._unified = Cached[bool](clock, ttl_s=REFUSED_TTL_S)
+        self._on_unified_jobs = on_unified_jobs
 
     async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
         """List every job in an active phase by a filter on the phase."""
@@ -195,7 +209,7 @@ class Lister:
             return None
         body = search_body(workspace_id=workspace_id, offset=offset, phases=phases, order=order)
         try:
-            answer = await self._caller.call(SEARCH, body=body)
+            answer = await self._search(body)
         except SourceError as error:
             listing.failure = error
             return None
@@ -203,6 +217,39 @@ class Lister:
         listing.pages += 1
         listing.jobs.update((row.job.job_id, row.job) for row in rows if row.job is not None)
         return rows
+
+    async def _search(self, body: Mapping[str, object]) -> JobPage | None:
+        """Search for custom and fine-tuning jobs together.
+
+        A refusal that vanishes without `unified_jobs` is one of this key: it is then left out for an hour. A refusal
+        of permission is tried without the key only while the key has not been accepted before.
+        """
+        if self._unified.get() is False:
+            return await self._caller.call(SEARCH, body=_without_unified(body))
+        try:
+            answer = await self._caller.call(SEARCH, body=body)
+        except SourceError as refusal:
+            if not self._may_refuse_unified(refusal):
+                raise
+            try:
+                answer = await self._caller.call(SEARCH, body=_without_unified(body))
+            except SourceError:
+                raise refusal from None
+            self._set_unified(supported=False)
+            return answer
+        self._set_unified(supported=True)
+        return answer
+
+    def _may_refuse_unified(self, error: SourceError) -> bool:
+        if isinstance(error, Refused):
+            return not isinstance(error, Unsupported)
+        if self._unified.get() or not isinstance(error, Denied) or not error.code:  # no code: from a proxy
+            return False
+        return is_refusal(error, operation=SEARCH.name)
+
+    def _set_unified(self, *, supported: bool) -> None:
+        self._unified.set(supported)
+        self._on_unified_jobs(supported)
 
     def _row(self, raw: msgspec.Raw, workspace_id: str) -> _Row:
         job = adapter.job(raw, workspace_id=workspace_id, note=self._note)
@@ -246,6 +293,10 @@ class _ActiveRule:
         times = [job.submitted_at for job in self._wanted.values()]
         oldest_at = min((at for at in times if at is not None), default=None)
         return oldest_at is None or _is_older(page, oldest_at)
+
+
+def _without_unified(body: Mapping[str, object]) -> Mapping[str, object]:
+    return {key: value for key, value in body.items() if key != "unified_jobs"}
 
 
 def _ends_in_new_jobs(page: Page, known: TrackedState) -> bool:

@@ -3,24 +3,22 @@
 from exporter.cloud.decode import values
 from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.domain.job import JobStatus
+from exporter.domain.recovery import OTHER
 
-REASONS = (
-    "Creating",
-    "Queuing",
-    "Running",
-    "Failed",
-    "Completed",
-    "Terminating",
-    "Terminated",
-    "CreateFailed",
-    "TerminatedFailed",
-    "Unknown",
-    "Lost",
-)
-"""The documented secondary phases: the values of a v2 job's reason, beside `OTHER`."""
-
-OTHER = "other"
-"""Replaces every undocumented value, so that label values stay bounded."""
+REASONS = {
+    "Creating": "creating",
+    "Queuing": "queuing",
+    "Running": "running",
+    "Failed": "failed",
+    "Completed": "completed",
+    "Terminating": "terminating",
+    "Terminated": "terminated",
+    "CreateFailed": "create_failed",
+    "TerminatedFailed": "terminated_failed",
+    "Unknown": "unknown",
+    "Lost": "lost",
+}
+"""The documented secondary phases, and the reason for each, one of `domain.job.REASONS`."""
 
 _STATUS = {
     "creating": JobStatus.INITIALIZING,
@@ -56,7 +54,7 @@ _BY_SECONDARY = {
 }
 """Used when the phase is missing or unknown."""
 
-_REASONS = {reason.lower(): reason for reason in REASONS}
+_REASONS = {secondary.lower(): reason for secondary, reason in REASONS.items()}
 
 
 def status(phase: object, secondary: object, *, note: NoteUnknown) -> JobStatus:
@@ -73,7 +71,7 @@ def status(phase: object, secondary: object, *, note: NoteUnknown) -> JobStatus:
 
 
 def reason(secondary: object, *, note: NoteUnknown) -> str:
-    """Return the documented secondary phase; `OTHER` for an undocumented one (noted), empty for none."""
+    """Return the reason; `OTHER` for an undocumented secondary phase (noted), empty for none."""
     if secondary is None or secondary == "":
         return ""
     known = _REASONS.get(_word(secondary))

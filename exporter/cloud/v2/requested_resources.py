@@ -132,6 +132,10 @@ def _from_container(part: wire.Container, *, field: str, note: NoteUnknown) -> f
     return cards if filled else None
 
 
+def _unit_num(kind: Accelerator, card: wire.Card) -> object:
+    return card.npu if kind is Accelerator.NPU and (card.unit_num is None or card.unit_num == "") else card.unit_num
+
+
 def _from_flavor(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -> _Node:
     """Cards of a flavor. `flavor_type` decides the kind; without either object it has no accelerators (§2.4).
 
@@ -148,7 +152,8 @@ def _from_flavor(flavor: wire.Flavor | None, *, field: str, note: NoteUnknown) -
         of: card for of, card in ((Accelerator.GPU, info.gpu), (Accelerator.NPU, info.npu)) if card is not None
     }
     cards = {
-        of: values.count(card.unit_num, field=f"{field}.unit_num", note=note) for of, card in cards_by_kind.items()
+        of: values.count(_unit_num(of, card), field=f"{field}.unit_num", note=note)
+        for of, card in cards_by_kind.items()
     }
     held = {of: number for of, number in cards.items() if number}
     if kind is None and len(held) == 1:

@@ -25,16 +25,16 @@ Samples = Sequence[float | None]
 def series(
     raw: bytes | msgspec.Raw, *, task: str, accelerator: Accelerator | None, note: NoteUnknown
 ) -> TaskSeries | None:
-    """Read a metrics answer; None when it has no sample.
+    """Read a metrics response; None when it has no sample.
 
-    `accelerator` is the job's kind. It selects the GPU or NPU series, because answers contain both.
+    `accelerator` is the job's kind. It selects the GPU or NPU series, because answers contain both. Of two series of
+    one name the one with samples is used. If both have samples and differ, neither is known to be true: the series is
+    left out, and noted.
     """
     read = decode(raw, wire.TaskMetrics, field="v2.metrics", note=note)
     if read is None:
         return None
-    by_metric = {
-        values.text(metric.metric).lower(): _ratios(metric.value or (), note=note) for metric in read.metrics or ()
-    }
+    by_metric = _by_metric(read.metrics or (), note=note)
     utilization, memory = _accelerators(by_metric, accelerator)
     found = TaskSeries(
         task=task,
@@ -46,6 +46,23 @@ def series(
     if any(_has_sample(samples) for samples in (found.cpu, found.memory, utilization, memory)):
         return found
     return None
+
+
+def _by_metric(metrics: Sequence[wire.Metric], *, note: NoteUnknown) -> dict[str, Samples]:
+    by_metric: dict[str, Samples] = {}
+    contradictory: set[str] = set()
+    for metric in metrics:
+        name = values.text(metric.metric).lower()
+        samples = _ratios(metric.value or (), note=note)
+        before = by_metric.get(name, ())
+        if not _has_sample(before):
+            by_metric[name] = samples
+        elif _has_sample(samples) and list(samples) != list(before):
+            contradictory.add(name)
+    for name in sorted(contradictory):
+        note("v2.metrics.metric", name)
+        by_metric[name] = ()
+    return by_metric
 
 
 def _ratios(percents: Sequence[Any], *, note: NoteUnknown) -> Samples:
@@ -82,8 +99,8 @@ def _out_of_range(percent: float, unknown: list[object]) -> float | None:
 def _accelerators(by_metric: Mapping[str, Samples], kind: Accelerator | None) -> tuple[Samples, Samples]:
     """Select the GPU or the NPU series.
 
-    A CPU job has neither, whatever the answer contains (trap 20). The job's own kind is used if it has a sample; the
-    other one only if it was ever above 0, because an absent device also has a series of zeros.
+    A CPU job has neither, whatever the response contains (trap 20). The job's own kind is used if it has a sample;
+    the other one only if it was ever above 0, because an absent device also has a series of zeros.
     """
     if kind is Accelerator.CPU:
         return (), ()

@@ -4,10 +4,11 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from exporter.cloud.access import WorkspaceAccess, is_entry_refusal
 from exporter.cloud.concurrency import OutOfTime, for_each
 from exporter.cloud.decode.times import possible
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import Denied, Gone, InvalidResponse, Refused, Unsupported
+from exporter.cloud.http.errors import CloudError, Denied, Gone, InvalidResponse, Refused, Unsupported
 from exporter.cloud.v2 import adapter
 from exporter.cloud.v2.endpoints import DETAIL, METRICS
 from exporter.cloud.v2.listing import Lister, ListingResult
@@ -35,14 +36,36 @@ class _ResultBuilder:
     """Workspaces whose listing is not complete: a job that it does not contain may exist."""
     incomplete: set[str] = field(default_factory=set)
     """Workspaces whose newest jobs were not listed down to known ones."""
+    refused: dict[str, CloudError] = field(default_factory=dict)
+    """Workspaces with a refused listing, and the first refusal of each."""
+    entered: set[str] = field(default_factory=set)
+    """Workspaces of which at least one page was listed."""
 
-    def add(self, listing: ListingResult) -> None:
+    def add(self, listing: ListingResult, workspace_id: str) -> None:
         self.jobs.update(listing.jobs)
-        self.failures.extend(listing.failures)
-        self.has_answer = self.has_answer or listing.pages > 0
+        if listing.pages:
+            self.has_answer = True
+            self.entered.add(workspace_id)
         failure = listing.failure
-        if failure is not None and (failure.is_final or isinstance(failure, Unsupported)):
+        if isinstance(failure, CloudError) and is_entry_refusal(failure):
+            self.refused.setdefault(workspace_id, failure)
+        else:
+            self.failures.extend(listing.failures)
+        if failure is not None and failure.is_final:
             self.stopped = True
+        elif isinstance(failure, Unsupported) and not failure.code.startswith("ModelArts."):
+            self.stopped = True  # there is no such call for any workspace
+
+    def settle(self, access: WorkspaceAccess | None) -> None:
+        """Decide what the refused workspaces are: set aside while others were listed, else failures."""
+        if access is None or not self.entered:
+            self.failures.extend(self.refused.values())
+            return
+        self.failures.extend(error for key, error in self.refused.items() if key in self.entered)
+        access.entered(self.entered)
+        refused = {key: error for key, error in self.refused.items() if key not in self.entered}
+        self.incomplete -= access.judge(refused, report=self.failures.append)
+        self.unlisted |= access.set_aside
 
     def build(self, known: TrackedState) -> PollResult:
         """Raise the first failure when no request succeeded."""
@@ -69,7 +92,7 @@ class V2Source:
     `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
     SourceError. A search returns a page of 50 jobs. A poll sends at most ⌊active/50⌋ + 2 searches per workspace, if
     at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
-    active.
+    active. `on_unified_jobs`: see `Lister`.
     """
 
     def __init__(
@@ -80,13 +103,16 @@ class V2Source:
         workspaces: Callable[[], Awaitable[tuple[str, ...]]],
         clock: Clock,
         note: NoteUnknown,
+        access: WorkspaceAccess | None = None,
+        on_unified_jobs: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._caller = caller
         self._project = project
         self._workspaces = workspaces
+        self._access = access
         self._clock = clock
         self._note = note
-        self._lister = Lister(caller, clock=clock, note=note)
+        self._lister = Lister(caller, clock=clock, note=note, on_unified_jobs=on_unified_jobs)
         self._requested_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -111,6 +137,7 @@ class V2Source:
             workspaces[:1], list_workspace, width=1
         )  # alone: a rejected credential must fail once, not four times
         await for_each(workspaces[1:], list_workspace, width=_WIDTH, stop=lambda: result.stopped)
+        result.settle(self._access)
         missing = [job for job in known.unfinished.values() if _is_missing(job, result)]
         missing.sort(
             key=lambda job: self._requested_at.get(job.job_id, -math.inf)
@@ -129,11 +156,12 @@ class V2Source:
 
         async def list_history(workspace_id: str) -> None:
             listing = await self._lister.history(workspace_id, known)
-            result.add(listing)
+            result.add(listing, workspace_id)
             if not listing.failures:
                 result.unlisted.discard(workspace_id)
 
         await for_each(workspaces, list_history, width=1, stop=lambda: result.stopped)
+        result.settle(self._access)
         missing = [job for job in known.tracked.values() if _is_missing(job, result)]
         await self._fetch_details(missing, result, answer_by=known.answer_by, width=1)
         return result.build(known)
@@ -151,14 +179,14 @@ class V2Source:
 
     async def _list_workspace(self, workspace_id: str, known: TrackedState, result: _ResultBuilder) -> None:
         active = await self._lister.active(workspace_id, known)
-        result.add(active)
+        result.add(active, workspace_id)
         if active.failure is None:
             result.unlisted.discard(workspace_id)
         elif result.stopped or not isinstance(active.failure, Refused):
             return  # the request for the newest jobs would fail too, unless only the filter was refused
         newest = active if active.unfiltered else await self._lister.newest(workspace_id, known)
         if newest is not active:
-            result.add(newest)
+            result.add(newest, workspace_id)
         if newest.failure is None:
             result.incomplete.discard(workspace_id)
 
@@ -189,7 +217,7 @@ class V2Source:
         raw = await self._caller.call(DETAIL, path={"job_id": job.job_id})
         read = adapter.job(raw, workspace_id=job.workspace_id, note=self._note) if raw is not None else None
         if read is None or read.job_id != job.job_id:
-            raise InvalidResponse(DETAIL.name, "the answer is about another job")
+            raise InvalidResponse(DETAIL.name, "the response is about another job")
         return possible(read, now=self._clock.time(), note=self._note)
 
 

@@ -1,4 +1,4 @@
-"""The fields of v2 answers in use (API reference §2.4, §6.2, §7).
+"""The fields of v2 responses in use (API reference §2.4, §6.2, §7).
 
 Scalars are `Any`: each may be missing, null, or of another type than documented; `exporter.cloud.decode.values` reads
 them. The decoder skips every other field, so parameters, environments, commands, endpoints with their tokens and
@@ -27,6 +27,18 @@ class TaskStatus(msgspec.Struct):
     exit_code: Any = None
 
 
+class RecoverRecord(msgspec.Struct):
+    """One fault and its recovery. Its times are in seconds, its reason is free text and not read."""
+
+    recover_start_at: Any = None
+    recover_end_at: Any = None
+    """0 while the recovery goes on."""
+    recover: Any = None
+    fault_scenario: Any = None
+    related_task: Any = None
+    recover_result: Any = None
+
+
 class RunningRecord(msgspec.Struct):
     """One (re)start. Its times are in seconds, unlike every other time of v2 (trap 13)."""
 
@@ -34,12 +46,8 @@ class RunningRecord(msgspec.Struct):
     end_at: Any = None
     end_recover: Any = None
     end_recover_before_downgrade: Any = None
-
-
-class RecoverRecord(msgspec.Struct):
-    """One fault and its recovery. Its reason is free text and not read."""
-
-    fault_scenario: Any = None
+    end_related_task: Any = None
+    recover_records: list[RecoverRecord] | None = None
 
 
 class Status(msgspec.Struct):
@@ -54,7 +62,6 @@ class Status(msgspec.Struct):
     tasks: list[Any] | None = None
     task_statuses: list[TaskStatus] | None = None
     running_records: list[RunningRecord] | None = None
-    recover_records: list[RecoverRecord] | None = None
 
 
 class Engine(msgspec.Struct):
@@ -74,6 +81,8 @@ class Card(msgspec.Struct):
     """Accelerators of one node. `unit_num` is documented as text for NPUs and seen as a number (trap 16)."""
 
     unit_num: Any = None
+    npu: Any = None
+    """In place of `unit_num`, as documented elsewhere (fact 50)."""
     product_name: Any = None
 
 
@@ -110,16 +119,27 @@ class Resource(msgspec.Struct):
     flavor_id: Any = None
     node_count: Any = None
     pool_id: Any = None
+    pool_group_id: Any = None
+    """The pool group of a federated job, which may have no `pool_id` (fact 47)."""
     flavor_detail: Flavor | None = None
     main_container_allocated_resources: Container | None = None
     pool_info: Container | None = None
     main_container_customized_flavor: Container | None = None
 
 
+class SchedulePolicy(msgspec.Struct):
+    """Scheduling in a dedicated pool."""
+
+    priority: Any = None
+    preemptible: Any = None
+
+
 class Spec(msgspec.Struct):
     """The requested job."""
 
     resource: Resource | None = None
+    runtime_type: Any = None
+    schedule_policy: SchedulePolicy | None = None
 
 
 class Role(msgspec.Struct):
@@ -137,6 +157,8 @@ class Job(msgspec.Struct):
     status: Status | None = None
     algorithm: Algorithm | None = None
     tasks: list[Role] | None = None
+    ftjob_config: Any = None
+    """Fine-tuning jobs only."""
     spec: Spec | None = None
 
 

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
+from exporter.domain import recovery
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATUSES, Distribution, Holder
 from exporter.domain.job import Job, JobStatus
 from exporter.domain.snapshot import ProjectSnapshot, Totals
 from exporter.metrics.exposition.family import Buckets, Family, Label, Sample, Type
-from exporter.metrics.families.job import ACCELERATOR, UNKNOWN_ACCELERATOR, accelerator_labels
+from exporter.metrics.families.job import ACCELERATOR, POLICY, SCENARIO, UNKNOWN_ACCELERATOR, accelerator_labels
 from exporter.metrics.families.project import POOL_ID, known_pools
 
 STATES = ("held", "queued")
@@ -37,8 +38,9 @@ def _all_jobs(snapshot: ProjectSnapshot) -> Iterable[Job]:
 def _oldest_queued(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     oldest: dict[str, float] = {}
     for job in _all_jobs(snapshot):
-        if job.status is JobStatus.QUEUED and job.submitted_at is not None:
-            oldest[job.pool_id] = min(oldest.get(job.pool_id, job.submitted_at), job.submitted_at)
+        since = job.waiting_since
+        if since is not None:
+            oldest[job.pool_id] = min(oldest.get(job.pool_id, since), since)
     return (({"pool_id": pool}, oldest[pool]) for pool in sorted(oldest))
 
 
@@ -113,15 +115,29 @@ def _recoveries(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     return (({"policy": policy}, float(recoveries[policy])) for policy in sorted(recoveries))
 
 
+def _faults(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    faults = snapshot.totals.faults
+    return (
+        ({"pool_id": pool, "scenario": scenario, "result": result}, float(faults[pool, scenario, result]))
+        for pool, scenario, result in sorted(faults)
+    )
+
+
+def _recovery_times(snapshot: ProjectSnapshot) -> Iterable[tuple[Mapping[str, str], Buckets]]:
+    times = snapshot.totals.recovery_times
+    return (({"policy": policy}, _buckets(times[policy])) for policy in sorted(times))
+
+
 OLDEST_QUEUED: Family[ProjectSnapshot] = Family(
     name="modelarts_training_oldest_queued_timestamp_seconds",
     help=(
-        "Submission time of the job that has been queued longest in the pool; time() minus this is its queue time. "
+        "Start of the longest current wait in the pool; time() minus this is its length. The wait of a job that was "
+        "preempted begins anew. "
         "Absent when no job is queued, and while some jobs are unknown."
     ),
     type=Type.GAUGE,
     subject="project",
-    source="v1: `create_time`; v2: `metadata.create_time`, of jobs in status queued",
+    source="exporter: modelarts_training_job_waiting_since_timestamp_seconds, the earliest",
     labels=(POOL_ID,),
     unit="seconds",
     samples=_oldest_queued,
@@ -135,7 +151,7 @@ ACCELERATORS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: accelerators held by each job, and requested by each queued job",
+    source="exporter: accelerators held by each job, and requested by each queued job",
     labels=(
         POOL_ID,
         ACCELERATOR,
@@ -152,7 +168,7 @@ UNKNOWN_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: active jobs with unknown requested or held accelerators",
+    source="exporter: active jobs with unknown requested or held accelerators",
     labels=(POOL_ID,),
     samples=_unknown_jobs,
 )
@@ -193,8 +209,8 @@ RUN_SECONDS: Family[ProjectSnapshot] = Family(
 ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     name="modelarts_training_accelerator_seconds",
     help=(
-        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is card-hours. "
-        "From the durations and node counts of the jobs at the newest poll."
+        "Time for which accelerators were held, summed over accelerators; increase() divided by 3600 is "
+        "accelerator-hours. From the durations and node counts of the jobs at the newest poll."
     ),
     type=Type.COUNTER,
     subject="project",
@@ -224,7 +240,7 @@ LOST_ACCELERATOR_SECONDS: Family[ProjectSnapshot] = Family(
     help="Accelerator seconds of jobs that ended with status failed or lost, counted at the end of the job.",
     type=Type.COUNTER,
     subject="project",
-    source="own: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
+    source="exporter: modelarts_training_accelerator_seconds_total of jobs that ended failed or lost",
     labels=_HOLDER,
     unit="seconds",
     samples=_accelerator_seconds(lambda totals: totals.lost_s),
@@ -238,9 +254,51 @@ RECOVERIES: Family[ProjectSnapshot] = Family(
     ),
     type=Type.COUNTER,
     subject="project",
-    source="v1: none; v2: `status.running_records[].end_recover`, each once",
-    labels=(Label(name="policy", help="What was restarted or rescheduled; `other` for an undocumented value."),),
+    source=(
+        "v1: none; v2: `status.running_records[].end_recover`, and `recover_records[]` with result success; "
+        "each event once"
+    ),
+    labels=(POLICY,),
     samples=_recoveries,
+)
+
+FAULTS: Family[ProjectSnapshot] = Family(
+    name="modelarts_training_faults",
+    help=(
+        "Faults of jobs since the first poll, each counted once its recovery has a result. Every series of a known "
+        "pool begins at 0. v2 only."
+    ),
+    type=Type.COUNTER,
+    subject="project",
+    source="v1: none; v2: `status.running_records[].recover_records[]`: `fault_scenario` and `recover_result`",
+    labels=(
+        POOL_ID,
+        SCENARIO,
+        Label(
+            name="result",
+            help=(
+                "Result of the recovery; `downgrade` when another policy had to be used, `recovering` when the job "
+                "ended during the recovery, `other` for an undocumented or missing value."
+            ),
+            values=recovery.RESULTS,
+        ),
+    ),
+    samples=_faults,
+)
+
+RECOVERY_DURATION: Family[ProjectSnapshot] = Family(
+    name="modelarts_training_recovery_duration_seconds",
+    help=(
+        "Time from the beginning of a recovery to its success, observed once for each recovery since the first poll. "
+        "Does not include recoveries that failed or whose times are unknown. v2 only."
+    ),
+    type=Type.HISTOGRAM,
+    subject="project",
+    source="v1: none; v2: `status.running_records[].recover_records[]`: `recover_end_at` - `recover_start_at`",
+    labels=(POLICY,),
+    unit="seconds",
+    buckets=recovery.BUCKETS_S,
+    distributions=_recovery_times,
 )
 
 FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
@@ -253,5 +311,7 @@ FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     IDLE_ACCELERATOR_SECONDS,
     LOST_ACCELERATOR_SECONDS,
     RECOVERIES,
+    FAULTS,
+    RECOVERY_DURATION,
 )
 """Rendered at publish. Counters and histograms stay while the jobs are withdrawn."""

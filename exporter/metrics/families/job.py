@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain import recovery
+from exporter.domain.job import REASONS, RUNTIME_TYPES, Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import TrackedJob
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
 from exporter.metrics.exposition.single import SingleSample
@@ -17,13 +18,24 @@ from `accelerator=~".+"`.
 
 ACCELERATOR = Label(
     name="accelerator",
-    help="Kind of accelerator; `unknown` when the job has accelerators of a masked kind. CPU jobs have no series.",
-    values=(Accelerator.GPU.value, Accelerator.NPU.value, UNKNOWN_ACCELERATOR),
+    help=(
+        "Kind of accelerator; `cpu` for a job or flavor that is known to have none, `unknown` when the API does not "
+        "show the kind. Numbers and usage of accelerators have no series for CPU jobs."
+    ),
+    values=(*(kind.value for kind in Accelerator), UNKNOWN_ACCELERATOR),
 )
+POLICY = Label(
+    name="policy",
+    help="What was restarted or rescheduled; `other` for an undocumented value.",
+    values=recovery.POLICIES,
+)
+SCENARIO = Label(name="scenario", help="Kind of fault; `other` for an undocumented value.", values=recovery.SCENARIOS)
 MEASURES = ("precision", "recall", "accuracy", "f1")
 """The model metrics that are ratios. Other metrics that a job reports about its model have no defined meaning."""
 MAX_EXIT_CODES = 8
 """A large job can fail on every node at once. The first tasks suffice for a diagnosis and limit the series."""
+MAX_TASK_FAULTS = 8
+"""The tasks with the most faults: one that fails again and again is among them, however large the job."""
 
 _BY_ACCELERATOR: Mapping[Accelerator | None, Mapping[str, str]] = {
     kind: {ACCELERATOR.name: UNKNOWN_ACCELERATOR if kind is None else kind.value}
@@ -70,15 +82,18 @@ def _info(tracked: TrackedJob) -> Mapping[str, str]:
     return {
         "job_name": job.name,
         "version": job.version,
+        "parent_job_id": job.parent_job_id,
         "user": job.user,
         "workspace_id": job.workspace_id,
         "pool_id": job.pool_id,
         "flavor": job.flavor,
-        "accelerator": job.accelerator or "",
+        "accelerator": job.accelerator or UNKNOWN_ACCELERATOR,
         "accelerator_model": job.accelerator_model,
         "engine": job.engine,
         "api": job.api,
         "kind": job.kind,
+        "runtime_type": job.runtime_type,
+        "preemptible": "" if job.preemptible is None else str(job.preemptible).lower(),
     }
 
 
@@ -117,6 +132,14 @@ def _task_exit_codes(tracked: TrackedJob) -> Iterable[Sample]:
     return (({"task": task}, float(codes[task])) for task in shown)
 
 
+def _task_faults(tracked: TrackedJob) -> Iterable[Sample]:
+    faults = tracked.job.task_faults
+    if not faults:
+        return ()
+    worst = sorted(faults, key=lambda task: (-faults[task], natural_order(task)))[:MAX_TASK_FAULTS]
+    return (({"task": task}, float(faults[task])) for task in sorted(worst, key=natural_order))
+
+
 INFO: Family[TrackedJob] = Family(
     name="modelarts_training_job",
     help=(
@@ -132,19 +155,32 @@ INFO: Family[TrackedJob] = Family(
     labels=(
         Label(name="job_name", help="Display name; not unique, not even within a project."),
         Label(name="version", help="v1 version name such as V0001; empty for v2."),
+        Label(name="parent_job_id", help="v1: id of the job that this is a version of; empty for v2."),
         Label(name="user", help="Creator of the job, in the form set by `metrics.user_label`."),
         Label(name="workspace_id", help="Workspace; 0 is the default one."),
         Label(name="pool_id", help="Dedicated pool; empty for the public pool."),
         Label(name="flavor", help="Flavor code of the nodes."),
-        Label(
-            name="accelerator",
-            help="Kind of accelerator; `cpu` for a job that is known to have none, empty when unknown.",
-            values=tuple(kind.value for kind in Accelerator),
-        ),
+        ACCELERATOR,
         Label(name="accelerator_model", help="Product name of the accelerator; the cloud masks some of them."),
         Label(name="engine", help="Framework and version; empty for custom images."),
         Label(name="api", help="API generation that lists the job.", values=tuple(api.value for api in Api)),
-        Label(name="kind", help="v2: kind of job, `unknown` for an undocumented one. v1: always `job`."),
+        Label(
+            name="kind",
+            help=(
+                "v2: kind of job, `fine_tuning_job` for a fine-tuning job, `unknown` for an undocumented one. "
+                "v1: always `job`."
+            ),
+        ),
+        Label(
+            name="runtime_type",
+            help="v2: what the job is for; a debug job idles by design. Empty for v1 and when unknown.",
+            values=RUNTIME_TYPES,
+        ),
+        Label(
+            name="preemptible",
+            help="v2: whether a job of higher priority may take its nodes. Empty for v1 and when unknown.",
+            values=("true", "false"),
+        ),
     ),
     samples=_labels_only(_info),
 )
@@ -178,19 +214,53 @@ STATUS_REASON: Family[TrackedJob] = Family(
     subject="job",
     source="v1: name of `status`; v2: `status.secondary_phase`",
     labels=(
-        Label(name="reason", help="v1: name of the status. v2: secondary phase. `other` for an undocumented value."),
+        Label(
+            name="reason",
+            help="The same words for both API generations; `other` for an undocumented value.",
+            values=REASONS,
+        ),
     ),
     samples=_labels_only(_status_reason),
 )
 
 SUBMITTED: Family[TrackedJob] = Family(
     name="modelarts_training_job_submitted_timestamp_seconds",
-    help=("Time of submission. For a job with status queued, time() minus this is its queue time so far."),
+    help=(
+        "Time of submission. For the wait of a queued job so far see "
+        "modelarts_training_job_waiting_since_timestamp_seconds."
+    ),
     type=Type.GAUGE,
     subject="job",
     source="v1: `create_time`; v2: `metadata.create_time`",
     unit="seconds",
     samples=_value(lambda job: job.submitted_at),
+)
+
+WAITING_SINCE: Family[TrackedJob] = Family(
+    name="modelarts_training_job_waiting_since_timestamp_seconds",
+    help=(
+        "Start of the current wait of a job with status queued; time() minus this is how long it has been waiting. "
+        "The submission, or for a job that was preempted or queued again, the time at which it lost its nodes. "
+        "Absent for other jobs."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source=(
+        "v1: `create_time`, or `start_time` + `duration`; v2: `metadata.create_time`, or the step of "
+        "`status.node_count_metrics` to 0 and `status.running_records[].end_at`"
+    ),
+    unit="seconds",
+    samples=_value(lambda job: job.waiting_since),
+)
+
+PRIORITY: Family[TrackedJob] = Family(
+    name="modelarts_training_job_priority",
+    help="Priority of the job in its pool; a higher one goes first. Absent for v1 and when unknown.",
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `spec.schedule_policy.priority`",
+    stability=Stability.EXPERIMENTAL,
+    samples=_value(lambda job: job.priority),
 )
 
 START: Family[TrackedJob] = Family(
@@ -226,7 +296,7 @@ QUEUE_DURATION: Family[TrackedJob] = Family(
     name="modelarts_training_job_queue_duration_seconds",
     help=(
         "Time from submission to the first start. Absent before the start: "
-        "then use time() minus modelarts_training_job_submitted_timestamp_seconds."
+        "then use time() minus modelarts_training_job_waiting_since_timestamp_seconds."
     ),
     type=Type.GAUGE,
     subject="job",
@@ -321,8 +391,8 @@ RECOVERIES: Family[TrackedJob] = Family(
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.running_records[].end_recover`",
-    labels=(Label(name="policy", help="What was restarted or rescheduled; `other` for an undocumented value."),),
+    source="v1: none; v2: `status.running_records[].end_recover`, and `recover_records[]` with result success",
+    labels=(POLICY,),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.recoveries),
 )
@@ -336,7 +406,13 @@ DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
     type=Type.GAUGE,
     subject="job",
     source="v1: none; v2: `status.running_records[].end_recover_before_downgrade`",
-    labels=(Label(name="policy", help="Policy that was tried first; `other` for an undocumented value."),),
+    labels=(
+        Label(
+            name="policy",
+            help="Policy that was tried first; `other` for an undocumented value.",
+            values=recovery.POLICIES,
+        ),
+    ),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("policy", lambda job: job.degraded_recoveries),
 )
@@ -344,13 +420,14 @@ DEGRADED_RECOVERIES: Family[TrackedJob] = Family(
 FAULTS: Family[TrackedJob] = Family(
     name="modelarts_training_job_faults",
     help=(
-        "Faults detected in the job so far. Absent for v1 and for a scenario that never occurred. "
+        "Faults detected in the job so far, with those healed in place. Absent for v1 and for a scenario that never "
+        "occurred. "
         "Use delta(): it is a gauge, because the list in the API may become shorter."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.recover_records[].fault_scenario`",
-    labels=(Label(name="scenario", help="Kind of fault; `other` for an undocumented value."),),
+    source="v1: none; v2: `status.running_records[].recover_records[].fault_scenario`",
+    labels=(SCENARIO,),
     stability=Stability.EXPERIMENTAL,
     samples=_counted("scenario", lambda job: job.faults),
 )
@@ -358,12 +435,15 @@ FAULTS: Family[TrackedJob] = Family(
 LAST_RECOVERY: Family[TrackedJob] = Family(
     name="modelarts_training_job_last_recovery_timestamp_seconds",
     help=(
-        "Time of the last restart after a fault. In the future while the job is being recovered. "
+        "Time of the last recovery from a fault. In the future while the job is being recovered. "
         "Absent before the first recovery and for v1."
     ),
     type=Type.GAUGE,
     subject="job",
-    source="v1: none; v2: `status.running_records[].start_at`, the last one",
+    source=(
+        "v1: none; v2: `status.running_records[].start_at`, the last one, or "
+        "`recover_records[].recover_end_at` of a fault healed in place"
+    ),
     unit="seconds",
     stability=Stability.EXPERIMENTAL,
     samples=_value(lambda job: job.last_recovery_at),
@@ -395,11 +475,27 @@ TASK_EXIT_CODE: Family[TrackedJob] = Family(
     samples=_task_exit_codes,
 )
 
+TASK_FAULTS: Family[TrackedJob] = Family(
+    name="modelarts_training_job_task_faults",
+    help=(
+        "Faults of the job so far that a task caused, for the 8 tasks with the most. A task that fails again and "
+        "again often runs on a bad node. Absent for other tasks and for v1. Use delta(): it is a gauge."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: none; v2: `status.running_records[].recover_records[].related_task`, else `end_related_task`",
+    labels=(Label(name="task", help="Task id, such as worker-0."),),
+    stability=Stability.EXPERIMENTAL,
+    samples=_task_faults,
+)
+
 FAMILIES: tuple[Family[TrackedJob], ...] = (
     INFO,
     STATUS,
     STATUS_REASON,
     SUBMITTED,
+    WAITING_SINCE,
+    PRIORITY,
     START,
     END,
     QUEUE_DURATION,
@@ -415,5 +511,6 @@ FAMILIES: tuple[Family[TrackedJob], ...] = (
     LAST_RECOVERY,
     CRASH_LOOP_RUNS,
     TASK_EXIT_CODE,
+    TASK_FAULTS,
 )
 """Rendered for each visible job, when it has changed."""

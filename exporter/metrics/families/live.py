@@ -43,6 +43,15 @@ def _tracked_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
     return () if snapshot.jobs is None else (({}, float(len(snapshot.jobs))),)
 
 
+def _workspace_accessible(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    for state in snapshot.workspaces:
+        yield {"workspace_id": state.workspace_id, "name": state.name}, float(state.accessible)
+
+
+def _duplicate_jobs(snapshot: ProjectSnapshot) -> Iterable[Sample]:
+    return () if snapshot.duplicate_jobs is None else (({}, float(snapshot.duplicate_jobs)),)
+
+
 UP: Family[ProjectSnapshot] = Family(
     name="modelarts_up",
     help=(
@@ -51,7 +60,7 @@ UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the newest jobs poll",
+    source="exporter: outcome of the newest jobs poll",
     samples=_up,
 )
 
@@ -63,7 +72,7 @@ COLLECTOR_UP: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: outcome of the collector's newest poll",
+    source="exporter: outcome of the collector's newest poll",
     labels=(COLLECTOR,),
     samples=_per_collector(lambda state: state.ok),
 )
@@ -76,7 +85,7 @@ COLLECTOR_ENABLED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: response to the first call of the collector",
+    source="exporter: responses to the calls of the collector",
     labels=(COLLECTOR,),
     stability=Stability.EXPERIMENTAL,
     samples=_collector_enabled,
@@ -90,7 +99,7 @@ COLLECTOR_LAST_SUCCESS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.last_success_at),
@@ -104,7 +113,7 @@ COLLECTOR_DURATION: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     labels=(COLLECTOR,),
     unit="seconds",
     samples=_per_collector(lambda state: state.duration_s),
@@ -118,7 +127,7 @@ PROJECT_INFO: Family[ProjectSnapshot] = Family(
     ),
     type=Type.INFO,
     subject="project",
-    source="own: the settings; the project id from the cloud where the settings give only its name",
+    source="exporter: the settings; the project id from the cloud where the settings give only its name",
     labels=(
         Label(name="project_id", help="Id of the project in the cloud; empty while unknown."),
         Label(name="region", help="Region of the target."),
@@ -135,8 +144,37 @@ TRACKED_JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: tracked jobs, counted",
+    source="exporter: tracked jobs, counted",
     samples=_tracked_jobs,
+)
+
+DUPLICATE_JOBS: Family[ProjectSnapshot] = Family(
+    name="modelarts_training_duplicate_jobs",
+    help=(
+        "Tracked jobs that both API generations list with the same name and submission time. Each is one job, as v2 "
+        "reports it, in every series, sum and counter. Absent while only one generation is polled."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="own: jobs of v1 compared with those of v2",
+    samples=_duplicate_jobs,
+)
+
+WORKSPACE_ACCESSIBLE: Family[ProjectSnapshot] = Family(
+    name="modelarts_workspace_accessible",
+    help=(
+        "1 while the jobs of the workspace can be listed; 0 while it may not be entered, or is being created or "
+        "deleted. At 0 it is left out, which is no failure, and listed again every hour. One that could be listed "
+        "before is a failure for the first 15 minutes. Absent before its first listing."
+    ),
+    type=Type.GAUGE,
+    subject="project",
+    source="v1_list_workspaces: id, name, status; responses to the listings of jobs",
+    labels=(
+        Label(name="workspace_id", help="Id of the workspace; 0 is the default one."),
+        Label(name="name", help="Name of the workspace; empty where no list of workspaces names it."),
+    ),
+    samples=_workspace_accessible,
 )
 
 FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
@@ -147,5 +185,7 @@ FAMILIES: tuple[Family[ProjectSnapshot], ...] = (
     COLLECTOR_DURATION,
     PROJECT_INFO,
     TRACKED_JOBS,
+    DUPLICATE_JOBS,
+    WORKSPACE_ACCESSIBLE,
 )
 """Computed from the newest snapshot at each scrape."""

@@ -6,15 +6,8 @@ from exporter.domain.job import Accelerator
 from exporter.domain.pool import NodeState, Pool, PoolStatus, Quota, WorkloadKind, WorkloadStatus
 from exporter.domain.snapshot import ProjectSnapshot
 from exporter.metrics.exposition.family import Family, Label, Sample, Stability, Type
+from exporter.metrics.families.job import ACCELERATOR, UNKNOWN_ACCELERATOR
 
-UNKNOWN_ACCELERATOR = "unknown"
-"""Kind of accelerators whose resource name and node flavor do not show whether they are GPUs or NPUs."""
-
-ACCELERATOR = Label(
-    name="accelerator",
-    help="Kind of accelerator; `unknown` when the cloud masks it. Pools without accelerators have no series.",
-    values=(Accelerator.GPU.value, Accelerator.NPU.value, UNKNOWN_ACCELERATOR),
-)
 RESOURCE = Label(name="resource", help="Resource name in the API: `nvidia.com/gpu`, or a masked one like `tnt004`.")
 FLAVOR = Label(name="flavor", help="Flavor of the nodes.")
 _STATES = ("allocated", "free", "unavailable")

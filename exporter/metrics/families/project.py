@@ -63,7 +63,7 @@ JOBS: Family[ProjectSnapshot] = Family(
     ),
     type=Type.GAUGE,
     subject="project",
-    source="own: tracked jobs, counted",
+    source="exporter: tracked jobs, counted",
     labels=(
         POOL_ID,
         Label(
@@ -83,7 +83,7 @@ SUBMITTED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions between polls",
+    source="exporter: transitions between polls",
     labels=(POOL_ID,),
     samples=_submitted,
 )
@@ -96,7 +96,7 @@ STARTED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions between polls",
+    source="exporter: transitions between polls",
     labels=(POOL_ID,),
     samples=_started,
 )
@@ -109,7 +109,7 @@ FINISHED: Family[ProjectSnapshot] = Family(
     ),
     type=Type.COUNTER,
     subject="project",
-    source="own: transitions between polls",
+    source="exporter: transitions between polls",
     labels=(
         POOL_ID,
         Label(

@@ -24,7 +24,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import exporter
-from exporter.domain.outcome import Outcome
+from exporter.domain.outcome import Outcome, Repair
 from exporter.metrics.exposition.family import Family, Label, Type
 from exporter.metrics.exposition.labels import PROJECT
 
@@ -38,7 +38,7 @@ API_REQUESTS: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: the transport",
+    source="exporter: API calls",
     labels=(PROJECT, OPERATION, Label(name="outcome", help="Outcome of the call.", values=tuple(Outcome))),
 )
 
@@ -47,7 +47,7 @@ API_REQUEST_DURATION: Family[None] = Family(
     help="Duration of API calls with any outcome, from the connection to the last byte of the body.",
     type=Type.HISTOGRAM,
     subject="exporter",
-    source="own: the transport",
+    source="exporter: API calls",
     labels=(PROJECT, OPERATION),
     unit="seconds",
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -61,7 +61,7 @@ API_RETRIES: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: the transport",
+    source="exporter: API calls",
     labels=(PROJECT, OPERATION),
 )
 
@@ -73,7 +73,7 @@ THROTTLED: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: HTTP 429 and the error codes with the same meaning",
+    source="exporter: HTTP 429 and the error codes with the same meaning",
     labels=(PROJECT,),
 )
 
@@ -85,7 +85,7 @@ CIRCUIT_OPEN: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the transport",
+    source="exporter: API calls",
     labels=(PROJECT,),
 )
 
@@ -97,7 +97,7 @@ CREDENTIALS_EXPIRY: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the expiry that came with the token or the temporary key",
+    source="exporter: the expiry that came with the token or the temporary key",
     labels=(PROJECT,),
     unit="seconds",
 )
@@ -110,7 +110,7 @@ SERIES: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the renderer",
+    source="exporter: the renderer",
     labels=(PROJECT,),
 )
 
@@ -122,7 +122,7 @@ SERIES_DROPPED: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: the renderer",
+    source="exporter: the renderer",
     labels=(PROJECT,),
 )
 
@@ -134,8 +134,33 @@ UNKNOWN_VALUES: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: the adapters",
+    source="exporter: the adapters",
     labels=(PROJECT, Label(name="field", help="Field of the API response, one of those that the exporter reads.")),
+)
+
+UNIFIED_JOBS_SUPPORTED: Family[None] = Family(
+    name="modelarts_exporter_unified_jobs_supported",
+    help=(
+        "0 while the API refuses to list fine-tuning jobs together with custom ones: fine-tuning jobs and their "
+        "accelerators are then missing from all series. It is tried again every hour. Absent before the first v2 "
+        "listing and for v1."
+    ),
+    type=Type.GAUGE,
+    subject="exporter",
+    source="exporter: response to a search with `unified_jobs`",
+    labels=(PROJECT,),
+)
+
+RESPONSES_REPAIRED: Family[None] = Family(
+    name="modelarts_exporter_api_responses_repaired",
+    help=(
+        "API responses decoded after a repair of their text, by kind of flaw; logged once for each kind and "
+        "operation. Invalid text becomes U+FFFD and an impossible number is absent; all else is read as it is."
+    ),
+    type=Type.COUNTER,
+    subject="exporter",
+    source="exporter: the decoder",
+    labels=(PROJECT, Label(name="kind", help="What was wrong with the text.", values=tuple(Repair))),
 )
 
 CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
@@ -143,7 +168,7 @@ CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     help="1 when the newest load of the settings succeeded; 0 when it failed and the old ones are still in use.",
     type=Type.GAUGE,
     subject="exporter",
-    source="own: loading of the settings",
+    source="exporter: loading of the settings",
 )
 
 WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
@@ -154,7 +179,7 @@ WEB_CONFIG_LAST_RELOAD_SUCCESSFUL: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: loading of the web configuration",
+    source="exporter: loading of the web configuration",
 )
 
 STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
@@ -165,7 +190,7 @@ STATE_LAST_WRITE_SUCCESSFUL: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the state file",
+    source="exporter: the state file",
 )
 
 STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
@@ -173,7 +198,7 @@ STATE_LAST_WRITE_TIMESTAMP: Family[None] = Family(
     help="Time of the last successful write of the state file. Absent without state.file and before that write.",
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     unit="seconds",
 )
 
@@ -185,7 +210,7 @@ SNAPSHOT_TIMESTAMP: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     unit="seconds",
 )
 
@@ -194,7 +219,7 @@ RENDER_DURATION: Family[None] = Family(
     help="Time to render, join and compress a snapshot for publishing. Scrapes do not wait for it.",
     type=Type.HISTOGRAM,  # several publishes per scrape: a gauge would show only the last
     subject="exporter",
-    source="own: the clock of the exporter",
+    source="exporter: the clock of the exporter",
     unit="seconds",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
@@ -207,7 +232,7 @@ PUBLISH_FAILURES: Family[None] = Family(
     ),
     type=Type.COUNTER,
     subject="exporter",
-    source="own: the renderer",
+    source="exporter: the renderer",
 )
 
 BUILD: Family[None] = Family(
@@ -215,7 +240,7 @@ BUILD: Family[None] = Family(
     help="Always 1; the labels are the versions of the exporter and of Python. A join shows when they changed.",
     type=Type.INFO,
     subject="exporter",
-    source="own: the package",
+    source="exporter: the package",
     labels=(
         Label(name="version", help="Version of the exporter, equal to the image tag."),
         Label(name="python", help="Version of Python."),
@@ -230,7 +255,7 @@ ACCELERATOR_PRICE: Family[None] = Family(
     ),
     type=Type.GAUGE,
     subject="exporter",
-    source="own: the setting `prices`",
+    source="exporter: the setting `prices`",
     labels=(
         Label(name="flavor", help="Flavor code of the nodes; empty for the price of a model."),
         Label(name="accelerator_model", help="Product name of the accelerator; empty for the price of a flavor."),
@@ -248,6 +273,8 @@ FAMILIES: tuple[Family[None], ...] = (
     SERIES,
     SERIES_DROPPED,
     UNKNOWN_VALUES,
+    UNIFIED_JOBS_SUPPORTED,
+    RESPONSES_REPAIRED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -261,6 +288,7 @@ FAMILIES: tuple[Family[None], ...] = (
 """Each is an instrument of `SelfMetrics`, in this order."""
 
 _ABSENT_UNTIL_SET = (
+    UNIFIED_JOBS_SUPPORTED,
     CREDENTIALS_EXPIRY,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
     STATE_LAST_WRITE_SUCCESSFUL,
@@ -303,6 +331,8 @@ class SelfMetrics:
         for family in FAMILIES:
             if family.labels == (PROJECT,) and family not in _ABSENT_UNTIL_SET:
                 self._instruments[family.name].labels(project=project)
+        for kind in Repair:
+            self._counter(RESPONSES_REPAIRED, project=project, kind=kind)
         for operation in operations:
             self._declare_operation(project, operation)
 
@@ -344,6 +374,14 @@ class SelfMetrics:
     def unknown_value(self, *, project: str, field: str) -> None:
         """Count an unknown or impossible value in a field that the exporter reads."""
         self._counter(UNKNOWN_VALUES, project=project, field=field).inc()
+
+    def unified_jobs(self, *, project: str, supported: bool) -> None:
+        """Set whether fine-tuning jobs can be listed."""
+        self._gauge(UNIFIED_JOBS_SUPPORTED, project=project).set(supported)
+
+    def response_repaired(self, *, project: str, operation: str, kind: Repair) -> None:  # noqa: ARG002 - an Observer
+        """Count a response that was decoded after a repair of its text."""
+        self._counter(RESPONSES_REPAIRED, project=project, kind=kind).inc()
 
     def published(
         self,

@@ -239,6 +239,19 @@ SUSPECTED_HANG: Family[TrackedJob] = Family(
     ),
 )
 
+USAGE_TIMESTAMP: Family[TrackedJob] = Family(
+    name="modelarts_training_job_usage_timestamp_seconds",
+    help=(
+        "Time of the newest usage sample of any task. When more than ten one-minute slots follow it, usage is old "
+        "and the current values are absent. Only while the job holds nodes and its usage is read."
+    ),
+    type=Type.GAUGE,
+    subject="job",
+    source="v1: `system_metric_list`, v2: task metrics; derived from the start time and the position of the sample",
+    unit="seconds",
+    samples=_value(lambda usage: usage.sampled_at),
+)
+
 FAMILIES: tuple[Family[TrackedJob], ...] = (
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
@@ -253,6 +266,7 @@ FAMILIES: tuple[Family[TrackedJob], ...] = (
     IDLE,
     FLAT,
     SUSPECTED_HANG,
+    USAGE_TIMESTAMP,
 )
 """Rendered for each visible job, when it has changed."""
 

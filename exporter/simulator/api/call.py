@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.simulator.api.errors import v2_error
 from exporter.simulator.api.state import CloudState
 from exporter.simulator.world.project import Project
 
@@ -39,6 +40,14 @@ class Call:
             raise LookupError("this call has no project")
         return self.authorized_project
 
+    def enter(self, workspace: str) -> None:
+        """Check that the caller may list the jobs of a workspace. Raises ApiError."""
+        last, quirks = self.project.options.workspaces[-1][0], self.cloud.quirks
+        if workspace == last and "workspace-forbidden" in quirks:
+            raise v2_error(401, "4203", "you have no permission to access the workspace")
+        if workspace == last and ("workspace-unknown" in quirks or "workspace-deleting" in quirks):
+            raise v2_error(400, "0102", "the workspace does not exist")
+
     @property
     def now(self) -> float:
         """The simulated time."""
@@ -57,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The answer of a handler; `body` is JSON, text, or None for no body."""
+    """The response of a handler; `body` is JSON, text, or None for no body."""
 
     body: Any = None
     status: int = 200

@@ -124,6 +124,9 @@ STEPS: dict[str, Callable[[World, Job, dict[str, Any]], object]] = {
     "stop": lambda world, job, given: world.stop(job, grace_s=float(given.get("grace_s", 20.0))),
     "terminate": lambda world, job, _: world.terminate(job),
     "recover": lambda world, job, given: world.recover(job, **given),
+    "heal": lambda world, job, given: world.heal(job, **given),
+    "preempt": lambda world, job, _: world.preempt(job),
+    "resume": lambda world, job, _: world.resume(job),
     "scale": lambda world, job, given: world.scale(job, int(given["nodes"])),
     "usage": _usage,
     "delete": lambda world, job, _: world.delete(job),
@@ -241,6 +244,8 @@ def _totals_body(totals: Totals) -> dict[str, Any]:
             for (pool, status), number in sorted(totals.finished.items())
         ],
         "recoveries": dict(totals.recoveries),
+        "faults": [[*key, times] for key, times in totals.faults.items()],
+        "recovery_s": dict(totals.recovery_s),
         "held": seconds(totals.held_s),
         "idle": seconds(totals.idle_s),
         "sampled_idle": seconds(totals.sampled_idle_s),

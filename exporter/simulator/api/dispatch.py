@@ -1,7 +1,8 @@
-"""The routes of the simulated cloud, and the answer to a call."""
+"""The routes of the simulated cloud, and the response to a call."""
 
+import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -11,10 +12,10 @@ from exporter.simulator.api.auth import authenticate
 from exporter.simulator.api.call import Call, MalformedBody, Response, Route
 from exporter.simulator.api.errors import ApiError, V1Error, no_such_api, v2_error
 from exporter.simulator.api.state import CloudState
-from exporter.simulator.faults.corrupt import numbers_as_text
+from exporter.simulator.faults.corrupt import cut_texts, numbers_as_text
 
 ROUTES: tuple[Route, ...] = (*iam.ROUTES, *v1.ROUTES, *v2.ROUTES, *pools.ROUTES, *control.ROUTES)
-"""Every route; where two match a path, the first one answers."""
+"""Every route; where two match a path, the first one is used."""
 
 _OF_BOTH_GENERATIONS = frozenset({"v1.workspaces", "v1.resource-flavors", "v1.quotas"})
 """Operations that `no-v1` does not remove."""
@@ -72,13 +73,15 @@ def _handle(route: Route | None, call: Call) -> Response:
     return route.handler(replace(call, authorized_project=call.cloud.world.projects[project]))
 
 
-def encoded(response: Response) -> bytes | None:
-    """The body as bytes; None when there is none."""
+def encoded(response: Response, *, quirks: Container[str] = ()) -> bytes | None:
+    """The body as bytes, with the quirks of its text; None when there is none."""
     if response.body is None:
         return None
     if isinstance(response.body, str):
         return response.body.encode()
-    return json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
+    body = cut_texts(response.body) if "lone-surrogates" in quirks else response.body
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii="lone-surrogates" in quirks).encode()
+    return codecs.BOM_UTF8 + text if "byte-order-mark" in quirks else text
 
 
 def path_parameters(values: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """The answer is an HTTP error. `body` has the shape of the service that returns it."""
+    """The response is an HTTP error. `body` has the shape of the service that returns it."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(f"{status} {body}")

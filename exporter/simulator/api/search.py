@@ -7,8 +7,8 @@ from typing import Any
 
 from exporter.simulator.api.call import Call, Response
 from exporter.simulator.api.errors import v2_error
-from exporter.simulator.api.v2_answers import job_body, phase
-from exporter.simulator.world.job import Job
+from exporter.simulator.api.v2_answers import api_kind, job_body, phase
+from exporter.simulator.world.job import FINE_TUNING, Job
 from exporter.simulator.world.job_index import JobIndex
 
 MAX_LIMIT = 50
@@ -20,7 +20,7 @@ _ACTIVE = {"creating", "pending", "running", "terminating"}
 _FIELDS: dict[str, Callable[[Job], str]] = {
     "id": lambda job: job.id,
     "name": lambda job: job.name,
-    "kind": lambda job: job.kind,
+    "kind": api_kind,
     "phase": phase,
     "user_name": lambda job: job.user,
     "user_id": lambda job: f"user-{job.user}",
@@ -29,7 +29,7 @@ _FIELDS: dict[str, Callable[[Job], str]] = {
     "algorithm_id": lambda _: "",
     "algorithm_name": lambda _: "",
     "training_experiment_id": lambda _: "",
-    "runtime_type": lambda _: "",
+    "runtime_type": lambda job: job.runtime_type,
 }
 _SORTS: dict[str, Callable[[Job], Any]] = {
     "create_time": lambda job: job.submitted_at,
@@ -52,13 +52,19 @@ def search(call: Call) -> Response:
     if sort_by not in _SORTS or order not in {"asc", "desc"}:
         raise v2_error(400, "2790", f"cannot sort by {sort_by} {order}")
     workspace = str(request.get("workspace_id") or "0")
+    call.enter(workspace)
     filters = [_filter(each) for each in _filters(request)]
     if "shifting-pages" in quirks and offset:
         call.cloud.world.submit_random(call.project)
     if "v2-filters-ignored" in quirks:
         filters = []
+    unified = request.get("unified_jobs", False)
+    if not isinstance(unified, bool) or (unified and "v2-unified-jobs-refused" in quirks):
+        raise v2_error(400, "2788", "unified_jobs is no parameter of this search")
     job_index = call.project.job_index("v2")
     matching = _matching(job_index, workspace=workspace, filters=filters, sort_by=sort_by, descending=order == "desc")
+    if not unified:
+        matching = [job for job in matching if job.kind != FINE_TUNING]
     skip = 0 if "v2-offset-ignored" in quirks else offset if "v2-offset-records" in quirks else offset * limit
     page = matching[skip : skip + limit]
     return Response(

@@ -42,9 +42,9 @@ class CloudState:
         return self.world.ground_truth(project)
 
     def has_secret(self, job: Job) -> bool:
-        """Whether the job's answers carry secrets: one job in four does, with the quirk every job."""
+        """Whether the job's responses carry secrets: one job in four does, with the quirk every job."""
         return job.seed % 4 == 0 or "secrets-in-answers" in self.quirks
 
     def has_unknown_values(self, job: Job) -> bool:
-        """Whether the job's answers carry values that no document lists."""
+        """Whether the job's responses carry values that no document lists."""
         return "unknown-values" in self.quirks and job.seed % 5 == 0

@@ -44,19 +44,27 @@ def overview(call: Call) -> Response:
     if limit == 0 and "v1-overview-no-limit-0" in quirks:
         raise V1Error("0104", "limit must be between 1 and 100")
     workspace, pool, wanted = call.query.get("workspace_id", "0"), call.query.get("pool_id"), call.query.get("status")
+    call.enter(workspace)
     sort_by, order = call.query.get("sort_by", "create_time"), call.query.get("order", "desc")
     if sort_by not in _VERSION_SORTS:
         raise V1Error("0104", f"cannot sort by {sort_by}")
     if "shifting-pages" in quirks and offset:
         call.cloud.world.submit_random(call.project)
     job_index = call.project.job_index("v1")
+    jobs = [*(job_index.newest_first() if order == "desc" else job_index.oldest_first())]
+    if "v1-lists-v2" in quirks:
+        jobs += call.project.job_index("v2").newest_first()
+        jobs.sort(key=_VERSION_SORTS["create_time"], reverse=order == "desc")
     found = [
         job
-        for job in (job_index.newest_first() if order == "desc" else job_index.oldest_first())
+        for job in jobs
         if job.workspace == workspace
         and (pool in (None, job.pool))
         and (wanted is None or str(status(job)) == wanted)
     ]
+    if "v1-overview-one-user" in quirks:
+        first = next((job.user for job in job_index.oldest_first()), "")
+        found = [job for job in found if job.user == first]
     if sort_by != "create_time":
         found.sort(key=_VERSION_SORTS[sort_by], reverse=order == "desc")
     skip = 0 if "v1-pages-repeat" in quirks else offset * limit if "v1-overview-offset-pages" in quirks else offset
@@ -90,6 +98,7 @@ def jobs(call: Call) -> Response:
     if "shifting-pages" in quirks and page > 1:
         call.cloud.world.submit_random(call.project)
     workspace, text = call.query.get("workspace_id", "0"), call.query.get("search_content", "")
+    call.enter(workspace)
     wanted = call.query.get("status")
     found = [
         v1_job
@@ -159,12 +168,34 @@ def _version_body(call: Call, job: Job, *, shape: MetricShape) -> dict[str, Any]
     for forced in ("text", "object", "null"):
         if f"v1-metrics-{forced}" in cloud.quirks:
             shape = forced
-    return version(job, call.now, shape=shape, secret=cloud.has_secret(job), unknown=cloud.has_unknown_values(job))
+    return version(
+        job,
+        call.now,
+        shape=shape,
+        secret=cloud.has_secret(job),
+        unknown=cloud.has_unknown_values(job),
+        quirks=cloud.quirks,
+    )
 
 
 def workspaces(call: Call) -> Response:
-    """The workspaces of the project, for both generations."""
-    rows = [{"id": key, "name": name, "status": "NORMAL"} for key, name in call.project.options.workspaces]
+    """The workspaces of the project, for both generations. The default one has a number as its id."""
+    quirks = call.cloud.quirks
+    asked = call.query.get("filter_accessible")
+    if asked is not None and (asked.lower() not in {"true", "false"} or "accessible-refused" in quirks):
+        raise V1Error("0104", "filter_accessible is not a valid parameter")
+    last = call.project.options.workspaces[-1][0]
+    rows = [
+        {
+            "id": 0 if key == "0" else key,
+            "name": name,
+            "status": "DELETING" if key == last and "workspace-deleting" in quirks else "NORMAL",
+            "auth_type": "PRIVATE" if key == last and "workspace-forbidden" in quirks else "PUBLIC",
+        }
+        for key, name in call.project.options.workspaces
+    ]
+    if asked is not None and asked.lower() == "true" and "accessible-ignored" not in quirks:
+        rows = [row for row in rows if row["auth_type"] == "PUBLIC"]
     offset, limit = _number(call, "offset", 0, low=0), _number(call, "limit", 1_000, low=1)
     page = rows[offset : offset + limit]
     return Response(body={"total_count": len(rows), "count": len(page), "workspaces": page})

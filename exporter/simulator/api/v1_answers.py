@@ -1,6 +1,7 @@
-"""Bodies of v1 answers about jobs and versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
+"""Bodies of v1 responses about jobs and versions (API reference §2.1-§2.3, §4.2, §6.1, §6.4)."""
 
 import json
+from collections.abc import Container
 from typing import Any, Literal
 
 from exporter.simulator.options import SECRET_MARKER
@@ -86,7 +87,9 @@ def job_row(v1_job: V1Job, now: float, *, user: bool, unknown: bool) -> dict[str
     return row
 
 
-def version(job: Job, now: float, *, shape: MetricShape, secret: bool, unknown: bool) -> dict[str, Any]:
+def version(
+    job: Job, now: float, *, shape: MetricShape, secret: bool, unknown: bool, quirks: Container[str] = ()
+) -> dict[str, Any]:
     """A version in full."""
     spec = job.flavor
     v1_job = _v1_job(job)
@@ -125,7 +128,7 @@ def version(job: Job, now: float, *, shape: MetricShape, secret: bool, unknown: 
         "user_command": None,
         "model_id": 1,
         "model_metric_list": _encoded(_model_metrics(job), shape),
-        "system_metric_list": _encoded(system_metrics(job, now), shape),
+        "system_metric_list": _encoded(system_metrics(job, now, quirks=quirks), shape),
         "resource_id": f"job{job.seed:08x}",
         "dataset_name": None,
         "volumes": None,
@@ -152,12 +155,12 @@ def version(job: Job, now: float, *, shape: MetricShape, secret: bool, unknown: 
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """The job fields of the answer about one version."""
+    """The job fields of the response about one version."""
     v1_job = _v1_job(job)
     return {"job_id": v1_job.id, "job_name": v1_job.name, "job_desc": v1_job.description}
 
 
-def system_metrics(job: Job, now: float) -> dict[str, Any]:
+def system_metrics(job: Job, now: float, *, quirks: Container[str] = ()) -> dict[str, Any]:
     """Usage as arrays of text; "0" stands for a missing sample, a measured zero is "0.00"."""
     if job.series and "" in job.series:
         return {name: [_text(value) for value in readings] for name, readings in job.series[""].items()} | {
@@ -165,8 +168,8 @@ def system_metrics(job: Job, now: float) -> dict[str, Any]:
         }
     if job.started_at is None:
         return {}
-    span = slots(job, now)
-    has_sample = sampled(job, span)
+    span = slots(job, now, quirks=quirks)
+    has_sample = sampled(job, span, now=now, quirks=quirks)
 
     def series(metric: str) -> list[str]:
         readings = values(job, metric, task=0, span=span)

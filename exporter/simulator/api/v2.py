@@ -27,12 +27,12 @@ def task_metrics(call: Call) -> Response:
     if "v2-metrics-204" in call.cloud.quirks:
         return Response(status=204)
     if job.series and task in job.series:
-        return Response(body={"metrics": metrics(job, task, call.now)})
+        return Response(body={"metrics": metrics(job, task, call.now, quirks=call.cloud.quirks)})
     if task not in job.tasks:
         raise v2_error(400, "2789", f"job {job.id} has no task {task}")
     if job.started_at is None:
         return Response(status=204)
-    return Response(body={"metrics": metrics(job, task, call.now)})
+    return Response(body={"metrics": metrics(job, task, call.now, quirks=call.cloud.quirks)})
 
 
 def events(call: Call) -> Response:
@@ -52,8 +52,10 @@ def _history(job: Job) -> list[dict[str, Any]]:
     moments: list[tuple[float, str, str, str]] = [(job.submitted_at, "Info", "The job is created.", "Job")]
     for record in job.records:
         moments.append((record.started_at, "Info", "The job runs.", "Task"))
-        if record.ended_at is not None and record.policy:
-            moments.append((record.ended_at, "Warning", f"Fault {record.scenario}: {record.policy}.", "K8s"))
+        moments.extend(
+            (recovery.began_at, "Warning", f"Fault {recovery.scenario}: {recovery.policy}.", "K8s")
+            for recovery in record.recoveries
+        )
     if job.ended_at is not None:
         is_error = job.state in {JobState.FAILED, JobState.LOST, JobState.CREATE_FAILED}
         moments.append((job.ended_at, "Error" if is_error else "Info", f"The job is {job.state.value}.", "Job"))

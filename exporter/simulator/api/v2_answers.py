@@ -1,11 +1,12 @@
-"""Bodies of v2 answers about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
+"""Bodies of v2 responses about jobs (API reference §2.4, §4.3, §5.2, §6.2, §7)."""
 
+from collections.abc import Container
 from itertools import pairwise
 from typing import Any
 
 from exporter.simulator.options import SECRET_MARKER
 from exporter.simulator.world.flavor import Flavor
-from exporter.simulator.world.job import Job, JobState
+from exporter.simulator.world.job import FINE_TUNING, Job, JobState, Recovery
 from exporter.simulator.world.pool import Pool
 from exporter.simulator.world.usage import sampled, slots, values
 
@@ -43,7 +44,7 @@ def phase(job: Job) -> str:
 def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, detail: bool) -> dict[str, Any]:
     """The body of a job. `secret` adds secrets to it, `unknown` uses values that no document lists."""
     answer: dict[str, Any] = {
-        "kind": "quantum_job" if unknown and job.seed % 2 else job.kind,
+        "kind": "quantum_job" if unknown and job.seed % 2 else api_kind(job),
         "metadata": {
             "id": job.id,
             "name": job.name,
@@ -58,12 +59,20 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
         "algorithm": _algorithm(job, secret=secret),
         "spec": {
             "resource": _resource(job, pool, detail=detail, unknown=unknown),
+            "runtime_type": job.runtime_type,
             "log_export_path": {},
             "is_hosted_log": True,
         },
     }
+    if job.kind == FINE_TUNING:
+        answer["ftjob_config"] = {
+            "ft_job_uuid": job.id,
+            "ft_train_type": "SFT",
+            "model_type": "qwen2.5-7b",
+            "train_output_path": "/training/output/",
+        }
     if job.pool:
-        answer["spec"]["schedule_policy"] = {"priority": job.priority, "preemptible": False}
+        answer["spec"]["schedule_policy"] = {"priority": job.priority, "preemptible": job.preemptible}
     if job.roles:
         answer["tasks"] = [
             {"role": role.name, "algorithm": {}, "task_resource": _flavor_detail(role.flavor, detail=detail)}
@@ -75,6 +84,11 @@ def job_body(job: Job, now: float, *, pool: Pool, secret: bool, unknown: bool, d
             "jupyter_lab": {"url": "https://notebook.example.invalid/lab", "token": f"{SECRET_MARKER}-jupyter"},
         }
     return _merged(answer, job.extra or {})
+
+
+def api_kind(job: Job) -> str:
+    """The kind in the responses."""
+    return "job" if job.kind == FINE_TUNING else job.kind
 
 
 def status(job: Job, now: float, *, unknown: bool = False) -> dict[str, Any]:
@@ -95,9 +109,7 @@ def status(job: Job, now: float, *, unknown: bool = False) -> dict[str, Any]:
             {"task": exit_.task, "exit_code": exit_.code, "message": exit_.message} for exit_ in job.exits[:1]
         ]
     if job.records:
-        answer["running_records"] = _running_records(job)
-        if len(job.records) > 1:
-            answer["recover_records"] = _recover_records(job, now)
+        answer["running_records"] = _running_records(job, now)
     return answer
 
 
@@ -114,7 +126,7 @@ def _node_counts(job: Job, now: float) -> list[list[int]] | None:
     return points
 
 
-def _running_records(job: Job) -> list[dict[str, Any]]:
+def _running_records(job: Job, now: float) -> list[dict[str, Any]]:
     rows = []
     for record in job.records:
         row: dict[str, Any] = {"start_at": int(record.started_at), "start_type": record.start_type}
@@ -126,28 +138,23 @@ def _running_records(job: Job) -> list[dict[str, Any]]:
             row["end_recover"] = record.policy
         if record.tried:
             row["end_recover_before_downgrade"] = record.tried
+        if record.recoveries:
+            row["recover_records"] = [_recover_record(recovery, now) for recovery in record.recoveries]
         rows.append(row)
     return rows
 
 
-def _recover_records(job: Job, now: float) -> list[dict[str, Any]]:
-    rows = []
-    for record in job.records:
-        if record.recovered_at is None or record.ended_at is None:
-            continue
-        over = record.recovered_at <= now
-        rows.append(
-            {
-                "recover_start_at": int(record.ended_at),
-                "recover_end_at": int(record.recovered_at) if over else 0,
-                "recover": record.policy,
-                "fault_scenario": record.scenario,
-                "reason": record.reason,
-                "related_task": record.task,
-                "recover_result": record.result if over else "recovering",
-            }
-        )
-    return rows
+def _recover_record(recovery: Recovery, now: float) -> dict[str, Any]:
+    over = recovery.ends_at <= now
+    return {
+        "recover_start_at": int(recovery.began_at),
+        "recover_end_at": int(recovery.ends_at) if over else 0,
+        "recover": recovery.policy,
+        "fault_scenario": recovery.scenario,
+        "reason": recovery.reason,
+        "related_task": recovery.task,
+        "recover_result": recovery.result if over else "recovering",
+    }
 
 
 def _algorithm(job: Job, *, secret: bool) -> dict[str, Any]:
@@ -187,7 +194,9 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
         "node_count": job.nodes,
         "pool_id": job.pool,
     }
-    if job.pool:
+    if job.kind == "federated_pool_job":
+        answer["pool_group_id"] = answer.pop("pool_id")
+    elif job.pool:
         answer["pool_name"] = pool.name
     field = job.accelerator_field
     if field == "flavor_detail":
@@ -205,10 +214,12 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
         }
     elif field == "allocated":
         if job.started_at is not None:
-            answer["main_container_allocated_resources"] = _container(spec)
+            answer["main_container_allocated_resources"] = _container(spec) | {"accelerator_type": spec.model}
         answer["main_container_customized_flavor"] = _container(spec)
+        answer["pool_info"] = {"pool_resource_flavor": f"modelarts.bm.{spec.accelerator}.8"}
     elif field == "customized":
         answer["main_container_customized_flavor"] = _container(spec)
+        answer["pool_info"] = {"pool_resource_flavor": f"modelarts.bm.{spec.accelerator}.8"}
     elif field == "nothing":
         answer["flavor_id"] = f"modelarts.pool.private.{job.flavor.accelerator}"
     return answer
@@ -217,7 +228,6 @@ def _resource(job: Job, pool: Pool, *, detail: bool, unknown: bool) -> dict[str,
 def _container(spec: Flavor) -> dict[str, Any]:
     return {
         "accelerator_num": float(spec.cards),
-        "accelerator_type": spec.model,
         "cpu_core_num": float(spec.cores),
         "mem_size": float(spec.memory_gb),
     }
@@ -242,13 +252,13 @@ def _flavor_detail(spec: Flavor, *, detail: bool) -> dict[str, Any]:
     }
 
 
-def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
+def metrics(job: Job, task: str, now: float, *, quirks: Container[str] = ()) -> list[dict[str, Any]]:
     """Usage of one task, -1 for a missing sample; series of accelerators that the job does not have are all -1."""
     if job.series and task in job.series:
         return [{"metric": name, "value": readings} for name, readings in job.series[task].items()]
-    span = slots(job, now)
-    has_sample = sampled(job, span)
     index = job.tasks.index(task)
+    span = slots(job, now, task=index, quirks=quirks)
+    has_sample = sampled(job, span, now=now, quirks=quirks)
 
     def with_gaps(readings: list[float]) -> list[float]:
         return [reading if ok else -1 for reading, ok in zip(readings, has_sample, strict=True)]
@@ -257,7 +267,7 @@ def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
     gpu, npu = job.flavor.accelerator == "gpu", job.flavor.accelerator == "npu"
     usage = with_gaps(values(job, "acc", task=index, span=span)) if gpu or npu else absent
     memory = with_gaps(values(job, "acc_mem", task=index, span=span)) if gpu or npu else absent
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"metric": "cpuUsage", "value": with_gaps(values(job, "cpu", task=index, span=span))},
         {"metric": "memUsage", "value": with_gaps(values(job, "mem", task=index, span=span))},
         {"metric": "npuUtil", "value": usage if npu else absent},
@@ -268,6 +278,9 @@ def metrics(job: Job, task: str, now: float) -> list[dict[str, Any]]:
             {"metric": "gpuUtil", "value": usage if gpu else absent},
             {"metric": "gpuMemUsage", "value": memory if gpu else absent},
         ]
+    if "v2-metrics-twice" in quirks:
+        halved = {row["metric"]: [value / 2 if value > 0 else value for value in row["value"]] for row in rows}
+        rows += [{"metric": name, "value": readings} for name, readings in halved.items()]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Corruptions of a JSON answer, for faults and quirks."""
+"""Corruptions of a JSON response, for faults and quirks."""
 
 from typing import Any
 
@@ -34,3 +34,16 @@ def bad_item(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [42, *value[1:]]
     return value
+
+
+_TEXTS = frozenset({"name", "job_name", "description", "job_desc", "version_desc", "user_name", "os.modelarts/name"})
+"""Keys of text that people write."""
+
+
+def cut_texts(value: Any, *, key: str = "") -> Any:
+    """End each text that people write with half of a surrogate pair, as a backend that cuts UTF-16 text does."""
+    if isinstance(value, dict):
+        return {name: cut_texts(each, key=name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [cut_texts(each) for each in value]
+    return f"{value or ''}\ud83d" if key in _TEXTS and isinstance(value, str | None) else value

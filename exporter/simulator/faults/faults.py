@@ -30,6 +30,10 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             help="throttled: APIG.0308; retry_after is sent as it is; `date` (in 5 s), `absurd` (a year) or `none`",
             parameters={"retry_after": "1", "code": "APIG.0308"},
         ),
+        "throttled": FaultKind(
+            help="throttled by a newer gateway: `status` and APIGW.0308, the limit in the message, no Retry-After",
+            parameters={"status": 401, "code": "APIGW.0308"},
+        ),
         "500": FaultKind(help="internal error: ModelArts.50005000", parameters={"code": "ModelArts.50005000"}),
         "503": FaultKind(help="service unavailable: ModelArts.4503", parameters={"code": "ModelArts.4503"}),
         "html-502": FaultKind(help="an HTML page of a proxy instead of JSON", parameters={"status": 502}),
@@ -42,17 +46,17 @@ FAULTS: Mapping[str, FaultKind] = MappingProxyType(
             help="v1: is_success false in the body", parameters={"status": 200, "code": "ModelArts.0105"}
         ),
         "hang": FaultKind(
-            help="no answer for `delay` seconds, with 0 forever; then the normal one", parameters={"delay": 0.0}
+            help="no response for `delay` seconds, with 0 forever; then the normal one", parameters={"delay": 0.0}
         ),
         "hang-body": FaultKind(
             help="headers and half the body are sent, then nothing for `delay` seconds, with 0 forever",
             parameters={"delay": 0.0},
         ),
-        "reset": FaultKind(help="the connection is closed before an answer"),
+        "reset": FaultKind(help="the connection is closed before a response"),
         "reset-body": FaultKind(help="the connection is closed in the middle of the body"),
-        "slow": FaultKind(help="the answer is `delay` seconds late", parameters={"delay": 2.0}),
+        "slow": FaultKind(help="the response is `delay` seconds late", parameters={"delay": 2.0}),
         "slow-body": FaultKind(help="the body is sent in ten chunks over `delay` seconds", parameters={"delay": 2.0}),
-        "huge": FaultKind(help="an answer of `size_mb` megabytes", parameters={"size_mb": 200}),
+        "huge": FaultKind(help="a response of `size_mb` megabytes", parameters={"size_mb": 200}),
         "echo": FaultKind(
             help="an error whose message repeats headers and body of the request, as some gateways do",
             parameters={"status": 400, "code": "ModelArts.2764"},

@@ -20,6 +20,7 @@ _MESSAGES = {
     "500": "Internal error",
     "503": "The service is being upgraded",
 }
+_THROTTLING = "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute"
 _BODY_FAULTS = frozenset({"hang-body", "reset-body", "slow-body"})
 _ABSURD_RETRY_AFTER = "31536000"
 _CHUNK = b" " * 65_536
@@ -59,6 +60,9 @@ _RESPONSES: dict[str, Callable[[Fault], web.Response]] = {
     "html-502": lambda fault: web.Response(status=fault.status or 502, text=_HTML, content_type="text/html"),
     "empty-200": lambda _: web.Response(body=b"", content_type="application/json"),
     "204": lambda _: web.Response(status=204),
+    "throttled": lambda fault: web.json_response(
+        {"error_msg": _THROTTLING, "error_code": fault.code, "request_id": "0"}, status=fault.status or 401
+    ),
     "redirect": lambda fault: web.Response(status=302, headers={"Location": fault.location or "/"}),
     "is-success-false": lambda fault: web.json_response(
         {"is_success": False, "error_message": "Error string", "error_code": fault.code}, status=fault.status or 200

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from exporter.simulator.world.job import Exit, Job, JobState, Record
+from exporter.simulator.world.job import Exit, Job, JobState, Record, Recovery
 from exporter.simulator.world.job_script import MESSAGES
 from exporter.simulator.world.project import Project
 
@@ -68,6 +68,25 @@ class SimulationEngine:
         self.set_state(job, JobState.RUNNING)
         self.project_of(job).ledger.start(job, at)
 
+    def preempt(self, job: Job) -> None:
+        """Queue a running job again; it holds no nodes. Raises ValueError for a job that does not run."""
+        if job.state is not JobState.RUNNING:
+            raise ValueError(f"job {job.id} is {job.state.value}, not running")
+        job.epoch += 1
+        job.node_counts = [*job.node_counts, (self.now, 0)]
+        job.records[-1].ended_at, job.records[-1].reason = self.now, "preempted"
+        self.set_state(job, JobState.QUEUED)
+        self._release(job)
+
+    def resume(self, job: Job) -> None:
+        """Let a preempted job run on. Raises ValueError for a job that is not queued or has never run."""
+        if job.state is not JobState.QUEUED or job.started_at is None:
+            raise ValueError(f"job {job.id} was not preempted")
+        job.epoch += 1
+        job.node_counts = [*job.node_counts, (self.now, job.nodes)]
+        job.records = [*job.records, Record(started_at=self.now)]
+        self.set_state(job, JobState.RUNNING)
+
     def scale(self, job: Job, nodes: int) -> None:
         """Change the number of nodes, from now on."""
         job.node_counts = [*job.node_counts, (self.now, nodes)]
@@ -75,12 +94,46 @@ class SimulationEngine:
     def recover(self, job: Job, *, policy: str, scenario: str, gap_s: float, tried: str, task: str) -> None:
         """Stop the run by a fault now and restart it after the gap; the state does not change."""
         last = job.records[-1]
-        last.ended_at, last.reason, last.task = self.now, "exit with 137", task
-        last.policy, last.tried, last.scenario = policy, tried, scenario
-        last.recovered_at, last.result = millisecond(self.now + gap_s), "downgrade" if tried else "success"
+        recovery = self._recovery(job, last, policy=policy, scenario=scenario, lasts_s=gap_s, task=task)
+        recovery.result = "downgrade" if tried else "success"
+        last.ended_at, last.reason, last.task = self.now, recovery.reason, task
+        last.policy, last.tried = policy, tried
         start_type = "restarted" if policy.endswith("proc_restart") else "init_or_rescheduled"
-        job.records = [*job.records, Record(started_at=millisecond(self.now + gap_s), start_type=start_type)]
+        job.records = [*job.records, Record(started_at=recovery.ends_at, start_type=start_type)]
         self.project_of(job).ledger.recover(policy, self.now)
+
+    def heal(self, job: Job, *, policy: str, scenario: str, lasts_s: float, result: str, task: str) -> None:
+        """Let a fault occur now from which the job recovers in place: the run goes on, and its record too."""
+        recovery = self._recovery(job, job.records[-1], policy=policy, scenario=scenario, lasts_s=lasts_s, task=task)
+        recovery.result = result
+
+    def _recovery(
+        self, job: Job, record: Record, *, policy: str, scenario: str, lasts_s: float, task: str
+    ) -> Recovery:
+        recovery = Recovery(
+            began_at=self.now,
+            ends_at=millisecond(self.now + lasts_s),
+            policy=policy,
+            scenario=scenario,
+            task=task,
+            result="success",
+        )
+        record.recoveries.append(recovery)
+
+        def end() -> None:
+            if recovery.ends_at == self.now:  # the job has not ended before
+                self._count(job, record, recovery)
+
+        self.schedule(lasts_s, end)
+        return recovery
+
+    def _count(self, job: Job, record: Record, recovery: Recovery) -> None:
+        ledger = self.project_of(job).ledger
+        ledger.fault(job, recovery.scenario, recovery.result, self.now)
+        if recovery.result == "success":
+            ledger.recovery_time(recovery.policy, recovery.began_at, recovery.ends_at)
+            if not record.policy or recovery is not record.recoveries[-1]:
+                ledger.recover(recovery.policy, self.now)
 
     def fail(
         self, job: Job, *, exit_code: int, task: str, message: str | None = None, at: float | None = None
@@ -108,6 +161,11 @@ class SimulationEngine:
             job.node_counts = [*job.node_counts, (at, 0)]
         if job.records:
             last = job.records[-1]
+            for record in job.records[-2:]:
+                for recovery in record.recoveries:
+                    if recovery.ends_at > at:
+                        recovery.ends_at, recovery.result = at, "terminated"
+                        self._count(job, record, recovery)
             last.ended_at = at
             last.reason = "job completed" if state is JobState.COMPLETED else _reason(job)
             last.task = job.exits[-1].task if job.exits else ""

@@ -84,7 +84,7 @@ def flavor(accelerator: str, cards: int, *, public: bool = True, model: str | No
 
 
 PUBLIC = (*(flavor(kind, cards) for kind in ("gpu", "npu") for cards in (1, 2, 4, 8)), flavor("cpu", 0))
-"""The flavors in the answers of the catalogue calls."""
+"""The flavors in the responses of the catalogue calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

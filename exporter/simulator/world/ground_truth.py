@@ -31,6 +31,10 @@ class Totals:
     """By (pool, status); statuses are completed, failed, terminated, lost."""
     recoveries: Counter[str] = field(default_factory=Counter)
     """By policy."""
+    faults: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By (pool, scenario, result), once the recovery has ended."""
+    recovery_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By policy: seconds of each successful recovery, from and to a whole second."""
     held_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Accelerator seconds from start to end, by the number of nodes at the time."""
     idle_s: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
@@ -50,6 +54,9 @@ class Totals:
         self.started.update(other.started)
         self.finished.update(other.finished)
         self.recoveries.update(other.recoveries)
+        self.faults.update(other.faults)
+        for policy, times in other.recovery_s.items():
+            self.recovery_s.setdefault(policy, []).extend(times)
         for mine, theirs in (
             (self.held_s, other.held_s),
             (self.idle_s, other.idle_s),
@@ -87,6 +94,16 @@ class Ledger:
         """Count a recovery."""
         if at >= self.opened_at:
             self.totals.recoveries[policy] += 1
+
+    def fault(self, job: Job, scenario: str, result: str, at: float) -> None:
+        """Count a fault whose recovery has ended."""
+        if at >= self.opened_at:
+            self.totals.faults[job.pool, scenario, result] += 1
+
+    def recovery_time(self, policy: str, began_at: float, ended_at: float) -> None:
+        """Note the length of a recovery, as the seconds of the API show it."""
+        if ended_at >= self.opened_at:
+            self.totals.recovery_s[policy].append(float(int(ended_at) - int(began_at)))
 
     def finish(self, job: Job, at: float) -> None:
         """Count an end, and add the accelerator seconds of the job."""

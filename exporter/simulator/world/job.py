@@ -8,6 +8,8 @@ from typing import Any, Literal
 from exporter.simulator.world.flavor import Engine, Flavor
 
 Api = Literal["v1", "v2"]
+FINE_TUNING = "fine_tuning_job"
+"""`Job.kind` of a fine-tuning job; in answers it is a job with a `ftjob_config`."""
 Profile = Literal["", "steady", "saw", "idle", "hang", "straggler"]
 
 
@@ -67,8 +69,23 @@ class Exit:
 
 
 @dataclass(slots=True, kw_only=True)
+class Recovery:
+    """A fault and the recovery from it, within a running record."""
+
+    began_at: float
+    ends_at: float
+    """In the future while it goes on; moved forward when the job ends before."""
+    policy: str
+    scenario: str
+    task: str
+    result: str
+    """Final result; the responses say `recovering` until it has ended."""
+    reason: str = "exit with 137"
+
+
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """One running record: from a (re)start to the next fault or the end."""
+    """One running record: from a (re)start to the next fault that stops the run, or the end."""
 
     started_at: float
     start_type: str = "init_or_rescheduled"
@@ -79,10 +96,8 @@ class Record:
     """Recovery policy for the fault that ended it; "" for the last record."""
     tried: str = ""
     """The policy that was tried first, where it had to be downgraded."""
-    scenario: str = ""
-    """Fault scenario; "" for the last record."""
-    recovered_at: float | None = None
-    result: str = ""
+    recoveries: list[Recovery] = field(default_factory=list)
+    """Those in place, then the one from the fault that ended it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +105,7 @@ class Incident:
     """A scripted event during a run."""
 
     after_s: float
-    kind: Literal["recover", "scale"]
+    kind: Literal["recover", "heal", "scale"]
     nodes: int = 0
     policy: str = ""
     scenario: str = ""
@@ -144,7 +159,7 @@ class Job:
     workspace: str
     pool: str
     accelerator_field: str
-    """The field of v2 answers that states its accelerators: one of pool.ACCELERATOR_FIELDS."""
+    """The field of v2 responses that states its accelerators: one of pool.ACCELERATOR_FIELDS."""
     flavor: Flavor
     nodes: int
     submitted_at: float
@@ -153,6 +168,8 @@ class Job:
     description: str = ""
     kind: str = "job"
     priority: int = 1
+    preemptible: bool = False
+    runtime_type: str = "production"
     roles: tuple[Role, ...] = ()
     """Heterogeneous jobs only."""
     state: JobState = JobState.CREATING
@@ -174,7 +191,7 @@ class Job:
     series: dict[str, dict[str, list[Any]]] | None = None
     """Usage set by `usage`, by task and API metric name."""
     extra: dict[str, Any] | None = None
-    """Fields merged into its answers unchanged: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
+    """Fields merged into its responses unchanged: {"status": {"phase": "Odd"}} for v2, {"status": 99} for v1."""
 
     @property
     def group_key(self) -> tuple[str, str]:
@@ -215,7 +232,7 @@ class Job:
 
         Keys: cpu, mem, gpu, gpu_mem, npu, npu_mem, and for v1 disk_read, disk_write, received, sent. A v1 job has one
         set of series for all tasks; there, numbers become text with two decimals and text is unchanged.
-        Metrics not given are absent from the answer.
+        Metrics not given are absent from the response.
         """
         if unknown := set(series) - set(METRICS):
             raise ValueError(f"no such metric: {', '.join(sorted(unknown))}; there are {', '.join(METRICS)}")
@@ -224,7 +241,7 @@ class Job:
         self.series["" if self.api == "v1" else task] = {METRICS[key]: list(values) for key, values in series.items()}
 
     def overlay(self, fields: Mapping[str, Any]) -> None:
-        """Merge raw fields into its answers, for values that the simulator never produces itself."""
+        """Merge raw fields into its responses, for values that the simulator never produces itself."""
         self.extra = dict(fields)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from exporter.simulator.world.flavor import ENGINES, Engine, Flavor, flavor
-from exporter.simulator.world.job import Api, Incident, JobScript, JobState, Role
+from exporter.simulator.world.job import FINE_TUNING, Api, Incident, JobScript, JobState, Role
 from exporter.simulator.world.pool import CPU_POOL, GPU_POOL, LEGACY_POOL, NPU_POOL
 
 USERS = ("vision-train", "speech-lab", "ranking-ci", "ads-nightly", "robotics", "llm-pretrain", "notebook-export")
@@ -37,7 +37,9 @@ _SIZES = _weighted(  # nodes, cards
     ((1, 1), 10), ((1, 2), 6), ((1, 4), 6), ((1, 8), 13), ((2, 8), 8), ((4, 8), 5), ((8, 8), 2)
 )
 _MODELS = ("resnet50", "llama-sft", "whisper-ft", "bert-ner", "yolo-v8", "deepfm", "gpt-pretrain", "sdxl-lora", "etl")
-_POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule")
+_IN_PLACE = "npu_step_retry"
+"""The policy that heals a run without interrupting it."""
+_POLICIES = ("npu_proc_restart", "gpu_proc_restart", "proc_restart", "pod_reschedule", "job_reschedule", _IN_PLACE)
 _SCENARIOS = ("chip_fault", "node_fault", "job_failed", "job_hanged", "job_subhealth", "error_in_log")
 _OUTCOMES = _weighted(
     (JobState.COMPLETED, 74),
@@ -104,11 +106,17 @@ def draft(rng: random.Random, *, v1_share: float, capacity: dict[tuple[str, str]
         user=rng.choice(_WEIGHTED_USERS),
         second_workspace=rng.random() < 0.25,  # noqa: PLR2004
         engine=rng.choice(ENGINES),
-        kind="hetero_job" if hetero else "job",
+        kind=_kind(rng, hetero=hetero, trains=api == "v2" and accelerator != "cpu"),
         roles=roles,
         priority=rng.choice(_PRIORITIES),
         new_version=rng.random() < 0.3,  # noqa: PLR2004
     )
+
+
+def _kind(rng: random.Random, *, hetero: bool, trains: bool) -> str:
+    if hetero:
+        return "hetero_job"
+    return FINE_TUNING if trains and rng.random() < 0.1 else "job"  # noqa: PLR2004
 
 
 def draw_run_s(rng: random.Random) -> float:
@@ -155,6 +163,14 @@ def draw_script(rng: random.Random, *, nodes: int, api: Api, pace: float, hetero
 
 def _recovery(rng: random.Random, run_s: float) -> Incident:
     policy = rng.choice(_POLICIES)
+    if policy == _IN_PLACE:
+        return Incident(
+            after_s=run_s * rng.uniform(0.1, 0.9),
+            kind="heal",
+            policy=policy,
+            scenario="chip_fault",
+            gap_s=rng.uniform(2, 20),
+        )
     degraded = policy in {"pod_reschedule", "job_reschedule"} and rng.random() < 0.3  # noqa: PLR2004
     return Incident(
         after_s=run_s * rng.uniform(0.1, 0.9),

@@ -73,7 +73,7 @@ class Lifecycle:
         self._engine.schedule_for(job, script.run_s, self._end)
 
     def _applying(self, incident: Incident) -> Callable[[Job], None]:
-        apply = self._recover if incident.kind == "recover" else self._scale
+        apply = {"recover": self._recover, "heal": self._heal, "scale": self._scale}[incident.kind]
         return lambda job: apply(job, incident)
 
     def _recover(self, job: Job, incident: Incident) -> None:
@@ -87,11 +87,22 @@ class Lifecycle:
                 task=_failing_task(job),
             )
 
+    def _heal(self, job: Job, incident: Incident) -> None:
+        if self._engine.now >= job.records[-1].started_at:
+            self._engine.heal(
+                job,
+                policy=incident.policy,
+                scenario=incident.scenario,
+                lasts_s=incident.gap_s,
+                result="success",
+                task=_failing_task(job),
+            )
+
     def _scale(self, job: Job, incident: Incident) -> None:
         if job.api == "v2":
             self._engine.scale(job, incident.nodes)
             return
-        self._engine.set_state(job, JobState.SCALING)  # v1 answers show the state only, never the node counts
+        self._engine.set_state(job, JobState.SCALING)  # v1 responses show the state only, never the node counts
         self._engine.schedule_for(job, incident.gap_s, self._setting(JobState.RUNNING))
 
     def _end(self, job: Job) -> None:

@@ -91,7 +91,7 @@ class Pool:
     id: str
     name: str
     accelerator_field: str
-    """The field of v2 answers that states the accelerators of its jobs: one of ACCELERATOR_FIELDS."""
+    """The field of v2 responses that states the accelerators of its jobs: one of ACCELERATOR_FIELDS."""
     groups: tuple[NodeGroup, ...] = ()
     other_workloads: Mapping[str, int] = field(default_factory=dict)
     """Number of workloads that are not training jobs, by type; they hold cores and no cards."""
@@ -105,7 +105,7 @@ class Pool:
 
 
 ACCELERATOR_FIELDS = ("flavor_detail", "pool_info", "allocated", "customized", "flavor_id", "nothing")
-"""The fields of a v2 answer that may state the accelerators per node of a job; `nothing`: none of them does."""
+"""The fields of a v2 response that may state the accelerators per node of a job; `nothing`: none of them does."""
 
 GPU_POOL = "pool-vision-a100"
 NPU_POOL = "pool-llm-snt9b"

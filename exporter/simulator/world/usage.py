@@ -1,7 +1,8 @@
 """Usage of a job's tasks by the minute: computed on request from the job's seed, never stored."""
 
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,23 +57,62 @@ def _onset(job: Job) -> int:
     return int(run * (0.2 + job.seed // 256 % 50 / 100)) + min(_WARM_UP, int(run / 4))
 
 
-def slots(job: Job, now: float) -> range:
+FULL_MINUTES = "usage-full-minutes"
+COMPLETED_SLOTS = "usage-completed-slots"
+LATE = "usage-late"
+STOPPED = "usage-stopped"
+FROZEN = "usage-frozen"
+LATE_TASK = "usage-late-task"
+"""Quirks of the series' shape."""
+
+LATE_S = 180
+"""Age of a minute when its sample arrives, with `LATE`."""
+STOPPED_MINUTE = 20
+"""First minute without a sample, with `STOPPED` and `FROZEN`."""
+LATE_TASK_MINUTE = 5
+"""Minute in which the last task of a job with several joins, with `LATE_TASK`."""
+
+
+def slots(job: Job, now: float, *, task: int = 0, quirks: Container[str] = ()) -> range:
     """Return the minutes of a series: from the one before the start to the current one.
 
     There are floor(duration / 60) + 2 of them, at most WINDOW (API reference §6.3).
     """
     last = int(job.duration_s(now) // MINUTE_S)
-    return range(max(-1, last + 1 - WINDOW), last + 1)
+    first, stop = -1, last + 1
+    if FULL_MINUTES in quirks:
+        first, stop = -2, last
+    elif COMPLETED_SLOTS in quirks:
+        stop = last
+    if FROZEN in quirks:
+        stop = min(stop, STOPPED_MINUTE)
+    if _joins_late(job, task, quirks):
+        first += LATE_TASK_MINUTE
+    return range(max(first, stop - WINDOW), max(first, stop))
 
 
-def sampled(job: Job, span: range) -> list[bool]:
-    """Whether each minute has a sample: minutes up to 0, the current one and those of a recovery have none."""
+def sampled(job: Job, span: range, *, now: float = math.inf, quirks: Container[str] = ()) -> list[bool]:
+    """Whether each minute has a sample: minutes up to 0, the current one and those of a recovery have none.
+
+    The quirks change that: of series with values for full minutes, and of those without a slot for the minute under
+    way, each slot from minute 0 on has a sample.
+    """
     start = job.started_at or 0.0
     gaps = list(outages(job))
+    every = FULL_MINUTES in quirks or COMPLETED_SLOTS in quirks
+    first, stop = (0, span.stop) if every else (1, span.stop - (FROZEN not in quirks))
+    if STOPPED in quirks:
+        stop = min(stop, STOPPED_MINUTE)
+    arrived = math.inf if LATE not in quirks else int((now - start - LATE_S) // MINUTE_S)
     return [
-        0 < minute < span.stop - 1 and not any(begin <= start + minute * MINUTE_S < end for begin, end in gaps)
+        first <= minute < min(stop, arrived)
+        and not any(begin <= start + minute * MINUTE_S < end for begin, end in gaps)
         for minute in span
     ]
+
+
+def _joins_late(job: Job, task: int, quirks: Container[str]) -> bool:
+    return LATE_TASK in quirks and len(job.tasks) > 1 and task == len(job.tasks) - 1
 
 
 def outages(job: Job) -> Iterator[tuple[float, float]]:

@@ -125,6 +125,8 @@ class World:
         roles: Sequence[Role] = (),
         engine: Engine = ENGINES[0],
         priority: int = 1,
+        preemptible: bool = False,
+        runtime_type: str = "production",
         description: str = "",
         profile: Profile = "steady",
         accelerator_field: str | None = None,
@@ -136,7 +138,7 @@ class World:
         """Submit a job in state CREATING. Without a script it stays there until it is moved manually.
 
         `project`: an id; None is the first project. `pool`: an id; an unknown id creates a pool without limits.
-        `accelerator_field`: the field of v2 answers that states the accelerators (see pool.ACCELERATOR_FIELDS); None
+        `accelerator_field`: the v2 field that states the accelerators (see pool.ACCELERATOR_FIELDS); None
         is the pool's. `version_of`: a v1 job whose next version this is. `submitted_at`: a moment in the past; None
         is now. `job_id`: the uuid, or the version id for v1; None draws one from the seed.
         """
@@ -168,6 +170,8 @@ class World:
             description=description,
             kind=kind,
             priority=priority,
+            preemptible=preemptible,
+            runtime_type=runtime_type,
             roles=tuple(roles),
             script=script,
             profile=profile,
@@ -210,6 +214,14 @@ class World:
         job.epoch += 1
         self._engine.start(job, at=at)
 
+    def preempt(self, job: Job) -> None:
+        """Take its nodes from a running job: it is queued again, with its old start time."""
+        self._engine.preempt(job)
+
+    def resume(self, job: Job) -> None:
+        """Give a preempted job nodes again: it runs on."""
+        self._engine.resume(job)
+
     def scale(self, job: Job, nodes: int) -> None:
         """Change the number of nodes, from now on."""
         self._engine.scale(job, nodes)
@@ -229,6 +241,19 @@ class World:
         `tried`: the policy that was tried first, where it had to be downgraded.
         """
         self._engine.recover(job, policy=policy, scenario=scenario, gap_s=gap_s, tried=tried, task=task)
+
+    def heal(
+        self,
+        job: Job,
+        *,
+        policy: str = "npu_step_retry",
+        scenario: str = "chip_fault",
+        lasts_s: float = 5.0,
+        result: str = "success",
+        task: str = "worker-0",
+    ) -> None:
+        """Let a fault occur now from which a job recovers in place within `lasts_s`: its run is not interrupted."""
+        self._engine.heal(job, policy=policy, scenario=scenario, lasts_s=lasts_s, result=result, task=task)
 
     def complete(self, job: Job, *, at: float | None = None) -> None:
         """End a job as completed."""

@@ -1,4 +1,4 @@
-"""Past jobs for the tests of the backfill."""
+"""Jobs that have ended, for the tests of the backfill."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ T0 = 1_700_000_000.0
 
 
 def job(job_id: str = "j1", /, **facts: Any) -> Job:
-    """A v2 job of 8 GPUs."""
-    whole: dict[str, Any] = {"api": Api.V2, "accelerator": Accelerator.GPU, "spec_accelerators": 8.0, **facts}
-    return Job(job_id=job_id, **whole)
+    """Create a v2 job of 8 GPUs."""
+    fields: dict[str, Any] = {"api": Api.V2, "accelerator": Accelerator.GPU, "spec_accelerators": 8.0, **facts}
+    return Job(job_id=job_id, **fields)
 
 
 def ran(job_id: str = "j1", /, *, begin: float, wait: float = 0.0, run: float, **facts: Any) -> Job:
-    """A job that was submitted so long after T0, waited, ran, and completed."""
+    """Create a completed job: submitted `begin` seconds after T0, queued for `wait` s, then running for `run` s."""
     started_at = T0 + begin + wait
     return job(
         job_id,

@@ -15,7 +15,7 @@ from tests.unit.backfill.past import T0, ran
 SERIES = TaskSeries(task="worker-0", cpu=[None, 0.5], accelerator=[0.25, None])
 
 
-def leaf(*jobs: Job, cursor: str = "page 1") -> HistoryPage:
+def page(*jobs: Job, cursor: str = "page 1") -> HistoryPage:
     return HistoryPage(jobs=tuple(HistoricJob(job=job) for job in jobs), cursor=cursor)
 
 
@@ -27,22 +27,22 @@ def test_jobs_come_back_in_the_order_of_submission(tmp_path: Path) -> None:
     """The order of the output does not depend on the order of the listing."""
     late, early = ran("late", begin=50, run=10), ran("early", begin=0, run=10, quality={"f1": 0.5})
     with Journal(tmp_path / "journal") as journal:
-        taken(journal, leaf(late, early))
+        taken(journal, page(late, early))
 
-        assert [told.job for told in journal.jobs("vision", samples=True)] == [early, late]
+        assert [entry.job for entry in journal.jobs("vision", samples=True)] == [early, late]
         assert list(journal.jobs("speech")) == []
 
 
 def test_a_job_listed_twice_is_stored_once(tmp_path: Path) -> None:
     """Pages shift while jobs are added: the newer version is kept, and its samples are not requested again."""
     with Journal(tmp_path / "journal") as journal:
-        taken(journal, leaf(ran("j1", begin=0, run=10)))
+        taken(journal, page(ran("j1", begin=0, run=10)))
         journal.save_samples("vision", "j1", (SERIES,), at=T0 + 99)
-        taken(journal, leaf(ran("j1", begin=0, run=20), cursor="page 2"))
+        taken(journal, page(ran("j1", begin=0, run=20), cursor="page 2"))
 
-        (told,) = journal.jobs("vision", samples=True)
-        assert (told.job.ended_at, told.read_at) == (T0 + 20, T0 + 99)
-        assert [(each.task, each.cpu, each.accelerator) for each in told.series] == [
+        (entry,) = journal.jobs("vision", samples=True)
+        assert (entry.job.ended_at, entry.read_at) == (T0 + 20, T0 + 99)
+        assert [(each.task, each.cpu, each.accelerator) for each in entry.series] == [
             ("worker-0", [None, 0.5], [0.25, None])
         ]
         assert journal.pending("vision", Api.V2, limit=10) == []
@@ -52,7 +52,7 @@ def test_a_job_listed_twice_is_stored_once(tmp_path: Path) -> None:
 def test_a_job_without_samples_is_requested_once(tmp_path: Path) -> None:
     """An empty response counts as a response."""
     with Journal(tmp_path / "journal") as journal:
-        taken(journal, leaf(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
+        taken(journal, page(ran("j1", begin=0, run=10), ran("j2", begin=1, run=10)))
         journal.save_samples("vision", "j1", (), at=T0)
 
         assert [job.job_id for job in journal.pending("vision", Api.V2, limit=10)] == ["j2"]
@@ -63,7 +63,7 @@ def test_everything_is_stored(tmp_path: Path) -> None:
     """A second process finds the parameters, the cursor, and that a listing is complete."""
     with Journal(tmp_path / "journal") as journal:
         journal.set_parameters({"--since": "30d"})
-        taken(journal, leaf(ran(begin=0, run=10)))
+        taken(journal, page(ran(begin=0, run=10)))
         journal.finish_listing("vision", Api.V2)
 
     with Journal(tmp_path / "journal") as journal:

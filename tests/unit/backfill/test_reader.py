@@ -42,13 +42,13 @@ class FakeHistory:
 
     listed: Sequence[Sequence[Job]] = ()
     fault: Callable[[str], None] = lambda _: None
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     api: Api = Api.V2
 
     async def pages(self, *, back_to: float, cursor: str = "") -> AsyncIterator[HistoryPage]:
         assert back_to == PERIOD.back_to
         for number in range(int(cursor or 0), len(self.listed)):
-            self.asked.append(f"page {number}")
+            self.requested.append(f"page {number}")
             self.fault(f"page {number}")
             yield HistoryPage(jobs=tuple(HistoricJob(job=one) for one in self.listed[number]), cursor=str(number + 1))
 
@@ -62,18 +62,18 @@ class FakeHistory:
         return job.tasks
 
     async def usage(self, job: Job, task: str) -> TaskSeries | None:
-        self.asked.append(f"{job.job_id} {task}")
+        self.requested.append(f"{job.job_id} {task}")
         self.fault(f"{job.job_id} {task}")
         return SERIES
 
 
-class Rig:
+class Harness:
     """A reader, its journal, and its pauses."""
 
     def __init__(self, journal: Journal, **changed: Any) -> None:
         self.journal = journal
         self.pauses: list[float] = []
-        self.told: list[tuple[str, int]] = []
+        self.reported: list[tuple[str, int]] = []
         facts: dict[str, Any] = {
             "wants_samples": lambda _: True,
             "is_transient": lambda error: isinstance(error, Away),
@@ -85,30 +85,30 @@ class Rig:
             period=PERIOD,
             retention_s=100.0,
             clock=ManualClock(T0 + 5000),
-            progress=self._tell,
+            progress=self._report,
             sleep=self._sleep,
             **facts,
         )
 
-    def _tell(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
+    def _report(self, stage: str, done: int, total: int | None = None, *, share: float | None = None) -> None:
         assert total is None or done <= total
         assert share is None or 0 <= share <= 1
-        self.told.append((stage, done))
+        self.reported.append((stage, done))
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
     @property
     def ids(self) -> list[str]:
-        return [told.job.job_id for told in self.journal.jobs("vision")]
+        return [reported.job.job_id for reported in self.journal.jobs("vision")]
 
 
 def twice(what: str, error: SourceError) -> Callable[[str], None]:
     """Errors for one item, the first two times."""
     left = [error, error]
 
-    def strike(asked: str) -> None:
-        if asked == what and left:
+    def strike(requested: str) -> None:
+        if requested == what and left:
             raise left.pop()
 
     return strike
@@ -121,35 +121,35 @@ async def test_only_jobs_of_the_period_are_kept(tmp_path: Path) -> None:
     across = ran("across", begin=-400, run=5000)
     later = ran("later", begin=1000, run=10)
     untimed = job("untimed", status=JobStatus.COMPLETED, submitted_at=T0, started_at=T0)
-    shelf = FakeHistory([[later, across], [kept, covering, untimed]])
+    history = FakeHistory([[later, across], [kept, covering, untimed]])
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal)
-        await harness.reader.read_jobs(shelf)
+        harness = Harness(journal)
+        await harness.reader.read_jobs(history)
 
         assert sorted(harness.ids) == ["across", "kept", "untimed"]
-        assert harness.told == [("jobs", 1), ("jobs", 3)]
+        assert harness.reported == [("jobs", 1), ("jobs", 3)]
 
 
 async def test_a_listing_continues_at_its_cursor(tmp_path: Path) -> None:
     """A listing that failed on page 1 continues with page 1, and a complete one is not read again."""
-    shelf = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], fault=twice("page 1", No()))
+    history = FakeHistory([[ran("a", begin=0, run=1)], [ran("b", begin=0, run=1)], []], fault=twice("page 1", No()))
     with Journal(tmp_path / "journal") as journal:
         for _ in range(2):
             with pytest.raises(No):
-                await Rig(journal).reader.read_jobs(shelf)
-        await Rig(journal).reader.read_jobs(shelf)
-        await Rig(journal).reader.read_jobs(shelf)
+                await Harness(journal).reader.read_jobs(history)
+        await Harness(journal).reader.read_jobs(history)
+        await Harness(journal).reader.read_jobs(history)
 
-        assert shelf.asked == ["page 0", "page 1", "page 1", "page 1", "page 2"]
-        assert Rig(journal).ids == ["a", "b"]
+        assert history.requested == ["page 0", "page 1", "page 1", "page 1", "page 2"]
+        assert Harness(journal).ids == ["a", "b"]
 
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     """A temporary outage costs the first pauses, not the data read so far."""
-    shelf = FakeHistory([[], [ran("a", begin=0, run=1)]], fault=twice("page 1", Away()))
+    history = FakeHistory([[], [ran("a", begin=0, run=1)]], fault=twice("page 1", Away()))
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal)
-        await harness.reader.read_jobs(shelf)
+        harness = Harness(journal)
+        await harness.reader.read_jobs(history)
 
         assert harness.pauses == list(RETRY_PAUSES_S[:2])
         assert harness.ids == ["a"]
@@ -162,7 +162,7 @@ async def test_an_outage_without_end_is_given_up(tmp_path: Path) -> None:
         raise Away
 
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal)
+        harness = Harness(journal)
         with pytest.raises(Away):
             await harness.reader.read_jobs(FakeHistory([[]], fault=away))
 
@@ -178,40 +178,40 @@ async def test_samples_are_requested_for_jobs_that_ran_in_the_period(tmp_path: P
         ran("hidden", begin=0, run=100, tasks=two),
         job("waits", status=JobStatus.QUEUED, submitted_at=T0, tasks=two),
     ]
-    shelf = FakeHistory([jobs])
+    history = FakeHistory([jobs])
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
-        await harness.reader.read_jobs(shelf)
-        await harness.reader.read_samples(shelf)
-        await harness.reader.read_samples(shelf)
+        harness = Harness(journal, wants_samples=lambda one: one.job_id != "hidden", workers=3)
+        await harness.reader.read_jobs(history)
+        await harness.reader.read_samples(history)
+        await harness.reader.read_samples(history)
 
-        assert sorted(shelf.asked) == ["page 0", "ran worker-0", "ran worker-1"]
-        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
+        assert sorted(history.requested) == ["page 0", "ran worker-0", "ran worker-1"]
+        lengths = {reported.job.job_id: len(reported.series) for reported in journal.jobs("vision", samples=True)}
         assert lengths == {"ran": 2, "before": 0, "hidden": 0, "waits": 0}
 
 
 async def test_one_refused_task_is_skipped(tmp_path: Path) -> None:
     """The samples of one task may have expired: the other tasks and jobs have theirs."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0", "w1")) for name in ("a", "b")]
-    shelf = FakeHistory([jobs], fault=twice("a w0", No()))
+    history = FakeHistory([jobs], fault=twice("a w0", No()))
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal)
-        await harness.reader.read_jobs(shelf)
-        await harness.reader.read_samples(shelf)
+        harness = Harness(journal)
+        await harness.reader.read_jobs(history)
+        await harness.reader.read_samples(history)
 
-        lengths = {told.job.job_id: len(told.series) for told in journal.jobs("vision", samples=True)}
+        lengths = {reported.job.job_id: len(reported.series) for reported in journal.jobs("vision", samples=True)}
         assert lengths == {"a": 1, "b": 2}
 
 
 async def test_a_final_error_ends_the_reading(tmp_path: Path) -> None:
     """A locked key would refuse the next task too: no more calls are made, and what was read stays."""
     jobs = [ran(name, begin=0, run=100, tasks=("w0",)) for name in ("a", "b", "c")]
-    shelf = FakeHistory([jobs], fault=twice("b w0", Locked()))
+    history = FakeHistory([jobs], fault=twice("b w0", Locked()))
     with Journal(tmp_path / "journal") as journal:
-        harness = Rig(journal)
-        await harness.reader.read_jobs(shelf)
+        harness = Harness(journal)
+        await harness.reader.read_jobs(history)
         with pytest.raises(Locked):
-            await harness.reader.read_samples(shelf)
+            await harness.reader.read_samples(history)
 
-        assert shelf.asked == ["page 0", "a w0", "b w0"]
+        assert history.requested == ["page 0", "a w0", "b w0"]
         assert [one.job_id for one in journal.pending("vision", Api.V2, limit=9)] == ["b", "c"]

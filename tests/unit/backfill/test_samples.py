@@ -98,3 +98,10 @@ def test_samples_are_within_the_run_and_in_order(run: float, values: list[float 
 
     assert all(before < after for before, after in pairwise(found))
     assert all(0 < at <= run + 1e-3 for at in found)
+
+
+def test_slots_after_the_last_sample_of_v1_move_the_samples_back() -> None:
+    """A collector that died two minutes before the end leaves padding: the samples stay in their minutes."""
+    series = TaskSeries(task="", accelerator=[None, 0.1, 0.2], padding=3)
+
+    assert busy(ran(begin=0, run=250, api=Api.V1), series) == [(60, 0.1), (120, 0.2)]

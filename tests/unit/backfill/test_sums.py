@@ -28,9 +28,9 @@ def added(*many: Job, grid: Grid = GRID) -> Sums:
 def values(sums: Sums, family: object, **labels: str) -> list[float]:
     """The only series with these labels."""
     (found,) = [
-        list(told)
-        for own, told in sums.rows(next(known for known in SUMS if known is family))
-        if labels.items() <= dict(own).items()
+        list(numbers)
+        for labelled, numbers in sums.rows(next(one for one in SUMS if one is family))
+        if labels.items() <= dict(labelled).items()
     ]
     return found
 
@@ -61,11 +61,11 @@ def test_fractions_leave_no_noise() -> None:
 
 def test_events_before_the_first_timestamp_are_not_counted() -> None:
     """A counter starts at 0: events at or before the first timestamp are not counted."""
-    tally = CumulativeCounter(GRID)
+    counter = CumulativeCounter(GRID)
     for at in (-50, 0, 1, 100, 950, 5000):
-        tally.count(T0 + at)
+        counter.count(T0 + at)
 
-    assert tally.values() == [0, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert counter.values() == [0, 2, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_one_job_in_every_sum() -> None:
@@ -86,9 +86,9 @@ def test_one_job_in_every_sum() -> None:
 
 def test_unknown_statuses_are_absent() -> None:
     """The times of initializing, scaling and terminating are not kept; these statuses are absent, not 0."""
-    told = {own["status"] for own, _ in added().rows(JOBS)}
+    statuses = {labels["status"] for labels, _ in added().rows(JOBS)}
 
-    assert told == set(JobStatus) - {JobStatus.INITIALIZING, JobStatus.SCALING, JobStatus.TERMINATING}
+    assert statuses == set(JobStatus) - {JobStatus.INITIALIZING, JobStatus.SCALING, JobStatus.TERMINATING}
 
 
 def test_a_job_without_times_is_counted_as_untimed() -> None:
@@ -121,7 +121,7 @@ def _at(many: Sequence[Job], timestamp: float) -> list[JobStatus]:
 
 
 def _total(rows: Sequence[tuple[Mapping[str, str], Sequence[float]]], number: int, **labels: str) -> float:
-    return sum(told[number] for own, told in rows if labels.items() <= dict(own).items())
+    return sum(numbers[number] for labelled, numbers in rows if labels.items() <= dict(labelled).items())
 
 
 @given(many=jobs, step=st.sampled_from([60, 100, 300]))
@@ -151,7 +151,26 @@ def test_counters_begin_at_zero_and_never_go_back(many: list[Job]) -> None:
     """Submitted, started and finished only increase, and nothing starts or ends without submission."""
     sums = added(*many)
     for family in (SUBMITTED, STARTED, FINISHED):
-        for _, told in sums.rows(family):
-            assert told[0] == 0
-            assert list(told) == sorted(told)
+        for _, numbers in sums.rows(family):
+            assert numbers[0] == 0
+            assert list(numbers) == sorted(numbers)
     assert sums.untimed == sum(not status_timeline(one) for one in many)
+
+
+def test_a_run_of_zero_length_has_started() -> None:
+    """A job that ended in the moment of its start counts as started, as it does in the daemon."""
+    sums = added(ran(begin=150, wait=100, run=0, status=JobStatus.FAILED))
+
+    assert values(sums, STARTED, pool_id="") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, FINISHED, status="failed") == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_requeued_job_is_queued_again_and_has_started_once() -> None:
+    """It ran from 100 to 300 and has waited since: queued at both sides, started once."""
+    sums = added(job(status=JobStatus.QUEUED, submitted_at=T0, started_at=T0 + 100, run_duration_s=200.0))
+
+    assert values(sums, JOBS, status="queued") == [1, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert values(sums, JOBS, status="running") == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="held") == [0, 8, 8, 0, 0, 0, 0, 0, 0, 0]
+    assert values(sums, ACCELERATORS, state="queued") == [8, 0, 0, 8, 8, 8, 8, 8, 8, 8]
+    assert values(sums, STARTED, pool_id="") == [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]

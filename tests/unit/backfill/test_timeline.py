@@ -14,7 +14,7 @@ from tests.unit.backfill.past import T0, job, jobs, ran
 S = JobStatus
 
 
-def told(past: Job) -> list[tuple[float, float, JobStatus]]:
+def timeline(past: Job) -> list[tuple[float, float, JobStatus]]:
     """Intervals, in seconds after T0."""
     return [(stretch.begin - T0, stretch.end - T0, stretch.status) for stretch in status_timeline(past)]
 
@@ -34,12 +34,37 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
         ),
         pytest.param(job(status=S.QUEUED, submitted_at=T0), [(0, inf, S.QUEUED)], id="waits"),
         pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0),
+            [(0, 60, S.QUEUED), (60, 660, S.RUNNING), (660, inf, S.QUEUED)],
+            id="was requeued after its run",
+        ),
+        pytest.param(
+            job(
+                status=S.QUEUED,
+                submitted_at=T0,
+                started_at=T0 + 60,
+                run_duration_s=900.0,
+                spec_nodes=1,
+                node_steps=((T0 + 60, 1), (T0 + 400, 0)),
+            ),
+            [(0, 60, S.QUEUED), (60, 400, S.RUNNING), (400, inf, S.QUEUED)],
+            id="was requeued when it lost its nodes",
+        ),
+        pytest.param(
+            job(status=S.INITIALIZING, submitted_at=T0, started_at=T0, run_duration_s=90.0),
+            [(0, 90, S.RUNNING), (90, inf, S.QUEUED)],
+            id="is made ready again after a preemption",
+        ),
+        pytest.param(
+            job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60), [], id="was requeued at an unknown time"
+        ),
+        pytest.param(
             job(status=S.TERMINATED, submitted_at=T0, ended_at=T0 + 9),
             [(0, 9, S.QUEUED), (9, inf, S.TERMINATED)],
             id="cancelled while it waited",
         ),
         pytest.param(
-            job(status=S.FAILED, submitted_at=T0), [(0, inf, S.FAILED)], id="could not be created, no end told"
+            job(status=S.FAILED, submitted_at=T0), [(0, inf, S.FAILED)], id="could not be created, no end timeline"
         ),
         pytest.param(
             ran(begin=0, wait=-50, run=100), [(0, 50, S.RUNNING), (50, inf, S.COMPLETED)], id="started before made"
@@ -51,7 +76,7 @@ def told(past: Job) -> list[tuple[float, float, JobStatus]]:
 )
 def test_times_become_intervals(past: Job, expected: list[tuple[float, float, JobStatus]]) -> None:
     """A job is queued until its start and runs until its end; unknown times are not invented."""
-    assert told(past) == expected
+    assert timeline(past) == expected
 
 
 @given(many=jobs)
@@ -76,6 +101,16 @@ def test_a_job_holds_what_it_requested_while_it_runs() -> None:
     assert (running.job.reason, covering.job.reason) == ("", "Success")
 
 
+def test_a_requeued_job_holds_nothing_while_it_waits_again() -> None:
+    """It holds its accelerators during its run only, keeps its start time, and has not ended."""
+    requeued = job(status=S.QUEUED, submitted_at=T0, started_at=T0 + 60, run_duration_s=600.0, spec_nodes=1)
+    waiting, running, again = job_intervals(requeued)
+
+    assert [state.job.status_accelerators for state in (waiting, running, again)] == [0.0, 8.0, 0.0]
+    assert (waiting.job.started_at, again.job.started_at) == (None, T0 + 60)
+    assert again.job.ended_at is None
+
+
 def test_current_nodes_do_not_apply_to_the_past() -> None:
     """A finished job reports 0 nodes now; while it ran it held its 8 GPUs."""
     past = ran(begin=0, run=600, spec_nodes=1, reported_nodes=0)
@@ -95,12 +130,12 @@ def test_nodes_over_time_are_held_over_time() -> None:
         node_steps=((T0, 2), (T0 + 300, 1)),
         reported_nodes=0,
     )
-    told = list(job_intervals(past))
+    intervals = list(job_intervals(past))
 
-    assert [(state.begin - T0, state.job.status_accelerators) for state in told] == [
+    assert [(state.begin - T0, state.job.status_accelerators) for state in intervals] == [
         (0, 16.0),
         (300, 8.0),
         (600, 0.0),
     ]
-    held_s = sum((state.end - state.begin) * (state.job.status_accelerators or 0.0) for state in told[:-1])
+    held_s = sum((state.end - state.begin) * (state.job.status_accelerators or 0.0) for state in intervals[:-1])
     assert held_s == accelerator_seconds(past)

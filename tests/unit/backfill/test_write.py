@@ -19,7 +19,7 @@ from exporter.metrics.catalog import TASK_FAMILIES
 from tests.unit.backfill.past import T0, jobs, ran
 
 GRID = Grid.covering(T0, T0 + 400, step=100)
-MINUTES = TaskSeries(task="worker-0", cpu=[0.5, 0.25, None], accelerator=[0.75, 1.0, None])
+SERIES = TaskSeries(task="worker-0", cpu=[0.5, 0.25, None], accelerator=[0.75, 1.0, None])
 
 
 def kept(folder: Path, *past: Job, series: tuple[TaskSeries, ...] = ()) -> Journal:
@@ -58,7 +58,7 @@ def written(folder: Path, journal: Journal, how: OutputFormat, **subject: Any) -
 def test_a_small_history_byte_for_byte(tmp_path: Path) -> None:
     """Submitted at 0, started at 100, completed at 250 with two minutes of usage: every line of the job, in order."""
     past = ran("j1", begin=0, wait=100, run=150, user="ada", name="night", tasks=("worker-0",))
-    output = written(tmp_path, kept(tmp_path, past, series=(MINUTES,)), form())
+    output = written(tmp_path, kept(tmp_path, past, series=(SERIES,)), form())
 
     own = 'project="vision",job_id="j1"'
     info = (
@@ -143,7 +143,7 @@ def test_aggregates_only(tmp_path: Path) -> None:
 
 def test_task_series_are_grouped(tmp_path: Path) -> None:
     """With `metrics.per_task` the samples of each task are grouped, as OpenMetrics requires."""
-    both = (MINUTES, TaskSeries(task="worker-1", cpu=[0.5, 0.25, None]))
+    both = (SERIES, TaskSeries(task="worker-1", cpu=[0.5, 0.25, None]))
     past = ran(begin=0, run=130, tasks=("worker-0", "worker-1"))
     output = written(tmp_path, kept(tmp_path, past, series=both), form(families=TASK_FAMILIES))
 
@@ -209,3 +209,21 @@ def test_any_history_passes_the_strict_parser(
             assert grid.first <= float(sample.timestamp) < grid.timestamp(grid.count)
             seen.add(key)
     assert seen
+
+
+def test_gauges_end_a_look_back_before_the_live_series(tmp_path: Path) -> None:
+    """Sums over history and live series never double: gauges stop 300 s earlier, counters go on to the end."""
+    grid = Grid.covering(T0, T0 + 1000, step=100)
+    past = ran("j1", begin=0, run=5000, tasks=("worker-0",))
+    series = (TaskSeries(task="worker-0", cpu=[0.5] * 83 + [None]),)
+    output = written(tmp_path, kept(tmp_path, past, series=series), form(grid=grid, live_from=T0 + 1000))
+
+    last: dict[str, float] = {}
+    for line in lines(output):
+        name = line.split("{")[0]
+        last[name] = max(last.get(name, 0.0), float(line.rsplit(" ", 1)[1]))
+    counters = {name: at for name, at in last.items() if name.endswith("_total")}
+    assert set(counters.values()) == {900.0}
+    assert {at for name, at in last.items() if name not in counters} <= {600.0, 660.0}
+    assert last["modelarts_training_jobs"] == 600.0
+    assert last["modelarts_training_job_cpu_utilization_ratio"] <= 700.0

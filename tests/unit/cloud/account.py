@@ -148,6 +148,7 @@ class RecordingObserver:
     throttles: int = 0
     circuit: list[bool] = field(default_factory=list)
     expiries: list[float | None] = field(default_factory=list)
+    repairs: list[tuple[str, str]] = field(default_factory=list)
     _finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_called(self, times: int) -> None:
@@ -187,6 +188,11 @@ class RecordingObserver:
         """Record the expiry."""
         assert project == "vision"
         self.expiries.append(expires_at)
+
+    def response_repaired(self, *, project: str, operation: str, kind: str) -> None:
+        """Record the operation with the kind of flaw."""
+        assert project == "vision"
+        self.repairs.append((operation, kind))
 
     def unknown_value(self, *, project: str, field: str) -> None:
         """Not called by the client."""

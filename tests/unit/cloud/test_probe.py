@@ -168,12 +168,16 @@ async def test_a_generation_missing_once_is_kept(clock: ManualClock) -> None:
 
 
 async def test_no_answer_does_not_reset_a_missing_generation(clock: ManualClock) -> None:
-    """404, then no answer, then 404 again: it was missing twice, and no answer proved the opposite."""
+    """404, then no response, then 404 again: it was missing twice, and no response proved the opposite."""
     cloud = Cloud()
     sources = probed(cloud, clock)
     await sources.current()
     found = []
-    for answer, wait_s in ((MISSING, PROBE_S), (Unreachable("probe", "no answer"), RECHECK_S), (MISSING, RECHECK_S)):
+    for answer, wait_s in (
+        (MISSING, PROBE_S),
+        (Unreachable("probe", "no response"), RECHECK_S),
+        (MISSING, RECHECK_S),
+    ):
         cloud.v2 = answer
         clock.turn(wait_s)
         found.append(apis(await sources.current()))
@@ -186,7 +190,7 @@ SILENCE = [
     Denied("probe", "no", status=403),
     Throttled("probe", "slow down", status=429),
     ServerError("probe", "down", status=502),
-    Unreachable("probe", "no answer"),
+    Unreachable("probe", "no response"),
     CircuitOpen("probe", "not sent"),
     InvalidResponse("probe", "html", status=200),
 ]
@@ -216,13 +220,13 @@ async def test_other_failures_prove_no_absence(clock: ManualClock, error: CloudE
 
 @pytest.mark.parametrize("error", SILENCE[:4], ids=["401", "403", "429", "502"])
 async def test_a_generation_that_never_answered_is_included(clock: ManualClock, error: CloudError) -> None:
-    """If the other one answers, its jobs may be missing, and failed polls show it."""
+    """If the other one responds, its jobs may be missing, and failed polls show it."""
     assert apis(await probed(Cloud(v1=error), clock).current()) == ["v1", "v2"]
 
 
 async def test_without_any_answer_the_failure_is_raised(clock: ManualClock) -> None:
     """The failure is raised, and the next poll probes again."""
-    cloud = Cloud(v1=Unreachable("v1_list_jobs", "no answer"), v2=Unreachable("v2_search_jobs", "no answer"))
+    cloud = Cloud(v1=Unreachable("v1_list_jobs", "no response"), v2=Unreachable("v2_search_jobs", "no response"))
     sources = probed(cloud, clock)
 
     with pytest.raises(Unreachable):

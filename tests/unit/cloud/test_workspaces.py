@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from exporter.cloud.access import WorkspaceAccess
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.errors import CloudError, Denied, Refused, ServerError, Unreachable, Unsupported
 from exporter.cloud.workspaces import REFRESH_S, AllWorkspaces, FixedWorkspaces
@@ -17,8 +18,11 @@ RECORDED = (Path(__file__).parents[2] / "fixtures" / "v1" / "workspaces.json").r
 RESEARCH = "5ec0d000000000000000000000000001"
 
 
+ASKED = {"limit": "1000", "filter_accessible": "true"}
+
+
 class Scripted:
-    """Answers one call after the other, and repeats the last answer."""
+    """Answers one call after the other, and repeats the last response."""
 
     def __init__(self, *answers: bytes | CloudError | None) -> None:
         self.answers = list(answers)
@@ -47,7 +51,7 @@ def page(*ids: object, total: object = None) -> bytes:
 
 async def test_fixed_workspaces_are_those_of_the_settings() -> None:
     """The ids in the settings are used, and no others."""
-    assert await FixedWorkspaces(("0", "w1"))() == ("0", "w1")
+    assert await FixedWorkspaces(("0", "w1"), access=WorkspaceAccess(ManualClock(), fixed=True))() == ("0", "w1")
 
 
 async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> None:
@@ -61,7 +65,7 @@ async def test_all_workspaces_are_listed_once_an_hour(clock: ManualClock) -> Non
 
     assert first == again == ("0", RESEARCH)
     assert later == ("0",)
-    assert caller.calls == [{"limit": "1000"}, {"limit": "1000"}]
+    assert caller.calls == [ASKED, ASKED]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ async def test_without_a_list_only_the_default_workspace_is_used(
 
     assert await workspaces() == ("0",)
     assert await workspaces() == ("0",)
-    assert len(caller.calls) == 1
+    assert caller.calls in ([ASKED], [ASKED, {"limit": "1000"}])
 
 
 async def test_both_generations_ask_once(clock: ManualClock) -> None:
@@ -138,7 +142,7 @@ async def test_a_rejected_credential_is_raised(clock: ManualClock) -> None:
 
 async def test_a_failure_before_any_answer_is_raised(clock: ManualClock) -> None:
     """With only the default workspace, the jobs of the others would be hidden."""
-    workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no answer")), clock, Notes())
+    workspaces = AllWorkspaces(Scripted(Unreachable("v1_list_workspaces", "no response")), clock, Notes())
 
     with pytest.raises(SourceError):
         await workspaces()
@@ -149,7 +153,7 @@ async def test_a_long_list_is_read_in_pages(clock: ManualClock) -> None:
     caller = Scripted(page("0", "a", total="3"), page("b", total=3))
 
     assert await AllWorkspaces(caller, clock, Notes())() == ("0", "a", "b")
-    assert caller.calls == [{"limit": "1000"}, {"limit": "1000", "offset": "2"}]
+    assert caller.calls == [ASKED, {**ASKED, "offset": "2"}]
 
 
 async def test_a_wrong_total_ends_at_a_page_without_new_workspaces(clock: ManualClock) -> None:

@@ -24,5 +24,5 @@ print(mapped_bytes())
 @pytest.mark.parametrize("how, mapped", [("settled", True), ("left-alone", False)])
 def test_large_blocks_are_returned_to_the_system(how: str, mapped: bool) -> None:
     """After a block of 20 MB a block of 5 MB is still returned to the system when freed; by default it is not."""
-    told = subprocess.run([sys.executable, "-c", MAPPED, how], capture_output=True, check=True, text=True)
-    assert (int(told.stdout) >= 5 * 2**20) == mapped
+    result = subprocess.run([sys.executable, "-c", MAPPED, how], capture_output=True, check=True, text=True)
+    assert (int(result.stdout) >= 5 * 2**20) == mapped

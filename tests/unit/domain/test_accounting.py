@@ -30,6 +30,7 @@ def job(**facts: Any) -> Job:
         pytest.param({"node_steps": ((T0, 2), (T0 + 2000, 4))}, 16 * 1000.0, id="a step beyond the end"),
         pytest.param({"spec_accelerators": 0.0}, 0.0, id="no accelerators"),
         pytest.param({"run_duration_s": 0.0}, 0.0, id="no time"),
+        pytest.param({"run_duration_s": 0.0, "spec_nodes": None, "node_steps": ((T0, 2),)}, 0.0, id="no time at all"),
         pytest.param({"spec_accelerators": None}, None, id="unknown number"),
         pytest.param({"run_duration_s": None}, None, id="unknown run time"),
         pytest.param({"spec_nodes": None, "node_steps": ((T0, 2),)}, None, id="unknown number of nodes"),
@@ -72,3 +73,13 @@ def test_a_length_is_counted_in_one_bucket(length_s: float, bucket: int) -> None
     assert [at for at, count in enumerate(distribution.counts) if count] == [bucket]
     assert sum(distribution.counts) == 1
     assert distribution.sum_s == length_s
+
+
+def test_lengths_in_the_same_bucket_add_up() -> None:
+    """Bounds are inclusive; lengths beyond all bounds have a bucket of their own."""
+    lengths = Distribution.empty((30.0, 60.0))
+    for length_s in (10.0, 30.0, 30.5, 60.0, 61.0, 7_000.0, 20.0):
+        lengths = lengths.with_one(length_s)
+
+    assert lengths.counts == (3, 2, 2)
+    assert lengths.sum_s == 7_211.5

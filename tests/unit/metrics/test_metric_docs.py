@@ -108,7 +108,7 @@ WAITING = Job(
     api=Api.V2,
     accelerator=Accelerator.NPU,
     status=JobStatus.QUEUED,
-    reason="Queuing",
+    reason="queuing",
     submitted_at=1.0,
     spec_nodes=1,
     spec_accelerators=8.0,
@@ -137,4 +137,6 @@ def test_the_page_gives_the_real_number_of_series(job: Job, usage: JobUsage | No
 
     series = Renderer(JOB_FAMILIES, ()).render(snapshot).series["vision"]
 
-    assert words.format(series=series) in " ".join(markdown().split())
+    assert words.format(series=series) in " ".join(markdown().split()), (
+        "write the new number of series into exporter/metrics/metric_docs.py"
+    )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.domain.accounting import Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.recovery import POLICIES, RESULTS, SCENARIOS
 from exporter.domain.snapshot import Totals
 from exporter.polling.accounting import OTHER, Account, Accounts, AccountState
 
@@ -241,3 +242,104 @@ def test_the_default_account_counts_nothing_twice() -> None:
     account.update(job(1010), accounts)
 
     assert totals_of(accounts).held_s == {ANN: 80.0}
+
+
+def faulty(run_s: float = 10.0, *, lengths: tuple[float, ...] = (), **results: int) -> Job:
+    """Ann's running job with so many chip faults by result, and recoveries of these lengths."""
+    return job(
+        run_s,
+        pool_id="p",
+        recoveries={"npu_step_retry": len(lengths)},
+        fault_results={"chip_fault": results},
+        recovery_times={"npu_step_retry": lengths},
+    )
+
+
+def faults_of(totals: Totals) -> dict[str, int]:
+    """Every fault counted, by result; all must be chip faults of pool p."""
+    assert {(pool, scenario) for (pool, scenario, _), times in totals.faults.items() if times} <= {
+        ("p", "chip_fault")
+    }
+    return {result: times for (pool, _, result), times in totals.faults.items() if pool == "p" and times}
+
+
+def repairs_of(totals: Totals) -> tuple[int, float]:
+    """Number and sum of the recovery times of steps."""
+    times = totals.recovery_times["npu_step_retry"]
+    return sum(times.counts), times.sum_s
+
+
+@pytest.mark.parametrize(
+    "is_new, states, results, repairs",
+    [
+        pytest.param(True, [job(10), faulty(20, success=1, lengths=(9.0,))], {"success": 1}, (1, 9.0), id="one"),
+        pytest.param(True, [faulty(20, success=1, lengths=(9.0,))] * 3, {"success": 1}, (1, 9.0), id="seen thrice"),
+        pytest.param(True, [faulty(recovering=1)], {}, (0, 0.0), id="going on"),
+        pytest.param(
+            True,
+            [faulty(recovering=1), faulty(success=1, failed=1, lengths=(5.0,))],
+            {"success": 1, "failed": 1},
+            (1, 5.0),
+            id="results",
+        ),
+        pytest.param(
+            True,
+            [replace(faulty(recovering=1), status=JobStatus.COMPLETED)],
+            {"recovering": 1},
+            (0, 0.0),
+            id="ended meanwhile",
+        ),
+        pytest.param(
+            False,
+            [faulty(success=2, lengths=(1.0, 2.0)), faulty(success=3, lengths=(1.0, 2.0, 4.0))],
+            {"success": 1},
+            (1, 4.0),
+            id="history: only the last",
+        ),
+        pytest.param(
+            False,
+            [job(), faulty(success=1, lengths=(4.0,))],
+            {"success": 1},
+            (1, 4.0),
+            id="history: between the first two polls of a job that was queued",
+        ),
+        pytest.param(
+            True,
+            [faulty(success=2, lengths=(1.0, 2.0)), faulty(success=1, lengths=(2.0,))],
+            {"success": 2},
+            (2, 3.0),
+            id="the list becomes shorter",
+        ),
+    ],
+)
+def test_each_fault_counts_once(
+    is_new: bool, states: list[Job], results: dict[str, int], repairs: tuple[int, float]
+) -> None:
+    """Once its recovery has a result, by pool, scenario and result; the length of each successful recovery too."""
+    totals = run_through(*states, is_new=is_new)
+
+    assert (faults_of(totals), repairs_of(totals)) == (results, repairs)
+
+
+def test_a_restart_counts_no_fault_again() -> None:
+    """The state of the account and of the totals says which faults and lengths were counted."""
+    accounts = Accounts(max_users=10)
+    seen = faulty(success=1, lengths=(9.0,))
+    account = Account.opened(seen, is_new=True, started=True)
+    account.update(seen, accounts)
+    later = Accounts(max_users=10)
+    later.restore(accounts.dump())
+    Account(account.dump()).update(faulty(success=2, lengths=(9.0, 11.0)), later)
+
+    assert (faults_of(totals_of(later)), repairs_of(totals_of(later))) == ({"success": 2}, (2, 20.0))
+
+
+def test_faults_begin_at_zero() -> None:
+    """Every scenario and result of a known pool, and every policy, has a series before its first event."""
+    accounts = Accounts(max_users=10)
+    accounts.observe_pool("")
+    totals = totals_of(accounts)
+
+    assert set(totals.faults) == {("", scenario, result) for scenario in SCENARIOS for result in RESULTS}
+    assert set(totals.recovery_times) == set(POLICIES)
+    assert not any(totals.faults.values())

@@ -11,7 +11,7 @@ from exporter.polling.idle import IdleMeter, IdleState
 THRESHOLD = 0.05
 WHOLE_S = 60.0
 
-Minutes = Sequence[float | None]
+Samples = Sequence[float | None]
 
 
 def series(run: str) -> list[float | None]:
@@ -24,7 +24,8 @@ def idle(meter: IdleMeter, *tasks: str, grace_s: float = 0.0, last: bool = False
     names = [f"worker-{number}" for number in range(len(tasks))]
     for name, run in zip(names, tasks, strict=True):
         meter.read(name, series(run), run_s=len(run) * 60.0 + 10, threshold=THRESHOLD)
-    return meter.settle(None if last else names, held_s=lambda _: WHOLE_S, grace_s=grace_s)
+    run_s = max(map(len, tasks)) * 60.0 + 10
+    return meter.settle(None if last else names, run_s=run_s, held_s=lambda _: WHOLE_S, grace_s=grace_s)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,9 @@ def test_a_minute_waits_for_every_task() -> None:
     meter = IdleMeter()
     meter.read("worker-0", series("iii"), run_s=190, threshold=THRESHOLD)
 
-    assert meter.settle(["worker-0", "worker-1"], held_s=lambda _: WHOLE_S, grace_s=0) == 0
+    assert meter.settle(["worker-0", "worker-1"], run_s=190, held_s=lambda _: WHOLE_S, grace_s=0) == 0
     meter.read("worker-1", series("ibi"), run_s=190, threshold=THRESHOLD)
-    assert meter.settle(["worker-0", "worker-1"], held_s=lambda _: WHOLE_S, grace_s=0) == 120.0
+    assert meter.settle(["worker-0", "worker-1"], run_s=190, held_s=lambda _: WHOLE_S, grace_s=0) == 120.0
 
 
 def test_a_task_without_usage_is_not_waited_for() -> None:
@@ -83,7 +84,7 @@ def test_a_task_without_usage_is_not_waited_for() -> None:
     meter.read("worker-0", series("iii"), run_s=190, threshold=THRESHOLD)
     meter.read("worker-1", None, run_s=190, threshold=THRESHOLD)
 
-    assert meter.settle(["worker-0", "worker-1"], held_s=lambda _: WHOLE_S, grace_s=0) == 180.0
+    assert meter.settle(["worker-0", "worker-1"], run_s=190, held_s=lambda _: WHOLE_S, grace_s=0) == 180.0
 
 
 def test_the_newest_samples_may_be_late() -> None:
@@ -103,9 +104,9 @@ def test_a_window_that_has_slid_is_aligned_at_its_end() -> None:
         return WHOLE_S
 
     meter.read("w", [*[0.0] * 4319, None], run_s=5000 * 60.0 + 30, threshold=THRESHOLD)
-    meter.settle(["w"], held_s=held_s, grace_s=0)
+    meter.settle(["w"], run_s=5000 * 60.0 + 30, held_s=held_s, grace_s=0)
     meter.read("w", [*[0.0] * 4319, None], run_s=5002 * 60.0 + 30, threshold=THRESHOLD)
-    meter.settle(["w"], held_s=held_s, grace_s=0)
+    meter.settle(["w"], run_s=5002 * 60.0 + 30, held_s=held_s, grace_s=0)
 
     assert judged == list(range(681, 5002))
 

@@ -29,11 +29,11 @@ class Bench:
         self.ledger = Ledger(counts=self.counts, retention_s=DAY_S, linger_s=300.0)
 
     def update(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
-        failures = (SourceError("list: no answer"),) if failed else ()
+        failures = (SourceError("list: no response"),) if failed else ()
         self.ledger.update(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at, at=at)
 
     def sweep(self, *jobs: Job, at: float = T0, gone: Sequence[str] = (), failed: bool = False) -> None:
-        failures = (SourceError("list: no answer"),) if failed else ()
+        failures = (SourceError("list: no response"),) if failed else ()
         self.ledger.sweep(PollResult(jobs=jobs, gone=frozenset(gone), failures=failures), now=at)
 
     @property
@@ -319,7 +319,9 @@ def test_unknown_jobs_are_requested_a_few_at_a_time(bench: Bench) -> None:
     requested: set[str] = set()
     for at in range(3):
         bench.update(*unclear, at=T0 + at)
-        requested_now = set(bench.ledger.known().unfinished)
+        known = bench.ledger.known()
+        requested_now = set(known.unfinished)
+        assert all(known.unfinished[job_id] is known.tracked[job_id] for job_id in requested_now)
         assert len(requested_now) == 5
         requested |= requested_now
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter.cloud.http.errors import Denied as CloudDenied
-from exporter.domain.job import Api, Job, JobStatus
+from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import PollResult, SourceError, TrackedState
 from exporter.domain.usage import TaskSeries
@@ -154,7 +154,7 @@ async def test_a_good_poll_is_published_and_reported(bench: Bench) -> None:
 
 async def test_no_jobs_differs_from_no_answer(bench: Bench, source: FakeSource) -> None:
     """An empty project is up without jobs; in a project that never answered jobs are unknown."""
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     await bench.poller.poll_jobs()
     assert bench.shown() is None
     assert not bench.up()
@@ -171,7 +171,7 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
     """One failed poll turns up to 0 and keeps the last good jobs; the time of the last success does not move."""
     await bench.poller.poll_jobs()
     good_at = bench.clock.time()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(30)
     await bench.poller.poll_jobs()
 
@@ -184,9 +184,9 @@ async def test_a_failure_shows_at_once_and_the_last_jobs_stay(bench: Bench, sour
 
 
 async def test_stale_jobs_are_withdrawn_and_come_back(bench: Bench, source: FakeSource) -> None:
-    """After stale_after without an answer the jobs are withdrawn; a good poll brings them back."""
+    """After stale_after without a response the jobs are withdrawn; a good poll brings them back."""
     await bench.poller.poll_jobs()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(299)
     await bench.poller.poll_jobs()
     assert bench.shown() == {"a"}
@@ -224,7 +224,7 @@ async def test_one_generation_that_fails_does_not_affect_the_other(clock: Manual
     await bench.poller.poll_jobs()
     assert bench.shown() == {"1", "u"}
 
-    v1.error = SourceError("v1: no answer")
+    v1.error = SourceError("v1: no response")
     for _ in range(10):
         clock.turn(30)
         await bench.poller.poll_jobs()
@@ -235,12 +235,12 @@ async def test_one_generation_that_fails_does_not_affect_the_other(clock: Manual
 
 async def test_a_project_that_cannot_be_probed_fails_its_poll(bench: Bench) -> None:
     """While the API generations are unknown, the poll fails and reports the reason."""
-    bench.sources.error = SourceError("probe: no answer")
+    bench.sources.error = SourceError("probe: no response")
     await bench.poller.poll_jobs()
 
     assert not bench.up()
     assert bench.shown() is None
-    assert str(bench.reports[-1].failures[0]) == "probe: no answer"
+    assert str(bench.reports[-1].failures[0]) == "probe: no response"
 
 
 async def test_a_generation_that_disappears_takes_its_jobs_along(clock: ManualClock) -> None:
@@ -256,7 +256,7 @@ async def test_a_generation_that_disappears_takes_its_jobs_along(clock: ManualCl
 
 
 async def test_a_poll_has_a_deadline(clock: ManualClock, source: FakeSource) -> None:
-    """Without an answer a poll ends at its timeout, as a failure with that reason."""
+    """Without a response a poll ends at its timeout, as a failure with that reason."""
     source.answer = asyncio.Event()
     bench = Bench(clock, source, settings=replace(SETTINGS, timeout_s=0.01))
     await bench.poller.poll_jobs()
@@ -291,6 +291,42 @@ async def test_usage_is_read_for_running_jobs(bench: Bench, source: FakeSource) 
     assert bench.collector("usage").ok
 
 
+@pytest.mark.parametrize("api", list(Api))
+async def test_ended_and_waiting_jobs_are_not_requested(clock: ManualClock, api: Api) -> None:
+    """Usage of a job is requested while it runs, and until its final samples are read; of other jobs never."""
+
+    def held(job_id: str, status: JobStatus, **facts: object) -> Job:
+        facts = {"accelerator": Accelerator.GPU, "spec_accelerators": 8.0, "user": "ann", **facts}
+        return a_job(job_id, status, api=api, run_duration_s=60.0, **facts)
+
+    source = FakeSource(api=api)
+    bench = Bench(clock, source)
+    before = [held(f"old-{status}", status) for status in JobStatus if status.finished]
+    waiting = [a_job("waits", JobStatus.QUEUED, api=api), a_job("new", JobStatus.INITIALIZING, api=api)]
+    running = [held("a", JobStatus.RUNNING), held("b", JobStatus.SCALING), held("c", JobStatus.RUNNING)]
+
+    async def requested() -> list[str]:
+        await bench.poller.poll_jobs()
+        source.read.clear()
+        await bench.poller.poll_usage()
+        clock.turn(30)
+        return sorted(job_id for job_id, _ in source.read)
+
+    source.jobs = [*before, *waiting, *running]
+    assert await requested() == ["a", "b", "c"]
+
+    ended = [replace(job, status=JobStatus.COMPLETED) for job in running[:2]]
+    source.jobs = [*before, *waiting, *ended, running[2]]
+    assert await requested() == ["a", "b", "c"]  # the final samples of two
+    for _ in range(3):
+        assert await requested() == ["c"]
+
+    source.jobs = [*before, *waiting, *ended]
+    source.gone = {"c"}
+    for _ in range(3):
+        assert await requested() == []
+
+
 async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) -> None:
     """Started together with the first jobs poll, the usage poll follows it at once instead of an interval later."""
     usage = asyncio.create_task(bench.poller.poll_usage())
@@ -305,7 +341,7 @@ async def test_usage_waits_for_the_first_jobs(bench: Bench, source: FakeSource) 
 
 async def test_without_a_source_no_usage_is_read(bench: Bench) -> None:
     """While the generations are unknown the usage collector has no state, neither ok nor failed."""
-    bench.sources.error = SourceError("probe: no answer")
+    bench.sources.error = SourceError("probe: no response")
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
 
@@ -316,7 +352,7 @@ async def test_old_readings_are_withdrawn_alone(bench: Bench, source: FakeSource
     """When usage fails for long its series are withdrawn, except the mean over the run; the job stays."""
     await bench.poller.poll_jobs()
     await bench.poller.poll_usage()
-    source.usage_errors["a"] = SourceError("metrics: no answer")
+    source.usage_errors["a"] = SourceError("metrics: no response")
     for _ in range(10):
         bench.clock.turn(30)
         await bench.poller.poll_jobs()
@@ -447,7 +483,7 @@ async def test_a_step_of_the_wall_clock_withdraws_nothing(bench: Bench) -> None:
 async def test_each_failed_sweep_doubles_the_pause(bench: Bench, source: FakeSource) -> None:
     """A sweep that always fails lists the whole history each time, so its pause grows."""
     await bench.poller.poll_jobs()
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     at = []
     for minute in range(0, 120, 10):
         before = source.swept
@@ -520,7 +556,7 @@ async def test_users_are_masked_as_configured(clock: ManualClock, user_label: st
 
 async def test_a_sweep_follows_the_first_good_poll(bench: Bench, source: FakeSource) -> None:
     """No sweep while bootstrapping; then one at once, the next one a whole interval later."""
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     await bench.poller.poll_jobs()
     await bench.poller.sweep()
     assert source.swept == 0
@@ -542,7 +578,7 @@ async def test_a_failed_sweep_is_tried_again_soon(bench: Bench, source: FakeSour
     source.failures = [SourceError("list: page 7 does not answer")]
     await bench.poller.sweep()
     assert not bench.collector("sweep").ok
-    source.error = SourceError("list: no answer")
+    source.error = SourceError("list: no response")
     bench.clock.turn(600)
     await bench.poller.sweep()
     assert source.swept == 2

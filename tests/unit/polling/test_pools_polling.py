@@ -10,7 +10,7 @@ from exporter.domain.snapshot import CollectorState, ProjectSnapshot
 from exporter.domain.source import Clock, SourceError
 from exporter.polling.call_count import count_call
 from exporter.polling.poller import PollReport, PollSettings, ProjectPoller
-from exporter.polling.pools import REFUSED_TTL_S
+from exporter.polling.switch import REFUSED_TTL_S
 from exporter.polling.visibility import Visibility
 from tests.clock import ManualClock
 from tests.polling import FakeSources, default_poll_settings
@@ -203,7 +203,7 @@ async def test_a_listing_is_as_old_as_its_answer(bench: Bench, pools: FakePools)
 
 
 async def test_a_poll_ends_at_its_timeout(clock: ManualClock, pools: FakePools) -> None:
-    """A poll without an answer is cancelled at the timeout and reported, never raised."""
+    """A poll without a response is cancelled at the timeout and reported, never raised."""
     bench = Bench(clock, pools, settings=default_poll_settings(timeout_s=0.05))
     await bench.poller.poll_jobs()
     pools.answer = asyncio.Event()
@@ -275,7 +275,7 @@ async def test_an_answer_between_two_refusals_resets_them(bench: Bench, pools: F
 
 
 async def test_a_failure_does_not_turn_it_on_again(bench: Bench, pools: FakePools) -> None:
-    """A failure after the hour leaves the collector off, until an answer or a refusal."""
+    """A failure after the hour leaves the collector off, until a response or a refusal."""
     pools.refused = DENIED
     await bench.poller.poll_pools()
     pools.refused, pools.pools = None, None

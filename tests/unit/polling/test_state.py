@@ -119,7 +119,7 @@ def poll_result(jobs: Sequence[Job], gone: frozenset[str], *, failed: bool) -> P
     return PollResult(
         jobs=tuple(once.values()),
         gone=gone - once.keys(),
-        failures=(SourceError("no answer"),) if failed else (),
+        failures=(SourceError("no response"),) if failed else (),
         incomplete=frozenset(once) if failed else frozenset(),
     )
 
@@ -144,20 +144,20 @@ def test_a_restart_at_any_point_changes_nothing(
 ) -> None:
     """Whatever the polls before and after, totals, tracked jobs and the next requests are the same."""
     at = data.draw(st.integers(min_value=0, max_value=len(steps)), label="restart before step")
-    whole, broken = kept(), kept()
+    continuous, with_restarts = kept(), kept()
     now = T0
     for number, step in enumerate(steps):
         now += step.after_s
         if number == at:
-            broken = restarted(broken, path=tmp_path_factory.mktemp("state") / "state.json")
-        whole.take(step, now=now)
-        broken.take(step, now=now)
+            with_restarts = restarted(with_restarts, path=tmp_path_factory.mktemp("state") / "state.json")
+        continuous.take(step, now=now)
+        with_restarts.take(step, now=now)
     if at == len(steps):
-        broken = restarted(broken, path=tmp_path_factory.mktemp("state") / "state.json")
+        with_restarts = restarted(with_restarts, path=tmp_path_factory.mktemp("state") / "state.json")
 
-    assert broken.state() == whole.state()
-    assert broken.counts.freeze() == whole.counts.freeze()
-    assert broken.known() == whole.known()
+    assert with_restarts.state() == continuous.state()
+    assert with_restarts.counts.freeze() == continuous.counts.freeze()
+    assert with_restarts.known() == continuous.known()
 
 
 def test_permanent_fields_of_a_job_stay() -> None:
@@ -168,8 +168,8 @@ def test_permanent_fields_of_a_job_stay() -> None:
     known = job("a", submitted_at=T0 + 1, pool_id="a100", started_at=T0 + 2)
     before.take(Step(PollResult(jobs=(known,)), sweep=False, after_s=0), now=T0 + 30)
     before.ledger.restore(before.ledger.dump(means={}))
-    bare = job("a", JobStatus.FAILED, submitted_at=T0 + 1, ended_at=T0 + 40)
-    before.take(Step(PollResult(jobs=(bare,)), sweep=False, after_s=0), now=T0 + 60)
+    finished = job("a", JobStatus.FAILED, submitted_at=T0 + 1, ended_at=T0 + 40)
+    before.take(Step(PollResult(jobs=(finished,)), sweep=False, after_s=0), now=T0 + 60)
 
     assert {key: n for key, n in before.counts.freeze().finished.items() if n} == {("a100", JobStatus.FAILED): 1}
     entry = before.ledger.entry("a")

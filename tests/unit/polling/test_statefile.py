@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATUSES, Distribution, Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.recovery import BUCKETS_S
 from exporter.domain.snapshot import Totals
 from exporter.polling.accounting import AccountsState, AccountState, StretchState, Used
 from exporter.polling.idle import IdleState
@@ -43,6 +44,8 @@ STATE = ProjectState(
             runs={"": {JobStatus.LOST: Distribution.empty(RUN_BUCKETS_S).with_one(1.25)}},
             used=[Used(Holder("", "ann", None), held_s=3.5, idle_s=2.5, lost_s=1.5)],
             recoveries={"pod_reschedule": 2},
+            faults={"": {"node_fault": {"success": 2}}},
+            recovery_times={"pod_reschedule": Distribution.empty(BUCKETS_S).with_one(60.0)},
         ),
     ),
     ledgers={
@@ -84,6 +87,8 @@ STATE = ProjectState(
                         ),
                         lost_s=0.5,
                         recoveries={"pod_reschedule": 2},
+                        faults={"node_fault": {"success": 2}},
+                        recovery_times={"pod_reschedule": 1},
                         idle=IdleState(settled=7, streak=3, pending_s=180.0),
                         idle_over=True,
                     ),
@@ -172,6 +177,8 @@ def test_state_that_is_dumped_does_not_change() -> None:
     counts.accounts.observe_wait("", 1.0)
     counts.accounts.observe_run("", JobStatus.FAILED, 1.0)
     counts.accounts.recovered("pod_reschedule", 1)
+    counts.accounts.failed("", "node_fault", "success", 1)
+    counts.accounts.observe_recovery("pod_reschedule", 1.0)
     counts.accounts.use(Holder("", "ann", None), held_s=1.0)
 
     assert (msgspec.json.encode(dumped), msgspec.json.encode(STATE.counts)) == before

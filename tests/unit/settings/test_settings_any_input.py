@@ -52,14 +52,14 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 def outcome(source: str) -> tuple[str, ...]:
     """The problems; none if it loads. Any other exception fails the test."""
-    said: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
     try:
         load(source, environ=ENVIRON)
     except SettingsError as error:
-        said = error.problems or ("nothing was said",)
-    assert all(re.match(r"\S.*\S\Z", sentence) for sentence in said)
-    assert "nothing was said" not in said
-    return said
+        sentences = error.problems or ("no problem was given",)
+    assert all(re.match(r"\S.*\S\Z", sentence) for sentence in sentences)
+    assert "no problem was given" not in sentences
+    return sentences
 
 
 def places(node: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -82,8 +82,8 @@ def changed_files(draw: st.DrawFn) -> Any:
         case "remove":
             del holder[last]
         case _:
-            stranger = draw(VALUES)
-            holder.append(stranger) if isinstance(holder, list) else holder.update({draw(TEXTS): stranger})
+            unknown_value = draw(VALUES)
+            holder.append(unknown_value) if isinstance(holder, list) else holder.update({draw(TEXTS): unknown_value})
     return file
 
 
@@ -150,9 +150,9 @@ def test_a_good_file_with_one_change_gives_settings_or_sentences(file: object) -
 
     Sections written and left empty (null) are the documented exception.
     """
-    said = outcome(yaml.safe_dump(file))
+    sentences = outcome(yaml.safe_dump(file))
 
-    if not said and "null" not in yaml.safe_dump(file):
+    if not sentences and "null" not in yaml.safe_dump(file):
         assert fits(file, SCHEMA)
 
 
@@ -164,9 +164,9 @@ def test_the_schema_accepts_the_full_file() -> None:
 @pytest.mark.parametrize(
     "path, value",
     [
-        pytest.param(("extra",), 1, id="stranger"),
+        pytest.param(("extra",), 1, id="unknown-key"),
         pytest.param(("targets",), [], id="no-targets"),
-        pytest.param(("targets", 0, "regoin"), "eu-de", id="stranger-below"),
+        pytest.param(("targets", 0, "regoin"), "eu-de", id="unknown-key-below"),
         pytest.param(("targets", 0, "api"), "v3", id="choice"),
         pytest.param(("targets", 0, "project_id"), "abc", id="pattern"),
         pytest.param(("targets", 0, "project_id"), 12345678901234567890123456789012, id="number"),

@@ -180,7 +180,7 @@ def test_a_root_of_the_wrong_shape_is_one_sentence(source: str, expected: str) -
             "line 2, column 1: not YAML: expected a single document in the stream, but found another document",
             id="two-documents",
         ),
-        pytest.param("a: *hidden-text", "line 1, column 4: not YAML: found undefined alias", id="alias-not-told"),
+        pytest.param("a: *hidden-text", "line 1, column 4: not YAML: found undefined alias", id="alias-not-shown"),
         pytest.param("a: \x00", "not YAML: contains bytes or characters that YAML does not allow", id="control"),
         pytest.param("[" * 500, "nested too deeply", id="deep"),
     ],
@@ -484,7 +484,7 @@ def test_a_timeout_may_exceed_the_interval() -> None:
 
 def test_rules_over_several_keys_skip_keys_with_a_problem() -> None:
     """The default in place of a wrong value is never reported."""
-    said = problems(
+    found = problems(
         "targets:\n- {project: [], cloud: ibm, credentials: {type: password}, tls: {ca_file: 1}, proxy: 1}\n"
         "- project: vision\n  project_name: 7\n  endpoint: 8\n  credentials: 9\n"
         "- 10\n"
@@ -492,7 +492,7 @@ def test_rules_over_several_keys_skip_keys_with_a_problem() -> None:
         "metrics: {user_label: hide, job_labels: [user]}\n"
     )
 
-    assert said == (
+    assert found == (
         "targets[0].project: must be text, not a list",
         'targets[0].cloud: must be one of huaweicloud, otc, not "ibm"',
         *(
@@ -554,16 +554,16 @@ def test_anchors_and_merge_keys_save_repetition() -> None:
 )
 def test_only_other_mappings_can_be_merged(merge: str) -> None:
     """A merge key with another type, or with its own mapping, is a problem and never a loop."""
-    said = problems(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
+    found = problems(f"targets:\n- &itself\n  {merge}\n  project: vision\n")
 
-    assert "targets[0].<<: must merge other mappings" in said
+    assert "targets[0].<<: must merge other mappings" in found
 
 
 def test_merged_mappings_that_contain_each_other_end() -> None:
     """A cycle of merge keys through a nested merge is a problem, not an endless loop."""
-    said = problems("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
+    found = problems("targets:\n- &a\n  project: x\n  <<: &b {api: v2, [k]: v, <<: *b}\n")
 
-    assert "targets[0].<<: must merge other mappings" in said
+    assert "targets[0].<<: must merge other mappings" in found
 
 
 def test_merges_of_merges_do_not_double_at_each_level() -> None:
@@ -578,12 +578,12 @@ def test_merges_of_merges_do_not_double_at_each_level() -> None:
 
 def test_a_problem_in_an_anchor_is_reported_at_each_place_of_use() -> None:
     """The path names the place of use, where the operator looks."""
-    said = problems(
+    found = problems(
         f"targets:\n- &t {{project: a, cloud: otc, region: eu-de, project_id: {PROJECT_ID}, api: v9, "
         "credentials: {type: metadata}}\n- {<<: *t, project: b}\n"
     )
 
-    assert [sentence.split(":")[0] for sentence in said] == ["targets[0].api", "targets[1].api"]
+    assert [sentence.split(":")[0] for sentence in found] == ["targets[0].api", "targets[1].api"]
 
 
 def test_sections_may_be_written_and_left_empty() -> None:
@@ -657,7 +657,7 @@ def test_credentials_are_chosen_by_their_type(credentials: str, expected: object
         pytest.param(
             "{type: aksk, access_key: 7, secret_key: s}",
             "access_key: must be text, not a number; put it in quotes",
-            id="number-not-told",
+            id="number-not-shown",
         ),
         pytest.param('{type: aksk, access_key: "", secret_key: s}', "access_key: must not be empty", id="empty-key"),
         pytest.param(

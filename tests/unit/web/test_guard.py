@@ -292,11 +292,11 @@ async def test_credentials_are_in_no_log(tmp_path: Path, caplog: pytest.LogCaptu
             )
             guarded_server.path.write_text("basic_auth_users: {prometheus: invented-password}\n", encoding="utf-8")
             await guarded_server.guard.reload_if_changed()
-    said = repr(logs) + caplog.text
-    assert "web_config.refused" in said
-    assert "invented-password" not in said
-    assert secret not in said
-    assert HASH not in said
+    logged = repr(logs) + caplog.text
+    assert "web_config.refused" in logged
+    assert "invented-password" not in logged
+    assert secret not in logged
+    assert HASH not in logged
 
 
 @pytest.mark.parametrize(

@@ -193,15 +193,15 @@ async def test_pipelining_without_reading_is_cut_off() -> None:
         plain.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(plain, (address.host, address.port))
-        asked = 0
+        sent = 0
         with suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while True:
                     await loop.sock_sendall(plain, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-                    asked += 100
+                    sent += 100
         plain.close()
         assert b"ok" in await raw(address, b"GET /-/healthy HTTP/1.0\r\n\r\n")
-    assert len(served.exposition.asked) < asked
+    assert len(served.exposition.requests) < sent
 
 
 async def test_slow_reader_of_a_small_answer_is_cut_off() -> None:

@@ -137,5 +137,5 @@ def test_names_are_escaped(page: Page) -> None:
     ],
 )
 def test_duration(seconds: float, expected: str) -> None:
-    """A duration is told in the two units that matter."""
+    """A duration is shown in its two largest units."""
     assert duration(seconds) == expected

@@ -175,7 +175,7 @@ async def test_slots_are_freed(passwords: PasswordVerifier) -> None:
 
 
 def test_password_is_in_no_text() -> None:
-    """A login that ends in a log or a traceback does not tell the password."""
+    """A login that ends in a log or a traceback does not show the password."""
     assert "right" not in repr(VALID)
 
 

@@ -34,7 +34,7 @@ def test_web_configurations_of_the_page_work(folder: Path, text: str) -> None:
 
 
 def test_page_has_both_kinds_of_example() -> None:
-    """The page shows users and client certificates, and how to tell Prometheus."""
+    """The page shows users and client certificates, and how to configure Prometheus."""
     keys = {key for text in examples() for key in yaml.safe_load(text)}
     assert keys == {"tls_server_config", "basic_auth_users", "scrape_configs"}
 
@@ -64,7 +64,7 @@ def test_each_key_is_explained(key: str) -> None:
 def test_bounds_are_those_in_force() -> None:
     """The table of limits has the values of the code."""
     limits = Limits()
-    for told in (
+    for fact in (
         f"| connections | {limits.connections} |",
         f"first byte | {limits.request_s:g} s | cut |",
         f"| {limits.line_bytes} bytes | 400 |",
@@ -72,7 +72,7 @@ def test_bounds_are_those_in_force() -> None:
         f"| {limits.idle_s:g} s | closed |",
         f"| {limits.response_s:g} s | cut |",
     ):
-        assert told in SECURITY
+        assert fact in SECURITY
     assert limits.handshake_s == limits.request_s
 
 

@@ -23,7 +23,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 
 
 @dataclass
-class Told:
+class Body:
     """A response body."""
 
     chunks: Sequence[bytes]
@@ -40,14 +40,14 @@ class FakeExposition:
 
     large: Sequence[bytes] = ()
     failure: Exception | None = None
-    asked: list[tuple[bool, bool]] = field(default_factory=list)
+    requests: list[tuple[bool, bool]] = field(default_factory=list)
 
-    def body(self, *, openmetrics: bool, gzip: bool) -> Told:
-        """The answer."""
-        self.asked.append((openmetrics, gzip))
+    def body(self, *, openmetrics: bool, gzip: bool) -> Body:
+        """The response."""
+        self.requests.append((openmetrics, gzip))
         if self.failure is not None:
             raise self.failure
-        return Told(self.large or _form(openmetrics=openmetrics, packed=gzip))
+        return Body(self.large or _form(openmetrics=openmetrics, packed=gzip))
 
 
 def _form(*, openmetrics: bool, packed: bool) -> Sequence[bytes]:
@@ -110,7 +110,7 @@ async def raw(address: Address, request: bytes) -> bytes:
 @pytest.mark.parametrize(
     "headers, content_type, packed",
     [
-        pytest.param({}, TEXT, False, id="nothing asked for"),
+        pytest.param({}, TEXT, False, id="nothing requests for"),
         pytest.param({"Accept": "application/openmetrics-text;version=1.0.0"}, OPENMETRICS, False, id="OpenMetrics"),
         pytest.param({"Accept-Encoding": "gzip"}, TEXT, True, id="gzip"),
         pytest.param(
@@ -135,7 +135,7 @@ async def test_metrics_come_as_asked_for(
             assert answer.headers["Content-Length"] == str(len(expected))
             assert answer.headers["Vary"] == "Accept, Accept-Encoding"
             assert await answer.read() == body
-    assert served.exposition.asked == [(openmetrics, packed)] * 2
+    assert served.exposition.requests == [(openmetrics, packed)] * 2
 
 
 async def test_header_sent_twice_counts_as_one_list(served: Served) -> None:
@@ -147,7 +147,7 @@ async def test_header_sent_twice_counts_as_one_list(served: Served) -> None:
     )
 
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert served.exposition.asked == [(True, True)]
+    assert served.exposition.requests == [(True, True)]
 
 
 async def test_http_1_0_clients_are_answered(served: Served) -> None:

@@ -31,7 +31,7 @@ async def secured(folder: Path, text: str = TLS, **settings: object) -> AsyncIte
         yield address, guard
 
 
-async def asked(address: Address, context: ssl.SSLContext) -> int:
+async def requested(address: Address, context: ssl.SSLContext) -> int:
     """Status of the health page, over a connection of its own."""
     async with (
         aiohttp.ClientSession() as session,
@@ -43,7 +43,7 @@ async def asked(address: Address, context: ssl.SSLContext) -> int:
 async def reached(address: Address, context: ssl.SSLContext) -> bool:
     """Whether a client gets a response."""
     try:
-        return await asked(address, context) == 200
+        return await requested(address, context) == 200
     except aiohttp.ClientError:
         return False
 
@@ -133,7 +133,7 @@ async def test_client_certificates(
     folder: Path, authority: Authority, mode: str, bearing: str, answered: bool
 ) -> None:
     """Each client_auth_type that verifies, against each kind of client."""
-    issuers = {"ours": authority, "theirs": Authority(folder, "stranger") if bearing == "theirs" else authority}
+    issuers = {"ours": authority, "theirs": Authority(folder, "other") if bearing == "theirs" else authority}
     pair = issuers[bearing].issue(f"client-{bearing}", "DNS:client") if bearing else None
     text = TLS + f"  client_ca_file: ca.pem\n  client_auth_type: {mode}\n"
     async with secured(folder, text) as (address, _):
@@ -167,7 +167,7 @@ async def test_certificate_is_renewed(folder: Path, authority: Authority, server
         assert await presented(address, authority) == der(server)
         put(folder, renewed)
         await until_presented(address, authority, der(renewed))
-        assert await asked(address, client_of(authority)) == 200
+        assert await requested(address, client_of(authority)) == 200
 
 
 async def test_kubernetes_renews_by_symlink(folder: Path, authority: Authority) -> None:

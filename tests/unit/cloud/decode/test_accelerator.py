@@ -80,3 +80,21 @@ def test_an_ambiguous_name_has_no_kind(name: str) -> None:
 def test_no_name_is_a_cpu(name: str) -> None:
     """No name means `cpu`, which would claim that there is no accelerator; any text is accepted."""
     assert by_name(name) in (GPU, NPU, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modelarts.kat1.8xlarge", "modelarts.kat1.1snt9", "modelarts.kat2.xlarge", "snt9", "Snt9b23", "ascend-snt3",
+        "modelarts.vm.ai1.a310", "modelarts.vm.ai1.2xlarge", "kai1s.large", "a310", "D910B", "huawei.com/Ascend310P",
+    ],
+)  # fmt: skip
+def test_names_of_npus(name: str) -> None:
+    """Fact 50: every product line of Ascend 910 and 310 is recognised."""
+    assert by_name(name) is Accelerator.NPU
+
+
+@pytest.mark.parametrize("name", ["modelarts.vm.gpu.a100", "a800", "nvidia-a30", "modelarts.vm.cpu.ai-team"])
+def test_names_that_are_not_npus(name: str) -> None:
+    """Similar names of GPUs, and words."""
+    assert by_name(name) is not Accelerator.NPU

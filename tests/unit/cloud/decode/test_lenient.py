@@ -34,13 +34,23 @@ class Outer(msgspec.Struct):
         pytest.param(b'{"many": {}}', Outer(), ["x.many"], id="object-for-list"),
         pytest.param(b'{"many": "[not json"}', Outer(), ["x.many"], id="broken-text"),
         pytest.param(b'{"name": 1e999, "inner": {"n": 1}}', Outer(inner=Inner(n=1)), ["x.name"], id="no-float"),
-        pytest.param(b'{"name": "\\ud800 alone", "inner": {}}', None, ["x"], id="half-a-character"),
-        pytest.param(b'{"name": "\xff"}', Outer(), ["x.name"], id="not-utf-8"),
+        pytest.param(
+            b'{"name": "\\ud800 alone", "inner": {}}',
+            Outer(name="\ufffd alone", inner=Inner()),
+            ["x"],
+            id="half-a-character",
+        ),
+        pytest.param(b'{"name": "\xff"}', Outer(name="\ufffd"), ["x"], id="not-utf-8"),
         pytest.param(b'{"inner": null, "many": null}', Outer(), [], id="nulls"),
         pytest.param(b"[]", None, ["x"], id="list"),
         pytest.param(b"null", None, ["x"], id="null"),
         pytest.param(b"{", None, ["x"], id="cut-off"),
-        pytest.param(b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None, ["x"], id="nested-without-end"),
+        pytest.param(
+            b'{"inner": {"n": 1}, "unread": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            Outer(inner=Inner(n=1)),
+            ["x"],
+            id="nested-without-end",
+        ),
     ],
 )
 def test_good_parts_are_kept(raw: bytes, expected: Outer | None, noted: list[str]) -> None:

@@ -65,7 +65,7 @@ def test_without_allocated_there_is_no_free() -> None:
 
 
 def test_a_pool_with_only_abnormal_nodes_has_a_capacity() -> None:
-    """The answer has 0, because no node is available: the capacity is 16 cards, and none is free."""
+    """The response has 0, because no node is available: the capacity is 16 cards, and none is free."""
     assert parts(divided(0, 0, available=0, abnormal=16)) == (16, 0, 0, 16)
 
 

@@ -1,10 +1,12 @@
-"""Conversion of recorded answers about pools: each field, each missing field, each bad value."""
+"""Conversion of recorded responses about pools: each field, each missing field, each bad value."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import InvalidResponse
@@ -133,6 +135,50 @@ def test_a_pool_is_combined_from_its_answers() -> None:
     assert pool.accelerators[0].free == 4
     assert (pool.cpu_allocated_cores, pool.cpu_capacity_cores) == (211.5, 416)
     assert (pool.memory_allocated_bytes, pool.memory_capacity_bytes) == (1_600_000 * 1024**2, 3200 * 1024**3)
+
+
+def shuffled(value: Any, order: Random) -> Any:
+    """The same JSON with every list and every object in another order."""
+    if isinstance(value, dict):
+        items = [(name, shuffled(each, order)) for name, each in value.items()]
+        order.shuffle(items)
+        return dict(items)
+    if isinstance(value, list):
+        each = [shuffled(item, order) for item in value]
+        order.shuffle(each)
+        return each
+    return value
+
+
+def composed(order: Random | None = None) -> tuple[dict[str, Pool], dict[str, Quota]]:
+    """Everything that is read from the recorded responses, by id."""
+
+    def read(endpoint: Any, file: str) -> Any:
+        found = msgspec.json.decode((FOLDER / file).read_bytes())
+        return msgspec.json.decode(
+            msgspec.json.encode(found if order is None else shuffled(found, order)), type=endpoint.answer
+        )
+
+    notes = Notes()
+    usage = dict(filter(None, (adapter.used(item, note=notes) for item in read(USAGE, "usage.json").items)))
+    known = dict(filter(None, (adapter.flavor(item, note=notes) for item in read(FLAVORS, "flavors.json").items)))
+    workloads = adapter.statistics(read(STATISTICS, "statistics.json"), note=notes)
+    pools = [adapter.pool(item, project="vision", note=notes) for item in read(POOLS, "pools.json").items]
+    return (
+        {
+            pool.pool_id: adapter.compose(pool, used=usage.get(pool.pool_id), flavors=known, workloads=workloads)
+            for pool in pools
+            if pool is not None
+        },
+        adapter.quotas(read(QUOTAS, "quotas.json"), operation=QUOTAS.name, note=notes),
+    )
+
+
+@given(order=st.randoms(use_true_random=False))
+@settings(max_examples=25)
+def test_the_order_of_the_answers_does_not_matter(order: Random) -> None:
+    """Pools, flavors, nodes by flavor, resources, scopes, workloads and quotas may be listed in any order."""
+    assert composed(order) == composed()
 
 
 def test_two_kinds_of_cards_are_distinguished() -> None:
@@ -301,7 +347,7 @@ def test_quotas_of_both_calls() -> None:
 
 
 def test_series_of_a_pool_are_bounded() -> None:
-    """A pool has at most 8 resources and 32 flavors per state, whatever the number of names in the answer."""
+    """A pool has at most 8 resources and 32 flavors per state, whatever the number of names in the response."""
     many = [{"flavor": f"f{n}", "count": 1} for n in range(100)]
     raw = msgspec.Raw(msgspec.json.encode({"metadata": {"name": "a"}, "status": {"resources": {"available": many}}}))
     pool = adapter.pool(raw, project="p", note=Notes())
@@ -385,3 +431,19 @@ def test_any_statistics_are_counts_or_rejected(found: Any) -> None:
         assert not isinstance(found, dict)
         return
     assert all(number >= 0 for number in counted.values())
+
+
+@pytest.mark.parametrize(
+    "sliced",
+    [
+        "npu.accelerator/snt9-5c.1cpu.8g", "npu.accelerator/snt9-10c", "huawei.com/Ascend310P-2c.1cpu",
+        "huawei.com/Ascend910-vir08", "nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared",
+    ],
+)  # fmt: skip
+def test_virtual_slices_are_not_cards(sliced: str) -> None:
+    """Fact 50: slices appear beside the cards they are cut from; only the cards are accelerators."""
+    cards = "nvidia.com/gpu" if "nvidia" in sliced else "npu.accelerator/snt9"
+    used = PoolUsage(allocated={cards: 4.0, sliced: 3.0}, capacity={cards: 8.0, sliced: 12.0})
+    pool = adapter.compose(Pool(project="vision", pool_id="p"), used=used, flavors={}, workloads=None)
+
+    assert [(one.resource, one.capacity) for one in pool.accelerators] == [(cards, 8.0)]

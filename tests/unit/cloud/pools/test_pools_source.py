@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from hypothesis import given
 
 from exporter.cloud.http.endpoint import Endpoint
 from exporter.cloud.http.errors import CloudError, Denied, Gone, ServerError, Unsupported
@@ -23,6 +24,7 @@ from exporter.cloud.pools.source import CloudPools
 from exporter.domain.pool import PoolPollResult, WorkloadKind, WorkloadStatus
 from exporter.domain.source import SourceError
 from tests.clock import ManualClock
+from tests.unit.cloud.odd_values import among, odd_rows
 from tests.unit.cloud.recorded_unknowns import Notes
 
 Answer = TypeVar("Answer")
@@ -40,6 +42,10 @@ class Cloud:
         self.queries: list[tuple[str, Mapping[str, str]]] = []
         self.errors: dict[str, Callable[[str], CloudError | None]] = {}
         self.workloads = 3
+        self.odd_rows: dict[tuple[str, str], list[tuple[int, Any]]] = {}
+        """Rows to insert into answers, by operation and pool."""
+        self.odd_answers: dict[tuple[str, str], dict[str, Any]] = {}
+        """Answers in place of the usual ones, by operation and pool."""
 
     def fail(self, endpoint: Endpoint[Any], error: CloudError | None, *, only: str = "") -> None:
         """Make a call fail, for one pool or workspace or for all; None removes the failure."""
@@ -59,10 +65,16 @@ class Cloud:
         self.queries.append((endpoint.name, dict(query or {})))
         if endpoint.name in self.errors and (error := self.errors[endpoint.name](of)) is not None:
             raise error
-        found = msgspec.json.encode(self._answer(endpoint, of, query or {}))
+        answer = self.odd_answers.get((endpoint.name, of))
+        if answer is None:
+            answer = self._answer(endpoint, of, query or {})
+        if odd := self.odd_rows.get((endpoint.name, of)):
+            table = answer.get("statistics", answer)
+            table["items"] = among(table["items"], odd)
+        found = msgspec.json.encode(answer)
         return msgspec.json.decode(found, type=endpoint.answer)
 
-    def _answer(  # noqa: PLR0911 - a table of answers
+    def _answer(  # noqa: PLR0911 - a table of responses
         self, endpoint: Endpoint[Any], of: str, query: Mapping[str, str]
     ) -> dict[str, Any]:
         pools = [f"{workspace}-{n}" for workspace, number in self.workspaces.items() for n in range(number)]
@@ -399,3 +411,53 @@ async def test_without_workspaces_there_is_no_listing(clock: ManualClock) -> Non
     assert result.pools is None
     assert result.quotas
     assert len(result.failures) == 1
+
+
+@given(odd=odd_rows)
+async def test_bad_rows_among_the_workloads_of_a_pool_are_skipped_alone(odd: list[tuple[int, Any]]) -> None:
+    """Whatever else is in a list of workloads, or in the statistics: the rest is counted, for every pool."""
+    for endpoint in (WORKLOADS, STATISTICS):
+        cloud = Cloud()
+        harness = Harness(ManualClock(), cloud)
+        if endpoint is WORKLOADS:
+            cloud.fail(STATISTICS, unsupported(STATISTICS))
+        cloud.odd_rows = {(endpoint.name, "w0-0"): odd}
+
+        result = await harness.poll()
+
+        assert result.failures == ()
+        assert result.pools is not None
+        for pool in result.pools.values():
+            assert pool.workloads is not None
+            assert pool.workloads[RUNNING] == (3 if endpoint is WORKLOADS else 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"statistics": None}, {"statistics": 5}, {"statics": [1]}], ids=["empty", "null", "number", "list"]
+)
+async def test_a_malformed_count_affects_only_its_pool(harness: Harness, answer: dict[str, Any]) -> None:
+    """An answer without counts is a failure of this pool's workloads, which are unknown; the others are counted."""
+    harness.cloud.odd_answers = {(STATISTICS.name, "w0-0"): answer}
+
+    result = await harness.poll()
+
+    assert [error.outcome for error in result.failures] == ["invalid_response"]
+    assert result.pools is not None
+    assert result.pools["w0-0"].workloads is None
+    assert result.pools["w0-0"].cpu_allocated_cores == 1
+    assert result.pools["w0-1"].workloads == {RUNNING: 1}
+    assert result.quotas
+
+
+async def test_what_is_refused_is_not_requested(harness: Harness) -> None:
+    """With every optional call refused, the next polls send the listing alone, for an hour."""
+    for endpoint in (USAGE, STATISTICS, WORKLOADS, FLAVORS, QUOTAS, TRAINING_QUOTAS):
+        harness.cloud.fail(endpoint, unsupported(endpoint))
+    await harness.poll()
+    for _ in range(3):
+        harness.clock.turn(1000)
+        result = await harness.poll()
+        assert harness.cloud.calls == {POOLS.name: 1}
+        assert result.failures == ()
+        assert result.pools is not None
+        assert {pool.workloads for pool in result.pools.values()} == {None}

@@ -56,6 +56,8 @@ class FakeV1:
         self.errors: dict[str, CloudError | Callable[[Mapping[str, str]], CloudError | None]] = {}
         self.max_page_rows = 1000
         """Maximum number of rows per page of the job list."""
+        self.sorted_by_name = True
+        """Whether the job list is in the order of names; False: in that of `jobs`."""
         self.max_versions = 0
         """Maximum number of rows of a versions call without paging; 0: all."""
 
@@ -127,7 +129,7 @@ class FakeV1:
     def _v1_list_jobs(self, params: Mapping[str, str]) -> dict[str, Any]:
         found = [
             job
-            for job in sorted(self.jobs, key=lambda job: job.name)
+            for job in (sorted(self.jobs, key=lambda job: job.name) if self.sorted_by_name else self.jobs)
             if job.workspace == params["workspace_id"] and params.get("search_content", "") in job.name
         ]
         size = min(int(params["per_page"]), self.max_page_rows)

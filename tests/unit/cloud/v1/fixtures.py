@@ -1,4 +1,4 @@
-"""Recorded answers, decoded as the client decodes them."""
+"""Recorded responses, decoded as the client decodes them."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ Answer = TypeVar("Answer")
 
 
 def answer(endpoint: Endpoint[Answer], file: str) -> Answer:
-    """Decode a recorded answer."""
+    """Decode a recorded response."""
     return msgspec.json.decode((FOLDER / file).read_bytes(), type=endpoint.answer)
 
 
 def raw(value: Any) -> msgspec.Raw:
-    """Encode a value as the raw JSON of an answer."""
+    """Encode a value as the raw JSON of a response."""
     return msgspec.Raw(msgspec.json.encode(value))

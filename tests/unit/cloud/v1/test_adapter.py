@@ -48,7 +48,7 @@ def test_the_published_overview_row() -> None:
         accelerator=Accelerator.GPU,
         kind="job",
         status=JobStatus.TERMINATED,
-        reason="KILLED",
+        reason="terminated",
         submitted_at=1557473030.0,
         started_at=1557473040.0,
         ended_at=1557473093.0,
@@ -64,7 +64,7 @@ def test_the_published_overview_row() -> None:
         accelerator=Accelerator.NPU,
         kind="job",
         status=JobStatus.QUEUED,
-        reason="WAITING",
+        reason="queuing",
         submitted_at=1557474000.0,
         spec_accelerators=8.0,
     )
@@ -110,9 +110,10 @@ def test_a_job_list_row_is_the_newest_version() -> None:
         user="ada",
         workspace_id="w",
         pool_known=False,
+        parent_job_id="9446",
         kind="job",
         status=JobStatus.RUNNING,
-        reason="RUNNING",
+        reason="running",
         submitted_at=1557473030.0,
         run_duration_s=60.0,
     )
@@ -162,9 +163,10 @@ def test_a_record_counts_only_gpu_num() -> None:
         accelerator=Accelerator.GPU,
         accelerator_model="nvidia-v100-pcie",
         engine="TF-1.13.1-python3.6",
+        parent_job_id="9446",
         kind="job",
         status=JobStatus.COMPLETED,
-        reason="COMPLETED",
+        reason="completed",
         submitted_at=1557473030.0,
         started_at=1557473100.0,
         ended_at=1557473280.0,  # 1557473100 + 180 s
@@ -382,7 +384,7 @@ def test_merge_takes_changing_fields_from_the_listing() -> None:
     job = merge(listed, fields, name="resnet", user="ada")
 
     assert (job.name, job.version, job.user) == ("resnet", "V0001", "ada")
-    assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "COMPLETED", 1_500_000_005.0)  # 2 s + 3 s
+    assert (job.status, job.reason, job.ended_at) == (JobStatus.COMPLETED, "completed", 1_500_000_005.0)  # 2 s + 3 s
     assert (job.spec_nodes, job.spec_accelerators, job.accelerator_model) == (3, 6.0, "Pnt1")
 
 
@@ -479,3 +481,26 @@ def test_any_decodable_row_is_read_safely(
             value = getattr(job, field.name)
             assert not isinstance(value, int | float) or value >= 0
         assert job.ended_at is None or (job.status.finished and job.ended_at >= (job.started_at or 0))
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        pytest.param({"gpu_num": 0, "flavor_code": "modelarts.vm.gpu.free"}, ("cpu", 0.0), id="named after a GPU"),
+        pytest.param({"gpu_num": 0, "spec_code": "gpu-host", "npu_info": {}}, ("cpu", 0.0), id="spec code"),
+        pytest.param({"gpu_num": None, "flavor_code": "modelarts.vm.gpu.1"}, ("gpu", None), id="number unknown"),
+        pytest.param({"gpu_num": 0, "flavor_code": "modelarts.kat1.8snt9"}, ("npu", None), id="NPUs not told"),
+        pytest.param({"npu_info": {"npu": 8}}, ("npu", 8.0), id="npu in place of unit_num"),
+        pytest.param({"npu_info": '{"npu": "8"}'}, ("npu", 8.0), id="as text"),
+        pytest.param({"npu_info": {"unit_num": 4, "npu": 8}}, ("npu", 4.0), id="both: the usual one"),
+        pytest.param({"flavor_info": {"npu": {"npu": 2}}}, ("npu", 2.0), id="in the flavor"),
+    ],
+)
+def test_kind_and_number_of_accelerators(fields: dict[str, object], expected: tuple[str, float | None]) -> None:
+    """Fact 50: a name shows the kind only where cards may exist, and `npu` stands in for `unit_num`."""
+    record = msgspec.convert({"version_id": 1, "worker_server_num": 1, **fields}, wire.VersionRecord)
+
+    job = from_record(record, name="", workspace_id="0", note=Notes())
+
+    assert job is not None
+    assert (job.accelerator, job.spec_accelerators) == expected

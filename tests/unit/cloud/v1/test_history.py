@@ -59,7 +59,7 @@ async def test_all_versions_have_their_user_and_samples() -> None:
 
 
 async def test_unwanted_samples_are_not_decoded() -> None:
-    """Without usage the series of the answer stay undecoded."""
+    """Without usage the series of the response stay undecoded."""
     cloud = FakeV1(job(1, Version(id=10, extra={"system_metric_list": "{broken"})))
     history = history_of(cloud, samples=False)
 

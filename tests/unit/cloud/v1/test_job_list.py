@@ -109,7 +109,7 @@ async def test_versions_need_no_paging() -> None:
 
 
 async def test_missing_versions_are_read_in_pages() -> None:
-    """The answer has 10 of 1030 versions: pages of 1000 from page 1 return the rest."""
+    """The response has 10 of 1030 versions: pages of 1000 from page 1 return the rest."""
     cloud = versions_of(1030, max_page_rows=10)
 
     found = await job_list.versions(cloud, job_id="1", note=Notes())
@@ -147,7 +147,7 @@ async def test_repeated_pages_do_not_loop() -> None:
 
 
 async def test_an_empty_answer_is_an_empty_list() -> None:
-    """An empty answer and a null list are empty lists."""
+    """An empty response and a null list are empty lists."""
 
     class Null:
         def __init__(self, found: bytes | None) -> None:

@@ -49,7 +49,7 @@ class Pages:
             if self.zero == "refused":
                 raise Refused(endpoint.name, "limit", status=400)
             if self.zero == "too large":
-                raise InvalidResponse(endpoint.name, "larger than an answer may be")
+                raise InvalidResponse(endpoint.name, "larger than a response may be")
             page = {"everything": self.ids, "default": self.ids[:20], "nothing": []}[self.zero]
         else:
             limit = min(limit, self.max_page_rows)
@@ -204,7 +204,7 @@ class Silent:
 
 
 async def test_an_empty_answer_has_no_rows(clock: ManualClock) -> None:
-    """An empty answer is an empty listing."""
+    """An empty response is an empty listing."""
     assert list(await overview(Silent(), clock).rows("0")) == []
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import (
     CircuitOpen,
@@ -23,6 +25,7 @@ from exporter.domain.job import Accelerator, Api, JobStatus
 from exporter.domain.job import Job as DomainJob
 from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
+from tests.unit.cloud.odd_values import among, odd_rows
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v1.fake_cloud import NOW_MS, FakeV1, Job, Version
 
@@ -127,9 +130,10 @@ async def test_a_poll_returns_every_field_of_active_versions(cloud: FakeV1, cloc
         accelerator=Accelerator.GPU,
         accelerator_model="Pnt1",
         engine="TF-1.13",
+        parent_job_id="10",
         kind="job",
         status=JobStatus.RUNNING,
-        reason="RUNNING",
+        reason="running",
         submitted_at=NOW_MS / 1000 - 600,
         started_at=NOW_MS / 1000 - 500,
         run_duration_s=500.0,
@@ -237,7 +241,7 @@ async def test_history_is_returned_once(clock: ManualClock) -> None:
 
 
 async def test_status_and_duration_follow_the_listing(cloud: FakeV1, clock: ManualClock) -> None:
-    """The end is derived where no answer contains it."""
+    """The end is derived where no response contains it."""
     harness = Harness(cloud, clock)
     await harness.poll()
     version = cloud.job(10).versions[0]
@@ -248,7 +252,7 @@ async def test_status_and_duration_follow_the_listing(cloud: FakeV1, clock: Manu
     failed = by_id(await harness.poll())["11"]
 
     assert (running.run_duration_s, running.ended_at) == (530.0, None)
-    assert (failed.status, failed.reason) == (JobStatus.FAILED, "FAILED")
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, "failed")
     assert failed.ended_at == NOW_MS / 1000 - 500 + 560
 
 
@@ -387,7 +391,7 @@ async def test_each_workspace_is_listed(cloud: FakeV1, clock: ManualClock) -> No
 
 @pytest.mark.parametrize(
     "error",
-    [Unreachable("list", "no answer"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
+    [Unreachable("list", "no response"), Denied("list", "no", status=403), CircuitOpen("list", "not sent")],
     ids=["unreachable", "denied", "circuit_open"],
 )
 async def test_a_poll_without_an_answer_raises(cloud: FakeV1, clock: ManualClock, error: CloudError) -> None:
@@ -592,7 +596,7 @@ async def test_a_missing_record_call_is_tried_once_per_poll(clock: ManualClock) 
 async def test_a_failing_job_list_leaves_the_overview(clock: ManualClock) -> None:
     """Versions are returned without user and nodes, and the failure is reported."""
     harness = Harness(busy(), clock)
-    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
+    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no response")}
 
     result = await harness.poll()
 
@@ -726,10 +730,10 @@ async def test_usage_of_a_version_with_an_unknown_job(clock: ManualClock) -> Non
     """The job is searched; a version without a job has no usage, which is noted."""
     cloud = busy(system_metric_list=USAGE)
     harness = Harness(cloud, clock)
-    stranger = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
+    unlisted = DomainJob(job_id="11", api=Api.V1, workspace_id="0")
 
-    assert await harness.source.usage(stranger, "") is not None
-    assert await harness.source.usage(replace(stranger, job_id="99"), "") is None
+    assert await harness.source.usage(unlisted, "") is not None
+    assert await harness.source.usage(replace(unlisted, job_id="99"), "") is None
     assert harness.notes.noted == [("v1.version_id", "no job found")]
 
 
@@ -802,8 +806,8 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
         cloud = busy()
         cloud.overview = overview
         harness = Harness(cloud, clock)
-        stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-        harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
+        unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+        harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
 
         result = await harness.poll()
 
@@ -814,9 +818,9 @@ async def test_a_deleted_version_without_a_job(clock: ManualClock) -> None:
 async def test_a_failed_search_for_the_job_decides_nothing(clock: ManualClock) -> None:
     """While the job list fails, no version without a job is gone."""
     harness = Harness(busy(), clock)
-    stranger = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
-    harness.known = TrackedState(unfinished={"99": stranger}, tracked={"99": stranger}, bootstrapping=False)
-    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no answer")}
+    unlisted = DomainJob(job_id="99", api=Api.V1, workspace_id="0", status=JobStatus.RUNNING)
+    harness.known = TrackedState(unfinished={"99": unlisted}, tracked={"99": unlisted}, bootstrapping=False)
+    harness.cloud.errors = {"v1_list_jobs": Unreachable("v1_list_jobs", "no response")}
 
     result = await harness.poll()
 
@@ -860,6 +864,69 @@ async def test_bad_rows_are_skipped_alone(cloud: FakeV1, clock: ManualClock) -> 
     assert set(by_id(result)) == {"11", "21"}
     assert result.failures == ()
     assert {"v1.versions", "v1.version_id"} & set(harness.notes.fields)
+
+
+@given(odd=odd_rows, overview=st.sampled_from(["total", None]))
+async def test_bad_rows_among_the_versions_of_a_job_are_skipped_alone(
+    odd: list[tuple[int, Any]], overview: str | None
+) -> None:
+    """Whatever else is among a job's versions: its versions have their records, and other jobs are not affected."""
+
+    async def polled(odd: list[tuple[int, Any]]) -> tuple[PollResult, FakeV1]:
+        cloud = busy()
+        cloud.overview = overview
+        cloud.job(10).versions.append(Version(id=12, status=7, start=None))
+        versions = cloud._v1_list_versions
+
+        def with_odd(params: Any) -> dict[str, Any]:
+            found = versions(params)
+            rows = among(found["versions"], odd)
+            return found | {"versions": rows, "version_count": len(rows)}
+
+        cloud._v1_list_versions = with_odd  # type: ignore[method-assign]
+        return await Harness(cloud, ManualClock()).poll(), cloud
+
+    clean, _ = await polled([])
+    found, cloud = await polled(odd)
+
+    assert by_id(found) == by_id(clean)
+    assert by_id(found).keys() == {"11", "12", "21"}
+    assert by_id(found)["11"].user == "ada"
+    assert found.failures == ()
+    assert cloud.counts["v1_list_versions"] > 0
+
+
+async def test_ended_versions_are_never_requested_again(cloud: FakeV1, clock: ManualClock) -> None:
+    """One record after the end; then only the listing is requested, although ended versions stay tracked."""
+    cloud.job(10).versions.insert(0, Version(id=9, status=11))
+    cloud.jobs.append(Job(id=30, name="done", versions=[Version(id=31, status=10), Version(id=32, status=12)]))
+    cloud.jobs.append(Job(id=40, name="done too", versions=[Version(id=41, status=10)]))
+    cloud.history(3)
+    harness = Harness(cloud, clock)
+    await harness.poll()
+    cloud.job(10).versions[1].status = 11
+    await harness.poll()
+    await harness.poll()
+    assert {"11", "32", "41"} <= harness.known.tracked.keys()
+    assert harness.known.unfinished.keys() == {"21"}
+
+    for _ in range(3):
+        clock.turn(1800)
+        calls = await harness.calls(harness.poll)
+        assert calls.keys() == {"v1_list_overview" if cloud.overview else "v1_list_jobs"}
+
+
+async def test_versions_calls_are_for_jobs_with_several_versions(clock: ManualClock) -> None:
+    """With the overview, a job with one version needs no versions call: its row and its record have everything."""
+    cloud = busy()
+    cloud.jobs += [Job(id=100 + each, name=f"single-{each}", versions=[Version(id=200 + each)]) for each in range(20)]
+    cloud.jobs.append(Job(id=300, name="twice", versions=[Version(id=301), Version(id=302)]))
+    harness = Harness(cloud, clock)
+    for _ in range(3):
+        await harness.poll()
+
+    assert [params["job_id"] for name, params in cloud.calls if name == "v1_list_versions"] == ["300"]
+    assert harness.known.tracked["301"].user == "ada"
 
 
 async def test_a_row_without_a_job_has_no_record(clock: ManualClock) -> None:

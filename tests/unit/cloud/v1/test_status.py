@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.cloud.v1.status import STATUSES, status
+from exporter.cloud.v1.status import REASONS, STATUSES, status
 from exporter.domain.job import JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
 
@@ -35,7 +35,7 @@ def test_each_number_maps_to_its_status(number: int, name: str, expected: JobSta
     """Traps 10 and 11: the table is right, not "3, 5, 6, 13": 11 failed, 13 was cancelled; 9, 15, 19 are active."""
     notes = Notes()
 
-    assert status(number, note=notes) == (name, expected)
+    assert status(number, note=notes) == (REASONS[name], expected)
     assert notes.noted == []
 
 
@@ -51,7 +51,7 @@ def test_a_status_may_be_text(value: object) -> None:
     """Trap 16: "12" is 12."""
     notes = Notes()
 
-    assert status(value, note=notes) == ("KILLED", JobStatus.TERMINATED)
+    assert status(value, note=notes) == ("terminated", JobStatus.TERMINATED)
     assert notes.noted == []
 
 

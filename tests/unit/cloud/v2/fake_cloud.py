@@ -40,6 +40,8 @@ class FakeV2:
         self.filters = filters
         self.names_workspaces = True
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.odd_details: dict[str, Any] = {}
+        """Answers to the detail requests of jobs, by id, in place of the jobs."""
         self.requests: list[Request] = []
         self.fail: Callable[[Request], Exception | None] = lambda _: None
         self.before_answer: Callable[[Request], None] = lambda _: None
@@ -115,6 +117,8 @@ class FakeV2:
         if request.name == SEARCH.name:
             return self._search(request.body)
         if request.name == DETAIL.name:
+            if request.path["job_id"] in self.odd_details:
+                return self.odd_details[request.path["job_id"]]
             job = self.jobs.get(request.path["job_id"])
             if job is None:
                 raise Gone(DETAIL.name, "no such job", status=400, code="ModelArts.2775")

@@ -1,4 +1,4 @@
-"""The recorded answers of v2."""
+"""The recorded responses of v2."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ FOLDER = Path(__file__).parents[3] / "fixtures" / "v2"
 
 
 def recorded(name: str) -> bytes:
-    """The bytes of one recorded answer."""
+    """The bytes of one recorded response."""
     return (FOLDER / name).read_bytes()

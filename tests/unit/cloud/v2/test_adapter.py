@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cloud.v2 import adapter, phases, records
+from exporter.cloud.v2 import adapter, phases
+from exporter.domain import recovery
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fixtures import recorded
@@ -38,6 +39,23 @@ def a_job(**parts: Any) -> dict[str, Any]:
     return {"metadata": {"id": "j"}, **parts}
 
 
+@pytest.mark.parametrize(
+    "fields, kind",
+    [
+        ({"kind": "job", "ftjob_config": {"ft_job_uuid": "u"}}, "fine_tuning_job"),
+        ({"ftjob_config": {"ft_train_type": "SFT"}}, "fine_tuning_job"),
+        ({"kind": "ftjob"}, "fine_tuning_job"),
+        ({"kind": "job", "ftjob_config": {}}, "job"),
+        ({"kind": "job", "ftjob_config": None}, "job"),
+        ({"kind": "hetero_job", "ftjob_config": {"ft_job_uuid": "", "task_env": None}}, "hetero_job"),
+        ({"kind": "job", "ftjob_config": "text"}, "job"),
+    ],
+)
+def test_fine_tuning_jobs_are_a_kind_of_their_own(fields: dict[str, Any], kind: str) -> None:
+    """Fact 42: a filled `ftjob_config` shows them; an empty one is a custom job's."""
+    assert read(a_job(**fields)).kind == kind
+
+
 def a_resource(**resource: Any) -> Job:
     return read(a_job(spec={"resource": {"node_count": 2, **resource}}))
 
@@ -61,7 +79,7 @@ def test_a_public_gpu_job() -> None:
         engine="pytorch_1.8.0-cuda_10.2-py_3.7",
         kind="job",
         status=JobStatus.RUNNING,
-        reason="Running",
+        reason="running",
         submitted_at=T0,
         started_at=T0 + 120,
         run_duration_s=1800.0,
@@ -72,6 +90,9 @@ def test_a_public_gpu_job() -> None:
         recoveries={},
         degraded_recoveries={},
         crash_loop_runs=0,
+        faults={},
+        fault_results={},
+        recovery_times={},
     )
     assert notes.noted == []
 
@@ -83,8 +104,9 @@ def test_a_listed_job_equals_its_detail() -> None:
 
     assert listed is not None
     assert listed.recoveries is None
-    told_by_records = {"recoveries": {}, "degraded_recoveries": {}, "crash_loop_runs": 0}
-    assert _fields(listed) | told_by_records == _fields(detail)
+    counts = ("recoveries", "degraded_recoveries", "faults", "fault_results", "recovery_times")
+    from_records = {**{name: {} for name in counts}, "crash_loop_runs": 0}
+    assert _fields(listed) | from_records == _fields(detail)
 
 
 def _fields(job: Job) -> dict[str, object]:
@@ -191,6 +213,29 @@ def test_a_container_without_cards_is_a_cpu_job() -> None:
     assert (job.accelerator, job.spec_accelerators) == (Accelerator.CPU, 0.0)
 
 
+@pytest.mark.parametrize(
+    "name", ["main_container_allocated_resources", "pool_info", "main_container_customized_flavor"]
+)
+@pytest.mark.parametrize(
+    "container, total",
+    [
+        pytest.param({"accelerator_num": 8}, 16, id="cards alone"),
+        pytest.param({"accelerator_num": "8", "cpu_core_num": None, "mem_size": 0}, 16, id="cards, sizes unknown"),
+        pytest.param({"accelerator_num": 0}, None, id="an object of zeros is not filled in yet"),
+        pytest.param({"accelerator_num": 0, "core_num": 0, "cpu_core_num": 0, "mem_size": 0}, None, id="all zeros"),
+        pytest.param({"accelerator_num": 0, "core_num": 8}, 0, id="no cards beside cores"),
+        pytest.param({"accelerator_num": 0, "mem_size": 64}, 0, id="no cards beside memory"),
+        pytest.param({"core_num": 8}, None, id="cores alone"),
+        pytest.param({"accelerator_num": {}, "core_num": 8}, None, id="cards of a wrong type"),
+    ],
+)
+def test_a_container_needs_a_size_only_for_zero_cards(
+    name: str, container: dict[str, Any], total: float | None
+) -> None:
+    """A number of cards counts by itself; 0 counts only beside a core or memory. The job has 2 nodes."""
+    assert a_resource(**{name: container}).spec_accelerators == total
+
+
 def test_no_data_is_absent_and_not_zero() -> None:
     """Trap 25: a dedicated job without data about its cards has no number and no kind."""
     job = a_resource(pool_id="pool-x")
@@ -252,7 +297,7 @@ def test_a_contradictory_flavor_has_no_number(flavor: dict[str, Any], field: str
 
 
 def test_billing_units_are_not_cards() -> None:
-    """Trap 23: billing.unit_num is 16 in the recorded answer, the job has 1 card."""
+    """Trap 23: billing.unit_num is 16 in the recorded response, the job has 1 card."""
     job = read(recorded("detail_never_started.json"))
 
     assert job.spec_accelerators == 1.0
@@ -283,7 +328,7 @@ def _role(role: str, **flavor_info: Any) -> dict[str, Any]:
             [_role("a", gpu={"unit_num": 4}), _role("b")],
             ["a-0", "b-0"],
             ("gpu", None, 2),
-            id="one-role-tells-nothing",
+            id="one-role-is-the-default",
         ),
         pytest.param(
             [_role("a", gpu={"unit_num": 4}), _role("b", cpu={})],
@@ -371,7 +416,7 @@ def test_a_job_that_never_started() -> None:
 
     job = read(recorded("detail_never_started.json"), notes)
 
-    assert (job.status, job.reason) == (JobStatus.FAILED, "CreateFailed")
+    assert (job.status, job.reason) == (JobStatus.FAILED, "create_failed")
     assert (job.started_at, job.run_duration_s, job.ended_at) == (None, None, None)
     assert job.reported_nodes == 0
     assert job.engine == "PyTorch"
@@ -456,7 +501,7 @@ def test_a_job_with_only_bad_fields_is_kept() -> None:
         workspace_id="7",
         kind="unknown",
         status=JobStatus.RUNNING,
-        reason="Running",
+        reason="running",
         tasks=("worker-0",),
         task_exit_codes={"worker-0": 137},
     )
@@ -595,7 +640,7 @@ jobs = an_object(
     metadata=an_object(id=st.just("j"), name=st.text(max_size=5), create_time=written),
     status=an_object(
         phase=st.sampled_from(["Running", "Pending", "Completed", "Abnormal"]),
-        secondary_phase=st.sampled_from(phases.REASONS),
+        secondary_phase=st.sampled_from(list(phases.REASONS)),
         duration=written,
         start_time=written,
         node_count_metrics=st.lists(st.lists(written, max_size=3), max_size=3),
@@ -639,6 +684,94 @@ def test_any_json_gives_a_valid_job_or_none(raw: object) -> None:
     ):
         assert number is None or 0 <= number < float("inf")
     assert job.kind in (*adapter.KINDS, adapter.UNKNOWN_KIND)
-    assert job.reason in ("", *phases.REASONS, phases.OTHER)
-    assert job.recoveries is None or set(job.recoveries) <= {*records.POLICIES, phases.OTHER}
+    assert job.reason in ("", *phases.REASONS.values(), recovery.OTHER)
+    assert job.recoveries is None or set(job.recoveries) <= {*recovery.POLICIES, recovery.OTHER}
     assert job.ended_at is None or job.status.finished
+
+
+@pytest.mark.parametrize(
+    "resource, pool",
+    [
+        ({"pool_group_id": "group-a"}, "group-a"),
+        ({"pool_id": "", "pool_group_id": "group-a"}, "group-a"),
+        ({"pool_id": None, "pool_group_id": "group-a"}, "group-a"),
+        ({"pool_id": "pool-a", "pool_group_id": "group-a"}, "pool-a"),
+        ({}, ""),
+    ],
+)
+def test_a_federated_job_belongs_to_its_pool_group(resource: dict[str, Any], pool: str) -> None:
+    """Fact 47: without a pool, the pool group is its pool."""
+    assert a_resource(**resource).pool_id == pool
+
+
+@pytest.mark.parametrize(
+    "card, number",
+    [({"npu": 8}, 8.0), ({"npu": "8"}, 8.0), ({"unit_num": "", "npu": 8}, 8.0), ({"unit_num": 4, "npu": 8}, 4.0)],
+)
+def test_npu_stands_in_for_unit_num(card: dict[str, Any], number: float) -> None:
+    """Fact 50. On 2 nodes."""
+    job = a_resource(flavor_detail={"flavor_type": "Ascend", "flavor_info": {"npu": card}})
+
+    assert (job.accelerator, job.spec_accelerators) == (Accelerator.NPU, 2 * number)
+
+
+@pytest.mark.parametrize(
+    "spec, expected",
+    [
+        ({}, ("", None, None)),
+        ({"runtime_type": "debug"}, ("debug", None, None)),
+        (
+            {"runtime_type": "PRODUCTION", "schedule_policy": {"priority": 3, "preemptible": True}},
+            ("production", True, 3),
+        ),
+        ({"schedule_policy": {"priority": "0", "preemptible": "false"}}, ("", False, 0)),
+        ({"runtime_type": "novel", "schedule_policy": {"priority": -1, "preemptible": 7}}, ("other", None, None)),
+    ],
+)  # fmt: skip
+def test_purpose_and_priority(spec: dict[str, Any], expected: tuple[str, bool | None, float | None]) -> None:
+    """Fact 48: bounded words; what is missing or impossible is absent."""
+    job = read(a_job(spec=spec))
+
+    assert (job.runtime_type, job.preemptible, job.priority) == expected
+
+
+PREEMPTED = {"phase": "Pending", "start_time": 1_700_001_000_000, "duration": 500_000}
+
+
+@pytest.mark.parametrize(
+    "status, since",
+    [
+        pytest.param({"phase": "Pending"}, 1_700_000_900.0, id="never started: since its submission"),
+        pytest.param({"phase": "Pending", "start_time": 0, "duration": 0}, 1_700_000_900.0, id="start of 0"),
+        pytest.param(
+            {**PREEMPTED, "node_count_metrics": [[1_700_001_000_000, 2], [1_700_001_400_500, 0]]},
+            1_700_001_400.5,
+            id="nodes became 0",
+        ),
+        pytest.param({**PREEMPTED, "running_records": [{"end_at": 1_700_001_400}]}, 1_700_001_400.0, id="run ended"),
+        pytest.param(
+            {
+                **PREEMPTED,
+                "node_count_metrics": [[1_700_001_300_000, 2], [1_700_001_400_500, 2], [1_700_001_400_500, 0]],
+                "running_records": [{"end_at": 1_700_001_200}, {"end_at": 1_700_001_400}],
+            },
+            1_700_001_400.5,
+            id="twice",
+        ),
+        pytest.param(PREEMPTED, 1_700_001_500.0, id="start and duration"),
+        pytest.param({"phase": "Pending", "start_time": 1_700_001_000_000}, None, id="unknown"),
+        pytest.param({"phase": "Running", "start_time": 1_700_001_000_000}, None, id="runs"),
+        pytest.param({"phase": "Failed", "start_time": 1_700_001_000_000}, None, id="has ended"),
+    ],
+)  # fmt: skip
+def test_start_of_the_current_wait(status: dict[str, Any], since: float | None) -> None:
+    """Fact 49: a preempted job is Pending with its old start; it holds nothing and waits since it lost its nodes."""
+    flavor = {"flavor_type": "GPU", "flavor_info": {"gpu": {"unit_num": 8}}}
+    document = a_job(status=status, spec={"resource": {"node_count": 2, "flavor_detail": flavor}})
+    document["metadata"]["create_time"] = 1_700_000_900_000
+
+    job = read(document)
+
+    assert job.waiting_since == since
+    if status["phase"] == "Pending":
+        assert (job.status_nodes, job.status_accelerators) == (0, 0.0)

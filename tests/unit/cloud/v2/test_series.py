@@ -81,7 +81,7 @@ def test_a_known_cpu_job_is_not_idle() -> None:
 
 @pytest.mark.parametrize("accelerator", [GPU, NPU, CPU, None])
 def test_no_sample_yet_is_no_data(accelerator: Accelerator | None) -> None:
-    """-1 in every series gives None, as an empty answer does."""
+    """-1 in every series gives None, as an empty response does."""
     assert read(recorded("metrics_silent.json"), accelerator=accelerator) is None
 
 
@@ -177,7 +177,7 @@ def test_a_value_out_of_range_keeps_the_samples_in_place() -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b'"text"', b"7", b"null"])
 def test_an_undecodable_answer_is_no_data(raw: bytes) -> None:
-    """An answer that is not an object is noted and gives None."""
+    """A response that is not an object is noted and gives None."""
     notes = Notes()
 
     assert read(raw, notes=notes) is None
@@ -204,3 +204,36 @@ def test_any_json_gives_ratios_or_nothing(metrics: object, accelerator: Accelera
         assert all(value is None or 0 <= value <= 1 for value in samples)
     if accelerator is CPU:
         assert (found.accelerator, found.accelerator_memory) == ((), ())
+
+
+def twice(name: str, first: list[object], second: list[object]) -> dict[str, Any]:
+    answer = metrics(memUsage=[-1, 20.0, 20.0])
+    answer["metrics"] += [{"metric": name, "value": first}, {"metric": name, "value": second}]
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first, second, expected, noted",
+    [
+        pytest.param([-1, 10.0, 12.0], [-1, 10.0, 12.0], [None, 0.1, 0.12], 0, id="the same twice"),
+        pytest.param([-1, 10.0, 12.0], [-1, -1, -1], [None, 0.1, 0.12], 0, id="the second has no sample"),
+        pytest.param([-1, -1, -1], [-1, 10.0, 12.0], [None, 0.1, 0.12], 0, id="the first has no sample"),
+        pytest.param([], [-1, 10.0, 12.0], [None, 0.1, 0.12], 0, id="the first is empty"),
+        pytest.param([-1, 10.0, 12.0], [-1, 50.0, 60.0], [], 1, id="they differ"),
+        pytest.param([-1, 50.0, 60.0], [-1, 10.0, 12.0], [], 1, id="they differ, the other way round"),
+        pytest.param([-1, 10.0, 12.0], [-1, 10.0], [], 1, id="they differ in length"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cpuUsage", "gpuUtil"])
+def test_two_series_of_one_name(
+    name: str, first: list[object], second: list[object], expected: list[float | None], noted: int
+) -> None:
+    """Of two series that differ neither is known to be true: the value is absent and the case is counted."""
+    notes = Notes()
+
+    found = read(twice(name, first, second), notes=notes)
+
+    assert found is not None
+    assert list(found.cpu if name == "cpuUsage" else found.accelerator) == expected
+    assert list(found.memory) == [None, 0.2, 0.2]
+    assert notes.noted == [("v2.metrics.metric", name.lower())] * noted

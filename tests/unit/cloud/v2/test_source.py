@@ -4,8 +4,11 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.cloud.http.errors import (
     CircuitOpen,
@@ -24,6 +27,7 @@ from exporter.cloud.v2.source import V2Source
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.source import JobSource, PollResult, SourceError, TrackedState
 from tests.clock import ManualClock
+from tests.unit.cloud.odd_values import odd_values
 from tests.unit.cloud.recorded_unknowns import Notes
 from tests.unit.cloud.v2.fake_cloud import T0, FakeV2, Request
 
@@ -56,13 +60,23 @@ class FakePoller:
 
 
 def make_source(
-    cloud: FakeV2, clock: ManualClock, *, workspaces: tuple[str, ...] = ("0",), notes: Notes | None = None
+    cloud: FakeV2,
+    clock: ManualClock,
+    *,
+    workspaces: tuple[str, ...] = ("0",),
+    notes: Notes | None = None,
+    on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> V2Source:
     async def listed() -> tuple[str, ...]:
         return workspaces
 
     return V2Source(
-        cloud, project="vision", workspaces=listed, clock=clock, note=notes if notes is not None else Notes()
+        cloud,
+        project="vision",
+        workspaces=listed,
+        clock=clock,
+        note=notes if notes is not None else Notes(),
+        on_unified_jobs=on_unified_jobs,
     )
 
 
@@ -85,6 +99,78 @@ def status_of(result: PollResult) -> dict[str, JobStatus]:
     found = {job.job_id: job.status for job in result.jobs}
     assert len(found) == len(result.jobs), "each job once"
     return found
+
+
+def refusing_unified(error: Exception) -> Callable[[Request], Exception | None]:
+    """Refuse each search with `unified_jobs`."""
+    return failing(lambda request: "unified_jobs" in request.body, error)
+
+
+def unified(cloud: FakeV2) -> list[bool]:
+    """Whether each search asked for fine-tuning jobs too."""
+    return ["unified_jobs" in request.body for request in cloud.searches]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(SEARCH.name, "unknown field", status=400, code="ModelArts.2788"),
+        Refused(SEARCH.name, "invalid body", status=400, code="ModelArts.2807"),
+        Refused(SEARCH.name, "no", status=422),
+        Refused(SEARCH.name, "in band"),
+        Denied(SEARCH.name, "no permission for fine-tuning jobs", status=403, code="ModelArts.4630"),
+    ],
+    ids=str,
+)
+async def test_a_refused_unified_jobs_is_left_out_for_an_hour(
+    cloud: FakeV2, clock: ManualClock, error: Exception
+) -> None:
+    """A refusal that vanishes without the key costs one search, fails nothing, and is reported; then it is tried."""
+    (job_id,) = cloud.submit(1)
+    cloud.fail = refusing_unified(error)
+    reported: list[bool] = []
+    poller = FakePoller(make_source(cloud, clock, on_unified_jobs=reported.append))
+
+    result = await poller.poll()
+    assert (set(status_of(result)), outcomes(result)) == ({job_id}, [])
+    assert (unified(cloud), reported) == ([True, False, False], [False])
+
+    cloud.requests.clear()
+    clock.turn(3_599)
+    await poller.poll()
+    assert unified(cloud) == [False, False]
+
+    cloud.requests.clear()
+    clock.turn(1)
+    cloud.fail = lambda _: None
+    await poller.poll()
+    assert unified(cloud) == [True, True]
+    assert reported == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(SEARCH.name, "no", status=400, code="ModelArts.2788"),
+        Unsupported(SEARCH.name, "no such API", status=404, code="APIG.0101"),
+        Denied(SEARCH.name, "bad signature", status=401, code="APIG.0301"),
+        Throttled(SEARCH.name, "slower", status=429),
+        Unreachable(SEARCH.name, "no connection"),
+    ],
+    ids=str,
+)
+async def test_other_failures_are_not_put_on_unified_jobs(
+    cloud: FakeV2, clock: ManualClock, error: Exception
+) -> None:
+    """A search that also fails without the key, or that no refusal ended, is the failure that it was."""
+    reported: list[bool] = []
+    cloud.fail = lambda _: error
+    source = make_source(cloud, clock, on_unified_jobs=reported.append)
+
+    with pytest.raises(type(error)):
+        await source.poll(TrackedState())
+
+    assert reported == []
 
 
 @pytest.fixture
@@ -153,6 +239,7 @@ async def test_a_search_covers_one_workspace_newest_first_fifty_at_a_time(cloud:
         "sort_by": "create_time",
         "order": "desc",
         "workspace_id": "0",
+        "unified_jobs": True,
         "filters": [
             {"key": "phase", "operator": "in", "value": ["Creating", "Pending", "Running", "Terminating"]},
         ],
@@ -268,7 +355,7 @@ async def test_a_failed_detail_is_a_failed_part(cloud: FakeV2, clock: ManualCloc
 async def test_a_detail_of_another_job_is_an_invalid_response(
     answer: dict[str, object], cloud: FakeV2, clock: ManualClock
 ) -> None:
-    """An answer about another job than the requested one changes nothing about that job."""
+    """A response about another job than the requested one changes nothing about that job."""
     (job_id,) = cloud.submit(0)
     poller = FakePoller(make_source(cloud, clock))
     await poller.poll()
@@ -445,6 +532,91 @@ async def test_a_bad_item_is_skipped_alone(cloud: FakeV2, clock: ManualClock) ->
 
     assert set(status_of(result)) == set(running) - {running[60]}
     assert set(notes.fields) == {"v2.items"}
+
+
+async def poll_after_the_end(odd_details: dict[int, Any]) -> tuple[PollResult, list[str], FakeV2]:
+    """Let four jobs end off the newest page; some of their details are odd. Returns the ids of the jobs too."""
+    cloud = FakeV2()
+    running = cloud.submit(*range(4))
+    poller = FakePoller(make_source(cloud, ManualClock()))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *running)
+    cloud.odd_details = {running[number]: detail for number, detail in odd_details.items()}
+    return await poller.poll(), running, cloud
+
+
+@given(details=st.dictionaries(st.integers(0, 2), odd_values, min_size=1))
+@settings(max_examples=25)
+async def test_a_malformed_detail_affects_only_its_job(details: dict[int, Any]) -> None:
+    """Whatever is returned in place of a job's detail: a failed part; the job is not gone, the others have ended."""
+    result, running, cloud = await poll_after_the_end(details)
+
+    assert sorted(cloud.details) == sorted(running)
+    assert result.gone == frozenset()
+    assert set(outcomes(result)) == {"invalid_response"}
+    assert len(result.failures) == len(details)
+    intact = {job_id for number, job_id in enumerate(running) if number not in details}
+    assert {job_id for job_id in running if job_id in status_of(result)} == intact
+    assert {status_of(result)[job_id] for job_id in intact} == {JobStatus.COMPLETED}
+
+
+@given(
+    metadata=st.dictionaries(
+        st.sampled_from(["name", "create_time", "user_name", "training_experiment"]), odd_values
+    ),
+    status=st.dictionaries(
+        st.sampled_from(
+            [
+                "secondary_phase",
+                "tasks",
+                "task_statuses",
+                "start_time",
+                "duration",
+                "node_count_metrics",
+                "running_records",
+                "recover_records",
+            ]
+        ),
+        odd_values,
+    ),
+    parts=st.dictionaries(st.sampled_from(["kind", "algorithm", "tasks", "spec"]), odd_values),
+)
+@settings(max_examples=25)
+async def test_a_detail_with_malformed_parts_still_ends_the_job(
+    metadata: dict[str, Any], status: dict[str, Any], parts: dict[str, Any]
+) -> None:
+    """The id and the phase are enough: no other part, whatever its type, hides that the job has ended."""
+    detail = {
+        **parts,
+        "metadata": {**metadata, "id": "job-0-1", "workspace_id": "0"},
+        "status": {**status, "phase": "Completed"},
+    }
+    result, running, _ = await poll_after_the_end({1: detail})
+
+    assert result.failures == ()
+    assert {status_of(result)[job_id] for job_id in running} == {JobStatus.COMPLETED}
+
+
+async def test_ended_and_listed_jobs_are_never_requested(cloud: FakeV2, clock: ManualClock) -> None:
+    """One detail for each job that ended unlisted; none for a job that is listed, or that had ended before."""
+    cloud.submit(*range(100, 160), phase="Failed")
+    staying, *ending = cloud.submit(*range(4))
+    poller = FakePoller(make_source(cloud, clock))
+    await poller.poll()
+    await push_off_newest_page(cloud, poller)
+    cloud.set_phase("Completed", *ending)
+    await poller.poll()
+    assert sorted(cloud.details) == ending
+
+    cloud.requests.clear()
+    for _ in range(3):
+        clock.turn(1800)
+        assert (await poller.poll()).failures == ()
+    assert cloud.details == []
+    assert cloud.requests_to(METRICS.name) == []
+    assert len(cloud.searches) == 2 * 3
+    assert poller.tracked[staying].status is JobStatus.RUNNING
 
 
 async def test_a_job_that_ends_during_the_search_is_returned_as_ended(cloud: FakeV2, clock: ManualClock) -> None:
@@ -724,7 +896,7 @@ class TestSweep:
     async def test_the_first_error_is_raised_when_no_request_succeeded(
         self, cloud: FakeV2, clock: ManualClock
     ) -> None:
-        """A sweep without any answer raises its first error."""
+        """A sweep without any response raises its first error."""
         cloud.fail = lambda _: Unreachable(SEARCH.name, "no route")
 
         with pytest.raises(Unreachable):
@@ -828,7 +1000,7 @@ def test_it_is_a_source_of_v2(cloud: FakeV2, clock: ManualClock) -> None:
 
 
 def test_truncation_is_an_invalid_response_not_refused() -> None:
-    """The request succeeded, but the answer ignores a parameter; the outcome label shows it."""
+    """The request succeeded, but the response ignores a parameter; the outcome label shows it."""
     assert issubclass(InvalidResponse, CloudError)
     assert not issubclass(InvalidResponse, Refused)
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, Distribution, Holder
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.recovery import BUCKETS_S
 from exporter.domain.snapshot import ProjectSnapshot, Snapshot, Totals, TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, PROJECT_FAMILIES, TASK_FAMILIES
@@ -619,7 +620,8 @@ def test_promtool_accepts_every_family() -> None:
         usage=used,
         status=JobStatus.RUNNING,
         accelerator=Accelerator.GPU,
-        reason="Running",
+        reason="running",
+        priority=1.0,
         submitted_at=1.0,
         started_at=2.0,
         ended_at=3.0,
@@ -630,6 +632,7 @@ def test_promtool_accepts_every_family() -> None:
         recoveries={"pod_reschedule": 1},
         degraded_recoveries={"proc_restart": 1},
         faults={"node_fault": 1},
+        task_faults={"worker-0": 1},
         last_recovery_at=2.5,
         crash_loop_runs=0,
         task_exit_codes={"worker-0": 137},
@@ -643,6 +646,8 @@ def test_promtool_accepts_every_family() -> None:
         idle_s={holder: 1.0},
         lost_s={holder: 0.5},
         recoveries={"pod_reschedule": 1},
+        faults={("", "node_fault", "success"): 1},
+        recovery_times={"pod_reschedule": Distribution.empty(BUCKETS_S).with_one(60.0)},
     )
     rendered = Renderer(JOB_FAMILIES, PROJECT_FAMILIES, per_task_families=TASK_FAMILIES).render(
         snapshot(running, waiting, totals=totals)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.domain.job import Accelerator, Api, Job, JobStatus
+from exporter.domain.job import REASONS, Accelerator, Api, Job, JobStatus
+from exporter.domain.recovery import POLICIES
 from exporter.domain.snapshot import TrackedJob
 from exporter.domain.usage import JobUsage, TaskUsage
 from exporter.metrics.catalog import JOB_FAMILIES, TASK_FAMILIES
@@ -157,13 +158,17 @@ def test_the_info_has_every_static_fact() -> None:
         accelerator=Accelerator.GPU,
         accelerator_model="GP-Vnt1",
         engine="PyTorch-1.8",
+        parent_job_id="1042",
         kind="job",
+        runtime_type="debug",
+        preemptible=True,
     )
 
     assert value == 1.0
     assert list(labels.items()) == [
         ("job_name", "resnet"),
         ("version", "V0001"),
+        ("parent_job_id", "1042"),
         ("user", "invented"),
         ("workspace_id", "0"),
         ("pool_id", "pool9928813f"),
@@ -173,14 +178,17 @@ def test_the_info_has_every_static_fact() -> None:
         ("engine", "PyTorch-1.8"),
         ("api", "v1"),
         ("kind", "job"),
+        ("runtime_type", "debug"),
+        ("preemptible", "true"),
     ]
 
 
 def test_unknown_labels_of_the_info_are_empty() -> None:
-    """A job without known facts has an info with empty labels, also for the kind of accelerator."""
+    """A job without known facts has an info with empty labels; an unknown kind of accelerator is named so."""
     [(labels, _)] = samples_of(families.INFO)
 
-    assert {name for name, value in labels.items() if value} == {"api"}
+    assert {name for name, value in labels.items() if value} == {"api", "accelerator"}
+    assert labels["accelerator"] == "unknown"
 
 
 def test_exit_codes_are_limited_to_eight_tasks() -> None:
@@ -217,7 +225,7 @@ JOBS = st.builds(
     pool_id=NAMES,
     accelerator=st.none() | st.sampled_from(Accelerator),
     status=st.sampled_from(JobStatus),
-    reason=NAMES,
+    reason=st.sampled_from(("", *REASONS)),
     submitted_at=AMOUNTS,
     started_at=AMOUNTS,
     ended_at=AMOUNTS,
@@ -226,7 +234,7 @@ JOBS = st.builds(
     reported_nodes=COUNTS,
     spec_accelerators=AMOUNTS,
     task_exit_codes=st.dictionaries(NAMES, st.integers(min_value=-1, max_value=255), max_size=12),
-    recoveries=st.none() | st.dictionaries(NAMES, st.integers(min_value=0, max_value=9), max_size=3),
+    recoveries=st.none() | st.dictionaries(st.sampled_from(POLICIES), st.integers(min_value=0, max_value=9)),
     quality=st.dictionaries(st.sampled_from([*families.MEASURES, "top-1"]), st.floats(min_value=0, max_value=1)),
 )
 TRACKED = st.builds(

@@ -42,6 +42,7 @@ def record_everything(self_metrics: SelfMetrics) -> None:
     self_metrics.credentials_changed(project="vision", expires_at=1700.0)
     self_metrics.unknown_value(project="vision", field="status.phase")
     self_metrics.published(taken_at=1650.0, render_s=0.02, series={"vision": 250}, dropped={"vision": 5}, failed=2)
+    self_metrics.unified_jobs(project="vision", supported=True)
     self_metrics.publish_refused()
     self_metrics.config_reloaded(successful=False)
     self_metrics.web_config_reloaded(successful=False)

@@ -69,14 +69,14 @@ async def test_required_headers(client: Client, clock: ManualClock, signed_heade
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer abc"}, {"X-Auth-Token": "abc"}])
 async def test_missing_and_invented_tokens(client: Client, headers: dict[str, str]) -> None:
-    """Without credentials, with a bearer token or with an unknown token the answer is 401 (trap 31)."""
+    """Without credentials, with a bearer token or with an unknown token the response is 401 (trap 31)."""
     response = await client.send("GET", PATH, headers=headers)
 
     assert (response.status, response.body["error_code"]) == (401, "APIG.0301")
 
 
 async def test_token_expires(client: Client, clock: ManualClock) -> None:
-    """A token is valid for 86400 s; after that the answer is 401 APIG.0307."""
+    """A token is valid for 86400 s; after that the response is 401 APIG.0307."""
     await client.token()
     clock.turn(86_399)
     assert (await client.get(PATH)).status == 200

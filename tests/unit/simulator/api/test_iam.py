@@ -75,7 +75,7 @@ async def test_agency_keys(client: Client, clock: ManualClock) -> None:
 
 
 async def test_metadata_token(client: Client, clock: ManualClock) -> None:
-    """A metadata token is valid for the requested time, at most 21600 s; without one the answer is 401."""
+    """A metadata token is valid for the requested time, at most 21600 s; without one the response is 401."""
     path, lifetime = "/meta-data/latest/api/token", "X-Metadata-Token-Ttl-Seconds"
     token = await client.send("PUT", path, headers={lifetime: "60"})
     headers = {"X-Metadata-Token": token.body}

@@ -250,7 +250,7 @@ async def test_workspaces_and_catalogues(client: Client, cloud: Simulator) -> No
 
     assert {spec["spec_code"] for spec in specs} >= {"modelarts.vm.gpu.8v100NV32", "modelarts.vm.cpu.8u"}
     assert len(engines) == 4
-    assert [each["id"] for each in workspaces] == ["0", SECOND_WORKSPACE]
+    assert [each["id"] for each in workspaces] == [0, SECOND_WORKSPACE]
 
 
 CREATE = {

@@ -61,13 +61,15 @@ async def test_recovery(client: Client, cloud: Simulator, clock: ManualClock) ->
     assert (first["end_at"], first["end_recover"]) == (1_700_000_600, "job_reschedule")
     assert first["end_recover_before_downgrade"] == "proc_restart"
     assert second == {"start_at": 1_700_000_660, "start_type": "init_or_rescheduled"}
-    assert status["recover_records"][0]["recover_result"] == "recovering"
+    assert first["recover_records"][0]["recover_result"] == "recovering"
+    assert "recover_records" not in status
 
     clock.turn(60)
     cloud.world.recover(job, policy="proc_restart", gap_s=5)
     clock.turn(5)
     status = (await detail(client, job))["status"]
-    assert status["recover_records"][0] == {
+    first, second, _ = status["running_records"]
+    assert first["recover_records"][0] == {
         "recover_start_at": 1_700_000_600,
         "recover_end_at": 1_700_000_660,
         "recover": "job_reschedule",
@@ -76,8 +78,37 @@ async def test_recovery(client: Client, cloud: Simulator, clock: ManualClock) ->
         "related_task": "worker-0",
         "recover_result": "downgrade",
     }
-    assert status["recover_records"][1]["recover_result"] == "success"
+    assert second["recover_records"][0]["recover_result"] == "success"
     assert status["running_records"][2]["start_type"] == "restarted"
+
+
+async def test_a_fault_healed_in_place(client: Client, cloud: Simulator, clock: ManualClock) -> None:
+    """The run goes on: its only record has no end and no `end_recover`, and the recovery is nested in it."""
+    job = running(cloud.world)
+    clock.turn(600)
+    cloud.world.heal(job, policy="npu_step_retry", scenario="chip_fault", lasts_s=8)
+    clock.turn(8)
+
+    (record,) = (await detail(client, job))["status"]["running_records"]
+    assert set(record) == {"start_at", "start_type", "recover_records"}
+    (recovery,) = record["recover_records"]
+    assert (recovery["recover"], recovery["recover_result"]) == ("npu_step_retry", "success")
+    assert (recovery["recover_start_at"], recovery["recover_end_at"]) == (1_700_000_600, 1_700_000_608)
+
+
+async def test_a_job_that_ends_during_a_recovery(client: Client, cloud: Simulator, clock: ManualClock) -> None:
+    """The recovery has the result terminated, and ends with the job."""
+    job = running(cloud.world)
+    clock.turn(600)
+    cloud.world.recover(job, gap_s=60)
+    clock.turn(20)
+    cloud.world.terminate(job)
+    clock.turn(100)
+
+    record, _ = (await detail(client, job))["status"]["running_records"]
+    (recovery,) = record["recover_records"]
+    assert (recovery["recover_result"], recovery["recover_end_at"]) == ("terminated", 1_700_000_620)
+    assert cloud.world.ground_truth().faults == {("", "node_fault", "terminated"): 1}
 
 
 async def test_usage_series(client: Client, cloud: Simulator, clock: ManualClock) -> None:
@@ -111,7 +142,7 @@ async def test_usage_errors(client: Client, cloud: Simulator) -> None:
 
 
 async def test_usage_set_manually(client: Client, cloud: Simulator) -> None:
-    """`Job.usage` sets the answer exactly, -1 included; other metrics are absent, unknown ones raise ValueError."""
+    """`Job.usage` sets the response exactly, -1 included; other metrics are absent, unknown ones raise ValueError."""
     job = running(cloud.world, accelerator="npu")
     job.usage("worker-0", npu=[-1, -1, 51.5, -1], cpu=[-1, 3, 4, -1])
 
@@ -162,7 +193,7 @@ async def test_secrets(client: Client, cloud: Simulator) -> None:
 
 
 async def test_numbers_as_strings(client: Client, cloud: Simulator) -> None:
-    """With v2-numbers-as-strings all numbers of v2 answers are strings; booleans and v1 answers are unchanged."""
+    """With v2-numbers-as-strings all numbers of v2 responses are strings; booleans and v1 responses are unchanged."""
     cloud.quirks.on("v2-numbers-as-strings")
 
     body = await detail(client, running(cloud.world))
@@ -173,7 +204,7 @@ async def test_numbers_as_strings(client: Client, cloud: Simulator) -> None:
 
 
 async def test_overlay(client: Client, cloud: Simulator) -> None:
-    """`Job.overlay` replaces any field of an answer, nested ones too, and filters use an overlaid phase."""
+    """`Job.overlay` replaces any field of a response, nested ones too, and filters use an overlaid phase."""
     job = running(cloud.world)
     job.overlay({"status": {"phase": "Odd", "start_time": "1700000000000"}, "kind": None})
 

@@ -201,7 +201,7 @@ async def test_faults_of_the_body_without_a_body(client: Client, fault: str) -> 
 
 
 async def test_hang(client: Client) -> None:
-    """A call that hangs has no answer; the next one, after the count, has one."""
+    """A call that hangs has no response; the next one, after the count, has one."""
     await client.token()
     client.cloud.faults.add("hang:count=1")
 
@@ -212,7 +212,7 @@ async def test_hang(client: Client) -> None:
 
 @pytest.mark.parametrize("fault", ["hang", "slow", "slow-body", "hang-body"])
 async def test_delays(client: Client, fault: str) -> None:
-    """With a delay the normal answer is late."""
+    """With a delay the normal response is late."""
     begin = asyncio.get_running_loop().time()
     response = await get(client, f"{fault}:delay=0.05")
 
@@ -249,7 +249,7 @@ async def test_huge(client: Client) -> None:
     "fault, error", [("reset", aiohttp.ClientConnectionError), ("reset-body", aiohttp.ClientPayloadError)]
 )
 async def test_closed_connections(client: Client, fault: str, error: type[Exception]) -> None:
-    """The connection is closed before the answer, or in the middle of its body."""
+    """The connection is closed before the response, or in the middle of its body."""
     with pytest.raises(error):
         await get(client, fault)
 
