@@ -22,6 +22,8 @@ class WorldJob:
     user: str = "ann"
     cards: tuple[tuple[float, float], ...] = ((0.0, 8.0),)
     """Cards held from each moment on."""
+    earlier_runs: tuple[tuple[float, float], ...] = ()
+    """Begin and end of the runs before the one from `started_at` to `ended_at`: it was requeued after each."""
     reported_submission: float | None = None
     """The submission time that the cloud reports; None: none that can be used."""
 
@@ -41,15 +43,17 @@ def keep_book(jobs: Iterable[WorldJob], *, first_poll_at: float, last_poll_at: f
     """Count what happened between the two polls; of a job that already ran at the first poll, what it held since."""
     book = Book()
     for job in jobs:
+        runs = [*job.earlier_runs, (job.started_at, job.ended_at)]
         for happened_at, counter in (
             (job.submitted_at, book.submitted),
-            (job.started_at, book.started),
+            (runs[0][0], book.started),
             (job.ended_at, book.finished),
         ):
             if first_poll_at < happened_at <= last_poll_at:
                 counter[job.pool_id] += 1
-        begin, end = max(job.started_at, first_poll_at), min(job.ended_at, last_poll_at)
         changes = [*job.cards, (float("inf"), 0.0)]
         for (since, cards), (until, _) in pairwise(changes):
-            book.held_s[job.pool_id, job.user] += cards * max(0.0, min(until, end) - max(since, begin))
+            for began_at, ended_at in runs:
+                begin, end = max(began_at, first_poll_at, since), min(ended_at, last_poll_at, until)
+                book.held_s[job.pool_id, job.user] += cards * max(0.0, end - begin)
     return book

@@ -16,7 +16,7 @@ from exporter.cloud.http.endpoint import NoteUnknown
 from exporter.cloud.http.retry import RetryPolicy
 from exporter.cloud.pools.source import CloudPools
 from exporter.cloud.probe import FixedSources, ProbedSources
-from exporter.cloud.v1.source import V1Source
+from exporter.cloud.v1.source import RETENTION_S, V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces, FixedWorkspaces
 from exporter.domain.job import Job
@@ -83,6 +83,7 @@ async def open_poller(
             workspaces=workspaces,
             clock=clock,
             note=note,
+            retention_s=settings.collection.retention_s,
             on_unified_jobs=UnifiedJobs(target.project, self_metrics),
         )
         yield ProjectPoller(
@@ -220,13 +221,20 @@ def make_generations(
     workspaces: Workspaces,
     clock: Clock,
     note: NoteUnknown,
+    retention_s: float = RETENTION_S,
     on_unified_jobs: Callable[[bool], None] = lambda _: None,
 ) -> Generations:
     """Return the API generations of a target: those that its settings name, or that probing finds."""
 
     def v1() -> V1Source:
         return V1Source(
-            client, project=target.project, workspaces=workspaces, clock=clock, note=note, access=workspaces.access
+            client,
+            project=target.project,
+            workspaces=workspaces,
+            clock=clock,
+            note=note,
+            retention_s=retention_s,
+            access=workspaces.access,
         )
 
     def v2() -> V2Source:

@@ -112,6 +112,8 @@ class Job:
     workspace_id: str = ""
     pool_id: str = ""
     """The dedicated pool; empty for the public pool."""
+    pool_known: bool = True
+    """False: no answer so far names the pool (v1 job list), and the empty `pool_id` does not mean the public one."""
     flavor: str = ""
     accelerator: Accelerator | None = None
     """None: unknown kind."""

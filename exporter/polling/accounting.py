@@ -184,6 +184,26 @@ class Accounts:
 _NAMELESS_POLLS = 10
 """For so many polls the seconds of a v1 job wait for its user's name, which takes a call of its own."""
 
+_CORRECTION_S = 5.0
+"""By so much two answers about the same run may differ."""
+
+_POOLLESS_POLLS = 20
+"""For so many polls everything of a v1 job waits for the record that names its pool: a poll reads 50 records."""
+
+
+class StretchState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """A part of a run in which the number of accelerators asked for stays the same."""
+
+    since_s: float
+    """Second of the run at which it begins."""
+    before_s: float = 0.0
+    """Accelerator seconds before it."""
+    accelerators: float
+    spec_nodes: int | None = None
+    started_at: float | None = None
+    run_s: float
+    """How long the run had lasted at the newest poll."""
+
 
 class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """What has been counted of one job."""
@@ -198,7 +218,14 @@ class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Its run time was observed, or lies before the first poll."""
     nameless_polls: int = 0
     """Polls so far that did not know its user."""
+    poolless_polls: int = 0
+    """Polls so far that did not know its pool."""
     held_s: float = 0.0
+    """Accelerator seconds so far, of the whole job."""
+    booked_s: float = 0.0
+    """Those of them that were counted; the others wait for a name."""
+    stretch: StretchState | None = None
+    """The part of the run that `held_s` is still computed for; None: its accelerators are not known yet."""
     lost_s: float = 0.0
     recoveries: dict[str, int] | None = None
     """Recoveries counted, by policy; None: the cloud has not reported any list yet."""
@@ -239,7 +266,8 @@ class Account:
                 past=job.status.finished,
                 waited=started,
                 ran=job.status.finished,
-                recoveries=None if job.recoveries is None else dict(job.recoveries),
+                # Before its start it had no fault, whether or not the listing has an empty list of records.
+                recoveries=dict(job.recoveries or {}) if job.recoveries is not None or not started else None,
                 faults=_counted_faults(job) if started else {},
                 recovery_times=_counted_times(job) if started else {},
                 idle_over=job.status.finished,
@@ -260,17 +288,25 @@ class Account:
             if job.status.finished:
                 return
             state.past, state.since_s = False, job.run_duration_s  # it was lost and has come back
+        self._count_recoveries(job, accounts)
+        self._integrate(job)
+        state.nameless_polls += not job.user
+        state.poolless_polls += not job.pool_known
+        if self.expects_pool(job) and not last:
+            return  # waiting for a name loses nothing: the times of the job stay the same
         if not state.waited and job.queue_duration_s is not None:
             state.waited = True
             accounts.observe_wait(job.pool_id, job.queue_duration_s)
         if not state.ran and job.status in RUN_STATUSES and job.run_duration_s is not None:
             state.ran = True
             accounts.observe_run(job.pool_id, job.status, job.run_duration_s)
-        self._count_recoveries(job, accounts)
         self._count_faults(job, accounts)
-        state.nameless_polls += not job.user
         if last or not self._expects_user(job):
-            self._count_held(job, accounts)  # all that was held so far: waiting for the name loses nothing
+            self._count_held(job, accounts)
+
+    def expects_pool(self, job: Job) -> bool:
+        """Whether a later poll may still name the pool, so that no event of the job is counted yet."""
+        return not job.pool_known and self.state.poolless_polls <= _POOLLESS_POLLS
 
     def has_unread_samples(self, job: Job) -> bool:
         """Whether the job has ended and its final samples have not been judged."""
@@ -299,7 +335,7 @@ class Account:
         `over`: no more samples will come, judge every minute.
         """
         holder = _holder(job)
-        if self._expects_user(job) and not over:
+        if (self._expects_user(job) or self.expects_pool(job)) and not over:
             return
         if self._idle is not None and holder is not None:
             idle_s = self._idle.settle(
@@ -321,20 +357,53 @@ class Account:
         since_s = max(minute * MINUTE_S, self.state.since_s or 0.0)
         return accelerator_seconds(job, since_s=since_s, until_s=(minute + 1) * MINUTE_S) or 0.0
 
-    def _count_held(self, job: Job, accounts: Accounts) -> None:
+    def _integrate(self, job: Job) -> None:
+        """Add what the job has held since the last poll, with the cards that it has now."""
         state = self.state
         if state.since_s is None:
             state.since_s = job.run_duration_s
+        stretch = self._stretch(job) if state.since_s is not None else None
+        held_s = None if stretch is None else accelerator_seconds(job, since_s=stretch.since_s)
+        if stretch is not None and held_s is not None:
+            state.held_s = max(state.held_s, stretch.before_s + held_s)  # a correction downwards: a counter must not
+
+    def _count_held(self, job: Job, accounts: Accounts) -> None:
+        """Count what was integrated and not counted yet."""
+        state = self.state
         holder = _holder(job)
         if holder is None or state.since_s is None:
             return
-        held_s = accelerator_seconds(job, since_s=state.since_s)
         more_held_s = more_lost_s = 0.0
-        if held_s is not None and held_s > state.held_s:  # the cloud may correct it downwards: a counter must not
-            more_held_s, state.held_s = held_s - state.held_s, held_s
+        if state.held_s > state.booked_s:
+            more_held_s, state.booked_s = state.held_s - state.booked_s, state.held_s
         if job.status.failure and state.held_s > state.lost_s:
             more_lost_s, state.lost_s = state.held_s - state.lost_s, state.held_s
         accounts.use(holder, held_s=more_held_s, lost_s=more_lost_s)
+
+    def _stretch(self, job: Job) -> StretchState | None:
+        """Continue the current stretch of the run, or begin the next one where the cards or the run itself changed.
+
+        A new stretch leaves what was counted as it is: neither a larger flavor nor a second run re-rates the past.
+        """
+        state, before = self.state, self.state.stretch
+        if job.spec_accelerators is None or job.run_duration_s is None:
+            return None
+        since_s = state.since_s or 0.0 if before is None else before.since_s
+        before_s = 0.0 if before is None else before.before_s
+        if before is not None and _restarted(job, before):
+            since_s = state.since_s = max(0.0, _overlap_s(job, before))
+            before_s = state.held_s
+        elif before is not None and _resized(job, before):
+            since_s, before_s = before.run_s, state.held_s
+        state.stretch = StretchState(
+            since_s=since_s,
+            before_s=before_s,
+            accelerators=job.spec_accelerators,
+            spec_nodes=job.spec_nodes,
+            started_at=job.started_at,
+            run_s=job.run_duration_s,
+        )
+        return state.stretch
 
     def _count_recoveries(self, job: Job, accounts: Accounts) -> None:
         if job.recoveries is None:
@@ -386,6 +455,33 @@ def _counted_times(job: Job) -> dict[str, int] | None:
     if job.recovery_times is None:
         return None
     return {policy: len(lengths) for policy, lengths in job.recovery_times.items()}
+
+
+def _resized(job: Job, before: StretchState) -> bool:
+    """Whether the job asks for another number of cards than before.
+
+    Without the number of nodes, the earlier number came from a listing that may count one node: it was wrong, and the
+    seconds since then are computed again.
+    """
+    return before.spec_nodes is not None and job.spec_accelerators != before.accelerators
+
+
+def _restarted(job: Job, before: StretchState) -> bool:
+    """Whether the run time began again: the job was started once more, and reports its newest run only.
+
+    A duration that is a little shorter is a correction. A start that moves while the run becomes no shorter, too.
+    """
+    run_s = job.run_duration_s or 0.0
+    if job.started_at is not None and before.started_at is not None and job.started_at > before.started_at:
+        return job.started_at + _CORRECTION_S >= before.started_at + before.run_s or run_s < before.run_s / 2
+    return run_s < before.run_s / 2 and before.run_s > _CORRECTION_S
+
+
+def _overlap_s(job: Job, before: StretchState) -> float:
+    """Seconds of a new run that the earlier one had reached already, by the start times."""
+    if job.started_at is None or before.started_at is None or job.started_at == before.started_at:
+        return 0.0
+    return before.started_at + before.run_s - job.started_at
 
 
 def _holder(job: Job) -> Holder | None:

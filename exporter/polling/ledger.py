@@ -130,6 +130,8 @@ class EntryState(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     job: Job
     seen_at: float
     """When a poll last reported it."""
+    submitted: bool = True
+    """Its submission was counted, or lies before the first poll."""
     started: bool
     """Its start was counted, or lies before the first poll."""
     finished: bool
@@ -304,31 +306,26 @@ class Ledger:
             self._state.undated[job.job_id] = now
         if entry is not None and job != entry.job:
             job = _with_permanent(job, entry.job)
-        self._counts.observe_pool(job.pool_id)
+        if job.pool_known:
+            self._counts.observe_pool(job.pool_id)
         if entry is None:
             self._observe_first(job, now=now)
             return
         state = entry.state
         state.seen_at = now
         state.gone = False
-        if not state.started and _has_started(job):
-            state.started = True
-            self._counts.started(job)
         if job.status.finished:
             saw_it_end = not state.job.status.finished
             if saw_it_end:
                 state.finished_seen_at = now
-            if not state.finished:
-                state.finished = True
-                self._counts.finished(job, job.status)
             if job.ended_at is None:
                 job = replace(job, ended_at=now if saw_it_end else state.job.ended_at)
         if job != state.job:
             state.job = job
-        entry.account.update(state.job, self._counts.accounts)
+        self._count(entry)
 
     def _observe_first(self, job: Job, *, now: float) -> None:
-        counts, seen, undated = self._counts, self._state.seen, self._state.undated
+        seen, undated = self._state.seen, self._state.undated
         reappeared = job.job_id in self._state.deleted  # it has been counted, whatever the cloud says of it now
         is_new = not self.bootstrapping and not reappeared and self.is_new(job)
         known = job.job_id in seen or job.job_id in undated
@@ -342,25 +339,42 @@ class Ledger:
             return
         started, finished = reappeared or _has_started(job), reappeared or job.status.finished
         account = Account.opened(job, is_new=is_new, started=started)
-        state = EntryState(job=job, seen_at=now, started=started, finished=finished, account=account.state)
+        if is_new and finished and job.ended_at is None:
+            job = replace(job, ended_at=now)
+        state = EntryState(
+            job=job,
+            seen_at=now,
+            submitted=not is_new,
+            started=started and not is_new,
+            finished=finished and not is_new,
+            account=account.state,
+        )
         entry = self._entries[job.job_id] = Entry(state=state, account=account)
         if job.status.finished:
             entry.state.finished_seen_at = now
-        entry.account.update(job, counts.accounts)
-        if not is_new:
+        self._count(entry)
+
+    def _count(self, entry: Entry, *, last: bool = False) -> None:
+        """Count each event of a job that was not counted before, once its pool is known; `last`: in any case."""
+        state, job = entry.state, entry.job
+        entry.account.update(job, self._counts.accounts, last=last)
+        if entry.account.expects_pool(job) and not last:
             return
-        counts.submitted(job)
-        if started:
-            counts.started(job)
-        if finished:
-            counts.finished(job, job.status)
-            if job.ended_at is None:
-                entry.state.job = replace(job, ended_at=now)
+        if not state.submitted:
+            state.submitted = True
+            self._counts.submitted(job)
+        if not state.started and _has_started(job):
+            state.started = True
+            self._counts.started(job)
+        if not state.finished and job.status.finished:
+            state.finished = True
+            self._counts.finished(job, job.status)
 
     def _mark_deleted(self, job_id: str) -> None:
         entry = self._entries.get(job_id)
         if entry is None:
             return
+        self._count(entry, last=True)
         if not entry.state.finished:
             entry.state.finished = True
             self._counts.finished(entry.job, JobStatus.UNKNOWN)
@@ -396,7 +410,7 @@ class Ledger:
                     self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
-        entry.account.update(entry.job, self._counts.accounts, last=True)
+        self._count(entry, last=True)
         del self._entries[entry.job.job_id]
 
     def _is_past(self, job: Job, *, since: float | None, now: float) -> bool:
@@ -422,6 +436,8 @@ def _with_permanent(job: Job, before: Job) -> Job:
         for name in _PERMANENT
         if getattr(job, name) in {None, ""} and (value := getattr(before, name)) not in {None, ""}
     }
+    if before.pool_known and not job.pool_known:
+        kept["pool_known"] = True
     return replace(job, **kept) if kept else job
 
 

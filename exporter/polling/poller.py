@@ -16,6 +16,7 @@ from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, Tr
 from exporter.domain.source import Clock, JobSource, PollResult, SourceError, Sources
 from exporter.domain.usage import MINUTE_S, JobUsage, TaskSeries, TaskUsage, summarise
 from exporter.polling.call_count import CallCount, count_calls
+from exporter.polling.introduction import Introduction
 from exporter.polling.ledger import Counts, CountsState, Entry, Ledger, LedgerState
 from exporter.polling.pools import PoolTracker
 from exporter.polling.switch import Switch
@@ -189,6 +190,7 @@ class ProjectPoller:
         self._origin = origin
         self._workspaces = workspaces
         self._counts = Counts(max_users=settings.max_users)
+        self._introduction = Introduction()
         self._polled: dict[str, _PolledSource] = {}
         """By API generation."""
         self._unused: dict[str, LedgerState] = {}
@@ -291,6 +293,7 @@ class ProjectPoller:
         return collector == "pools" and self._pools.is_off
 
     async def _poll_sources(self, outcome: _Outcome) -> None:
+        self._introduction.begin_poll()
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         await self._update_sources()
         preferred = asyncio.Event()  # the generation whose jobs are kept where both list them
@@ -347,6 +350,8 @@ class ProjectPoller:
         answer_by = self._clock.monotonic() + self._settings.timeout_s * _LAST_START
         was_off = self._pools.is_off
         outcome.failures.extend(await self._pools.poll(answer_by=answer_by))
+        for pool_id in self._pools.pools() or ():
+            self._counts.observe_pool(pool_id)  # before its first job
         if self._pools.is_off != was_off:
             outcome.switched.append(("pools", was_off))
 
@@ -529,7 +534,7 @@ class ProjectPoller:
             project_id=self._project_id,
             jobs=tracked if answering else None,
             complete=complete,
-            totals=self.totals,
+            totals=self._introduction.publish(self.totals),
             collectors=tuple(self._collectors.values()),
             pools=self._pools.pools(),
             quotas=self._pools.quotas(),
@@ -551,6 +556,8 @@ class ProjectPoller:
     def restore(self, state: ProjectState) -> None:
         """Continue from the state of another poller, before the first poll. Its totals count in any case."""
         self._counts.restore(state.counts)
+        self._introduction.publish(self.totals)  # by the process that wrote the state
+        self._introduction.begin_poll()
         if state.origin == self._origin:
             self._unused = dict(state.ledgers)
 

@@ -169,7 +169,8 @@ class Collection(Section, frozen=True, kw_only=True):
     """Polling intervals and deadlines, and how long data is kept."""
 
     jobs_interval_s: AtLeastOneSecond = field(name="jobs_interval", default=Duration(30))
-    """How often each target's jobs are polled. 30s: twice a minute, at some three calls each."""
+    """How often each target's jobs are polled. 30s: twice a minute. A v2 poll takes ⌊active/50⌋ + 2 calls for each
+    workspace, and one for each job that ended."""
     usage_interval_s: AtLeastOneSecond = field(name="usage_interval", default=Duration(60))
     """How often the usage of each running task is polled. 60s, because the cloud samples once a minute."""
     pools_interval_s: AtLeastOneSecond = field(name="pools_interval", default=Duration(60))

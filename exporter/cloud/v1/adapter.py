@@ -87,7 +87,7 @@ def from_overview(row: OverviewRow, *, workspace_id: str, note: NoteUnknown) -> 
 def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | None:
     """Read the newest version of a job from its row in the job list; None when it has no id.
 
-    The list has no start time, so a finished version has no end time until its record is read.
+    The list has neither start time nor pool, so a finished version has no end time until its record is read.
     """
     version_id = parse_id(row.version_id)
     if not version_id:
@@ -100,6 +100,7 @@ def from_listed(row: JobRow, *, workspace_id: str, note: NoteUnknown) -> Job | N
         name=text(row.job_name),
         user=user_name(row, note=note),
         workspace_id=workspace_id,
+        pool_known=False,
         parent_job_id=parse_id(row.job_id),
         kind=KIND,
         status=read,

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -12,10 +13,11 @@ import structlog
 from exporter.cloud.access import WorkspaceAccess, is_entry_refusal
 from exporter.cloud.cached import Cached
 from exporter.cloud.concurrency import OutOfTime
+from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
 from exporter.cloud.http.errors import CloudError, Refused
 from exporter.cloud.v1 import job_list, wire
-from exporter.cloud.v1.adapter import from_listed, from_overview
+from exporter.cloud.v1.adapter import from_listed, from_overview, parse_id
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
 from exporter.cloud.v1.overview import OverviewPager
 from exporter.cloud.v1.version_cache import ParentJob, VersionCache, parent_of
@@ -37,6 +39,15 @@ _log = structlog.get_logger()
 _ROWS_PER_YIELD = 250  # yields to the event loop after so many rows
 
 
+class JobWithVersions(NamedTuple):
+    """A job of which the job list shows only the newest version."""
+
+    parent: ParentJob
+    workspace_id: str
+    newest: str
+    versions: int
+
+
 @dataclass(slots=True, kw_only=True)
 class ListingResult:
     """The versions of one listing, and its failures."""
@@ -50,6 +61,8 @@ class ListingResult:
     """Ids of every listed version."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Number of rows of each workspace that was listed completely."""
+    with_versions: dict[str, JobWithVersions] = field(default_factory=dict)
+    """Jobs of the job list that have several versions, by their ids."""
     failures: list[SourceError] = field(default_factory=list)
     refused: dict[str, CloudError] = field(default_factory=dict)
     """Workspaces whose listing was refused, and the refusal."""
@@ -278,6 +291,12 @@ class Lister:
                 job = from_listed(row, workspace_id=workspace_id, note=self._note) if row is not None else None
                 return (job, parent_of(row, note=self._note)) if job is not None and row is not None else None
 
+            for _, row in found:
+                versions = count(row.version_count, field="v1.version_count", note=self._note) or 0
+                if versions > 1 and (parent := parent_of(row, note=self._note)) is not None:
+                    listing.with_versions[parent.job_id] = JobWithVersions(
+                        parent, workspace_id, parse_id(row.version_id), versions
+                    )
             raws = (raw for raw, _ in found)
             for version_id, parent in await self._rows.add(raws, adapt=adapt, listing=listing, known=known):
                 self._versions.set_parent(version_id, parent)

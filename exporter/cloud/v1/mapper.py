@@ -16,7 +16,8 @@ NOT_FOUND_TTL_S = 3600.0
 """How long a version that was not found is not searched again."""
 
 _MAX_CANDIDATES = 5
-"""Jobs whose versions are requested in one search, to find a version that is not the newest of its job."""
+"""Jobs whose versions are requested in one search, to find versions that are not the newest of their jobs. Further
+jobs follow in the next searches."""
 
 
 def _ignore(workspace_id: str, rows: Sequence[job_list.ListedJob]) -> None:
@@ -46,6 +47,10 @@ class Mapper:
         self._note = note
         self._not_found = NegativeCache(clock, ttl_s=NOT_FOUND_TTL_S)
         self._search_helps = True
+        self._read: dict[str, tuple[str, int]] = {}
+        """Jobs whose versions were read: their newest version and number of versions at that time."""
+        self._parents: dict[str, ParentJob] = {}
+        """Jobs of all versions that were read."""
 
     async def find(self, wanted: Mapping[str, Job], *, sizes: Mapping[str, int]) -> None:
         """Find the parent jobs of versions, one workspace after the other. Raises the CloudError of a failed call.
@@ -55,12 +60,15 @@ class Mapper:
         """
         by_workspace: dict[str, dict[str, Job]] = defaultdict(dict)
         for version_id, job in wanted.items():
+            if (parent := self._parents.get(version_id)) is not None:
+                self._versions.set_parent(version_id, parent)
             if self._versions.parent(version_id) is None and version_id not in self._not_found:
                 by_workspace[job.workspace_id or "0"][version_id] = job
         for workspace_id, jobs in by_workspace.items():
-            search = _Search(jobs, self._versions, note=self._note)
+            search = _Search(jobs, self._versions, read=self._read, note=self._note)
             await self._find(search, workspace_id=workspace_id, size=sizes.get(workspace_id, 0))
-            self._not_found.add(search.unresolved)
+            if not search.candidates():
+                self._not_found.add(search.unresolved)
 
     async def _find(self, search: "_Search", *, workspace_id: str, size: int) -> None:
         searched = self._search_helps and len(search.unresolved) < -(-size // job_list.PAGE_SIZE)
@@ -87,9 +95,13 @@ class Mapper:
             if not search.unresolved:
                 return
             found = await job_list.versions(self._caller, job_id=parent.job_id, note=self._note)
+            search.mark_read(parent)
             for answer in found.records:
                 record = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
-                if record is not None and record.job_id in search.wanted:
+                if record is None:
+                    continue
+                self._parents[record.job_id] = parent
+                if record.job_id in search.wanted:
                     self._versions.set_parent(record.job_id, parent)
                     self._versions.set_record(record)
 
@@ -97,11 +109,19 @@ class Mapper:
 class _Search:
     """The versions to find, and the jobs read so far that may have them."""
 
-    def __init__(self, wanted: Mapping[str, Job], versions: VersionCache, *, note: NoteUnknown) -> None:
+    def __init__(
+        self,
+        wanted: Mapping[str, Job],
+        versions: VersionCache,
+        *,
+        read: dict[str, tuple[str, int]],
+        note: NoteUnknown,
+    ) -> None:
         self.wanted = wanted
         self._versions = versions
+        self._read = read
         self._note = note
-        self._with_several_versions: dict[str, tuple[ParentJob, str]] = {}
+        self._with_several_versions: dict[str, tuple[ParentJob, str, int]] = {}
 
     @property
     def unresolved(self) -> Collection[str]:
@@ -117,9 +137,15 @@ class _Search:
             newest = parse_id(row.version_id)
             if newest in self.wanted:
                 self._versions.set_parent(newest, parent)
-            if (count(row.version_count, field="v1.version_count", note=self._note) or 0) > 1:
-                self._with_several_versions[parent.job_id] = (parent, newest)
+            versions = count(row.version_count, field="v1.version_count", note=self._note) or 0
+            if versions > 1:
+                self._with_several_versions[parent.job_id] = (parent, newest, versions)
         return not self.unresolved
+
+    def mark_read(self, parent: ParentJob) -> None:
+        """The versions of a job were read: it is a candidate again when it has another one."""
+        _, newest, versions = self._with_several_versions[parent.job_id]
+        self._read[parent.job_id] = (newest, versions)
 
     def candidates(self, *, same_name: bool = False) -> list[ParentJob]:
         """Jobs with several versions, the most likely parents first: same name, then the nearest newest version.
@@ -131,7 +157,9 @@ class _Search:
         ranked: dict[str, tuple[tuple[bool, int], ParentJob]] = {}
         for version_id in self.unresolved:
             name = self.wanted[version_id].name
-            for parent, newest in self._with_several_versions.values():
+            for parent, newest, versions in self._with_several_versions.values():
+                if self._read.get(parent.job_id) == (newest, versions):
+                    continue
                 distance = _distance(version_id, newest)
                 if distance < 0 or (same_name and parent.name != name):
                     continue

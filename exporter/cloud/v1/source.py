@@ -13,7 +13,7 @@ from exporter.cloud.http.errors import CloudError, Gone, InvalidResponse, Refuse
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_record
 from exporter.cloud.v1.endpoints import VERSION, VERSIONS
-from exporter.cloud.v1.listing import Lister, ListingResult, is_wanted
+from exporter.cloud.v1.listing import JobWithVersions, Lister, ListingResult, is_wanted
 from exporter.cloud.v1.mapper import Mapper
 from exporter.cloud.v1.series import series
 from exporter.cloud.v1.version_cache import ParentJob, VersionCache
@@ -21,9 +21,14 @@ from exporter.domain.job import Api, Job
 from exporter.domain.source import Clock, PollResult, TrackedState
 from exporter.domain.usage import TaskSeries
 
-RECENT_S = 86400.0
-"""The job list has no end times. The first poll reads the records of versions that may have ended within this time.
-"""
+RETENTION_S = 86400.0
+"""How long ago a version may have ended whose record is read after the start."""
+
+_MAX_QUEUE_S = 43200.0
+"""The job list has neither start nor end times: a version may have waited for so long before its run."""
+
+VERSIONS_PER_POLL = 20
+"""Jobs with several versions that are read in one poll, to find older versions that still run."""
 
 RECORDS_PER_POLL = 50
 """Records requested in one poll, so that a long list of new versions is spread over several polls."""
@@ -49,6 +54,7 @@ class V1Source:
         clock: Clock,
         note: NoteUnknown,
         overview_counts: Literal["total", "per_node"] = "total",
+        retention_s: float = RETENTION_S,
         access: WorkspaceAccess | None = None,
     ) -> None:
         self._caller = caller
@@ -62,6 +68,11 @@ class V1Source:
         self._retry_after = NegativeCache(clock)
         self._suspected_deleted: set[str] = set()
         self._version_call_works = False
+        self._retention_s = retention_s
+        self._unread: dict[str, tuple[Job, ParentJob]] = {}
+        """Versions of the first poll that may have ended within the retention: 50 records a poll are read."""
+        self._read_versions: dict[str, JobWithVersions] = {}
+        """Jobs with several versions, as they were when their versions were read."""
 
     def __repr__(self) -> str:
         return f"V1Source({self._project!r})"
@@ -75,6 +86,7 @@ class V1Source:
         """List every version, and read the records of relevant ones. See `JobSource.poll`."""
         listing = await self._lister.list_all(known)
         await self._fetch_records(listing, known)
+        await self._fetch_older_versions(listing, known)
         await self._lister.compare(listing, known)
         gone = await self._check_missing(listing.missing(known.unfinished.values()), listing, known, width=_WIDTH)
         self._detect_per_node(listing)
@@ -133,12 +145,24 @@ class V1Source:
 
     async def _fetch_records(self, listing: ListingResult, known: TrackedState) -> None:
         """Request missing records, up to the limit of one poll."""
+        self._list_unread(listing, known)
         wanted = [
             job
             for job in listing.listed.values()
             if job.job_id not in self._retry_after and self._needs_record(job, listing, known)
         ]
-        wanted.sort(key=lambda job: (job.status.finished, job.job_id not in known.tracked, -(job.submitted_at or 0)))
+
+        def rank(job: Job) -> tuple[bool, bool, bool, float]:
+            tracked = known.tracked.get(job.job_id)
+            has_pool = tracked.pool_known if tracked is not None else job.pool_known  # else its events wait for it
+            return (
+                has_pool or job.job_id in self._unread,
+                job.status.finished,
+                tracked is None,
+                -(job.submitted_at or 0),
+            )
+
+        wanted.sort(key=rank)
         wanted = wanted[:RECORDS_PER_POLL]
         if await self._find_parents(wanted, listing):
             self._retry_after.add(job.job_id for job in wanted if self._versions.parent(job.job_id) is None)
@@ -158,6 +182,22 @@ class V1Source:
                 self._record_failure(error, job, listing)
 
         await for_each(wanted, fetch, width=_WIDTH)
+
+    def _list_unread(self, listing: ListingResult, known: TrackedState) -> None:
+        """Add finished versions of the first poll whose records were not read: only these say when they ended."""
+        if listing.by_list and known.bootstrapping:
+            self._unread = {
+                job.job_id: (job, parent)
+                for job in listing.listed.values()
+                if job.status.finished and self._needs_record(job, listing, known)
+                if (parent := self._versions.parent(job.job_id)) is not None
+            }
+        for version_id, (job, parent) in list(self._unread.items()):
+            if version_id not in listing.present or self._has_final_record(version_id):
+                del self._unread[version_id]
+            elif version_id not in listing.listed:
+                listing.listed[version_id] = job
+                self._versions.set_parent(version_id, parent)
 
     async def _find_parents(self, jobs: Sequence[Job], listing: ListingResult) -> bool:
         """Find the jobs of versions. A failure is added to the listing and proves nothing about the versions."""
@@ -179,16 +219,46 @@ class V1Source:
                 return record is None
             started = record.started_at is None and bool(job.run_duration_s)
             return started or record.status is not job.status
-        if record is not None and record.status.finished:
+        if self._has_final_record(job.job_id):
             return False
-        if job.job_id in known.tracked:
+        if job.job_id in known.tracked or job.job_id in self._unread:
             return True
         return known.is_new(job) and (not known.bootstrapping or self._is_recent(job))
 
+    def _has_final_record(self, version_id: str) -> bool:
+        record = self._versions.record(version_id)
+        return record is not None and record.status.finished
+
     def _is_recent(self, job: Job) -> bool:
-        """Whether a finished version ended recently, or may have, as the job list has no end times."""
-        ended_at = job.ended_at or (job.submitted_at or 0.0) + (job.run_duration_s or 0.0)
-        return ended_at >= self._clock.time() - RECENT_S
+        """Whether a finished version ended within the retention, or may have, as the job list has no end times."""
+        ended_at = job.ended_at
+        if ended_at is None:
+            ended_at = (job.submitted_at or 0.0) + (job.run_duration_s or 0.0) + _MAX_QUEUE_S
+        return ended_at >= self._clock.time() - self._retention_s
+
+    async def _fetch_older_versions(self, listing: ListingResult, known: TrackedState) -> None:
+        """Read the versions of jobs with several, once for each new version: older ones may still run.
+
+        The job list shows the newest version only. A long list is read over several polls, newest jobs first.
+        """
+        if not listing.by_list:
+            return
+        jobs = [job for job_id, job in listing.with_versions.items() if self._read_versions.get(job_id) != job]
+        jobs.sort(key=lambda job: (len(job.newest), job.newest), reverse=True)
+
+        async def fetch(job: JobWithVersions) -> None:
+            if listing.stopped or self._is_out_of_time(known):
+                return
+            try:
+                await self._fetch_versions(job.parent, job.workspace_id, listing, known)
+            except CloudError as error:
+                if isinstance(error, Refused | InvalidResponse):
+                    self._read_versions[job.parent.job_id] = job  # of this job alone: not again before it changes
+                else:
+                    listing.failures.append(error)
+                    listing.stopped = True
+
+        await for_each(jobs[:VERSIONS_PER_POLL], fetch, width=_WIDTH)
 
     async def _check_missing(
         self, jobs: Sequence[Job], listing: ListingResult, known: TrackedState, *, width: int
@@ -276,6 +346,8 @@ class V1Source:
         self, parent: ParentJob, workspace_id: str, listing: ListingResult, known: TrackedState
     ) -> None:
         found = await job_list.versions(self._caller, job_id=parent.job_id, note=self._note)
+        if (with_versions := listing.with_versions.get(parent.job_id)) is not None:
+            self._read_versions[parent.job_id] = with_versions
         for answer in found.records:
             job = from_record(answer, name=found.job_name, workspace_id=workspace_id, note=self._note)
             if job is None:

@@ -90,7 +90,7 @@ class V2Source:
     """Reads the v2 training jobs of one project.
 
     `workspaces` returns the workspaces to search, because a search covers only one (trap 4); it may raise
-    SourceError. A search returns a page of 50 jobs. A poll sends at most ⌈active/50⌉ + 2 searches per workspace, if
+    SourceError. A search returns a page of 50 jobs. A poll sends at most ⌊active/50⌋ + 2 searches per workspace, if
     at most 40 jobs were submitted since the last one, and a detail request for each job that is no longer listed as
     active. `on_unified_jobs`: see `Lister`.
     """

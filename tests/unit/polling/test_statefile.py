@@ -15,7 +15,7 @@ from exporter.domain.accounting import QUEUE_BUCKETS_S, RUN_BUCKETS_S, RUN_STATU
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
 from exporter.domain.recovery import BUCKETS_S
 from exporter.domain.snapshot import Totals
-from exporter.polling.accounting import AccountsState, AccountState, Used
+from exporter.polling.accounting import AccountsState, AccountState, StretchState, Used
 from exporter.polling.idle import IdleState
 from exporter.polling.ledger import Counts, CountsState, EntryState, Ledger, LedgerState
 from exporter.polling.poller import ProjectState
@@ -62,6 +62,7 @@ STATE = ProjectState(
                 EntryState(
                     job=JOB,
                     seen_at=1_700_000_001.5,
+                    submitted=False,
                     started=True,
                     finished=True,
                     finished_seen_at=1_700_000_002.5,
@@ -73,7 +74,17 @@ STATE = ProjectState(
                         waited=True,
                         ran=True,
                         nameless_polls=4,
+                        poolless_polls=3,
                         held_s=20.5,
+                        booked_s=19.5,
+                        stretch=StretchState(
+                            since_s=1.5,
+                            before_s=2.5,
+                            accelerators=8.0,
+                            spec_nodes=2,
+                            started_at=1_700_000_000.5,
+                            run_s=7.5,
+                        ),
                         lost_s=0.5,
                         recoveries={"pod_reschedule": 2},
                         faults={"node_fault": {"success": 2}},

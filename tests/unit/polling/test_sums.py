@@ -3,9 +3,10 @@
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
@@ -18,24 +19,27 @@ POLL_S = 30.0
 HOUR_S = 3600.0
 
 
-def reported(job: WorldJob, *, at: float) -> Job | None:
+def reported(job: WorldJob, *, at: float, names_pool: bool = True, moves_start: bool = True) -> Job | None:
     """What a listing says of a job; None before its submission."""
     if job.submitted_at > at:
         return None
-    started = job.started_at <= at
-    status = JobStatus.COMPLETED if job.ended_at <= at else JobStatus.RUNNING if started else JobStatus.QUEUED
-    cards = [count for since, count in job.cards if since <= at]
+    runs = [run for run in (*job.earlier_runs, (job.started_at, job.ended_at)) if run[0] <= at]
+    begin, end = runs[-1] if runs else (0.0, 0.0)
+    waits = not runs or (end <= at and len(runs) <= len(job.earlier_runs))
+    status = JobStatus.QUEUED if waits else JobStatus.COMPLETED if end <= at else JobStatus.RUNNING
+    cards = [count for since, count in job.cards if since < at]
     return Job(
         job_id=job.job_id,
-        api=Api.V2,
+        api=Api.V1 if not names_pool else Api.V2,
         user=job.user,
-        pool_id=job.pool_id,
+        pool_id=job.pool_id if names_pool else "",
+        pool_known=names_pool,
         accelerator=Accelerator.GPU,
         status=status,
         submitted_at=job.reported_submission,
-        started_at=job.started_at if started else None,
-        ended_at=job.ended_at if job.ended_at <= at else None,
-        run_duration_s=min(at, job.ended_at) - job.started_at if started else None,
+        started_at=(begin if moves_start else runs[0][0]) if runs else None,
+        ended_at=job.ended_at if status.finished else None,
+        run_duration_s=min(at, end) - begin if runs else None,
         spec_nodes=1,
         spec_accelerators=cards[-1] if cards else None,
     )
@@ -44,7 +48,11 @@ def reported(job: WorldJob, *, at: float) -> Job | None:
 class Polls:
     """A ledger that polls a world."""
 
-    def __init__(self, *, retention_s: float = 86_400.0) -> None:
+    def __init__(self, *, retention_s: float = 86_400.0, names_pool_after: int = 0, moves_start: bool = True) -> None:
+        """`names_pool_after`: polls that list a job before one names its pool."""
+        self._names_pool_after = names_pool_after
+        self._moves_start = moves_start
+        self._listings: Counter[str] = Counter()
         self.counts = Counts(max_users=100)
         self._retention_s = retention_s
         self.ledger = self._ledger()
@@ -54,8 +62,13 @@ class Polls:
 
     def poll(self, jobs: Iterable[WorldJob], *, at: float) -> None:
         """Take a complete listing."""
-        listed = tuple(job for job in (reported(job, at=at) for job in jobs) if job is not None)
-        self.ledger.update(PollResult(jobs=listed), now=at, at=at)
+        listed = []
+        for job in jobs:
+            names_pool = self._listings[job.job_id] >= self._names_pool_after
+            if (told := reported(job, at=at, names_pool=names_pool, moves_start=self._moves_start)) is not None:
+                self._listings[job.job_id] += 1
+                listed.append(told)
+        self.ledger.update(PollResult(jobs=tuple(listed)), now=at, at=at)
 
     def restart(self) -> None:
         """Continue from the state in a new ledger."""
@@ -81,6 +94,13 @@ SUBMISSIONS = ("right", "hours-ahead", "missing")
 
 
 @st.composite
+def changes_of_cards(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    """Draw how many cards a job has, and when that changes: right after a poll, because only polls can see it."""
+    polls = sorted(draw(st.sets(st.integers(1, 100), max_size=3)))
+    return ((0.0, 8.0), *((T0 + poll * POLL_S, float(draw(st.integers(1, 64)))) for poll in polls))
+
+
+@st.composite
 def worlds(draw: st.DrawFn) -> list[WorldJob]:
     """Draw jobs around the first poll, some with a submission time that is ahead of the clock or missing."""
     jobs = []
@@ -97,6 +117,7 @@ def worlds(draw: st.DrawFn) -> list[WorldJob]:
                 ended_at=started_at + draw(st.integers(1, 2000)),
                 pool_id=draw(st.sampled_from(("", "pool-a"))),
                 user=draw(st.sampled_from(("ann", "bob"))),
+                cards=draw(changes_of_cards()),
                 reported_submission={
                     "right": submitted_at,
                     "hours-ahead": submitted_at + ahead_s,
@@ -107,14 +128,20 @@ def worlds(draw: st.DrawFn) -> list[WorldJob]:
     return jobs
 
 
-@settings(max_examples=60, deadline=None)
-@given(worlds(), st.sets(st.integers(1, 160), max_size=4), st.integers(0, 2**16))
-def test_the_totals_are_those_of_the_book(jobs: list[WorldJob], restarts: set[int], seed: int) -> None:
-    """Whatever submission times the cloud reports, in whatever order it lists, each job counts once."""
+@settings(max_examples=30, deadline=None, phases=[Phase.generate])
+@given(worlds(), st.sets(st.integers(1, 160), max_size=4), st.integers(0, 2**16), st.integers(0, 19))
+def test_the_totals_are_those_of_the_book(
+    jobs: list[WorldJob], restarts: set[int], seed: int, names_pool_after: int
+) -> None:
+    """Each job counts once, in its pool and with the cards that it held at each time.
+
+    Whatever submission times the cloud reports, in whatever order it lists, and up to 19 polls before the record
+    that names the pool of a job.
+    """
     order = random.Random(seed)
-    polls = Polls()
+    polls = Polls(names_pool_after=names_pool_after)
     last_poll_at = T0
-    for number in range(161):
+    for number in range(200):
         last_poll_at = T0 + number * POLL_S
         if number in restarts:
             polls.restart()
@@ -124,6 +151,41 @@ def test_the_totals_are_those_of_the_book(jobs: list[WorldJob], restarts: set[in
     book = keep_book(jobs, first_poll_at=T0, last_poll_at=last_poll_at)
     assert polls.totals() == (book.submitted, book.started, book.finished)
     assert polls.held_s() == pytest.approx({key: held for key, held in book.held_s.items() if held})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(61, 900), st.integers(1, 600)), min_size=1, max_size=4),
+    st.integers(-1000, 1000),
+    st.booleans(),
+)
+def test_a_run_that_begins_again_is_held_on_top(
+    runs: list[tuple[int, int]], submitted_s: int, moves_start: bool
+) -> None:
+    """A requeued job whose run time restarts at 0 goes on counting, whether or not its start time moves with it."""
+    at = T0 + submitted_s
+    intervals = []
+    for run_s, pause_s in runs:
+        begin = at + pause_s
+        at = begin + run_s
+        intervals.append((begin, at))
+    (started_at, ended_at) = intervals[-1]
+    job = WorldJob(
+        job_id="requeued",
+        submitted_at=T0 + submitted_s,
+        started_at=started_at,
+        ended_at=ended_at,
+        reported_submission=T0 + submitted_s,
+        earlier_runs=tuple(intervals[:-1]),
+    )
+    polls = Polls(moves_start=moves_start)
+    for number in range(300):
+        polls.poll([job], at=T0 + number * 20.0)
+
+    book = keep_book([job], first_poll_at=T0, last_poll_at=T0 + 299 * 20.0)
+    # The last seconds of a run before it was requeued are never reported: at most one interval is missing for each.
+    held_s = polls.held_s().get(("", "ann"), 0.0)
+    assert book.held_s["", "ann"] - 8 * 20.0 * len(intervals) <= held_s <= book.held_s["", "ann"] + 1e-6
 
 
 def a_job(name: str, *, submitted_at: float, reported_submission: float | None, run_s: float = 60.0) -> WorldJob:
@@ -190,3 +252,28 @@ def test_the_state_is_bounded_by_the_tracked_jobs() -> None:
 
     submitted, _, _ = world.totals()
     assert submitted == Counter({"": sum(job.submitted_at <= T0 + 119 * POLL_S for job in jobs[50:])})
+
+
+def test_a_recovery_before_the_second_poll_counts() -> None:
+    """A job that waited at the first poll has had no recovery then, although the listing had no records of it."""
+    world = Polls()
+    queued = Job(job_id="a", api=Api.V2, status=JobStatus.QUEUED, submitted_at=T0 - 60)
+    running = replace(queued, status=JobStatus.RUNNING, started_at=T0 + 5, run_duration_s=25.0)
+    world.ledger.update(PollResult(jobs=(queued,)), now=T0, at=T0)
+    recovered = replace(running, recoveries={"pod_reschedule": 1})
+    world.ledger.update(PollResult(jobs=(recovered,)), now=T0 + 30, at=T0 + 30)
+
+    assert +Counter(world.counts.freeze().recoveries) == Counter({"pod_reschedule": 1})
+
+
+def test_recoveries_before_the_first_poll_do_not_count() -> None:
+    """A running job whose records come with a later answer may have recovered before the first poll."""
+    world = Polls()
+    running = Job(
+        job_id="a", api=Api.V2, status=JobStatus.RUNNING, submitted_at=T0 - 60, started_at=T0 - 9, run_duration_s=9.0
+    )
+    world.ledger.update(PollResult(jobs=(running,)), now=T0, at=T0)
+    recovered = replace(running, recoveries={"pod_reschedule": 1})
+    world.ledger.update(PollResult(jobs=(recovered,)), now=T0 + 30, at=T0 + 30)
+
+    assert +Counter(world.counts.freeze().recoveries) == Counter()

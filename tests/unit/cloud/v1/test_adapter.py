@@ -109,6 +109,7 @@ def test_a_job_list_row_is_the_newest_version() -> None:
         name="resnet",
         user="ada",
         workspace_id="w",
+        pool_known=False,
         parent_job_id="9446",
         kind="job",
         status=JobStatus.RUNNING,

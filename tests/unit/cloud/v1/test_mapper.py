@@ -125,7 +125,7 @@ async def test_the_most_likely_jobs_are_requested_first(versions: VersionCache, 
 
 
 async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock: ManualClock) -> None:
-    """A version whose job is not found costs a few calls once an hour."""
+    """A search reads a few jobs, the next one goes on there; then a version not found costs no calls for an hour."""
     cloud = FakeV1(
         *(
             Job(id=each, name=f"j{each}", versions=[Version(id=300 + each), Version(id=400 + each)])
@@ -136,6 +136,8 @@ async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock
 
     await find(found(*range(150, 160)), sizes={"0": 18})
     first = cloud.counts["v1_list_versions"]
+    await find(found(*range(150, 160)), sizes={"0": 18})
+    both = cloud.counts["v1_list_versions"]
     cloud.calls.clear()
     await find(found(*range(150, 160)), sizes={"0": 18})
     quiet = dict(cloud.counts)
@@ -143,6 +145,7 @@ async def test_the_number_of_candidates_is_limited(versions: VersionCache, clock
     await find(found(150), sizes={"0": 18})
 
     assert first <= 5
+    assert both == 9  # each job once
     assert quiet == {}
     assert cloud.counts["v1_list_jobs"] == 1
 
@@ -157,6 +160,25 @@ async def test_ids_that_are_not_numbers_are_not_ranked(versions: VersionCache, c
 
     assert cloud.counts == {"v1_list_jobs": 1, "v1_list_versions": 1}
     assert versions.parent("x-1") is None
+
+
+async def test_older_versions_of_many_jobs_are_found_in_the_end(versions: VersionCache, clock: ManualClock) -> None:
+    """40 older versions, each of another job: every job is read once, a few with each search."""
+    cloud = FakeV1(
+        *(
+            Job(id=each, name=f"j{each}", user=f"u{each}", versions=[Version(id=300 + each), Version(id=1000 - each)])
+            for each in range(40)
+        )
+    )
+    find = mapper(cloud, versions, clock).find
+    wanted = found(*range(300, 340))
+
+    for _ in range(8):
+        await find(wanted, sizes={"0": 80})
+
+    parents = [versions.parent(version_id) for version_id in wanted]
+    assert [parent and parent.user for parent in parents] == [f"u{each}" for each in range(40)]
+    assert cloud.counts["v1_list_versions"] == 40
 
 
 CANDIDATES = (
@@ -236,7 +258,7 @@ async def test_known_versions_are_not_searched(versions: VersionCache, clock: Ma
 
 
 async def test_longer_names_wait_for_the_list(versions: VersionCache, clock: ManualClock) -> None:
-    """A job that a search returned for its longer name is requested only after the list, with all others."""
+    """A job that a search returned for its longer name is requested only after the list; no job is requested twice."""
     cloud = FakeV1(
         Job(id=30, name="mine", versions=[Version(id=1), Version(id=160)]),
         Job(id=31, name="mine too", versions=[Version(id=2), Version(id=153)]),
@@ -249,7 +271,6 @@ async def test_longer_names_wait_for_the_list(versions: VersionCache, clock: Man
         "mine",
         "30",
         "list",
-        "30",
         "31",
         "32",
     ]

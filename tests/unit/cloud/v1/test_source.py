@@ -1005,3 +1005,43 @@ async def test_the_first_poll_has_the_users_of_recent_failures(clock: ManualCloc
     found = by_id(await Harness(cloud, clock).poll())
 
     assert found["91"].user == user
+
+
+async def test_every_version_that_may_have_ended_in_the_retention_is_read(clock: ManualClock) -> None:
+    """144 versions were created two days ago and ended today: 50 records a poll give the end of each, once."""
+    day_ms = 86_400_000
+    cloud = FakeV1()
+    cloud.overview = None
+    for each in range(144):
+        create = NOW_MS - 2 * day_ms - each * 1000
+        version = Version(id=1000 + each, status=10, create=create, start=create, duration=2 * day_ms - 60_000)
+        cloud.jobs.append(Job(id=each + 1, name=f"j{each}", versions=[version]))
+    harness = Harness(cloud, clock)
+
+    ended: dict[str, float] = {}
+    for _ in range(4):
+        ended |= {job.job_id: job.ended_at for job in (await harness.poll()).jobs if job.ended_at is not None}
+
+    assert len(ended) == 144
+    assert cloud.counts["v1_list_versions"] == 144
+
+
+async def test_older_versions_that_run_are_found_by_job_list(clock: ManualClock) -> None:
+    """The list shows the newest versions, which ended long ago; an older one of each of 40 jobs still runs."""
+    old = NOW_MS - 30 * 86_400_000
+    cloud = FakeV1()
+    cloud.overview = None
+    for each in range(40):
+        newest = Version(id=2000 + each, status=10, create=old, start=old, duration=1000)
+        running = Version(id=1000 + each, status=8)
+        cloud.jobs.append(Job(id=each + 1, name=f"j{each}", user="ada", versions=[running, newest]))
+    harness = Harness(cloud, clock)
+
+    await harness.poll()
+    found = by_id(await harness.poll())
+    calls = cloud.counts["v1_list_versions"]
+    await harness.poll()
+
+    assert {f"{1000 + each}" for each in range(40)} <= found.keys()
+    assert {job.user for job in found.values()} == {"ada"}
+    assert calls == cloud.counts["v1_list_versions"] == 40

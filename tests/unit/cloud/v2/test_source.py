@@ -1003,3 +1003,21 @@ def test_truncation_is_an_invalid_response_not_refused() -> None:
     """The request succeeded, but the response ignores a parameter; the outcome label shows it."""
     assert issubclass(InvalidResponse, CloudError)
     assert not issubclass(InvalidResponse, Refused)
+
+
+@pytest.mark.parametrize("active", [(5,) * 6, (0, 0, 0), (49, 50, 120), (1,)])
+async def test_the_calls_of_a_poll_grow_with_the_workspaces(active: tuple[int, ...], clock: ManualClock) -> None:
+    """⌊active/50⌋ + 2 searches for each workspace, as docs/adr/0001 says, and a detail for each job that ended."""
+    cloud = FakeV2()
+    workspaces = tuple(str(number) for number in range(len(active)))
+    running = []
+    for workspace_id, jobs in zip(workspaces, active, strict=True):
+        cloud.submit(*range(200), phase="Completed", workspace_id=workspace_id)
+        running += cloud.submit(*range(200, 200 + jobs), workspace_id=workspace_id)
+    poller = FakePoller(make_source(cloud, clock, workspaces=workspaces))
+    await poller.poll()  # learns the meaning of `offset`
+
+    cloud.requests.clear()
+    await poller.poll()
+    assert len(cloud.requests) <= sum(jobs // 50 + 2 for jobs in active)
+    assert len(cloud.requests) >= 2 * len(active)
