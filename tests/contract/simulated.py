@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.cloud.http.client import ApiClient
 from exporter.cloud.probe import ProbedSources
-from exporter.cloud.v1.source import V1Source
+from exporter.cloud.v1.source import RETENTION_S, V1Source
 from exporter.cloud.v2.source import V2Source
 from exporter.cloud.workspaces import AllWorkspaces
 from exporter.domain.job import Job
@@ -71,7 +71,7 @@ class FakePoller:
     async def jobs(self) -> Mapping[str, Job]:
         """Poll without failures, and return the jobs by id."""
         result = await self.poll()
-        assert result.failures == ()
+        assert result.failures == (), [str(failure) for failure in result.failures]
         found = {job.job_id: job for job in result.jobs}
         assert len(found) == len(result.jobs)
         return found
@@ -85,6 +85,7 @@ class Scene:
     clock: ManualClock
     client: ApiClient
     notes: Notes = field(default_factory=Notes)
+    retention_s: float = RETENTION_S
 
     def __post_init__(self) -> None:
         self.workspaces = AllWorkspaces(self.client, self.clock, self.notes)
@@ -93,7 +94,14 @@ class Scene:
 
     def make_v1(self) -> V1Source:
         """A v1 source without state."""
-        return V1Source(self.client, project="vision", workspaces=self.workspaces, clock=self.clock, note=self.notes)
+        return V1Source(
+            self.client,
+            project="vision",
+            workspaces=self.workspaces,
+            clock=self.clock,
+            note=self.notes,
+            retention_s=self.retention_s,
+        )
 
     def make_v2(self) -> V2Source:
         """A v2 source without state."""
@@ -105,7 +113,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]:
+async def scene_of(options: Options, clock: ManualClock, *, retention_s: float = RETENTION_S) -> AsyncIterator[Scene]:
     """Start a simulator and a client; both are closed at the end."""
     async with Simulator(options, clock=clock) as cloud:
         credentials = AkSk(access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY))
@@ -113,4 +121,4 @@ async def scene_of(options: Options, clock: ManualClock) -> AsyncIterator[Scene]
             cloud.url, project_id=PROJECT_ID, credentials=credentials, burst=10_000, timeout_s=10.0
         )
         async with connect(given, clock=clock, observer=NullObserver()) as client:
-            yield Scene(cloud=cloud, clock=clock, client=client)
+            yield Scene(cloud=cloud, clock=clock, client=client, retention_s=retention_s)

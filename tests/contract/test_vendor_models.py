@@ -287,6 +287,7 @@ SIMULATED: dict[tuple[str, str], str] = {
     ("v2_list_pool_workloads", "items[].isDeleted"): "Open Telekom Cloud's page documents it (API reference §7)",
     ("v2_list_pool_workloads", "items[].resourceRequirement.*"): _QUANTITIES,
     ("v1_get_quotas", "quotas.resources[].*"): _TEXT_OR_NUMBER,
+    ("v1_list_workspaces", "workspaces[].id"): "a number in the documentation's sample ([43])",
     ("v1_list_jobs", "jobs[].user*"): "seen in recorded responses, undocumented (API reference §2.2)",
     ("v1_*_version*", "*parameter[].value"): "a number in the seed's sample response (S0)",
     ("v1_get_version", "*_metric_list*"): "JSON text in one call, an object in the other (trap 17)",

@@ -15,7 +15,7 @@ from exporter.cloud.cached import Cached
 from exporter.cloud.concurrency import OutOfTime
 from exporter.cloud.decode.values import count
 from exporter.cloud.http.endpoint import Caller, NoteUnknown
-from exporter.cloud.http.errors import CloudError, Refused
+from exporter.cloud.http.errors import CloudError, Refused, Unsupported
 from exporter.cloud.v1 import job_list, wire
 from exporter.cloud.v1.adapter import from_listed, from_overview, parse_id
 from exporter.cloud.v1.endpoints import JOB_LIST, OVERVIEW
@@ -231,8 +231,7 @@ class Lister:
                 continue
             self._note("v1.overview.versions", "lacks running versions of the job list")
             _log.warning("overview.distrusted", workspace_id=workspace_id, versions=len(lacking))
-            self._distrusted[workspace_id] = Cached(self._clock, ttl_s=OVERVIEW_RETRY_S)
-            self._distrusted[workspace_id].set(value=True)
+            self._distrust(workspace_id)
             await self._list_jobs(listing, known, (workspace_id,))
 
     async def _read_job_lists(self, listing: ListingResult, known: TrackedState, *, thorough: bool) -> None:
@@ -253,6 +252,10 @@ class Lister:
                     workspace_id, await job_list.jobs(self._caller, workspace_id=workspace_id, note=self._note)
                 )
 
+    def _distrust(self, workspace_id: str) -> None:
+        self._distrusted[workspace_id] = Cached(self._clock, ttl_s=OVERVIEW_RETRY_S)
+        self._distrusted[workspace_id].set(value=True)
+
     def _is_distrusted(self, workspace_id: str) -> bool:
         distrusted = self._distrusted.get(workspace_id)
         return distrusted is not None and bool(distrusted.get())
@@ -262,6 +265,12 @@ class Lister:
         for workspace_id in self._in_time(trusted, OVERVIEW.name, listing, known):
             try:
                 raws = await self._overview.rows(workspace_id)
+            except Unsupported as error:
+                if error.status is None:  # its pages do not add up: the job list replaces it in this workspace
+                    self._distrust(workspace_id)
+                else:
+                    self._add_failure(error, workspace_id, listing)
+                continue
             except CloudError as error:
                 if self._add_failure(error, workspace_id, listing).is_final:
                     break

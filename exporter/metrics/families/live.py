@@ -163,9 +163,9 @@ DUPLICATE_JOBS: Family[ProjectSnapshot] = Family(
 WORKSPACE_ACCESSIBLE: Family[ProjectSnapshot] = Family(
     name="modelarts_workspace_accessible",
     help=(
-        "1 while the jobs of the workspace can be listed; 0 while it may not be entered, or is being created or "
-        "deleted. At 0 it is left out, which is no failure, and listed again every hour. One that could be listed "
-        "before is a failure for the first 15 minutes. Absent before its first listing."
+        "1 while the jobs of the workspace can be listed; 0 while access to it is refused, or it is being created or "
+        "deleted. At 0 its jobs are missing, polls do not fail for it, and it is listed again every hour. Absent "
+        "before its first listing."
     ),
     type=Type.GAUGE,
     subject="project",

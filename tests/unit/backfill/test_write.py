@@ -62,8 +62,9 @@ def test_a_small_history_byte_for_byte(tmp_path: Path) -> None:
 
     own = 'project="vision",job_id="j1"'
     info = (
-        f'modelarts_training_job_info{{{own},job_name="night",version="",user="ada",workspace_id="",pool_id="",'
-        'flavor="",accelerator="gpu",accelerator_model="",engine="",api="v2",kind=""} 1'
+        f'modelarts_training_job_info{{{own},job_name="night",version="",parent_job_id="",user="ada",'
+        'workspace_id="",pool_id="",flavor="",accelerator="gpu",accelerator_model="",engine="",api="v2",kind="",'
+        'runtime_type="",preemptible=""} 1'
     )
     assert [line for line in lines(output) if "job_id" in line] == [
         *(f"{info} {at}" for at in (0, 100, 200, 300)),

@@ -57,7 +57,7 @@ CHANGING: Mapping[str, tuple[Any, ...]] = {
 }
 """Facts of which the newest poll alone is right, and values of each."""
 
-DERIVED = {"job_id", "api", "status", "ended_at"}
+DERIVED = {"job_id", "api", "status", "ended_at", "pool_known"}
 
 reports = st.fixed_dictionaries(
     {name: st.sampled_from(values) for name, values in (*KEPT.items(), *CHANGING.items())}

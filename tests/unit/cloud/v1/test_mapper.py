@@ -258,7 +258,7 @@ async def test_known_versions_are_not_searched(versions: VersionCache, clock: Ma
 
 
 async def test_longer_names_wait_for_the_list(versions: VersionCache, clock: ManualClock) -> None:
-    """A job that a search returned for its longer name is requested only after the list; no job is requested twice."""
+    """A job that a search returned for its longer name is requested after the list only, and no job twice."""
     cloud = FakeV1(
         Job(id=30, name="mine", versions=[Version(id=1), Version(id=160)]),
         Job(id=31, name="mine too", versions=[Version(id=2), Version(id=153)]),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.domain.job import Accelerator, Api, Job, JobStatus
-from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob
+from exporter.domain.snapshot import CollectorState, ProjectSnapshot, Totals, TrackedJob, WorkspaceState
 from exporter.metrics.exposition.family import Family
 from exporter.metrics.families import accounting, live, project
 
@@ -226,7 +226,13 @@ def test_tracked_jobs_are_counted_while_they_are_known(
 )
 def test_samples_match_the_declaration(family: Family[ProjectSnapshot]) -> None:
     """Label names, their order and their values are the declared ones, and no labels are repeated."""
-    facts = {"jobs": jobs(("pool-c", JobStatus.LOST)), "totals": COUNTED, "collectors": (JOBS_OK, USAGE_FAILED)}
+    facts = {
+        "jobs": jobs(("pool-c", JobStatus.LOST)),
+        "totals": COUNTED,
+        "collectors": (JOBS_OK, USAGE_FAILED),
+        "duplicate_jobs": 1,
+        "workspaces": (WorkspaceState(workspace_id="0", name="default", accessible=True),),
+    }
     samples = samples_of(family, **facts)
 
     assert samples
