@@ -261,8 +261,8 @@ FAULTS = Row(
             PanelOptions(
                 title="Faults (1 h)",
                 description="Faults of jobs in the hour before each point, by scenario and by result of the "
-                "recovery: the ten most frequent. Each is counted when its recovery has a result. `downgrade`: the policy was "
-                "not sufficient and another one was used. Only the v2 API reports them.",
+                "recovery: the ten most frequent. Each is counted when its recovery has a result. "
+                "`downgrade`: the policy was not sufficient and another one was used. Only the v2 API reports them.",
                 unit="none",
                 width=12,
                 height=8,
