@@ -295,6 +295,57 @@ MISSING = Row(
                 f"0 * count({SCOPE.selector('modelarts_up')})"
             ),
         ),
+        table_panel(
+            PanelOptions(
+                title="Workspaces",
+                description="Workspaces of each project, and whether any exporter can list their jobs. Totals "
+                "exclude the jobs of an inaccessible workspace; the exporter tries again every hour.",
+                unit="none",
+                width=12,
+                height=6,
+            ),
+            {"A": SCOPE.dedup("modelarts_workspace_accessible", "workspace_id", "name")},
+            (
+                Column(title="Project", label="project"),
+                Column(title="Workspace", label="name"),
+                Column(title="Workspace ID", label="workspace_id"),
+                Column(
+                    title="Accessible",
+                    value="A",
+                    mappings=palette.value_mappings({1: ("yes", palette.GREEN), 0: ("NO", palette.RED)}),
+                ),
+            ),
+            sort_by="Accessible",
+            descending=False,
+        ),
+        stat_panel(
+            PanelOptions(
+                title="Projects without fine-tuning jobs",
+                description="Projects whose API rejects the listing of fine-tuning jobs together with custom jobs. "
+                "Fine-tuning jobs and their accelerators are missing from all boards; the exporter tries again "
+                "every hour. Only for the v2 API.",
+                unit="none",
+                width=6,
+                height=6,
+                thresholds=Thresholds(palette.GREEN, ((1, palette.YELLOW),)),
+                no_value="no v2 listing",
+            ),
+            Query(f"sum(1 - {SCOPE.dedup('modelarts_exporter_unified_jobs_supported', 'project')})"),
+        ),
+        stat_panel(
+            PanelOptions(
+                title="Duplicate jobs",
+                description="Jobs that both API generations list with the same name and submission time. Each counts "
+                "as one job, as v2 reports it, in every series and total. No value while only one API generation is "
+                "polled.",
+                unit="none",
+                width=6,
+                height=6,
+                thresholds=NEUTRAL,
+                no_value="one API generation",
+            ),
+            Query(f"sum({SCOPE.dedup('modelarts_training_duplicate_jobs')})"),
+        ),
     ),
 )
 
@@ -358,7 +409,7 @@ API_CALLS = Row(
                 description="Duration of API calls from the connection to the last byte: p50, p95 and p99, all "
                 "outcomes.",
                 unit="s",
-                width=8,
+                width=6,
                 height=8,
             ),
             *(
@@ -371,7 +422,7 @@ API_CALLS = Row(
                 title="Slowest operations",
                 description="Latency p95 of the ten slowest operations.",
                 unit="s",
-                width=8,
+                width=6,
                 height=8,
             ),
             Query(
@@ -388,7 +439,7 @@ API_CALLS = Row(
                 "hour before each point, by field: the ten most frequent. If they increase after a change of the "
                 "API, update the exporter.",
                 unit="none",
-                width=8,
+                width=6,
                 height=8,
                 thresholds=NEUTRAL,
                 decimals=0,
@@ -400,6 +451,25 @@ API_CALLS = Row(
                 + ")))",
                 "{{field}}",
             ),
+        ),
+        time_series_panel(
+            PanelOptions(
+                title="Repaired responses (1 h)",
+                description="API responses that were not valid JSON and were decoded after a repair, in the hour "
+                "before each point, by kind of flaw. Invalid text is replaced, and an impossible number is absent.",
+                unit="none",
+                width=6,
+                height=8,
+                thresholds=NEUTRAL,
+                decimals=0,
+            ),
+            Query(
+                "sum by (kind) (increase("
+                + SCOPE.selector("modelarts_exporter_api_responses_repaired_total", over="1h")
+                + "))",
+                "{{kind}}",
+            ),
+            stacked=True,
         ),
     ),
 )

@@ -42,6 +42,12 @@ def _increase_1h(counter: str, *labels: str, by: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} ({SCOPE.increase(counter, *labels, over='1h')})"
 
 
+def _recovery_quantile(quantile: float) -> str:
+    """Return a quantile of the recovery durations in the hour before each point; absent without recoveries."""
+    buckets = _increase_1h("modelarts_training_recovery_duration_seconds_bucket", "policy", "le", by="le, policy")
+    return f"histogram_quantile({quantile}, {buckets}) > 0"
+
+
 NOW = Row(
     "Now",
     (
@@ -248,6 +254,49 @@ TIME = Row(
     ),
 )
 
+FAULTS = Row(
+    "Faults",
+    (
+        time_series_panel(
+            PanelOptions(
+                title="Faults (1 h)",
+                description="Faults of jobs in the hour before each point, by scenario and by result of the "
+                "recovery: the ten most frequent. Each is counted when its recovery has a result. "
+                "`downgrade`: the policy was not sufficient and another one was used. Only the v2 API reports them.",
+                unit="none",
+                width=12,
+                height=8,
+                decimals=0,
+                no_value="no faults",
+            ),
+            Query(
+                "topk(10, "
+                + _increase_1h(
+                    "modelarts_training_faults_total", "pool_id", "scenario", "result", by="scenario, result"
+                )
+                + " > 0)",
+                "{{scenario}} {{result}}",
+            ),
+            stacked=True,
+        ),
+        time_series_panel(
+            PanelOptions(
+                title="Recovery duration (1 h)",
+                description="Time from the beginning of a recovery to its success: p50 and p90 by policy, of the "
+                "recoveries in the hour before each point. Recoveries that failed are excluded. Only the v2 API "
+                "reports them.",
+                unit="s",
+                width=12,
+                height=8,
+                no_value="no recoveries",
+            ),
+            Query(_recovery_quantile(0.5), "{{policy}} p50"),
+            Query(_recovery_quantile(0.9), "{{policy}} p90"),
+            dashed="/p90$/",
+        ),
+    ),
+)
+
 USERS = Row(
     "Users and pools",
     (
@@ -359,6 +408,6 @@ BOARD = Board(
     title="ModelArts / Fleet",
     description="Running, queued and failed jobs and held accelerators of all projects of all exporters.",
     variables=variables(SCOPE),
-    rows=(NOW, TIME, USERS, HEALTH),
+    rows=(NOW, TIME, FAULTS, USERS, HEALTH),
     annotations=(annotation.failures(SCOPE),),
 )

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -194,6 +195,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         )  # it may hit the two jobs submitted by the test
         _post(cloud, "/simulator/pools/pool-vision-a100/break", {"nodes": 1})
         _submit_idle_job(cloud, prometheus)
+        _recover_twice(cloud, prometheus)
         until(lambda: _usage_scraped(prometheus), what="usage of jobs under all three names")
         hung = 'modelarts_training_job_info{job_name="hung"}'
         hangs = f"modelarts_training_job_suspected_hang == 1 and on (job_id) {hung}"
@@ -207,7 +209,20 @@ def _submit_idle_job(cloud: int, prometheus: Prometheus) -> None:
     running = 'modelarts_training_job_status{status="running"}'
     named = 'modelarts_training_job_info{job_name="becomes-idle"}'
     until(lambda: prometheus.query(f"{running} and on (job_id) {named}") != [], what="the job that will idle")
-    _post(cloud, "/simulator/jobs/dozing/usage", {"task": "worker-0", "gpu": [-1, *[1.0] * 6]})
+    _post(cloud, "/simulator/jobs/becomes-idle/usage", {"task": "worker-0", "gpu": [-1, *[1.0] * 6]})
+
+
+def _recover_twice(cloud: int, prometheus: Prometheus) -> None:
+    """Let a job recover from two faults, the second after the first was scraped: a new series has no increase."""
+    counted = 'modelarts_training_recovery_duration_seconds_count{policy="npu_step_retry"}'
+    for more_than in (f"{counted} > 0", f"{counted} > 1"):
+        _post(cloud, "/simulator/jobs/becomes-idle/heal", {"lasts_s": 2.0})
+        until(partial(_is_scraped, prometheus, more_than), what="a recovery under all three names")
+
+
+def _is_scraped(prometheus: Prometheus, expr: str) -> bool:
+    """Return whether an expression has a series for each of the three scrape targets."""
+    return len({labels["instance"] for labels, _ in prometheus.query(expr)}) == 3
 
 
 def _usage_scraped(prometheus: Prometheus) -> bool:
