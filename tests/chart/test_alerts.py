@@ -149,7 +149,10 @@ def test_tuned_alert_fires_by_its_new_threshold(promtool: Callable[..., str], tm
             {
                 "interval": "1m",
                 "input_series": [
-                    {"series": f"modelarts_training_job_submitted_timestamp_seconds{labelled}}}", "values": "0x20"},
+                    {
+                        "series": f"modelarts_training_job_waiting_since_timestamp_seconds{labelled}}}",
+                        "values": "0x20",
+                    },
                     {"series": f'modelarts_training_job_status{labelled},status="queued"}}', "values": "1x20"},
                     {
                         "series": f'modelarts_training_job_info{labelled},job_name="bert",user="ada",pool_id="p"}}',

@@ -19,7 +19,7 @@ REFUSED = [pytest.param("pools-forbidden", id="403"), pytest.param("no-pools", i
 @pytest.fixture
 async def world(clock: ManualClock) -> AsyncIterator[Simulator]:
     """A simulator with many jobs on a manual clock."""
-    async with Simulator(Options(jobs=80, history=20), clock=clock) as cloud:
+    async with Simulator(Options(jobs=40, history=20), clock=clock) as cloud:
         yield cloud
 
 

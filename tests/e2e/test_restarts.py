@@ -209,7 +209,7 @@ async def test_a_state_that_cannot_be_written_stops_nothing(tmp_path: Path, obst
             # Each publication follows one write. The first one has no write.
             assert exporter.count(r"snapshot\.published") <= polls + 1
         counts = json.loads(state.read_text(encoding="utf-8"))["projects"]["vision"]["counts"]
-        assert counts["submitted"] == {"": 1}
+        assert {pool: count for pool, count in counts["submitted"].items() if count} == {"": 1}
 
 
 async def test_a_state_that_cannot_be_read_ends_the_start(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ _UNFILTERED_PAGES_BOOTSTRAPPING = 100
 among the ended ones; later, active jobs further down are known and requested one by one."""
 
 
+_REFUSED_EITHER_WAY_S = 300.0
+"""How long a search is sent once only, after it was refused both with `unified_jobs` and without."""
+
 _HORIZON = 20
 """Pages remembered in a listing of any length: a server that repeats rows repeats recent ones."""
 
@@ -93,6 +96,8 @@ class Lister:
         self._note = note
         self._mode = ModeCache(clock)
         self._unified = Cached[bool](clock, ttl_s=REFUSED_TTL_S)
+        self._refused_either_way = Cached[bool](clock, ttl_s=_REFUSED_EITHER_WAY_S)
+        """A search was refused without the key too, so the key is not the cause."""
         self._on_unified_jobs = on_unified_jobs
 
     async def active(self, workspace_id: str, known: TrackedState) -> ListingResult:
@@ -234,6 +239,7 @@ class Lister:
             try:
                 answer = await self._caller.call(SEARCH, body=_without_unified(body))
             except SourceError:
+                self._refused_either_way.set(value=True)
                 raise refusal from None
             self._set_unified(supported=False)
             return answer
@@ -241,6 +247,8 @@ class Lister:
         return answer
 
     def _may_refuse_unified(self, error: SourceError) -> bool:
+        if self._refused_either_way.get():
+            return False
         if isinstance(error, Refused):
             return not isinstance(error, Unsupported)
         if self._unified.get() or not isinstance(error, Denied) or not error.code:  # no code: from a proxy
@@ -248,6 +256,7 @@ class Lister:
         return is_refusal(error, operation=SEARCH.name)
 
     def _set_unified(self, *, supported: bool) -> None:
+        self._refused_either_way.clear()
         self._unified.set(supported)
         self._on_unified_jobs(supported)
 
