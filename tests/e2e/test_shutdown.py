@@ -104,7 +104,7 @@ async def test_it_ends_within_ten_seconds_under_load(tmp_path: Path) -> None:
         assert any("snapshot.published" in line for line in exporter.lines[stopping:])
 
         counts = json.loads(state.read_text(encoding="utf-8"))["projects"]["vision"]["counts"]
-        assert counts["submitted"] == {"": JOBS}
+        assert {pool: count for pool, count in counts["submitted"].items() if count} == {"": JOBS}
         cloud.faults.clear()
         async with serve_process(config) as exporter:
             await exporter.wait_until_served(r"poll\.finished.*collector=jobs")
@@ -133,4 +133,4 @@ async def test_a_reload_under_way_loses_nothing_at_the_end(tmp_path: Path) -> No
             assert await stop(exporter) < 10
             assert exporter.count("defect") == 0
         counts = json.loads(state.read_text(encoding="utf-8"))["projects"]["vision"]["counts"]
-        assert counts["submitted"] == {"": 1}
+        assert {pool: count for pool, count in counts["submitted"].items() if count} == {"": 1}
