@@ -34,7 +34,7 @@ _TOTALS = {
     b"modelarts_training_accelerator_seconds_total": "held",
 }
 _TOTAL = re.compile(
-    rb'^(modelarts_training_(?:[a-z_]+_total|(?:queue|run)_seconds_count))\{project="[^"]*"([^}]*)\} (\S+)$',
+    rb'^(modelarts_training_(?:[a-z_]+_total|(?:queue|run)_duration_seconds_count))\{project="[^"]*"([^}]*)\} (\S+)$',
     re.MULTILINE,
 )
 _LABEL = re.compile(rb'(?:^|,)(?!user=)[a-z_]+="([^"]*)"')
