@@ -176,7 +176,7 @@ def test_the_alert_has_the_facts_of_the_job(observations: Observations) -> None:
     job_id = re.escape(alert.labels["job_id"])
     assert re.fullmatch(
         rf"Job watched \({job_id}\) of mira in project vision ended as failed at 2\d{{3}}-[^ ]+ [^ ]+ \+0000 UTC\. "
-        r"Reason: Failed\. Exit codes: worker-1 137\.",
+        r"Reason: failed\. Exit codes: worker-1 137\.",
         alert.annotations["description"],
     ), alert.annotations["description"]
 
